@@ -1,0 +1,1 @@
+"""Data sets, and the loader that cuts them into batches."""

@@ -1,0 +1,323 @@
+"""The chain rule over the graph: `backward`, `grad`, and whether operations record at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import contextmanager
+from types import CellType, FunctionType
+from typing import Any
+
+from .graph import Node, Origin, T, mode
+from .op import Rule, op
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Operations inside record nothing: no gradient will be asked for. A context manager and a decorator, per thread.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([3.0], requires_grad=True)
+    >>> with no_grad():
+    ...     (x * x).requires_grad
+    False
+    """
+    before, mode.recording = mode.recording, False
+    try:
+        yield
+    finally:
+        mode.recording = before
+
+
+@contextmanager
+def enable_grad() -> Iterator[None]:
+    """Operations inside record again, inside a `no_grad`."""
+    before, mode.recording = mode.recording, True
+    try:
+        yield
+    finally:
+        mode.recording = before
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations of this thread are recorded now."""
+    return mode.recording
+
+
+def grad(
+    outputs: T | Sequence[T],
+    inputs: T | Sequence[T],
+    grad_outputs: T | Sequence[T | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Any, ...]:
+    """The gradient of `outputs` with respect to each of `inputs`: the vector-Jacobian product with `grad_outputs`.
+
+    Args:
+        outputs: one tensor or several, whose gradients add up.
+        inputs: one tensor or several, leaves or results. Nothing is written to their `.grad`.
+        grad_outputs: a tensor of the shape and dtype of each output. None for an output of one element: 1.
+        retain_graph: keep the graph for another pass; as `create_graph` if None.
+        create_graph: record the pass itself, so that the gradients can be differentiated in turn.
+        allow_unused: give None for an input that no output depends on, instead of raising.
+
+    Returns:
+        A tuple, one gradient per input, each of its input's shape and dtype. Their arrays may be shared: do not write to them.
+
+    Raises:
+        TypeError: an output, an input or a gradient is no tensor.
+        ValueError: a gradient is missing, or is not of its output's shape and dtype; an input is unused.
+        RuntimeError: there is no graph, it was released, or a tensor that it needs was overwritten since.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([1.0, 2.0], requires_grad=True)
+    >>> (dx,) = grad((x**3).sum(), x, create_graph=True)
+    >>> dx, grad(dx.sum(), x)[0]
+    (Tensor([ 3., 12.], op=multiply), Tensor([ 6., 12.]))
+    """
+    outputs, inputs = _nodes("outputs", outputs), _nodes("inputs", inputs)
+    seeds = _seeds("grad", outputs, grad_outputs)
+    wanted = [_origin(f"grad: input {i}", x) for i, x in enumerate(inputs)]
+    found = walk(seeds, set(wanted), create_graph if retain_graph is None else retain_graph, create_graph)[0]
+    if not allow_unused:
+        for i, origin in enumerate(wanted):
+            if origin not in found:
+                raise ValueError(f"grad: no output depends on input {i} {origin.shape}; allow_unused=True gives None for it")
+    return tuple(found.get(origin) for origin in wanted)
+
+
+def backward(
+    tensor: T | Sequence[T],
+    gradient: T | Sequence[T | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: T | Sequence[T] | None = None,
+) -> None:
+    """Add the gradient of `tensor` (or of several) to the `.grad` of every leaf that it depends on, or of `inputs` alone.
+
+    `gradient` and the errors are `grad`'s. The graph is released while the pass goes over it, so a second pass raises
+    unless the first was told to retain it.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([3.0], requires_grad=True)
+    >>> (x * x).backward()
+    >>> x.grad
+    Tensor([6.])
+    """
+    outputs = _nodes("backward", tensor)
+    seeds = _seeds("backward", outputs, gradient)
+    nodes = None if inputs is None else _nodes("inputs", inputs)
+    wanted = None if nodes is None else {_origin(f"backward: input {i}", x): x for i, x in enumerate(nodes)}
+    retain = create_graph if retain_graph is None else retain_graph
+    found, owned = walk(seeds, None if wanted is None else set(wanted), retain, create_graph)
+    for origin, g in found.items():
+        node: Any = wanted[origin] if wanted is not None else origin.leaf() if origin.leaf is not None else None
+        if node is None:
+            continue  # the leaf is gone, and its gradient with it
+        if node.grad is None:
+            node.grad = g if origin in owned or create_graph else g.constant(g._data.copy())
+        elif create_graph or node.grad.origin is not None or node.grad.dtype != g.dtype:
+            node.grad = node.grad + g
+        else:
+            node.grad.data += g._data
+
+
+def walk(
+    seeds: Sequence[tuple[Origin, Any]], wanted: set[Origin] | None, retain: bool, create: bool, beyond: bool = True
+) -> tuple[dict[Origin, Any], set[Origin]]:
+    """Carry gradients from results to what they were computed from: each origin once, after all that depend on it.
+
+    Args:
+        seeds: results' origins, each with the gradient to start from.
+        wanted: the origins to stop and be counted at; None for every leaf.
+        retain: keep sources; otherwise each origin is released as the walk passes it, and memory with it.
+        create: record the vjps' own operations.
+        beyond: go on above a wanted origin, to others.
+
+    Returns:
+        The gradient for each wanted origin that was reached, and the origins whose gradient nobody else holds.
+    """
+    order = _topological([origin for origin, _ in seeds], frozenset() if beyond or wanted is None else wanted)
+    needed: set[Origin] | None = None
+    if wanted is not None:
+        needed = set()
+        for origin in order:
+            if origin in wanted or any(parent in needed for parent, _ in origin.sources or ()):
+                needed.add(origin)
+
+    gradients: dict[Origin, Any] = {}
+    owned: set[Origin] = set()  # where the gradient is an array of our own, to be added to in place
+
+    def add(origin: Origin, g: Any, own: bool) -> None:
+        sofar = gradients.get(origin)
+        if sofar is None:
+            gradients[origin] = g
+            if own:
+                owned.add(origin)
+        elif origin in owned and not create:
+            sofar._data += g._data
+        else:
+            gradients[origin] = sofar + g
+            owned.add(origin)
+
+    found: dict[Origin, Any] = {}
+    before, mode.recording = mode.recording, create
+    try:
+        for origin, g in seeds:
+            add(origin, g, False)
+        while order:
+            origin = order.pop()
+            if needed is not None and origin not in needed:
+                continue
+            g = gradients.pop(origin)
+            if origin.leaf is not None if wanted is None else origin in wanted:
+                found[origin] = g
+                if not beyond:
+                    continue
+            if not origin.sources:
+                continue
+            _check_unchanged(origin)
+            output = None if origin.output is None else g.kind.wrap(origin.output, origin if create else None)
+            for parent, vjp in origin.sources:
+                if needed is not None and parent not in needed:
+                    continue
+                back = vjp(g) if output is None else vjp(g, output)
+                _check_gradient(origin, parent, back)
+                add(parent, back, own=back._data is not g._data and back._data.base is None)
+            if not retain:
+                origin.sources, origin.output, origin.seen = None, None, ()
+    finally:
+        mode.recording = before
+    return found, owned
+
+
+def partials(function: Callable[..., T], inputs: Sequence[Node | None], g: T) -> tuple[Any, ...]:
+    """The gradient of `function(*inputs)` for each input, recorded, each as if the inputs were independent of each other.
+
+    For rules whose forward and backward are written out on arrays for speed: to differentiate such a backward, hand the plain
+    composition of operations that the rule stands for to this function, and every order follows from the engine.
+    """
+    before, mode.recording = mode.recording, True
+    try:
+        apart = [None if x is None else _same(x) for x in inputs]
+        places = [None if x is None else x.origin for x in apart]
+        wanted = {origin for origin in places if origin is not None}
+        seed = (_origin("partials: the result", function(*apart)), g)
+        found = walk([seed], wanted, retain=True, create=True, beyond=False)[0]
+    finally:
+        mode.recording = before
+    return tuple(None if origin is None else found.get(origin) for origin in places)
+
+
+@op
+def _same(x: T) -> Rule[T]:
+    """x again, at a place of its own in the graph."""
+    return x.data, (lambda g: g,)
+
+
+def _topological(roots: Sequence[Origin], stops: Set[Origin]) -> list[Origin]:
+    """All origins that `roots` stand on, each after its sources. No recursion: a graph may be 100,000 operations deep."""
+    order: list[Origin] = []
+    visited: set[Origin] = set()
+    stack: list[Any] = list(roots)
+    while stack:
+        origin = stack.pop()
+        if origin is None:  # the sources of the one below are all in order
+            order.append(stack.pop())
+        elif origin not in visited:
+            visited.add(origin)
+            if origin.sources is None:
+                raise RuntimeError(
+                    f"backward: the graph behind {_name(origin)} was released by an earlier pass; "
+                    "compute the result again, or give the first pass retain_graph=True"
+                )
+            stack += (origin, None)
+            if origin not in stops:
+                stack += [parent for parent, _ in origin.sources if parent not in visited]
+    return order
+
+
+def _name(origin: Origin) -> str:
+    return "a leaf" if origin.op is None else str(origin.op.__name__)
+
+
+def _nodes(what: str, value: Any) -> list[Any]:
+    nodes = [value] if isinstance(value, Node) else list(value) if isinstance(value, (list, tuple)) else None
+    if not nodes or not all(isinstance(x, Node) for x in nodes):
+        raise TypeError(f"{what}: expected a Tensor or a sequence of Tensors, got {value!r}")
+    return nodes
+
+
+def _origin(what: str, x: Node) -> Origin:
+    if x.origin is None:
+        raise RuntimeError(
+            f"{what} {x.shape} has no graph: make a leaf require a gradient before computing with it, outside no_grad()"
+        )
+    return x.origin
+
+
+def _seeds(what: str, outputs: Sequence[Any], gradients: Any) -> list[tuple[Origin, Any]]:
+    """Each output's origin, with the gradient to start from."""
+    given = [None] * len(outputs) if gradients is None else [gradients] if isinstance(gradients, Node) else list(gradients)
+    if len(given) != len(outputs):
+        raise ValueError(f"{what}: {len(given)} gradients for {len(outputs)} outputs: give one each")
+    seeds = []
+    for y, g in zip(outputs, given):
+        origin = _origin(f"{what}: output", y)
+        if g is None:
+            if y._data.size != 1:
+                raise ValueError(
+                    f"{what}: the output has shape {y.shape}, and only a single number has an implied gradient (1): "
+                    "pass a gradient of that shape, or reduce it first, with .sum() or .mean()"
+                )
+            g = y.constant(y.xp.ones_like(y._data))
+        elif not isinstance(g, Node):
+            raise TypeError(f"{what}: a gradient must be a Tensor, got {type(g).__name__}")
+        elif g.shape != y.shape or g.dtype != y.dtype or type(g._data) is not type(y._data):
+            raise ValueError(
+                f"{what}: the gradient is {g.dtype} {g.shape} on {g.device}, "
+                f"but its output is {y.dtype} {y.shape} on {y.device}"
+            )
+        seeds.append((origin, g))
+    return seeds
+
+
+def _check_gradient(origin: Origin, parent: Origin, back: Any) -> None:
+    if not isinstance(back, Node):
+        raise TypeError(f"{_name(origin)}: a vjp returned {type(back).__name__}, expected a Tensor of shape {parent.shape}")
+    data = back._data
+    if data.shape != parent.shape or data.dtype != parent.dtype or back.device != parent.device:
+        raise ValueError(
+            f"{_name(origin)}: a vjp returned a gradient of {data.dtype} {data.shape} on {back.device}, "
+            f"but its input is {parent.dtype} {parent.shape} on {parent.device}"
+        )
+
+
+def _check_unchanged(origin: Origin) -> None:
+    """Refuse to differentiate with numbers that were overwritten after the operation had seen them."""
+    for counter, count in origin.seen:
+        if counter[0] == count:
+            continue
+        kept = origin.output is not None and counter is origin.seen[-1][0]
+        if kept or any(_holds(vjp, counter, set()) for _, vjp in origin.sources or ()):
+            raise RuntimeError(
+                f"backward: a tensor that the gradient of {_name(origin)} needs was assigned to after the operation ran; "
+                "assign before it runs or after backward(), or compute with a copy: .clone()"
+            )
+
+
+def _holds(value: Any, counter: list[int], visited: set[int]) -> bool:
+    """Whether a vjp closes over a tensor with this version counter, itself or in a function or sequence that it closes over."""
+    if id(value) in visited:
+        return False
+    visited.add(id(value))
+    if isinstance(value, Node):
+        return value.version is counter
+    if isinstance(value, FunctionType):
+        return any(_holds(cell, counter, visited) for cell in value.__closure__ or ())
+    if isinstance(value, CellType):
+        try:
+            return _holds(value.cell_contents, counter, visited)
+        except ValueError:  # not bound yet
+            return False
+    return isinstance(value, (list, tuple)) and any(_holds(item, counter, visited) for item in value)

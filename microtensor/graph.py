@@ -1,0 +1,167 @@
+"""What a graph is: arrays, and where they came from. Nothing here differentiates or computes.
+
+Two small classes, because they live differently long. A `Node` is an array that a user holds. Its `Origin` is its place in
+the graph, without the numbers: results point to the origins of what they were computed from, so an intermediate array
+dies with its last user, unless some derivative closes over it. (Chainer split Variable and VariableNode for the same
+reason.) Nothing points forward: a graph lives exactly as long as its results do.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from .backend import Array, array_module, device_of
+
+T = TypeVar("T", bound="Node")
+
+
+class Mode(threading.local):
+    """Each thread's own switch: whether operations remember their inputs."""
+
+    recording = True
+
+
+mode = Mode()
+
+
+class Origin:
+    """Where an array came from: the place of a node in the graph.
+
+    A leaf has no sources, and knows the node that its gradient is for. A result has one pair (origin of the parent, vjp) in
+    `sources` for each input that needs a gradient; once a backward pass has released it, its sources are None.
+    """
+
+    __slots__ = ("sources", "shape", "dtype", "device", "op", "seen", "output", "leaf", "__weakref__")
+
+    sources: tuple[tuple[Origin, Callable[..., Any]], ...] | None
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    device: str
+    op: Callable[..., Any] | None
+    """The operation that computed the node; None for a leaf."""
+    seen: tuple[tuple[list[int], int], ...]
+    """The version counter of each input and of the result, with its count when the operation ran."""
+    output: Array | None
+    """The result, kept for the operations whose derivative is written in terms of it (exp)."""
+    leaf: weakref.ref[Node] | None
+
+    @classmethod
+    def of_leaf(cls, node: Node) -> Origin:
+        """The start of a graph: `node` was computed from nothing and wants a gradient."""
+        origin = cls()
+        origin.sources = ()
+        origin.shape, origin.dtype, origin.device = node.shape, node.dtype, node.device
+        origin.op = origin.output = None
+        origin.seen = ()
+        origin.leaf = weakref.ref(node)
+        return origin
+
+
+class Node:
+    """An array, and where it came from: `origin` is None where no gradient is wanted.
+
+    `Tensor` adds arithmetic. Operations know this class alone, and return the `kind` of what they were given.
+    """
+
+    __slots__ = ("_data", "origin", "grad", "version", "__weakref__")
+
+    kind: ClassVar[type[Any]]
+    """The class that an operation returns when it is given this one: Tensor for a Tensor and for a Parameter."""
+
+    _data: Array
+    origin: Origin | None
+    grad: Any
+    """The gradient that `backward()` accumulated here; None before."""
+    version: list[int]
+    """How often the data was assigned to: one counter, shared by all nodes that are views of the same memory."""
+
+    @classmethod
+    def wrap(cls: type[T], data: Array, origin: Origin | None = None) -> T:
+        """A node on `data` as it is, without the checks and conversions of the constructor."""
+        node = cls.__new__(cls)
+        node._data = data
+        node.origin = origin
+        node.grad = None
+        node.version = [0]
+        return node
+
+    def constant(self, data: Array) -> Any:
+        """A node of this one's kind on `data`, through which no gradient flows."""
+        return self.kind.wrap(data)
+
+    def assign(self, data: Array) -> None:
+        """Replace the array and count it, so that a backward pass that needs the old numbers can refuse."""
+        self._data = data
+        self.version[0] += 1
+
+    data = property(attrgetter("_data"), assign, doc="The array. Assigning to it is not recorded in any graph.")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        shape: tuple[int, ...] = self._data.shape
+        return shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self._data.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy dtype of the numbers."""
+        dtype: np.dtype[Any] = self._data.dtype
+        return dtype
+
+    @property
+    def device(self) -> str:
+        """Where the numbers live: "cpu", "cuda:0", "cuda:1" …"""
+        return device_of(self._data)
+
+    @property
+    def xp(self) -> Any:
+        """The library of the array: numpy or cupy."""
+        return array_module(self._data)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded operation computed this: `backward()` accumulates gradients in leaves only."""
+        return self.origin is None or self.origin.leaf is not None
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on this are recorded, so that a gradient can flow back to it.
+
+        Raises:
+            TypeError: set on numbers that are not floating point: they have no gradient.
+            RuntimeError: cleared on a result; `detach()` gives its numbers without the graph.
+        """
+        return self.origin is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if value == (self.origin is not None):
+            return
+        if not self.is_leaf:
+            raise RuntimeError("requires_grad: only a leaf can stop requiring a gradient; use detach() on a result")
+        if value and not is_floating(self.dtype):
+            raise TypeError(f"requires_grad: only floating-point numbers have gradients, not {self.dtype}; use .to('float32')")
+        self.origin = Origin.of_leaf(self) if value else None
+
+
+Node.kind = Node
+
+
+def is_floating(dtype: np.dtype[Any]) -> bool:
+    """Whether numbers of `dtype` can have a gradient: float16, float32 and float64 can.
+
+    >>> is_floating(np.dtype("float32")), is_floating(np.dtype("int64"))
+    (True, False)
+    """
+    return dtype.kind == "f"

@@ -1,0 +1,258 @@
+"""`@op`: a rule on arrays becomes an operation on tensors.
+
+    @op(elementwise=True)
+    def multiply(x, y):
+        return x.data * y.data, (lambda g: g * y, lambda g: g * x)
+
+A rule gets tensors, then keyword-only settings. It returns the result's array and one vjp (vector-Jacobian product) per
+tensor: a function from the gradient of the result to the gradient of that input, written in the library's own operations,
+so that a gradient can itself be differentiated. `None` in place of a vjp says that no gradient flows to that input, `None`
+in place of them all that none flows at all.
+
+A vjp returns its argument, a view of it, or a new array, for the engine adds gradients up in place. It may close over the
+inputs (the tensors, not their arrays: so the engine sees when one was overwritten) and over anything else, but never over its
+own result, or the graph would keep itself alive: under `@op(output=True)` the engine hands it the result as second argument.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeAlias, overload
+
+import numpy as np
+
+from .backend import Array, device_of, is_array
+from .graph import Node, Origin, T, is_floating, mode
+
+P = ParamSpec("P")
+
+Rule: TypeAlias = tuple[Array, Sequence[Callable[..., T] | None] | None]
+"""What a rule returns: the result's array, and a vjp per tensor."""
+
+NUMPY_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim"}
+"""NumPy's names for settings that bear PyTorch's here. Both are understood."""
+
+
+class Int(int):
+    """A Python integer among an operation's tensors: it has data as they do, never changes their dtype, takes no gradient."""
+
+    data = property(int)
+    origin = None
+    version = (0,)
+
+
+class Float(float):
+    """A Python float among an operation's tensors."""
+
+    data = property(float)
+    origin = None
+    version = (0,)
+
+
+@overload
+def op(rule: Callable[P, Rule[T]], /) -> Callable[P, T]: ...
+@overload
+def op(
+    *, elementwise: bool = ..., floating: bool = ..., output: bool = ...
+) -> Callable[[Callable[P, Rule[T]]], Callable[P, T]]: ...
+def op(rule: Any = None, /, *, elementwise: bool = False, floating: bool = False, output: bool = False) -> Any:
+    """Make an operation of a rule.
+
+    Args:
+        elementwise: tensors of different shape or dtype are broadcast and promoted before the rule sees them.
+        floating: integers and bools are taken as float32.
+        output: each vjp is called with the result as second argument.
+
+    The operation takes its settings by keyword, or by position after its tensors, and understands NumPy's `axis` and
+    `keepdims` for `dim` and `keepdim`. Among its tensors it takes Python numbers, and arrays as constants. It returns a
+    tensor, which requires a gradient if one flows from it to an input that does.
+
+    Raises:
+        TypeError: an input is no tensor, number or array; an argument is missing or unknown.
+        ValueError: the inputs are on different devices, or (elementwise) their shapes do not broadcast.
+
+    >>> import microtensor as mt
+    >>> @op
+    ... def cube(x):
+    ...     return x.data**3, (lambda g: 3 * g * x * x,)
+    >>> x = mt.Tensor([2.0], requires_grad=True)
+    >>> mt.grad(cube(x), x)[0]
+    Tensor([12.])
+    """
+    if rule is None:
+        return functools.partial(op, elementwise=elementwise, floating=floating, output=output)
+
+    form = _Form(rule)
+    name, arity, known = form.name, len(form.tensors), form.known
+    aligned = elementwise or floating
+
+    @functools.wraps(rule)
+    def operation(*args: Any, **settings: Any) -> Any:
+        inputs: Sequence[Any] = args
+        if (len(inputs) != arity and not form.variadic) or not known.issuperset(settings):
+            inputs, settings = form.sort(inputs, settings)
+        like, alike = None, True
+        for x in inputs:
+            if isinstance(x, Node):
+                if like is None:
+                    like, array_type = x, type(x._data)
+                elif type(x._data) is not array_type:
+                    raise _mixed_devices(name, like, x)
+                elif aligned and (x._data.shape != like._data.shape or x._data.dtype != like._data.dtype):
+                    alike = False
+            elif x is not None and type(x) is not Float and type(x) is not Int:
+                return operation(*lift(name, inputs), **settings)
+        if like is None:
+            raise TypeError(f"{name}: expected a Tensor, got {', '.join(type(x).__name__ for x in inputs) or 'nothing'}")
+        if array_type is not np.ndarray:
+            _check_devices(name, inputs)
+        if aligned and (not alike or like._data.dtype.kind != "f"):
+            dtype = result_type(*inputs)
+            inputs = align(name, inputs, dtype if is_floating(dtype) or not floating else np.dtype(np.float32))
+
+        data, vjps = rule(*inputs, **settings)
+
+        if isinstance(data, np.generic):
+            data = np.asarray(data)  # NumPy answers with a scalar where the result has no axes
+        result = like.kind.wrap(data)
+        if data.base is not None:
+            _share_version(result, inputs)
+        if vjps is not None and mode.recording:
+            if len(vjps) != len(inputs):
+                raise TypeError(f"{name}: its rule returned {len(vjps)} vjps for {len(inputs)} tensors")
+            sources = []
+            for x, vjp in zip(inputs, vjps):
+                if x is not None and vjp is not None and x.origin is not None:
+                    sources.append((x.origin, vjp))
+            if sources:
+                result.origin = origin = Origin()
+                origin.sources = tuple(sources)
+                origin.shape, origin.dtype = data.shape, data.dtype
+                origin.device = "cpu" if array_type is np.ndarray else device_of(data)
+                origin.op = operation
+                origin.seen = (
+                    *[(x.version, x.version[0]) for x in inputs if x is not None],
+                    (result.version, result.version[0]),
+                )
+                origin.output = data if output else None
+                origin.leaf = None
+        return result
+
+    operation.rule = rule  # type: ignore[attr-defined]
+    operation.output = output  # type: ignore[attr-defined]
+    return operation
+
+
+class _Form:
+    """The signature of a rule: its tensors, then its settings."""
+
+    def __init__(self, rule: Callable[..., Any]) -> None:
+        parameters = inspect.signature(rule).parameters.values()
+        self.name = rule.__name__
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.tensors = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        self.optional = {p.name for p in parameters if p.default is None}
+        self.settings = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        self.known = frozenset(self.settings)
+
+    def sort(self, inputs: Sequence[Any], settings: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Arguments as a caller may write them → every tensor in its place, every setting under its own name."""
+        settings = {NUMPY_NAMES.get(key, key) if key not in self.known else key: value for key, value in settings.items()}
+        if self.variadic:
+            tensors = list(inputs)
+        else:
+            places = len(self.tensors)
+            positional = dict(zip(self.settings, inputs[places:]))
+            if len(inputs) > places + len(self.settings) or positional.keys() & settings.keys():
+                raise TypeError(f"{self.name}: too many arguments: it takes {self}")
+            settings |= positional
+            tensors = list(inputs[:places])
+            for name in self.tensors[len(tensors) :]:
+                if name not in settings and name not in self.optional:
+                    raise TypeError(f"{self.name}: {name} is missing: it takes {self}")
+                tensors.append(settings.pop(name, None))
+        if unknown := settings.keys() - self.known:
+            raise TypeError(f"{self.name}: unexpected {', '.join(sorted(unknown))}: it takes {self}")
+        return tensors, settings
+
+    def __str__(self) -> str:
+        return ", ".join(self.tensors or ["*tensors"]) + "".join(f", {name}=" for name in self.settings)
+
+
+def lift(name: str, inputs: Sequence[Any]) -> list[Any]:
+    """Every input as a rule may see it: a tensor, an Int or Float, or None."""
+    like = next((x for x in inputs if isinstance(x, Node)), None)
+    if like is None:
+        raise TypeError(f"{name}: expected a Tensor, got {', '.join(type(x).__name__ for x in inputs)}")
+    lifted: list[Any] = []
+    for x in inputs:
+        if isinstance(x, np.generic):
+            x = x.item()
+        if isinstance(x, float) and type(x) is not Float:
+            x = Float(x)
+        elif isinstance(x, int) and type(x) is not Int:
+            x = Int(x)
+        elif is_array(x):
+            x = like.constant(x)
+        elif not (x is None or isinstance(x, (Node, Int, Float))):
+            raise TypeError(f"{name}: expected a Tensor, a number or an array, got {type(x).__name__}; wrap it: Tensor(...)")
+        lifted.append(x)
+    return lifted
+
+
+def align(name: str, inputs: Sequence[Any], dtype: np.dtype[Any] | None) -> list[Any]:
+    """Tensors broadcast to one shape and, unless `dtype` is None, cast to it. Numbers stay as they are: they adapt."""
+    nodes = [x for x in inputs if isinstance(x, Node)]
+    try:
+        shape = np.broadcast_shapes(*(x.shape for x in nodes))
+    except ValueError:
+        shapes = " and ".join(str(x.shape) for x in nodes)
+        raise ValueError(
+            f"{name}: shapes {shapes} do not broadcast: counted from the right, two lengths must be equal, or one of them 1"
+        ) from None
+    aligned = []
+    for x in inputs:
+        if isinstance(x, Node):
+            tensor: Any = x
+            if dtype is not None and x.dtype != dtype:
+                tensor = tensor.to(dtype)
+            x = tensor if x.shape == shape else tensor.broadcast_to(shape)
+        aligned.append(x)
+    return aligned
+
+
+def result_type(*inputs: Any) -> np.dtype[Any]:
+    """The dtype in which tensors and Python numbers meet: a float's over an integer's, the wider of two of a kind.
+
+    Python numbers give way to tensors, but a Python float among integers alone makes float32 of them. So no float32
+    becomes float64 unless it meets a float64 tensor: PyTorch's rule, where NumPy takes int64 with float32 to float64.
+    """
+    dtypes = [x.dtype for x in inputs if isinstance(x, Node)]
+    floats = [dtype for dtype in dtypes if is_floating(dtype)]
+    if floats:
+        return np.result_type(*floats)
+    return np.dtype(np.float32) if any(isinstance(x, float) for x in inputs) else np.result_type(*dtypes)
+
+
+def _share_version(result: Node, inputs: Sequence[Any]) -> None:
+    """A view counts assignments together with the tensor that it is a view of."""
+    base = result._data.base
+    for x in inputs:
+        if isinstance(x, Node) and (x._data is base or x._data.base is base):
+            result.version = x.version
+            return
+
+
+def _check_devices(name: str, inputs: Sequence[Any]) -> None:
+    nodes = [x for x in inputs if isinstance(x, Node)]
+    for x in nodes[1:]:
+        if device_of(x._data) != device_of(nodes[0]._data):
+            raise _mixed_devices(name, nodes[0], x)
+
+
+def _mixed_devices(name: str, x: Node, y: Node) -> ValueError:
+    return ValueError(
+        f"{name}: one tensor {x.shape} is on {x.device}, another {y.shape} on {y.device}; move one: .to({x.device!r})"
+    )

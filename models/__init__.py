@@ -1,0 +1,1 @@
+"""The networks of the field's history: one paper, one file."""

@@ -1,0 +1,1 @@
+"""Layers, losses and optimisers, under PyTorch's names."""
