@@ -1,0 +1,112 @@
+"""The IDX format: one array in a file, as MNIST and the data sets after it are published.
+
+Two zero bytes, one byte for the dtype, one for the number of axes, the length of each axis in four bytes, then the numbers, the
+last axis running fastest; all big-endian. (LeCun, Cortes, Burges, "The MNIST database of handwritten digits",
+yann.lecun.com/exdb/mnist, "File formats".)
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+DTYPES = {code: np.dtype(name) for code, name in zip((8, 9, 11, 12, 13, 14), ("u1", "i1", ">i2", ">i4", ">f4", ">f8"))}
+"""What each dtype code of a header stands for."""
+
+_PIECE = 1 << 20  # bytes read at a time
+_GZIP = b"\x1f\x8b"
+
+
+def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """The array in an IDX file, plain or gzip (told apart by the first bytes, not by the name), in native byte order.
+
+    Memory grows with what the file holds, not with what its header promises.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no IDX file, is cut short, holds more than its header says, or is damaged gzip.
+
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "numbers-idx1-ubyte")
+    ...     write_idx(path, np.array([3, 1, 4], np.uint8))
+    ...     read_idx(path)
+    array([3, 1, 4], dtype=uint8)
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"read_idx: {path} is no file; expected an IDX file, plain or gzip")
+    with path.open("rb") as file:
+        zipped = file.read(len(_GZIP)) == _GZIP
+        file.seek(0)
+        try:
+            return _read(cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if zipped else file)
+        except ValueError as error:
+            raise ValueError(f"read_idx: {path}: {error}") from None
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"read_idx: {path}: gzip data cut short or damaged ({error}); get the file again") from error
+
+
+def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
+    """Write `array` to a plain IDX file, which `read_idx` gives back.
+
+    Raises:
+        TypeError: the array is of no dtype that the format knows: uint8, int8, int16, int32, float32, float64.
+    """
+    array = np.asarray(array)
+    code = next((code for code, dtype in DTYPES.items() if dtype.newbyteorder("=") == array.dtype.newbyteorder("=")), None)
+    if code is None:
+        raise TypeError(f"write_idx: the array is {array.dtype}, expected one of {_known()}; convert it with .astype()")
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, code, array.ndim, *array.shape)
+    Path(path).write_bytes(header + array.astype(DTYPES[code]).tobytes())
+
+
+def _read(stream: IO[bytes]) -> NDArray[Any]:
+    magic = _take(stream, 4)
+    if len(magic) < 4:
+        raise ValueError(f"expected an IDX header of 4 bytes or more, found {len(magic)} bytes")
+    zeros, code, axes = magic[:2], magic[2], magic[3]
+    if zeros != b"\0\0":
+        raise ValueError(f"no IDX file: expected the first bytes 00 00, found {zeros.hex(' ')}")
+    if code not in DTYPES:
+        raise ValueError(f"expected a dtype code of {_known()}, found 0x{code:02x}")
+    lengths = _take(stream, 4 * axes)
+    if len(lengths) < 4 * axes:
+        raise ValueError(f"cut short: expected {4 * axes} bytes for the lengths of {axes} axes, found {len(lengths)}")
+    shape = struct.unpack(f">{axes}I", lengths)
+    dtype = DTYPES[code]
+    size = math.prod(shape) * dtype.itemsize
+    what = f"{size} bytes for {dtype.name} {shape}"
+    data = _take(stream, size)
+    if len(data) < size:
+        raise ValueError(f"cut short: expected {what}, found {len(data)}")
+    if stream.read(1):  # at its end, gzip also compares its checksum
+        raise ValueError(f"too long: expected {what}, found more")
+    try:
+        array = np.frombuffer(data, dtype).reshape(shape)
+    except ValueError:
+        raise ValueError(f"NumPy has no array of {axes} axes with the lengths {shape}") from None
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _take(stream: IO[bytes], count: int) -> bytearray:
+    """The next `count` bytes, or as many as there are."""
+    data = bytearray()
+    while len(data) < count:
+        piece = stream.read(min(count - len(data), _PIECE))
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def _known() -> str:
+    return ", ".join(f"0x{code:02x} ({dtype.name})" for code, dtype in DTYPES.items())
