@@ -165,15 +165,13 @@ def where(condition: T, x: Operand, y: Operand) -> T:
         given = condition.dtype if isinstance(condition, Node) else type(condition).__name__
         raise TypeError(f"where: the condition must be a Tensor of bools, as a comparison gives, got {given}")
     dtype = result_type(x, y)
-    choices: list[Any] = [
-        cast(v, dtype=dtype) if isinstance(v, Node) else condition.constant(condition.xp.asarray(v, dtype)) for v in (x, y)
-    ]
-    return _choose(*align("where", [condition, *choices], dtype=None))
+    x, y = (cast(v, dtype=dtype) if isinstance(v, Node) else v for v in (x, y))
+    return _choose(*align("where", [condition, x, y], dtype=None), dtype=dtype)
 
 
 @op
-def _choose(condition: T, x: T, y: T) -> Rule[T]:
-    data = x.xp.where(condition.data, x.data, y.data)
+def _choose(condition: T, x: T, y: T, *, dtype: Any) -> Rule[T]:
+    data = condition.xp.where(condition.data, x.data, y.data).astype(dtype, copy=False)
     return data, (None, lambda g: where(condition, g, 0), lambda g: where(condition, 0, g))
 
 

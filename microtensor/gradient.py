@@ -313,6 +313,8 @@ def _holds(value: Any, counter: list[int], visited: set[int]) -> bool:
     visited.add(id(value))
     if isinstance(value, Node):
         return value.version is counter
+    if hasattr(value, "__wrapped__"):  # a cached function
+        return _holds(value.__wrapped__, counter, visited)
     if isinstance(value, FunctionType):
         return any(_holds(cell, counter, visited) for cell in value.__closure__ or ())
     if isinstance(value, CellType):

@@ -93,7 +93,7 @@ class Node:
 
     def constant(self, data: Array) -> Any:
         """A node of this one's kind on `data`, through which no gradient flows."""
-        return self.kind.wrap(data)
+        return self.kind.wrap(np.asarray(data) if isinstance(data, np.generic) else data)
 
     def assign(self, data: Array) -> None:
         """Replace the array and count it, so that a backward pass that needs the old numbers can refuse."""

@@ -6,23 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, is_array
+from .backend import Array, is_array, to_device
 from .graph import Node, T
 from .op import Rule, op
 
 
-def as_index(index: Any) -> Any:
-    """An index as NumPy and CuPy take it: tensors in it become their arrays.
+def as_index(index: Any, device: str) -> Any:
+    """An index as NumPy and CuPy take it: tensors, arrays and lists in it become arrays on the device of what they index.
 
     Raises:
         TypeError: a tensor or array in it is neither of integers nor of bools.
     """
     if isinstance(index, tuple):
-        return tuple(as_index(i) for i in index)
+        return tuple(as_index(i, device) for i in index)
     array = index.data if isinstance(index, Node) else np.asarray(index) if isinstance(index, list) else index
     if is_array(array) and array.dtype.kind not in "iub" and array.size:
         raise TypeError(f"index: expected integers or bools, got an array of {array.dtype}; use .to('int64')")
-    return array.astype(np.int64) if isinstance(index, list) and not array.size else array
+    if isinstance(index, list) and not array.size:
+        array = array.astype(np.int64)  # NumPy makes floats of an empty list
+    return to_device(array, device) if is_array(array) else array
 
 
 def is_basic(index: Any) -> bool:
@@ -39,7 +41,7 @@ def getitem(x: T, *, index: Any) -> Rule[T]:
         IndexError: an index is out of range, or there are more indices than axes.
         TypeError: an index is of floats.
     """
-    index, shape = as_index(index), x.shape
+    index, shape = as_index(index, x.device), x.shape
     return x.data[index], (lambda g: _put(g, index=index, shape=shape),)
 
 

@@ -130,7 +130,7 @@ def op(rule: Any = None, /, *, elementwise: bool = False, floating: bool = False
                 result.origin = origin = Origin()
                 origin.sources = tuple(sources)
                 origin.shape, origin.dtype = data.shape, data.dtype
-                origin.device = "cpu" if array_type is np.ndarray else device_of(data)
+                origin.device = "cpu" if type(data) is np.ndarray else device_of(data)
                 origin.op = operation
                 origin.seen = (
                     *[(x.version, x.version[0]) for x in inputs if x is not None],
@@ -233,7 +233,9 @@ def result_type(*inputs: Any) -> np.dtype[Any]:
     floats = [dtype for dtype in dtypes if is_floating(dtype)]
     if floats:
         return np.result_type(*floats)
-    return np.dtype(np.float32) if any(isinstance(x, float) for x in inputs) else np.result_type(*dtypes)
+    if any(isinstance(x, float) for x in inputs):
+        return np.dtype(np.float32)
+    return np.result_type(*dtypes) if dtypes else np.dtype(np.int64)
 
 
 def _share_version(result: Node, inputs: Sequence[Any]) -> None:

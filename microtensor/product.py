@@ -27,7 +27,7 @@ def matmul(x: T, y: T) -> T:
 
 
 def _product(x: Any, y: Any) -> Any:
-    if not isinstance(x, Node) or not isinstance(y, Node) or not x.ndim or not y.ndim:
+    if not all(isinstance(v, Node) and v.ndim for v in (x, y)):
         raise TypeError("matmul: a number has no axis to sum over; multiply with *")
     rows, columns = x.shape[-1], y.shape[max(y.ndim - 2, 0)]
     if rows != columns:

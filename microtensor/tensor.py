@@ -151,7 +151,7 @@ class Tensor(Node):
                 "setitem: this tensor is part of a graph, and assignment is not differentiable; "
                 "assign inside no_grad(), or build a new tensor, with where()"
             )
-        self._data[indexing.as_index(index)] = value._data if isinstance(value, Node) else value
+        self._data[indexing.as_index(index, self.device)] = value._data if isinstance(value, Node) else value
         self.version[0] += 1
 
     def __len__(self) -> int:

@@ -1,0 +1,169 @@
+"""How layers nest: one after the other, side by side, and around a body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar, overload
+
+from microtensor.nn.module import Module
+from microtensor.shape import cat
+from microtensor.tensor import Tensor
+
+L = TypeVar("L", bound="Layers")
+
+
+class Layers(Module):
+    """Modules in an order, as attributes named "0", "1" … or as the caller names them.
+
+    `layers[i]` and `layers["name"]` give a module, a slice a container of the same modules under the same names, `len` counts
+    them and iteration goes over them. `layers[i] = module` replaces one: a new last layer for a trained network.
+
+    Args:
+        modules: modules, or one dict of them by name.
+
+    Raises:
+        TypeError: something is no module.
+        ValueError: a name is empty, has a dot or means something else already.
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        named = modules[0] if len(modules) == 1 and isinstance(modules[0], Mapping) else enumerate(modules)
+        for name, module in named.items() if isinstance(named, Mapping) else named:
+            self._add(str(name), module)
+
+    def append(self: L, module: Module) -> L:
+        """Add `module` at the end, named by the first number that is free, and return the container itself."""
+        number = len(self)
+        while hasattr(self, str(number)):  # a slice keeps its names
+            number += 1
+        self._add(str(number), module)
+        return self
+
+    def _add(self, name: str, module: Module) -> None:
+        if not name or "." in name or hasattr(self, name):
+            raise ValueError(f"{type(self).__name__}: {name!r} cannot name a module: it is empty, has a dot or is taken")
+        setattr(self, name, self._checked(module))
+
+    def _checked(self, module: Any) -> Module:
+        if not isinstance(module, Module):
+            hint = f"; create one: {module.__name__}(...)" if isinstance(module, type) and issubclass(module, Module) else ""
+            raise TypeError(f"{type(self).__name__}: expected a Module, got {module!r}{hint}")
+        return module
+
+    def _key(self, index: int | str) -> str:
+        names = [name for name, _ in self._own(Module)]
+        if isinstance(index, str) and index in names:
+            return index
+        if isinstance(index, int) and -len(names) <= index < len(names):
+            return names[index]
+        raise IndexError(f"{type(self).__name__}: no module {index!r} among the {len(names)}: {', '.join(names)}")
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._own(Module))
+
+    def __iter__(self) -> Iterator[Module]:
+        return (module for _, module in self._own(Module))
+
+    @overload
+    def __getitem__(self, index: int | str) -> Module: ...
+    @overload
+    def __getitem__(self: L, index: slice) -> L: ...
+    def __getitem__(self, index: Any) -> Any:
+        if not isinstance(index, slice):
+            return vars(self)[self._key(index)]
+        part = type(self).__new__(type(self))
+        part.__dict__ = {name: value for name, value in vars(self).items() if not isinstance(value, Module)}
+        part.__dict__ |= dict(list(self._own(Module))[index])
+        return part
+
+    def __setitem__(self, index: int | str, module: Module) -> None:
+        setattr(self, self._key(index), self._checked(module))
+
+
+class Sequential(Layers):
+    """One module after the other: each computes on the result of the one before. Without modules, the identity.
+
+    >>> from microtensor.nn.activation import ReLU
+    >>> from microtensor.nn.linear import Linear
+    >>> net = Sequential(Linear(4, 3), ReLU(), Linear(3, 2))
+    >>> net
+    Sequential(
+      (0): Linear(in_features=4, out_features=3, bias=True)
+      (1): ReLU()
+      (2): Linear(in_features=3, out_features=2, bias=True)
+    )
+    >>> list(net.state_dict())
+    ['0.weight', '0.bias', '2.weight', '2.bias']
+    >>> len(net[:2])
+    2
+    """
+
+    def forward(self, x: Any) -> Any:
+        """x (whatever the first module takes) → what the last one gives."""
+        for module in self:
+            x = module(x)
+        return x
+
+
+class Concat(Layers):
+    """Branches side by side: each computes on the same input, and their results are joined along axis `dim`.
+
+    The inception module (Szegedy et al. 2014, figure 2, arxiv.org/abs/1409.4842) is one of four branches; a dense layer
+    (Huang et al. 2016, equation 2, arxiv.org/abs/1608.06993) is one of two, the first an Identity.
+
+    Args:
+        branches: modules, or one dict of them by name.
+        dim: the axis to join along, where the results may differ in length; 1 is the channels'.
+
+    >>> from microtensor.nn.linear import Identity, Linear
+    >>> Concat(Identity(), Linear(4, 3))(Tensor([[1.0, 2.0, 3.0, 4.0]])).shape
+    (1, 7)
+    """
+
+    def __init__(self, *branches: Any, dim: int = 1) -> None:
+        self.dim = dim
+        super().__init__(*branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x → the branches' results, (N, C₁ + C₂ + …, …) for `dim` 1.
+
+        Raises:
+            ValueError: there is no branch, or results differ in another axis than `dim`.
+        """
+        return cat([branch(x) for branch in self], dim=self.dim)
+
+    def extra_repr(self) -> str:
+        """The axis, where it is not the channels'."""
+        return "" if self.dim == 1 else f"dim={self.dim}"
+
+
+class Residual(Module):
+    """body(x) + shortcut(x): the body learns what to add to its input. He et al. 2015, figure 2, arxiv.org/abs/1512.03385.
+
+    Args:
+        body: a module.
+        shortcut: a module that gives x the shape of the body's result; None where x has it already.
+
+    >>> from microtensor.nn.linear import Identity
+    >>> Residual(Identity())(Tensor([1.0, 2.0]))
+    Tensor([2., 4.])
+    """
+
+    def __init__(self, body: Module, shortcut: Module | None = None) -> None:
+        self.body = body
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x → a tensor of the shape of the body's result.
+
+        Raises:
+            ValueError: the shapes of the two differ. They are not broadcast: what does not fit is a mistake here.
+        """
+        y: Tensor = self.body(x)
+        around: Tensor = x if self.shortcut is None else self.shortcut(x)
+        if y.shape != around.shape:
+            raise ValueError(
+                f"Residual: the body gives {y.shape}, the shortcut {around.shape}; a shortcut must change the shape as the "
+                "body does: a 1×1 convolution with the body's channels and stride"
+            )
+        return y + around

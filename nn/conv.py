@@ -1,0 +1,238 @@
+"""Convolution: three operations that are each other's adjoints, and the layer.
+
+    forward    y = conv2d(x, w)         bilinear in x and w
+    input      x̄ = _to_input(ȳ, w)      ⟨y, ȳ⟩ = ⟨x, x̄⟩: the transposed convolution
+    weight     w̄ = _to_weight(x, ȳ)     ⟨y, ȳ⟩ = ⟨w, w̄⟩
+
+The derivative of each is written in the other two, so gradients exist to any order. On arrays each is one matrix product per
+group of images, on columns: every window of the images laid out as a column (Chellapilla, Puri & Simard 2006, "High
+performance convolutional neural networks for document processing", section 4), of as many images at a time as the cache holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from microtensor.nn.module import Module, Parameter
+
+from microtensor.backend import Array, array_module
+from microtensor.graph import T, is_floating
+from microtensor.nn import init
+from microtensor.nn.windows import Pair, Window, check_images, pair
+from microtensor.op import Rule, op
+from microtensor.random import Generator
+from microtensor.tensor import Tensor
+
+COLUMN_BYTES = 1 << 20
+"""Memory for the columns of one matrix product: about what a core's cache holds. Measured, see benchmarks."""
+
+
+def conv2d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> T:
+    """Slide kernels over images: (N, C, H, W), (O, C/groups, kh, kw), (O,) → (N, O, H', W').
+
+    y[n, o, i, j] = bias[o] + Σ weight[o, c, a, b] · x[n, c, i·stride + a·dilation − padding, j·stride + b·dilation − padding]
+
+    (A cross-correlation, as in every library for neural networks.) H' = ⌊(H + 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1.
+
+    Args:
+        stride, padding, dilation: pixels, one number or (height, width). Padding is with zeros.
+        groups: channels are cut into so many groups, each with kernels of its own; C groups of 1 are a depthwise convolution.
+
+    Raises:
+        TypeError: inputs of different or not floating dtypes; a setting that is no whole number.
+        ValueError: shapes that do not fit each other, or a kernel larger than the padded image.
+
+    >>> x, weight = Tensor([[[[1.0, 2.0, 3.0]]]]), Tensor([[[[1.0, -1.0]]]])
+    >>> conv2d(x, weight)
+    Tensor([[[[-1., -1.]]]])
+    """
+    check_images("conv2d", x)
+    if weight.ndim != 4:
+        raise ValueError(f"conv2d: expected weight of 4 axes (O, C/groups, kh, kw), got shape {weight.shape}")
+    if not isinstance(groups, (int, np.integer)) or groups < 1 or x.shape[1] % groups or weight.shape[0] % groups:
+        raise ValueError(
+            f"conv2d: groups={groups!r} must divide the {x.shape[1]} channels of x and the {weight.shape[0]} kernels of weight"
+        )
+    if x.shape[1] != groups * weight.shape[1]:
+        raise ValueError(
+            f"conv2d: weight {weight.shape} takes {weight.shape[1]} channels per group, "
+            f"but x {x.shape} has {x.shape[1] // groups}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"conv2d: weight {weight.shape} has {weight.shape[0]} kernels, but bias has shape {bias.shape}")
+    dtypes = {v.dtype for v in (x, weight, bias) if v is not None}
+    if len(dtypes) != 1 or not is_floating(x.dtype):
+        given = ", ".join(sorted(map(str, dtypes)))
+        raise TypeError(f"conv2d: x, weight and bias must share one floating-point dtype, got {given}; use .to('float32')")
+    window = Window.of("conv2d", weight.shape[2:], stride, padding, dilation)
+    window.places("conv2d", (x.shape[2], x.shape[3]))
+    return _conv2d(x, weight, bias, window=window, groups=groups)
+
+
+@op
+def _conv2d(x: T, weight: T, bias: T | None = None, *, window: Window, groups: int) -> Rule[T]:
+    size = (x.shape[2], x.shape[3])
+    y = _forward(x.data, weight.data, window, groups)
+    if bias is not None:
+        y += bias.data[:, None, None]
+    return y, (
+        lambda g: _to_input(g, weight, window=window, groups=groups, size=size),
+        lambda g: _to_weight(x, g, window=window, groups=groups),
+        lambda g: g.sum((0, 2, 3)),
+    )
+
+
+@op
+def _to_input(g: T, weight: T, *, window: Window, groups: int, size: Sequence[int]) -> Rule[T]:
+    """What each pixel contributed: (N, O, H', W'), (O, C/groups, kh, kw) → (N, C, *size)."""
+    return _backward_input(g.data, weight.data, window, groups, size), (
+        lambda h: _conv2d(h, weight, None, window=window, groups=groups),
+        lambda h: _to_weight(h, g, window=window, groups=groups),
+    )
+
+
+@op
+def _to_weight(x: T, g: T, *, window: Window, groups: int) -> Rule[T]:
+    """What each weight contributed: (N, C, H, W), (N, O, H', W') → (O, C/groups, kh, kw)."""
+    size = (x.shape[2], x.shape[3])
+    return _backward_weight(x.data, g.data, window, groups), (
+        lambda h: _to_input(g, h, window=window, groups=groups, size=size),
+        lambda h: _conv2d(x, h, None, window=window, groups=groups),
+    )
+
+
+# On arrays
+
+
+class _Columns(NamedTuple):
+    """How a batch of images is unfolded: (C, H, W) per image → columns (G, C/G · kh · kw, images · H' · W')."""
+
+    window: Window
+    groups: int
+    channels: int
+    places: Pair
+
+    @property
+    def rows(self) -> int:
+        return self.channels // self.groups * self.window.kernel[0] * self.window.kernel[1]
+
+    def parts(self, n: int, itemsize: int) -> Iterator[slice]:
+        """The batch cut into parts whose columns fill `COLUMN_BYTES`."""
+        each = self.groups * self.rows * self.places[0] * self.places[1] * itemsize
+        step = max(1, COLUMN_BYTES // max(each, 1))
+        return (slice(i, min(i + step, n)) for i in range(0, n, step))
+
+    def unfold(self, x: Array) -> Array:
+        """(n, C, H, W) → (G, C/G · kh · kw, n · H' · W')."""
+        columns = array_module(x).empty((self.channels, *self.window.kernel, len(x), *self.places), x.dtype)
+        for i, j, view in self.window.taps(self.window.pad(x), self.places):
+            columns[:, i, j] = view.swapaxes(0, 1)
+        return columns.reshape(self.groups, self.rows, -1)
+
+    def fold(self, columns: Array, size: Sequence[int]) -> Array:
+        """The adjoint of `unfold`: (G, C/G · kh · kw, n · H' · W') → (n, C, H, W)."""
+        columns = columns.reshape(self.channels, *self.window.kernel, -1, *self.places)
+        padded = self.window.blank(columns, columns.shape[3], self.channels, size)
+        for i, j, view in self.window.taps(padded, self.places):
+            view += columns[:, i, j].swapaxes(0, 1)
+        return self.window.crop(padded)
+
+
+def _forward(x: Array, weight: Array, window: Window, groups: int) -> Array:
+    """(N, C, H, W), (O, C/G, kh, kw) → (N, O, H', W')."""
+    (n, channels, *size), kernels = x.shape, len(weight)
+    places = window.places("conv2d", (size[0], size[1]))
+    weight = weight.reshape(groups, kernels // groups, -1)  # (G, O/G, C/G · kh · kw)
+    if window == Window((1, 1)):  # an image is its own columns
+        return (weight @ x.reshape(n, groups, channels // groups, -1)).reshape(n, kernels, *places)
+    layout = _Columns(window, groups, channels, places)
+    y = array_module(x).empty((n, groups, kernels // groups, places[0] * places[1]), x.dtype)
+    for part in layout.parts(n, x.itemsize):
+        product = weight @ layout.unfold(x[part])  # (G, O/G, images · H' · W')
+        y[part] = product.reshape(*product.shape[:2], -1, y.shape[3]).transpose(2, 0, 1, 3)
+    return y.reshape(n, kernels, *places)
+
+
+def _backward_input(g: Array, weight: Array, window: Window, groups: int, size: Sequence[int]) -> Array:
+    """(N, O, H', W'), (O, C/G, kh, kw) → (N, C, H, W)."""
+    (n, kernels), channels = g.shape[:2], groups * weight.shape[1]
+    rest = (window.reach[0] - 1 - window.padding[0], window.reach[1] - 1 - window.padding[1])
+    grouped = weight.reshape(groups, kernels // groups, *weight.shape[1:])
+    if window.stride == (1, 1) and min(rest) >= 0:  # a convolution itself, with the kernels turned round
+        turned = grouped.swapaxes(1, 2)[..., ::-1, ::-1].reshape(channels, kernels // groups, *window.kernel)
+        return _forward(g, turned, window._replace(padding=rest), groups)
+    layout = _Columns(window, groups, channels, (g.shape[2], g.shape[3]))
+    transposed = grouped.reshape(groups, kernels // groups, layout.rows).swapaxes(1, 2)
+    x = array_module(g).empty((n, channels, *size), g.dtype)
+    for part in layout.parts(n, g.itemsize):
+        x[part] = layout.fold(transposed @ _by_group(g[part], groups), size)
+    return x
+
+
+def _backward_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
+    """(N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw)."""
+    channels, kernels = x.shape[1], g.shape[1]
+    layout = _Columns(window, groups, channels, (g.shape[2], g.shape[3]))
+    total = array_module(x).zeros((groups, kernels // groups, layout.rows), x.dtype)
+    for part in layout.parts(len(x), x.itemsize):
+        total += _by_group(g[part], groups) @ layout.unfold(x[part]).swapaxes(1, 2)
+    return total.reshape(kernels, channels // groups, *window.kernel)
+
+
+def _by_group(g: Array, groups: int) -> Array:
+    """(n, O, H', W') → (G, O/G, n · H' · W')."""
+    n, kernels = g.shape[:2]
+    return g.reshape(n, groups, kernels // groups, -1).transpose(1, 2, 0, 3).reshape(groups, kernels // groups, -1)
+
+
+class Conv2d(Module):
+    """`conv2d` with kernels that learn: (N, in_channels, H, W) → (N, out_channels, H', W').
+
+    `weight` is (out_channels, in_channels/groups, kh, kw) and `bias` (out_channels,), both drawn from U(−b, b) with
+    b = 1/√(in_channels/groups · kh · kw), as PyTorch draws them. Each kernel has in_channels/groups · kh · kw + 1 parameters.
+
+    Args:
+        kernel_size, stride, padding, dilation: pixels, one number or (height, width).
+        generator: where the initial weights come from; the default generator if None.
+
+    >>> layer = Conv2d(3, 16, 3)
+    >>> sum(p.data.size for p in layer.parameters())
+    448
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        generator: Generator | None = None,
+    ) -> None:
+        window = Window.of("Conv2d", kernel_size, stride, padding, dilation)
+        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
+            pair("Conv2d", name, value, 1)
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(f"Conv2d: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride, self.padding, self.dilation = window
+        self.weight = Parameter(np.empty((out_channels, in_channels // groups, *window.kernel), np.float32))
+        self.bias = Parameter(np.empty(out_channels, np.float32)) if bias else None
+        bound = 1 / np.sqrt(in_channels // groups * window.kernel[0] * window.kernel[1])
+        for parameter in self.parameters():
+            init.uniform_(parameter, -bound, bound, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
+        unusual = {"padding": (0, 0), "dilation": (1, 1), "groups": 1}
+        parts += [f"{name}={getattr(self, name)}" for name, usual in unusual.items() if getattr(self, name) != usual]
+        return ", ".join(parts + ([] if self.bias is not None else ["bias=False"]))

@@ -1,0 +1,112 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from microtensor.files import whole_file
+
+
+def write(path, content=b"new"):
+    with whole_file(path) as file:
+        file.write(content)
+
+
+def test_writes_and_replaces(tmp_path):
+    path = tmp_path / "file"
+    write(path, b"old")
+    assert path.read_bytes() == b"old"
+    write(str(path))
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_nothing_stands_at_the_path_before_the_end(tmp_path):
+    path = tmp_path / "file"
+    with whole_file(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, error):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def interrupted():
+        with whole_file(path) as file:
+            file.write(b"half")
+            raise error("stop")
+
+    with pytest.raises(error, match="stop"):
+        interrupted()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, step):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def refuse(*args):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, step, refuse)
+    with pytest.raises(OSError, match="no space left"):
+        write(path)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_the_bytes_are_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
+    steps = []
+    for name in ("fsync", "replace"):
+        original = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *args, name=name, original=original: (steps.append(name), original(*args))[1])
+    write(tmp_path / "file")
+    assert steps == ["fsync", "replace"]
+
+
+def test_a_name_without_folder_is_in_the_current_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("file")
+    assert Path("file").read_bytes() == b"new"
+
+
+def test_the_longest_name_that_the_system_takes(tmp_path):
+    path = tmp_path / ("n" * 255)
+    write(path)
+    assert path.read_bytes() == b"new"
+
+
+def test_a_missing_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"runs does not exist; make it first"):
+        write(tmp_path / "runs" / "file")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match="is no file"):
+        write(tmp_path / "folder")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and modes are POSIX's")
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    write(link)
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and modes are POSIX's")
+def test_others_may_read_it_as_any_new_file(tmp_path):
+    (tmp_path / "plain").write_bytes(b"")
+    write(tmp_path / "file")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)

@@ -1,0 +1,68 @@
+"""What holds for every operation: gradients to second order, PyTorch's values and gradients, the dtype of the input."""
+
+import importlib
+import pkgutil
+
+import numpy as np
+import pytest
+from cases import CASES, NOT_DIFFERENTIABLE
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import microtensor as mt
+from microtensor.gradcheck import check_gradients
+
+
+def operations():
+    """The names of all operations in the package, found where they are defined."""
+    names = set()
+    for module in pkgutil.walk_packages(mt.__path__, "microtensor."):
+        if module.name.endswith("__main__"):
+            continue
+        for value in vars(importlib.import_module(module.name)).values():
+            if hasattr(value, "rule"):
+                names.add(value.__name__)
+    return names
+
+
+def test_every_operation_has_a_case_and_every_case_an_operation():
+    assert set(CASES) | NOT_DIFFERENTIABLE == operations()
+    assert not set(CASES) & NOT_DIFFERENTIABLE
+
+
+@pytest.mark.parametrize("name", CASES)
+@given(data=st.data())
+def test_gradients_of_first_and_second_order(name, data):
+    case = data.draw(CASES[name])
+    check_gradients(case.ours, *case.inputs, order=2)
+
+
+@pytest.mark.parametrize("name", CASES)
+@given(data=st.data(), seed=st.integers(0, 1000))
+def test_values_and_gradients_are_pytorchs(name, data, seed):
+    torch = pytest.importorskip("torch")
+    case = data.draw(CASES[name])
+    if case.theirs is None:
+        return
+    leaves = [x.clone().detach().requires_grad_() for x in case.inputs]
+    theirs = [torch.tensor(x.numpy(), requires_grad=True) for x in case.inputs]
+    y, expected = case.ours(*leaves), case.theirs(torch, *theirs)
+    np.testing.assert_allclose(y.numpy(), expected.detach().numpy(), rtol=1e-10, atol=1e-12, strict=True)
+    g = np.random.default_rng(seed).standard_normal(y.shape)
+    gradients = mt.grad(y, leaves, mt.Tensor(g), allow_unused=True)
+    for ours, wanted in zip(gradients, torch.autograd.grad(expected, theirs, torch.tensor(g), allow_unused=True)):
+        np.testing.assert_allclose(ours.numpy(), wanted.numpy(), rtol=1e-9, atol=1e-11, strict=True)
+
+
+@pytest.mark.parametrize("name", CASES)
+@settings(max_examples=5)
+@given(data=st.data())
+def test_float32_stays_float32(name, data):
+    case = data.draw(CASES[name])
+    if name == "cast":
+        return
+    inputs = [x.to(np.float32).requires_grad_() for x in case.inputs]
+    y = case.ours(*inputs)
+    assert y.dtype == np.float32
+    for g in mt.grad(y, inputs, mt.Tensor(np.ones(y.shape, np.float32)), allow_unused=True):
+        assert g is None or g.dtype == np.float32
