@@ -187,7 +187,7 @@ def confusion_matrix(labels: Any, predictions: Any = None, classes: Sequence[Any
     fontsize = min(14.0, cell / 1.8, cell / (0.3 + 0.65 * len(str(counts.max()))))
     if fontsize >= 7:
         for (i, j), n in np.ndenumerate(counts):
-            color = "white" if luminance[i, j] < 0.2 else INK if n else FAINT  # whichever has more contrast
+            color = "white" if luminance[i, j] < 0.18 else "black" if n else FAINT  # whichever has more contrast
             axes.text(j, i, str(n), ha="center", va="center", fontsize=fontsize, color=color)
 
     step = -(-size // 30)

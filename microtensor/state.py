@@ -122,9 +122,8 @@ def _read_npz(file: BinaryIO) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
         seen: set[str] = set()
         for member in members:
             name = member.orig_filename  # as it is in the file; `filename` is made fit for a file system
-            marked_utf8 = member.flag_bits & 0x800
-            if not name.endswith(".npy") or not (marked_utf8 or name.isascii()) or name in seen:
-                raise ValueError(f"it holds {name!r}, which is not one array under a name of its own")
+            if not name.endswith(".npy") or name in seen:
+                raise ValueError(f"it holds {name!r}, which is no .npy member, or not the only one of that name")
             seen.add(name)
             with archive.open(member) as stream:
                 yield name.removesuffix(".npy"), _read_npy(name, stream, member.file_size)

@@ -12,15 +12,15 @@ performance convolutional neural networks for document processing", section 4), 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from microtensor.nn.module import Module, Parameter
 
 from microtensor.backend import Array, array_module
 from microtensor.graph import T, is_floating
 from microtensor.nn import init
-from microtensor.nn.windows import Pair, Window, check_images, pair
+from microtensor.nn.module import Module, Parameter
+from microtensor.nn.windows import Window, check_images, pair
 from microtensor.op import Rule, op
 from microtensor.random import Generator
 from microtensor.tensor import Tensor
@@ -106,33 +106,62 @@ def _to_weight(x: T, g: T, *, window: Window, groups: int) -> Rule[T]:
 # On arrays
 
 
-class _Columns(NamedTuple):
-    """How a batch of images is unfolded: (C, H, W) per image → columns (G, C/G · kh · kw, images · H' · W')."""
+class _Columns:
+    """Images unfolded, a part of the batch at a time, into memory that is used again.
 
-    window: Window
-    groups: int
-    channels: int
-    places: Pair
+    For stride 1 the places are all pixels of H' whole padded rows: each element of the kernel then sees one run of memory,
+    and copying that is much faster than copying row by row. What is computed at the end of each row, where the window hangs
+    over, is cropped.
+    """
 
-    @property
-    def rows(self) -> int:
-        return self.channels // self.groups * self.window.kernel[0] * self.window.kernel[1]
+    def __init__(self, like: Array, images: int, channels: int, size: Sequence[int], window: Window, groups: int) -> None:
+        self.window, self.groups, self.channels = window, groups, channels
+        self.places = window.places("conv2d", size)
+        self.padded_size = (size[0] + 2 * window.padding[0], size[1] + 2 * window.padding[1])
+        self.flat = window.stride == (1, 1)
+        self.row = self.padded_size[1] if self.flat else self.places[1]
+        self.height = channels * window.kernel[0] * window.kernel[1]
+        each = self.height * self.places[0] * self.row * like.itemsize
+        self.step = min(max(1, COLUMN_BYTES // max(each, 1)), max(images, 1))
+        xp = array_module(like)
+        overhang = window.reach[1] - 1
+        self.padded = xp.zeros(self.step * channels * self.padded_size[0] * self.padded_size[1] + overhang, like.dtype)
+        self.columns = xp.empty(self.height * self.step * self.places[0] * self.row, like.dtype)
 
-    def parts(self, n: int, itemsize: int) -> Iterator[slice]:
+    def parts(self, images: int) -> Iterator[slice]:
         """The batch cut into parts whose columns fill `COLUMN_BYTES`."""
-        each = self.groups * self.rows * self.places[0] * self.places[1] * itemsize
-        step = max(1, COLUMN_BYTES // max(each, 1))
-        return (slice(i, min(i + step, n)) for i in range(0, n, step))
+        return (slice(i, min(i + self.step, images)) for i in range(0, images, self.step))
 
     def unfold(self, x: Array) -> Array:
-        """(n, C, H, W) → (G, C/G · kh · kw, n · H' · W')."""
-        columns = array_module(x).empty((self.channels, *self.window.kernel, len(x), *self.places), x.dtype)
-        for i, j, view in self.window.taps(self.window.pad(x), self.places):
-            columns[:, i, j] = view.swapaxes(0, 1)
-        return columns.reshape(self.groups, self.rows, -1)
+        """(n, C, H, W) → (G, C/G · kh · kw, n · H' · row)."""
+        n, (height, width), (ph, pw) = len(x), self.padded_size, self.window.padding
+        padded = self.padded[: n * self.channels * height * width].reshape(n, self.channels, height, width)
+        padded[:, :, ph : height - ph, pw : width - pw] = x
+        (kh, kw), (sh, sw), (dh, dw), item = self.window.kernel, self.window.stride, self.window.dilation, x.itemsize
+        plane = height * width
+        shape: tuple[int, ...] = (self.channels, kh, kw, n, self.places[0] * self.row)
+        strides: tuple[int, ...] = (plane, dh * width, dw, self.channels * plane, 1)
+        if not self.flat:
+            shape, strides = (*shape[:4], *self.places), (*strides[:4], sh * width, sw)
+        windows = array_module(x).lib.stride_tricks.as_strided(self.padded, shape, [item * stride for stride in strides])
+        columns = self.columns[: windows.size].reshape(shape)
+        columns[...] = windows
+        return columns.reshape(self.groups, self.height // self.groups, -1)
+
+    def crop(self, product: Array) -> Array:
+        """(G, O/G, n · H' · row) → (n, G, O/G, H', W'), a view."""
+        grid = product.reshape(*product.shape[:2], -1, self.places[0], self.row)
+        return grid[..., : self.places[1]].transpose(2, 0, 1, 3, 4)
+
+    def spread(self, g: Array) -> Array:
+        """The adjoint of `crop`: (n, O, H', W') → (G, O/G, n · H' · row), with zeros where the window hangs over."""
+        n, kernels = g.shape[:2]
+        grid = array_module(g).zeros((self.groups, kernels // self.groups, n, self.places[0], self.row), g.dtype)
+        grid[..., : self.places[1]] = g.reshape(n, self.groups, -1, *self.places).transpose(1, 2, 0, 3, 4)
+        return grid.reshape(self.groups, kernels // self.groups, -1)
 
     def fold(self, columns: Array, size: Sequence[int]) -> Array:
-        """The adjoint of `unfold`: (G, C/G · kh · kw, n · H' · W') → (n, C, H, W)."""
+        """The adjoint of `unfold` for any stride: (G, C/G · kh · kw, n · H' · W') → (n, C, H, W)."""
         columns = columns.reshape(self.channels, *self.window.kernel, -1, *self.places)
         padded = self.window.blank(columns, columns.shape[3], self.channels, size)
         for i, j, view in self.window.taps(padded, self.places):
@@ -143,16 +172,14 @@ class _Columns(NamedTuple):
 def _forward(x: Array, weight: Array, window: Window, groups: int) -> Array:
     """(N, C, H, W), (O, C/G, kh, kw) → (N, O, H', W')."""
     (n, channels, *size), kernels = x.shape, len(weight)
-    places = window.places("conv2d", (size[0], size[1]))
     weight = weight.reshape(groups, kernels // groups, -1)  # (G, O/G, C/G · kh · kw)
     if window == Window((1, 1)):  # an image is its own columns
-        return (weight @ x.reshape(n, groups, channels // groups, -1)).reshape(n, kernels, *places)
-    layout = _Columns(window, groups, channels, places)
-    y = array_module(x).empty((n, groups, kernels // groups, places[0] * places[1]), x.dtype)
-    for part in layout.parts(n, x.itemsize):
-        product = weight @ layout.unfold(x[part])  # (G, O/G, images · H' · W')
-        y[part] = product.reshape(*product.shape[:2], -1, y.shape[3]).transpose(2, 0, 1, 3)
-    return y.reshape(n, kernels, *places)
+        return (weight @ x.reshape(n, groups, channels // groups, -1)).reshape(n, kernels, *size)
+    columns = _Columns(x, n, channels, size, window, groups)
+    y = array_module(x).empty((n, groups, kernels // groups, *columns.places), x.dtype)
+    for part in columns.parts(n):
+        y[part] = columns.crop(weight @ columns.unfold(x[part]))
+    return y.reshape(n, kernels, *columns.places)
 
 
 def _backward_input(g: Array, weight: Array, window: Window, groups: int, size: Sequence[int]) -> Array:
@@ -163,21 +190,21 @@ def _backward_input(g: Array, weight: Array, window: Window, groups: int, size: 
     if window.stride == (1, 1) and min(rest) >= 0:  # a convolution itself, with the kernels turned round
         turned = grouped.swapaxes(1, 2)[..., ::-1, ::-1].reshape(channels, kernels // groups, *window.kernel)
         return _forward(g, turned, window._replace(padding=rest), groups)
-    layout = _Columns(window, groups, channels, (g.shape[2], g.shape[3]))
-    transposed = grouped.reshape(groups, kernels // groups, layout.rows).swapaxes(1, 2)
+    transposed = grouped.reshape(groups, kernels // groups, -1).swapaxes(1, 2)  # (G, C/G · kh · kw, O/G)
+    columns = _Columns(g, n, channels, size, window, groups)
     x = array_module(g).empty((n, channels, *size), g.dtype)
-    for part in layout.parts(n, g.itemsize):
-        x[part] = layout.fold(transposed @ _by_group(g[part], groups), size)
+    for part in columns.parts(n):
+        x[part] = columns.fold(transposed @ _by_group(g[part], groups), size)
     return x
 
 
 def _backward_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
     """(N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw)."""
-    channels, kernels = x.shape[1], g.shape[1]
-    layout = _Columns(window, groups, channels, (g.shape[2], g.shape[3]))
-    total = array_module(x).zeros((groups, kernels // groups, layout.rows), x.dtype)
-    for part in layout.parts(len(x), x.itemsize):
-        total += _by_group(g[part], groups) @ layout.unfold(x[part]).swapaxes(1, 2)
+    (n, channels, *size), kernels = x.shape, g.shape[1]
+    columns = _Columns(x, n, channels, size, window, groups)
+    total = array_module(x).zeros((groups, kernels // groups, columns.height // groups), x.dtype)
+    for part in columns.parts(n):
+        total += columns.spread(g[part]) @ columns.unfold(x[part]).swapaxes(1, 2)
     return total.reshape(kernels, channels // groups, *window.kernel)
 
 

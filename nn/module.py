@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -162,6 +163,27 @@ class Module:
     def eval(self: M) -> M:
         """Set `training` to False, here and in every module below, and return the module itself."""
         return self.train(False)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """In eval mode inside the `with`; afterwards each module is in its own mode again, which need not be one for all.
+
+        >>> class Model(Module):
+        ...     pass
+        >>> model = Model()
+        >>> with model.evaluating():
+        ...     model.training
+        False
+        >>> model.training
+        True
+        """
+        before = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, training in before:
+                module.training = training
 
     def zero_grad(self) -> None:
         """Forget the gradient of every parameter: `grad` becomes None."""

@@ -53,7 +53,7 @@ class Optimizer:
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Take in further parameters: {"params": tensors, settings that differ from the defaults}."""
         if not isinstance(group, Mapping) or "params" not in group:
-            raise TypeError(f'{self._name}: a group is a dict with "params" and settings, got {type(group).__name__}')
+            raise TypeError(f'{self._name}: a group is a dict with "params" and settings, got {group!r}')
         params = [group["params"]] if isinstance(group["params"], Node) else list(group["params"])
         if unknown := group.keys() - self.defaults.keys() - {"params"}:
             known = ", ".join(self.defaults)

@@ -6,10 +6,9 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from microtensor.nn.module import Module
-
 from microtensor.backend import Array
 from microtensor.graph import T
+from microtensor.nn.module import Module
 from microtensor.nn.windows import Window, check_images
 from microtensor.op import Rule, op
 from microtensor.tensor import Tensor
@@ -71,10 +70,10 @@ def _max_pool2d(x: T, *, window: Window) -> Rule[T]:
     @functools.cache
     def winner() -> Array:
         """For each window, the number of its first maximum, counted along the rows."""
-        number = xp.zeros(data.shape, "uint8" if window.kernel[0] * window.kernel[1] <= 256 else "int32")
-        padded = window.pad(x.data, lowest)
-        for i, j, view in reversed([*window.taps(padded, places)]):
-            number[view == data] = i * window.kernel[1] + j
+        count = window.kernel[0] * window.kernel[1]
+        number = xp.full(data.shape, count, "uint8" if count < 256 else "int32")
+        for i, j, view in window.taps(window.pad(x.data, lowest), places):
+            number = xp.minimum(number, count - (view == data).astype(number.dtype) * (count - (i * window.kernel[1] + j)))
         return number
 
     return data, (lambda g: _to_winners(g, winner=winner(), window=window, size=size),)
@@ -85,7 +84,7 @@ def _to_winners(g: T, *, winner: Array, window: Window, size: Sequence[int]) -> 
     """The adjoint of max pooling: the gradient of each window goes to its winner."""
     padded = window.blank(g.data, g.shape[0], g.shape[1], size)
     for i, j, view in window.taps(padded, winner.shape[2:]):
-        view += g.xp.where(winner == i * window.kernel[1] + j, g.data, 0)
+        view += g.data * (winner == i * window.kernel[1] + j)  # much faster than where()
     return window.crop(padded), (lambda h: _from_winners(h, winner=winner, window=window),)
 
 
@@ -94,7 +93,7 @@ def _from_winners(x: T, *, winner: Array, window: Window) -> Rule[T]:
     """Of each window, the number at its winner's place."""
     size, data = x.shape[2:], x.xp.zeros(winner.shape, x.dtype)
     for i, j, view in window.taps(window.pad(x.data), winner.shape[2:]):
-        data += x.xp.where(winner == i * window.kernel[1] + j, view, 0)
+        data += view * (winner == i * window.kernel[1] + j)
     return data, (lambda g: _to_winners(g, winner=winner, window=window, size=size),)
 
 

@@ -78,23 +78,11 @@ def fit(
 def evaluate(model: Module, data: Batches, loss: Loss = cross_entropy, *, device: str = "cpu") -> dict[str, float]:
     """Mean "loss" and "accuracy" (the fraction whose highest score is the label's) over `data`, in eval mode, without gradients."""
     totals = _Totals()
-    with evaluating(model), no_grad():
+    with model.evaluating(), no_grad():
         for inputs, labels in _on_device(data, device):
             scores = model(inputs)
             totals.add(scores, labels, loss(scores, labels))
     return totals.means()
-
-
-@contextmanager
-def evaluating(model: Module) -> Iterator[None]:
-    """The model in eval mode inside; afterwards each of its modules is in the mode that it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _train_epoch(

@@ -233,6 +233,23 @@ def test_headers_that_lie(tmp_path, header, content, message):
     assert peak < 2**20
 
 
+def test_only_version_1_of_the_array_format(tmp_path):
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.zeros(2), version=(1, 0))
+    content = buffer.getvalue()
+    for other in (content.replace(b"NUMPY\x01", b"NUMPY\x07"), content.replace(b"NUMPY", b"NUMPX")):
+        archive(tmp_path / "other.npz", {"x.npy": other})
+        with pytest.raises(ValueError, match="not an array of plain numbers"):
+            state.load(tmp_path / "other.npz")
+
+
+def test_too_little_memory_is_not_called_damage(tmp_path, monkeypatch):
+    state.save(tmp_path / "large.npz", TENSORS)
+    monkeypatch.setattr(np, "frombuffer", lambda *args: (_ for _ in ()).throw(MemoryError("too large")))
+    with pytest.raises(MemoryError, match="too large"):
+        state.load(tmp_path / "large.npz")
+
+
 def test_a_bomb_is_refused_before_it_goes_off(tmp_path):
     path = tmp_path / "bomb.npz"
     np.savez_compressed(path, x=np.zeros(2**24))  # 128 MiB in 130 KiB
@@ -271,7 +288,7 @@ def test_one_name_twice_is_refused(tmp_path):
         file.writestr("x.npy", buffer.getvalue())
         with pytest.warns(UserWarning, match="Duplicate"):
             file.writestr("x.npy", buffer.getvalue())
-    with pytest.raises(ValueError, match="a name of its own"):
+    with pytest.raises(ValueError, match="not the only one of that name"):
         state.load(tmp_path / "twice.npz")
 
 
