@@ -1,4 +1,8 @@
-"""Operations that treat each element by itself: arithmetic, functions of one variable, comparisons, casts."""
+"""Operations that treat each element by itself: arithmetic, choices, and the same numbers elsewhere.
+
+Functions of one variable (exp, sin, floor …) are in functions.py, what is true or false is in logic.py, and what a network puts
+between its layers in activations.py.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .backend import to_device
+from .backend import Array, array_module, to_device
 from .graph import Node, T, is_floating
-from .op import Rule, align, op, result_type
+from .op import Int, Rule, align, lift, op, result_type
 
 Operand: TypeAlias = Any
 """A tensor, a Python number or an array: what stands on the other side of an operator."""
 
-function = op(floating=True)
-function_of_output = op(floating=True, output=True)
 binary = op(elementwise=True)
 
 
@@ -29,8 +31,19 @@ def add(x: T, y: Operand) -> Rule[T]:
 
 @binary
 def subtract(x: T, y: Operand) -> Rule[T]:
-    """x − y, element by element, with broadcasting."""
-    return x.data - y.data, (lambda g: g, lambda g: -g)
+    """x − y, element by element, with broadcasting.
+
+    Raises:
+        TypeError: both are bools.
+    """
+    try:
+        data = x.data - y.data
+    except TypeError as error:  # the only one that an array library has for a difference
+        raise TypeError(
+            "subtract: bools have no difference: x ^ y is where they differ, x & ~y where only the first holds; "
+            "to count with 0 and 1, take x.to('int64')"
+        ) from error
+    return data, (lambda g: g, lambda g: -g)
 
 
 @binary
@@ -46,28 +59,95 @@ def divide(x: T, y: Operand) -> Rule[T]:
 
 
 @binary
+def floor_divide(x: T, y: Operand) -> Rule[T]:
+    """⌊x / y⌋, the quotient rounded towards −∞, as Python's `//`: in floats, and by 0, ±inf or nan. The gradient is 0.
+
+    Raises:
+        ZeroDivisionError: whole numbers are divided by 0. (On a GPU nobody looks: it would wait for the device.)
+    """
+    _refuse_zero("floor_divide", x, y)
+    return x.data // y.data, (flat, flat)
+
+
+@binary
+def remainder(x: T, y: Operand) -> Rule[T]:
+    """x − ⌊x / y⌋ · y, with the sign of y, as Python's `%`: of floats by 0, nan. The gradient is 1 for x and −⌊x / y⌋ for y.
+
+    Raises:
+        ZeroDivisionError: whole numbers are divided by 0. (On a GPU nobody looks: it would wait for the device.)
+
+    >>> import microtensor as mt
+    >>> remainder(mt.Tensor([-7.0, 7.0]), 3)
+    Tensor([2., 1.])
+    """
+    _refuse_zero("remainder", x, y)
+    return x.data % y.data, (lambda g: g, lambda g: -g * (x // y))
+
+
+def _refuse_zero(name: str, x: Any, y: Any) -> None:
+    """Whole numbers have no infinity to answer with."""
+    if is_floating(result_type(x, y)):
+        return
+    if y == 0 if isinstance(y, Int) else array_module(y.data) is np and not y.data.all():
+        raise ZeroDivisionError(f"{name}: a whole number is divided by 0; with x.to('float32') the result is inf or nan")
+
+
+def flat(g: Any) -> Any:
+    """The vjp of a function that is constant between its jumps, such as sign and floor: 0.
+
+    With it such a function stands in a graph as any other does: `backward()` runs, as in PyTorch, and what reaches the loss
+    through it alone gets zeros.
+    """
+    return g.constant(g.xp.zeros_like(g.data))
+
+
+@binary
 def pow(x: T, y: Operand) -> Rule[T]:
     """x to the power y, element by element, with broadcasting.
 
     The gradient for x is y · x^(y−1), and 0 where y is 0. The gradient for y is x^y · log x, and 0 where x is 0 and y ≥ 0;
     where x < 0 it is nan, for there the power is defined at whole y only.
+
+    Raises:
+        ValueError: a whole number is raised to a negative power.
     """
 
     def for_base(g: Any) -> Any:
         if isinstance(y, (int, float)):
-            return g * y * pow(x, y - 1) if y else g * 0
+            return g * y * pow(x, y - 1) if y else flat(g)
         return g * where(y == 0, 0, y * pow(x, where(y == 0, 1, y - 1)))
 
     def for_exponent(g: Any) -> Any:
         base: Any = y.constant(y.xp.full_like(y.data, x)) if isinstance(x, (int, float)) else x
-        return g * pow(base, y) * log(where((base == 0) & (y >= 0), 1, base))
+        return g * pow(base, y) * where((base == 0) & (y >= 0), 1, base).log()
 
-    return x.data**y.data, (for_base, for_exponent)
+    try:
+        data = _power(x.data, y.data)
+    except ValueError as error:  # the only one that an array library has for a power
+        raise ValueError(
+            "pow: a whole number to a negative power is a fraction, which integers cannot hold; take x.to('float32')"
+        ) from error
+    return data, (for_base, for_exponent)
+
+
+def _power(x: Array, y: Any) -> Array:
+    """x ** y. A negative base makes NumPy take sixty times as long: a whole power is taken of |x|, and gets its sign afterwards."""
+    if not isinstance(y, (int, float)) or y % 1 or -1 <= y <= 2 or isinstance(x, (int, float)) or not is_floating(x.dtype):
+        return x**y
+    xp = array_module(x)
+    power = xp.abs(x) ** y
+    return xp.copysign(power, x) if y % 2 else power
 
 
 @op
 def neg(x: T) -> Rule[T]:
-    """−x."""
+    """−x.
+
+    Raises:
+        TypeError: x is of bools.
+    """
+    if x.dtype == np.bool_:
+        raise TypeError("neg: bools have no sign: ~x is true where x is false; to count with 0 and 1, take x.to('int64')")
     return -x.data, (lambda g: -g,)
 
 
@@ -79,64 +159,23 @@ def abs(x: T) -> Rule[T]:
 
 @op
 def sign(x: T) -> Rule[T]:
-    """−1, 0 or 1, in the dtype of x. The gradient is 0 everywhere."""
-    return x.xp.sign(x.data), None
+    """−1, 0 or 1, in the dtype of x; nan for nan. The gradient is 0 everywhere, also at the jump."""
+    return x.data.copy() if x.dtype == np.bool_ else x.xp.sign(x.data), (flat,)
 
 
-# Functions of one variable
-
-
-@function_of_output
-def exp(x: T) -> Rule[T]:
-    """e to the power x."""
-    return x.xp.exp(x.data), (lambda g, y: g * y,)
-
-
-@function
-def log(x: T) -> Rule[T]:
-    """Natural logarithm: −inf at 0, nan below."""
-    return x.xp.log(x.data), (lambda g: g / x,)
-
-
-@function_of_output
-def sqrt(x: T) -> Rule[T]:
-    """Square root: nan below 0. The gradient at 0 is inf."""
-    return x.xp.sqrt(x.data), (lambda g, y: g / (2 * y),)
-
-
-@function_of_output
-def tanh(x: T) -> Rule[T]:
-    """Hyperbolic tangent."""
-    return x.xp.tanh(x.data), (lambda g, y: g * (1 - y * y),)
-
-
-@function_of_output
-def sigmoid(x: T) -> Rule[T]:
-    """Logistic function 1 / (1 + e^−x), without overflow at either end."""
-    xp = x.xp
-    small = xp.exp(-xp.abs(x.data))
-    return xp.where(x.data >= 0, xp.ones_like(small), small) / (1 + small), (lambda g, y: g * (y * (1 - y)),)
-
-
-@op(output=True)
-def relu(x: T) -> Rule[T]:
-    """max(x, 0). The gradient at 0 is 0."""
-    return x.xp.maximum(x.data, 0), (lambda g, y: g * sign(y),)
-
-
-# Choices and comparisons
+# Choices
 
 
 @binary
 def maximum(x: T, y: Operand) -> Rule[T]:
-    """The larger of x and y, element by element, with broadcasting. Where they are equal, each gets half the gradient."""
-    return _xp(x, y).maximum(x.data, y.data), (lambda g: g * _wins(x, y), lambda g: g * _wins(y, x))
+    """The larger of x and y, element by element, with broadcasting; nan if either is. Equal, each gets half the gradient."""
+    return xp_of(x, y).maximum(x.data, y.data), (lambda g: g * _wins(x, y), lambda g: g * _wins(y, x))
 
 
 @binary
 def minimum(x: T, y: Operand) -> Rule[T]:
-    """The smaller of x and y, element by element, with broadcasting. Where they are equal, each gets half the gradient."""
-    return _xp(x, y).minimum(x.data, y.data), (lambda g: g * _wins(y, x), lambda g: g * _wins(x, y))
+    """The smaller of x and y, element by element, with broadcasting; nan if either is. Equal, each gets half the gradient."""
+    return xp_of(x, y).minimum(x.data, y.data), (lambda g: g * _wins(y, x), lambda g: g * _wins(x, y))
 
 
 @binary
@@ -146,12 +185,54 @@ def _wins(x: T, y: Operand) -> Rule[T]:
     return ((x.data > y.data).astype(dtype) + (x.data >= y.data).astype(dtype)) / 2, None
 
 
-def _xp(*inputs: Any) -> Any:
+def xp_of(*inputs: Any) -> Any:
+    """numpy or cupy: the library of the first tensor among `inputs`, which may be numbers too."""
     return next(x.xp for x in inputs if isinstance(x, Node))
 
 
+@binary
+def clamp(x: T, min: Operand = None, max: Operand = None) -> Rule[T]:
+    """x, but no smaller than `min` and no larger than `max`, element by element, with broadcasting; where min > max, it is max.
+
+    The gradient goes to x where min ≤ x ≤ max, at the limits too, and to the limit where x is beyond it. (Where min = max, a
+    smaller x leaves no gradient to either, as in PyTorch.)
+
+    Args:
+        min: a number or a tensor; None for no lower limit.
+        max: a number or a tensor; None for no upper limit.
+
+    Raises:
+        TypeError: x is a number.
+        ValueError: there is no limit at all.
+
+    >>> import microtensor as mt
+    >>> clamp(mt.Tensor([-3.0, 0.5, 7.0]), 0, 1), clamp(mt.Tensor([-3.0, 0.5]), max=0)
+    (Tensor([0. , 0.5, 1. ]), Tensor([-3.,  0.]))
+    """
+    if not isinstance(x, Node):
+        raise TypeError("clamp: x must be a Tensor; between a number and a tensor choose with maximum() or minimum()")
+    if min is None and max is None:
+        raise ValueError("clamp: there is no limit; give min, max or both")
+
+    def for_x(g: Any) -> Any:
+        inside = x >= min if max is None else x <= max if min is None else (x >= min) & (x <= max)
+        return where(inside, g, 0)
+
+    def for_min(g: Any) -> Any:
+        return where(x < min if max is None else (x < min) & (min < max), g, 0)
+
+    def for_max(g: Any) -> Any:
+        return where(x > max if min is None else (x > max) | (max < min), g, 0)
+
+    low, high = (None if limit is None else limit.data for limit in (min, max))
+    return x.data.clip(low, high), (for_x, for_min, for_max)
+
+
+clip = clamp
+
+
 def where(condition: T, x: Operand, y: Operand) -> T:
-    """x where `condition` holds, y elsewhere, with broadcasting.
+    """x where `condition` holds, y elsewhere, with broadcasting. The gradient goes to the one that was taken.
 
     Raises:
         TypeError: `condition` is not a tensor of bools.
@@ -161,60 +242,55 @@ def where(condition: T, x: Operand, y: Operand) -> T:
     >>> where(x > 0, x, 0)
     Tensor([0., 4.])
     """
+    condition, x, y = lift("where", (condition, x, y))
     if not isinstance(condition, Node) or condition.dtype != np.bool_:
-        given = condition.dtype if isinstance(condition, Node) else type(condition).__name__
+        given = condition.dtype if isinstance(condition, Node) else "a number"
         raise TypeError(f"where: the condition must be a Tensor of bools, as a comparison gives, got {given}")
-    dtype = result_type(x, y)
-    x, y = (cast(v, dtype=dtype) if isinstance(v, Node) else v for v in (x, y))
-    return _choose(*align("where", [condition, x, y], dtype=None), dtype=dtype)
+    dtype, shape, inputs = result_type(x, y), condition.shape, [condition]
+    for v in (x, y):
+        if isinstance(v, Node):
+            v = v if v.dtype == dtype else cast(v, dtype=dtype)
+            shape = shape if v.shape == shape else None
+        inputs.append(v)
+    return _choose(*inputs if shape is not None else align("where", inputs, dtype=None))
 
 
 @op
-def _choose(condition: T, x: T, y: T, *, dtype: Any) -> Rule[T]:
-    data = condition.xp.where(condition.data, x.data, y.data).astype(dtype, copy=False)
+def _choose(condition: T, x: T, y: T) -> Rule[T]:
+    data = select(condition.data, x.data, y.data, result_type(x, y))
     return data, (None, lambda g: where(condition, g, 0), lambda g: where(condition, 0, g))
 
 
-@binary
-def eq(x: T, y: Operand) -> Rule[T]:
-    """Where x = y: a tensor of bools, with broadcasting."""
-    return x.data == y.data, None
+def select(condition: Array, x: Any, y: Any, dtype: np.dtype[Any]) -> Array:
+    """`xp.where` on arrays or numbers x and y, in `dtype`.
+
+    NumPy's own takes a branch at each element. Where the condition is irregular, as the signs in a network are, that costs ten
+    times what the arithmetic on bits below does. (An inf or nan that is not chosen leaves no trace: its bits become 0.)
+    """
+    xp = array_module(condition)
+    if xp is not np or dtype.itemsize > 8:
+        return xp.where(condition, x, y).astype(dtype, copy=False)
+    bits = np.dtype(f"i{dtype.itemsize}")
+    a, b = (np.asarray(v, dtype).view(bits) for v in (x, y))
+    chosen = np.empty(condition.shape, dtype)
+    if not b.ndim and not b:
+        np.multiply(a, condition, out=chosen.view(bits))
+    else:
+        np.multiply(a ^ b, condition, out=chosen.view(bits))
+        chosen.view(bits)[...] ^= b
+    return chosen
 
 
-@binary
-def ne(x: T, y: Operand) -> Rule[T]:
-    """Where x ≠ y: a tensor of bools, with broadcasting."""
-    return x.data != y.data, None
+@op(elementwise=True, floating=True)
+def lerp(start: T, end: Operand, weight: Operand) -> Rule[T]:
+    """(1 − weight) · start + weight · end, element by element, with broadcasting: on the line from start, at 0, to end, at 1.
 
-
-@binary
-def lt(x: T, y: Operand) -> Rule[T]:
-    """Where x < y: a tensor of bools, with broadcasting."""
-    return x.data < y.data, None
-
-
-@binary
-def le(x: T, y: Operand) -> Rule[T]:
-    """Where x ≤ y: a tensor of bools, with broadcasting."""
-    return x.data <= y.data, None
-
-
-@binary
-def gt(x: T, y: Operand) -> Rule[T]:
-    """Where x > y: a tensor of bools, with broadcasting."""
-    return x.data > y.data, None
-
-
-@binary
-def ge(x: T, y: Operand) -> Rule[T]:
-    """Where x ≥ y: a tensor of bools, with broadcasting."""
-    return x.data >= y.data, None
-
-
-@binary
-def logical_and(x: T, y: T) -> Rule[T]:
-    """Where both hold: a tensor of bools, with broadcasting. A number holds where it is not 0."""
-    return _xp(x, y).logical_and(x.data, y.data), None
+    >>> import microtensor as mt
+    >>> lerp(mt.Tensor([0.0, 10.0]), mt.Tensor([1.0, 20.0]), 0.25)
+    Tensor([ 0.25, 12.5 ])
+    """
+    data = start.data * (1 - weight.data) + end.data * weight.data
+    return data, (lambda g: g * (1 - weight), lambda g: g * weight, lambda g: g * (end - start))
 
 
 # The same numbers, elsewhere

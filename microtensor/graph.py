@@ -22,12 +22,18 @@ T = TypeVar("T", bound="Node")
 
 
 class Mode(threading.local):
-    """Each thread's own switch: whether operations remember their inputs."""
+    """Each thread's own switches."""
 
     recording = True
+    """Whether operations remember their inputs."""
+    anomaly = False
+    """Whether every result is searched for the first nan or infinity."""
 
 
 mode = Mode()
+
+clock = [0]
+"""How many assignments to tensors there have been: a tensor that changed after an operation saw it has the later time."""
 
 
 class Origin:
@@ -37,19 +43,25 @@ class Origin:
     `sources` for each input that needs a gradient; once a backward pass has released it, its sources are None.
     """
 
-    __slots__ = ("sources", "shape", "dtype", "device", "op", "seen", "output", "leaf", "__weakref__")
+    __slots__ = ("sources", "shape", "dtype", "op", "time", "__dict__", "__weakref__")
 
     sources: tuple[tuple[Origin, Callable[..., Any]], ...] | None
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    device: str
     op: Callable[..., Any] | None
     """The operation that computed the node; None for a leaf."""
-    seen: tuple[tuple[list[int], int], ...]
-    """The version counter of each input and of the result, with its count when the operation ran."""
-    output: Array | None
-    """The result, kept for the operations whose derivative is written in terms of it (exp)."""
-    leaf: weakref.ref[Node] | None
+    time: int
+    """What the clock said when the operation ran."""
+
+    # What few origins have: in the class until it is set, for an origin is made by every operation.
+    device: str = "cpu"
+    output: tuple[Array, list[int]] | None = None
+    """The result and when it was assigned to, for the operations whose derivative is written in terms of it (exp)."""
+    leaf: weakref.ref[Node] | None = None
+    place: str = "an unknown place"
+    """Where the user called the operation: known to `detect_anomaly` alone."""
+    hooks: tuple[Callable[[Any], Any], ...] = ()
+    """Called with the gradient once it is complete; what one returns, if not None, takes its place."""
 
     @classmethod
     def of_leaf(cls, node: Node) -> Origin:
@@ -57,8 +69,7 @@ class Origin:
         origin = cls()
         origin.sources = ()
         origin.shape, origin.dtype, origin.device = node.shape, node.dtype, node.device
-        origin.op = origin.output = None
-        origin.seen = ()
+        origin.op, origin.time = None, clock[0]
         origin.leaf = weakref.ref(node)
         return origin
 
@@ -69,7 +80,7 @@ class Node:
     `Tensor` adds arithmetic. Operations know this class alone, and return the `kind` of what they were given.
     """
 
-    __slots__ = ("_data", "origin", "grad", "version", "__weakref__")
+    __slots__ = ("_data", "origin", "grad", "assigned", "__weakref__")
 
     kind: ClassVar[type[Any]]
     """The class that an operation returns when it is given this one: Tensor for a Tensor and for a Parameter."""
@@ -78,8 +89,8 @@ class Node:
     origin: Origin | None
     grad: Any
     """The gradient that `backward()` accumulated here; None before."""
-    version: list[int]
-    """How often the data was assigned to: one counter, shared by all nodes that are views of the same memory."""
+    assigned: list[int]
+    """When the data was last assigned to, by the clock: one list, shared by all nodes that are views of the same memory."""
 
     @classmethod
     def wrap(cls: type[T], data: Array, origin: Origin | None = None) -> T:
@@ -88,7 +99,7 @@ class Node:
         node._data = data
         node.origin = origin
         node.grad = None
-        node.version = [0]
+        node.assigned = [0]
         return node
 
     def constant(self, data: Array) -> Any:
@@ -96,9 +107,17 @@ class Node:
         return self.kind.wrap(np.asarray(data) if isinstance(data, np.generic) else data)
 
     def assign(self, data: Array) -> None:
-        """Replace the array and count it, so that a backward pass that needs the old numbers can refuse."""
+        """Replace the array and say so, so that a backward pass that needs the old numbers can refuse."""
         self._data = data
-        self.version[0] += 1
+        self.touch()
+        origin = self.origin
+        if origin is not None and origin.leaf is not None:  # the next gradient is for the new numbers
+            origin.shape, origin.dtype, origin.device = self.shape, self.dtype, self.device
+
+    def touch(self) -> None:
+        """Note that the numbers changed. Whoever writes into the array itself calls this."""
+        clock[0] += 1
+        self.assigned[0] = clock[0]
 
     data = property(attrgetter("_data"), assign, doc="The array. Assigning to it is not recorded in any graph.")
 

@@ -6,51 +6,235 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, is_array, to_device
-from .graph import Node, T
+from .backend import Array, array_module, is_array, to_device
+from .elementwise import where
+from .graph import Node, T, mode
 from .op import Rule, op
+from .shape import flatten
 
 
-def as_index(index: Any, device: str) -> Any:
-    """An index as NumPy and CuPy take it: tensors, arrays and lists in it become arrays on the device of what they index.
+def as_index(index: Any, device: str) -> tuple[Any, ...]:
+    """An index as NumPy lets one write it → a tuple in which every array and list is an array or a tensor on `device`.
+
+    Tensors stay tensors: so the engine sees when one that a gradient needs was assigned to.
 
     Raises:
-        TypeError: a tensor or array in it is neither of integers nor of bools.
+        TypeError: a tensor, array or list in it is neither of integers nor of bools.
     """
-    if isinstance(index, tuple):
-        return tuple(as_index(i, device) for i in index)
-    array = index.data if isinstance(index, Node) else np.asarray(index) if isinstance(index, list) else index
-    if is_array(array) and array.dtype.kind not in "iub" and array.size:
-        raise TypeError(f"index: expected integers or bools, got an array of {array.dtype}; use .to('int64')")
-    if isinstance(index, list) and not array.size:
-        array = array.astype(np.int64)  # NumPy makes floats of an empty list
-    return to_device(array, device) if is_array(array) else array
+    return tuple(_part(i, device) for i in (index if isinstance(index, tuple) else (index,)))
 
 
-def is_basic(index: Any) -> bool:
-    """Whether `index` is of integers, slices, None and Ellipsis alone: it gives a view, in which no element occurs twice."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(i is None or i is Ellipsis or isinstance(i, (slice, int, np.integer)) and not isinstance(i, bool) for i in parts)
+def _part(index: Any, device: str) -> Any:
+    """One part of an index."""
+    if isinstance(index, (slice, int, np.integer)) or index is None or index is Ellipsis:
+        return index
+    if isinstance(index, (list, tuple)):
+        try:
+            index = np.asarray(index) if len(index) else np.zeros(0, np.int64)  # NumPy makes floats of an empty list
+        except (TypeError, ValueError):
+            raise TypeError(f"index: expected nested lists of integers, all of one length, got {index!r}") from None
+    if not isinstance(index, Node) and not is_array(index):
+        return index
+    if index.dtype.kind not in "iub":
+        hint = "stack() makes one tensor of several" if index.dtype.kind == "O" else "use .to('int64')"
+        raise TypeError(f"index: expected integers or bools, got {index.dtype}; {hint}")
+    if isinstance(index, Node):
+        tensor: Any = index
+        return tensor.to(device)
+    return to_device(index, device)
+
+
+def _arrays(index: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same index with arrays in the place of tensors, as NumPy and CuPy take it."""
+    return tuple(i.data if isinstance(i, Node) else i for i in index)
+
+
+def _may_repeat(index: tuple[Any, ...]) -> bool:
+    """Whether an element may be picked twice: slices, numbers and masks pick each once, arrays of integers need not."""
+    return any((isinstance(i, Node) or is_array(i)) and i.dtype.kind != "b" for i in index)
 
 
 @op
 def getitem(x: T, *, index: Any) -> Rule[T]:
     """x[index], for every index that NumPy takes. A view where the index has slices, integers, None and Ellipsis alone.
 
+    On a GPU an array of integers is not checked against the length of its axis: that would wait for the device. What is out of
+    range wraps around there.
+
     Raises:
         IndexError: an index is out of range, or there are more indices than axes.
-        TypeError: an index is of floats.
+        TypeError: an index is neither of integers nor of bools.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> x[:, ::-1], x[[1, 1], [0, 1]], x[x > 2]
+    (Tensor([[2., 1.],
+            [4., 3.]]), Tensor([3., 4.]), Tensor([3., 4.]))
     """
-    index, shape = as_index(index, x.device), x.shape
-    return x.data[index], (lambda g: _put(g, index=index, shape=shape),)
+    parts, shape = as_index(index, x.device), x.shape
+    try:
+        data = x.data[_arrays(parts)]
+    except (IndexError, TypeError, ValueError) as error:
+        raise type(error)(f"index: {error}; the tensor has shape {shape}") from None
+    return data, (lambda g: _put(g, index=parts, shape=shape),)
 
 
 @op
-def _put(g: T, *, index: Any, shape: tuple[int, ...]) -> Rule[T]:
+def _put(g: T, *, index: tuple[Any, ...], shape: tuple[int, ...]) -> Rule[T]:
     """The adjoint of getitem: zeros of `shape`, to whose elements at `index` g is added."""
-    data: Array = g.xp.zeros(shape, g.dtype)
-    if is_basic(index):
-        data[index] = g.data
+    data = g.xp.zeros(shape, g.dtype)
+    if _may_repeat(index):
+        add_at(data, _arrays(index), g.data)
     else:
-        g.xp.add.at(data, index, g.data)
+        data[_arrays(index)] = g.data
     return data, (lambda h: h[index],)
+
+
+def add_at(data: Array, index: Any, values: Array) -> None:
+    """data[index] += values, in which an element that the index names twice gets both. Writes to `data`."""
+    if data.dtype == np.int64:  # CuPy's atomic addition knows uint64 only; the bits of the sum are the same
+        data, values = data.view(np.uint64), values.view(np.uint64)
+    array_module(data).add.at(data, index, values)
+
+
+def setitem(x: Node, index: Any, value: Any) -> None:
+    """x[index] = value, outside any graph: a number, an array or a tensor that broadcasts to x[index].
+
+    Where the index names an element twice, the last value stays; on a GPU, any of them.
+
+    Raises:
+        IndexError: an index is out of range.
+        RuntimeError: x or the value requires a gradient: an assignment is not differentiable.
+        TypeError: numbers that the dtype of x cannot hold: floats in integers, numbers in bools.
+        ValueError: the value's shape does not fit, or x is a read-only view.
+    """
+    if mode.recording and x.requires_grad:
+        raise RuntimeError(
+            "setitem: this tensor is part of a graph, and assignment is not differentiable; "
+            "assign inside no_grad(), or build a new tensor, with where()"
+        )
+    if mode.recording and isinstance(value, Node) and value.requires_grad:
+        raise RuntimeError(
+            "setitem: the value requires a gradient, and an assignment would lose it; "
+            "assign value.detach(), or build a new tensor, with where(), cat() or stack()"
+        )
+    numbers = value.data if isinstance(value, Node) else np.asarray(value) if isinstance(value, (list, tuple)) else value
+    if _rank(numbers) > _rank(x.data):
+        raise TypeError(
+            f"setitem: {getattr(numbers, 'dtype', type(value).__name__)} does not fit a tensor of {x.dtype}: "
+            "convert the value, or the tensor, with .to(dtype)"
+        )
+    data, parts = x.data, as_index(index, x.device)
+    if any(step == 0 and n > 1 for step, n in zip(data.strides, data.shape)) or not getattr(data.flags, "writeable", True):
+        raise ValueError(
+            "setitem: this tensor is a view that cannot be assigned to, as of broadcast_to() or diagonal(); clone() it first"
+        )
+    if is_array(numbers):
+        numbers = to_device(numbers, x.device)
+        if x.xp.may_share_memory(numbers, data):
+            numbers = numbers.copy()  # CuPy reads and writes at once: x[1:] = x[:-1] would be a race
+    try:
+        data[_arrays(parts)] = numbers
+    except (IndexError, OverflowError, TypeError, ValueError) as error:
+        raise type(error)(f"setitem: {error}; the tensor has shape {x.shape} and dtype {x.dtype}") from None
+    x.touch()
+
+
+def _rank(numbers: Any) -> int:
+    """0 for bools, 1 for integers, 2 for floats: each fits into its own rank and those above. 3 for what is no number."""
+    if isinstance(numbers, (bool, int, float)):
+        return 0 if isinstance(numbers, bool) else 1 if isinstance(numbers, int) else 2
+    kind = numbers.dtype.kind if is_array(numbers) or isinstance(numbers, np.generic) else "O"
+    return {"b": 0, "i": 1, "u": 1, "f": 2}.get(kind, 3)
+
+
+def nonzero(x: Node, as_tuple: bool = False) -> Any:
+    """Where x is not 0: the indices of each such element as a row, (count, axes); int64. Waits for the device.
+
+    Args:
+        as_tuple: one tensor of indices per axis instead, as NumPy gives them: `x[nonzero(x, as_tuple=True)]`.
+
+    >>> import microtensor as mt
+    >>> nonzero(mt.Tensor([[0.0, 5.0], [6.0, 0.0]]))
+    Tensor([[0, 1],
+            [1, 0]], dtype=int64)
+    """
+    rows = x.xp.argwhere(x.data)
+    return tuple(x.constant(rows[:, axis]) for axis in range(x.ndim)) if as_tuple else x.constant(rows)
+
+
+def take(x: T, index: Any) -> T:
+    """The elements of x laid flat at `index`, in the shape of `index`. Errors are `getitem`'s.
+
+    >>> import microtensor as mt
+    >>> take(mt.Tensor([[1.0, 2.0], [3.0, 4.0]]), [0, 3])
+    Tensor([1., 4.])
+    """
+    return getitem(flatten(x), index=index)
+
+
+def masked_select(x: T, mask: Any) -> T:
+    """The elements of x where `mask` holds, as a vector. The two broadcast together. Waits for the device.
+
+    Raises:
+        TypeError: `mask` is not of bools.
+        ValueError: the shapes do not broadcast.
+    """
+    chosen: Any = _mask("masked_select", x, mask)
+    tensor: Any = x
+    shape = _meet("masked_select", x, chosen)
+    return tensor.broadcast_to(shape)[chosen.broadcast_to(shape)]
+
+
+def masked_fill(x: T, mask: Any, value: Any) -> T:
+    """x, with `value` where `mask` holds. The shapes of x and mask broadcast together; the dtype stays that of x.
+
+    Args:
+        mask: bools, as a comparison gives them.
+        value: a number, or a tensor without axes.
+
+    Raises:
+        TypeError: `mask` is not of bools, or `value` does not fit the dtype of x.
+        ValueError: `value` has axes, or the shapes do not broadcast.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([1.0, -1.0])
+    >>> masked_fill(x, x < 0, float("-inf"))
+    Tensor([  1., -inf])
+    """
+    chosen: Any = _mask("masked_fill", x, mask)
+    if isinstance(value, Node):
+        if value.ndim:
+            raise ValueError(
+                f"masked_fill: value must be a number or a tensor without axes, got shape {value.shape}; use where()"
+            )
+    elif not isinstance(value, (int, float)):
+        raise TypeError(f"masked_fill: value must be a number or a tensor without axes, got {type(value).__name__}")
+    number = value.data if isinstance(value, Node) else value
+    if _rank(number) > _rank(x.data):
+        raise TypeError(f"masked_fill: value {value!r} does not fit {x.dtype}; use .to('float32') first")
+    _meet("masked_fill", x, chosen)
+    if isinstance(value, Node):
+        tensor: Any = value
+        return where(chosen, tensor.to(x.dtype), x)
+    return where(chosen, value, x)
+
+
+def _mask(name: str, x: Node, mask: Any) -> Node:
+    """A mask as a tensor of bools."""
+    if is_array(mask):
+        mask = x.constant(to_device(mask, x.device))
+    if not isinstance(mask, Node) or mask.dtype != np.bool_:
+        given = mask.dtype if isinstance(mask, Node) else type(mask).__name__
+        raise TypeError(f"{name}: mask must be a Tensor of bools, as a comparison gives, got {given}")
+    return mask
+
+
+def _meet(name: str, x: Node, mask: Node) -> tuple[int, ...]:
+    """The shape to which x and its mask broadcast."""
+    try:
+        return np.broadcast_shapes(x.shape, mask.shape)
+    except ValueError:
+        raise ValueError(
+            f"{name}: x {x.shape} and mask {mask.shape} do not broadcast: compare x itself to get a mask"
+        ) from None

@@ -4,8 +4,8 @@
     def multiply(x, y):
         return x.data * y.data, (lambda g: g * y, lambda g: g * x)
 
-A rule gets tensors, then keyword-only settings. It returns the result's array and one vjp (vector-Jacobian product) per
-tensor: a function from the gradient of the result to the gradient of that input, written in the library's own operations,
+A rule gets tensors, then settings, which are keyword-only, or stand after a `/`: `def sum(x, /, dim=None)`, where PyTorch takes
+them by position too. It returns the result's array and one vjp (vector-Jacobian product) per tensor: a function from the gradient of the result to the gradient of that input, written in the library's own operations,
 so that a gradient can itself be differentiated. `None` in place of a vjp says that no gradient flows to that input, `None`
 in place of them all that none flows at all.
 
@@ -18,21 +18,26 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeAlias, overload
+from collections.abc import Callable, Sequence, Set
+from typing import Any, ParamSpec, TypeAlias, TypeVar, overload
 
 import numpy as np
+from numpy import generic, ndarray
 
+from .anomaly import check_result
 from .backend import Array, device_of, is_array
-from .graph import Node, Origin, T, is_floating, mode
+from .graph import Node, Origin, T, clock, is_floating, mode
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 Rule: TypeAlias = tuple[Array, Sequence[Callable[..., T] | None] | None]
 """What a rule returns: the result's array, and a vjp per tensor."""
 
-NUMPY_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim"}
-"""NumPy's names for settings that bear PyTorch's here. Both are understood."""
+new = object.__new__
+
+NUMPY_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim", "ddof": "correction", "unbiased": "correction"}
+"""NumPy's names for settings that bear PyTorch's here; `unbiased` is PyTorch's old one. Both are understood."""
 
 
 class Int(int):
@@ -40,7 +45,6 @@ class Int(int):
 
     data = property(int)
     origin = None
-    version = (0,)
 
 
 class Float(float):
@@ -48,7 +52,6 @@ class Float(float):
 
     data = property(float)
     origin = None
-    version = (0,)
 
 
 @overload
@@ -85,64 +88,100 @@ def op(rule: Any = None, /, *, elementwise: bool = False, floating: bool = False
         return functools.partial(op, elementwise=elementwise, floating=floating, output=output)
 
     form = _Form(rule)
-    name, arity, known = form.name, len(form.tensors), form.known
+    name, arity, variadic, known = form.name, len(form.tensors), form.variadic, form.known
     aligned = elementwise or floating
 
     @functools.wraps(rule)
-    def operation(*args: Any, **settings: Any) -> Any:
-        inputs: Sequence[Any] = args
-        if (len(inputs) != arity and not form.variadic) or not known.issuperset(settings):
+    def operation(*inputs: Any, **settings: Any) -> Any:
+        if (len(inputs) != arity and not variadic) or (settings and not known.issuperset(settings)):
             inputs, settings = form.sort(inputs, settings)
-        like, alike = None, True
+        like, number = None, False
         for x in inputs:
             if isinstance(x, Node):
+                data = x._data
                 if like is None:
-                    like, array_type = x, type(x._data)
-                elif type(x._data) is not array_type:
+                    like, array_type, shape, dtype = x, type(data), data.shape, data.dtype
+                    alike = not floating or dtype.kind == "f"
+                elif type(data) is not array_type:
                     raise _mixed_devices(name, like, x)
-                elif aligned and (x._data.shape != like._data.shape or x._data.dtype != like._data.dtype):
+                elif aligned and (data.dtype is not dtype or data.shape != shape):
                     alike = False
-            elif x is not None and type(x) is not Float and type(x) is not Int:
-                return operation(*lift(name, inputs), **settings)
+            elif x is not None:
+                if type(x) is not Float and type(x) is not Int:
+                    return operation(*lift(name, inputs), **settings)
+                number = True
         if like is None:
             raise TypeError(f"{name}: expected a Tensor, got {', '.join(type(x).__name__ for x in inputs) or 'nothing'}")
-        if array_type is not np.ndarray:
+        if array_type is not ndarray:
             _check_devices(name, inputs)
-        if aligned and (not alike or like._data.dtype.kind != "f"):
+        if aligned and (not alike or (number and dtype.kind != "f")):
             dtype = result_type(*inputs)
             inputs = align(name, inputs, dtype if is_floating(dtype) or not floating else np.dtype(np.float32))
 
-        data, vjps = rule(*inputs, **settings)
+        data, vjps = rule(*inputs, **settings) if settings else rule(*inputs)
 
-        if isinstance(data, np.generic):
+        if isinstance(data, generic):
             data = np.asarray(data)  # NumPy answers with a scalar where the result has no axes
-        result = like.kind.wrap(data)
+        result = new(like.kind)  # as Node.wrap does
+        result._data = data
+        result.origin = result.grad = None
+        result.assigned = [0]
         if data.base is not None:
-            _share_version(result, inputs)
+            _share_memory(result, inputs)
         if vjps is not None and mode.recording:
             if len(vjps) != len(inputs):
                 raise TypeError(f"{name}: its rule returned {len(vjps)} vjps for {len(inputs)} tensors")
             sources = []
             for x, vjp in zip(inputs, vjps):
-                if x is not None and vjp is not None and x.origin is not None:
+                if x is not None and x.origin is not None and vjp is not None:
                     sources.append((x.origin, vjp))
             if sources:
                 result.origin = origin = Origin()
                 origin.sources = tuple(sources)
                 origin.shape, origin.dtype = data.shape, data.dtype
-                origin.device = "cpu" if type(data) is np.ndarray else device_of(data)
-                origin.op = operation
-                origin.seen = (
-                    *[(x.version, x.version[0]) for x in inputs if x is not None],
-                    (result.version, result.version[0]),
-                )
-                origin.output = data if output else None
-                origin.leaf = None
+                origin.op, origin.time = operation, clock[0]
+                if type(data) is not ndarray:
+                    origin.device = device_of(data)
+                if output:
+                    origin.output = data, result.assigned
+                if mode.anomaly:
+                    check_result(name, result, inputs)
         return result
 
     operation.rule = rule  # type: ignore[attr-defined]
     operation.output = output  # type: ignore[attr-defined]
     return operation
+
+
+def numpy_names(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a plain function or a method understand NumPy's names for its settings, as every operation does.
+
+    >>> @numpy_names
+    ... def last(x, dim=-1):
+    ...     return dim
+    >>> last(None, axis=2)
+    2
+    """
+    name, known = function.__name__, frozenset(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def understanding(*args: Any, **settings: Any) -> R:
+        if settings and not known.issuperset(settings):
+            settings = _renamed(name, settings, known)
+        return function(*args, **settings)
+
+    return understanding
+
+
+def _renamed(name: str, settings: dict[str, Any], known: Set[str]) -> dict[str, Any]:
+    """Settings under the names that are `known`, where the caller wrote NumPy's."""
+    renamed: dict[str, Any] = {}
+    for key, value in settings.items():
+        ours = key if key in known else NUMPY_NAMES.get(key, key)
+        if ours in renamed:
+            raise TypeError(f"{name}: {ours} is given twice, by two of its names: {', '.join(settings)}")
+        renamed[ours] = value
+    return renamed
 
 
 class _Form:
@@ -152,14 +191,16 @@ class _Form:
         parameters = inspect.signature(rule).parameters.values()
         self.name = rule.__name__
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        self.tensors = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        slash = any(p.kind is p.POSITIONAL_ONLY for p in parameters)
+        tensors = [p for p in parameters if p.kind is (p.POSITIONAL_ONLY if slash else p.POSITIONAL_OR_KEYWORD)]
+        self.tensors = [p.name for p in tensors]
         self.optional = {p.name for p in parameters if p.default is None}
-        self.settings = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        self.settings = [p.name for p in parameters if p not in tensors and p.kind is not p.VAR_POSITIONAL]
         self.known = frozenset(self.settings)
 
     def sort(self, inputs: Sequence[Any], settings: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Arguments as a caller may write them → every tensor in its place, every setting under its own name."""
-        settings = {NUMPY_NAMES.get(key, key) if key not in self.known else key: value for key, value in settings.items()}
+        settings = _renamed(self.name, settings, self.known)
         if self.variadic:
             tensors = list(inputs)
         else:
@@ -238,12 +279,12 @@ def result_type(*inputs: Any) -> np.dtype[Any]:
     return np.result_type(*dtypes) if dtypes else np.dtype(np.int64)
 
 
-def _share_version(result: Node, inputs: Sequence[Any]) -> None:
-    """A view counts assignments together with the tensor that it is a view of."""
+def _share_memory(result: Node, inputs: Sequence[Any]) -> None:
+    """An assignment to a view is one to the tensor that it is a view of, and the reverse."""
     base = result._data.base
     for x in inputs:
         if isinstance(x, Node) and (x._data is base or x._data.base is base):
-            result.version = x.version
+            result.assigned = x.assigned
             return
 
 

@@ -69,7 +69,6 @@ def training_curve(history: Sequence[Mapping[str, Any]]) -> Figure:
             points = [(epoch, scale * float(row[key])) for epoch, row in zip(epochs, history) if row.get(key) is not None]
             if points:
                 (named[name],) = axes.plot(*zip(*points), linewidth=2, markersize=6 if len(history) <= 40 else 0, **style)
-        axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch", fontsize=12)
         axes.set_ylabel(label, fontsize=12)

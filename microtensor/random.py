@@ -1,12 +1,17 @@
-"""Random numbers that can be had again: seeded generators, and one default that all share."""
+"""Random numbers that can be had again: seeded generators, one default that all share, and tensors of random numbers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .backend import Array
+from .creation import as_number, as_size, like
+from .graph import Node, is_floating
+from .interop import as_dtype
+from .tensor import Tensor
 
 
 class Generator:
@@ -14,6 +19,10 @@ class Generator:
 
     Args:
         seed: a whole number; None takes entropy from the operating system.
+
+    Raises:
+        TypeError: the seed is no whole number.
+        ValueError: the seed is negative.
 
     >>> Generator(0).permutation(4)
     array([2, 0, 1, 3])
@@ -24,22 +33,58 @@ class Generator:
 
     def manual_seed(self, seed: int | None) -> Generator:
         """Start again from `seed`, and return the generator itself."""
-        if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
-            raise ValueError(f"seed: expected a whole number ≥ 0 or None, got {seed!r}")
+        if seed is not None:
+            if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
+                raise TypeError(f"seed: expected a whole number or None, got {seed!r} ({type(seed).__name__})")
+            if seed < 0:
+                raise ValueError(f"seed: expected a whole number of 0 or more, got {seed}")
         self._numpy = np.random.default_rng(seed)
         return self
 
-    def uniform(self, low: float, high: float, size: tuple[int, ...], dtype: Any = np.float32) -> Array:
+    def get_state(self) -> dict[str, Any]:
+        """Where the generator stands: numbers and strings in a dict, which pickle and json write, for `set_state` later on.
+
+        >>> generator = Generator(0)
+        >>> state = generator.get_state()
+        >>> first = generator.permutation(4)
+        >>> generator.set_state(state).permutation(4) == first
+        array([ True,  True,  True,  True])
+        """
+        return dict(self._numpy.bit_generator.state)
+
+    def set_state(self, state: dict[str, Any]) -> Generator:
+        """Go on from where the generator stood at `get_state`, and return the generator itself.
+
+        Raises:
+            TypeError, ValueError: `state` is nothing that `get_state` gave.
+        """
+        if not isinstance(state, dict):
+            raise TypeError(f"set_state: expected the dict that get_state() gave, got {type(state).__name__}")
+        fresh = np.random.default_rng(0)
+        try:
+            fresh.bit_generator.state = state
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"set_state: this is not a state that get_state() gave: {error!r}") from error
+        self._numpy = fresh
+        return self
+
+    def uniform(self, low: float, high: float, size: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
         """Numbers spread evenly over [low, high)."""
-        return (low + (high - low) * self._numpy.random(size, np.float64)).astype(dtype)
+        number = np.dtype(dtype).type
+        numbers = (low + (high - low) * self._numpy.random(size, np.float64)).astype(dtype)
+        return np.minimum(numbers, np.nextafter(number(high), number(low)))  # one in 30 million would round to `high`
 
-    def normal(self, mean: float, std: float, size: tuple[int, ...], dtype: Any = np.float32) -> Array:
+    def normal(self, mean: float, std: float, size: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
         """Numbers of the normal distribution."""
-        return self._numpy.normal(mean, std, size).astype(dtype)
+        return np.asarray(self._numpy.normal(mean, std, size)).astype(dtype)
 
-    def bernoulli(self, probability: float, size: tuple[int, ...]) -> Array:
+    def bernoulli(self, probability: float | Array, size: tuple[int, ...]) -> Array:
         """Bools, each True with this probability."""
         return self._numpy.random(size, np.float32) < probability
+
+    def integers(self, low: int, high: int, size: tuple[int, ...], dtype: DTypeLike = np.int64) -> Array:
+        """Whole numbers from `low` up to, not including, `high`, all equally likely."""
+        return np.asarray(self._numpy.integers(low, high, size)).astype(dtype)
 
     def permutation(self, n: int) -> Array:
         """The numbers 0 to n − 1 in random order: int64."""
@@ -51,5 +96,198 @@ default = Generator(0)
 
 
 def manual_seed(seed: int) -> Generator:
-    """Seed the default generator, and return it."""
+    """Seed the default generator, and return it.
+
+    Raises:
+        TypeError, ValueError: as `Generator`.
+    """
     return default.manual_seed(seed)
+
+
+def rand(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Numbers spread evenly over [0, 1): `rand(2, 3)` or `rand((2, 3))`.
+
+    Args:
+        generator: where they come from; None: the default generator, which `manual_seed` seeds.
+
+    Raises:
+        TypeError, ValueError: a length is no whole number, or negative; the dtype is not floating point.
+
+    >>> rand(3, generator=Generator(0))
+    Tensor([0.6369617 , 0.26978672, 0.04097353])
+    """
+    shape, number = as_size("rand", size), _floating("rand", dtype)
+    return Tensor(_source("rand", generator).uniform(0, 1, shape, number), device=device, requires_grad=requires_grad)
+
+
+def randn(
+    *size: Any,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Numbers of the normal distribution with mean 0 and standard deviation 1: `randn(2, 3)` or `randn((2, 3))`.
+
+    Raises:
+        TypeError, ValueError: as `rand`.
+    """
+    shape, number = as_size("randn", size), _floating("randn", dtype)
+    return Tensor(_source("randn", generator).normal(0, 1, shape, number), device=device, requires_grad=requires_grad)
+
+
+def normal(
+    mean: float = 0.0,
+    std: float = 1.0,
+    size: Any = (),
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Numbers of the normal distribution. Where mean and std are tensors: `mean + std * randn_like(mean)`, which has gradients.
+
+    Raises:
+        TypeError, ValueError: as `rand`; or the standard deviation is negative.
+    """
+    mean, std = as_number("normal", mean), as_number("normal", std)
+    if not std >= 0:
+        raise ValueError(f"normal: the standard deviation must not be negative, got {std}")
+    shape, number = as_size("normal", (size,)), _floating("normal", dtype)
+    return Tensor(_source("normal", generator).normal(mean, std, shape, number), device=device, requires_grad=requires_grad)
+
+
+def randint(
+    low: Any = 0,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Whole numbers from `low` up to, not including, `high`: `randint(10, (2, 3))` or `randint(5, 10, (2, 3))`. int64.
+
+    Raises:
+        TypeError: a bound or a length is no whole number, or the shape is missing.
+        ValueError: there is no whole number between the bounds, or a length is negative.
+
+    >>> randint(10, (5,), generator=Generator(0))
+    Tensor([8, 6, 5, 2, 3], dtype=int64)
+    """
+    if size is None and isinstance(high, (tuple, list)):
+        high, size = None, high
+    low, high = (0, low) if high is None else (low, high)
+    if size is None:
+        raise TypeError("randint: the shape is missing: randint(10, (2, 3)), or randint(5, 10, (2, 3))")
+    shape, number = as_size("randint", (size,)), as_dtype("randint", dtype, np.int64)
+    if not all(isinstance(bound, (int, np.integer)) for bound in (low, high)):
+        raise TypeError(f"randint: the bounds are whole numbers, got {low!r} and {high!r}")
+    if low >= high:
+        raise ValueError(f"randint: there is no whole number from {low} up to, not including, {high}")
+    if number.kind in "iu" and not np.iinfo(number).min <= low < high <= np.iinfo(number).max + 1:
+        raise ValueError(f"randint: {number} cannot hold all whole numbers from {low} to {high - 1}")
+    array = _source("randint", generator).integers(low, high, shape, number)
+    return Tensor(array, device=device, requires_grad=requires_grad)
+
+
+def randperm(
+    n: int,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """The numbers 0 to n − 1 in random order: int64.
+
+    Raises:
+        TypeError, ValueError: n is no whole number, or negative.
+    """
+    (count,) = as_size("randperm", (n,))
+    array = _source("randperm", generator).permutation(count)
+    return Tensor(array, dtype=as_dtype("randperm", dtype, np.int64), device=device, requires_grad=requires_grad)
+
+
+def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """1 with the probabilities `p`, 0 otherwise, in the shape and dtype of p. No gradient flows through it.
+
+    Raises:
+        TypeError: p is no tensor, or not floating point.
+        ValueError: a probability is not between 0 and 1.
+    """
+    probabilities = Tensor(like("bernoulli", p))
+    numbers = probabilities.numpy()
+    if not is_floating(numbers.dtype):
+        raise TypeError(f"bernoulli: probabilities are floating-point numbers, got {numbers.dtype}; use .to('float32')")
+    if not ((numbers >= 0) & (numbers <= 1)).all():
+        raise ValueError("bernoulli: a probability is between 0 and 1; sigmoid() makes one of any number")
+    drawn = _source("bernoulli", generator).bernoulli(numbers, numbers.shape)
+    return Tensor(drawn, dtype=numbers.dtype, device=probabilities.device)
+
+
+def rand_like(
+    x: Node,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`rand` in the shape of x, of its dtype and on its device where no other is given."""
+    x = Tensor(like("rand_like", x))
+    dtype, device = dtype or x.dtype, device or x.device
+    return rand(x.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def randn_like(
+    x: Node,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`randn` in the shape of x, of its dtype and on its device where no other is given."""
+    x = Tensor(like("randn_like", x))
+    dtype, device = dtype or x.dtype, device or x.device
+    return randn(x.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def randint_like(
+    x: Node,
+    low: Any = 0,
+    high: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """`randint` in the shape of x, of its dtype and on its device where no other is given."""
+    x = Tensor(like("randint_like", x))
+    dtype, device = dtype or x.dtype, device or x.device
+    return randint(low, high, x.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def _source(name: str, generator: Generator | None) -> Generator:
+    if generator is not None and not isinstance(generator, Generator):
+        raise TypeError(f"{name}: generator: expected a microtensor.Generator or None, got {type(generator).__name__}")
+    return default if generator is None else generator
+
+
+def _floating(name: str, dtype: DTypeLike | None) -> np.dtype[Any]:
+    number = as_dtype(name, dtype)
+    if not is_floating(number):
+        raise TypeError(
+            f"{name}: these are floating-point numbers, and {number} cannot hold them; randint() draws whole numbers"
+        )
+    return number

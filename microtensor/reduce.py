@@ -1,92 +1,270 @@
-"""Operations that make fewer numbers of many: sums, means, extremes; and the normalisations that rest on them."""
+"""Operations that make fewer numbers of many: sums, products, spreads, counts; and softmax, which rests on them.
+
+Everywhere `dim` is one axis or several, and None all of them; `keepdim` leaves these axes with length 1.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from .graph import T
-from .op import Rule, op
-from .shape import normalize_dims
+import numpy as np
+
+from .backend import Array
+from .elementwise import where
+from .graph import Node, T, is_floating
+from .op import Rule, lift, numpy_names, op
+from .padding import pad
+from .shape import normalize_dim, normalize_dims, permute
+
+# Sums and products
 
 
 @op
-def sum(x: T, *, dim: Any = None, keepdim: bool = False) -> Rule[T]:
+def sum(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
     """Sum over the axes `dim` (all if None); `keepdim` leaves them with length 1. Integers and bools sum to int64."""
     dims = normalize_dims("sum", dim, x.shape)
-    return x.data.sum(dims, keepdims=keepdim), (_spread(x, dims),)
+    data = total(x.data, dims, keepdim)
+    return data.astype(x.dtype, copy=False) if is_floating(x.dtype) else data, (spreading(x, dims),)
 
 
 @op(floating=True)
-def mean(x: T, *, dim: Any = None, keepdim: bool = False) -> Rule[T]:
+def mean(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
     """Arithmetic mean over the axes `dim` (all if None): nan where there is nothing to average."""
     dims = normalize_dims("mean", dim, x.shape)
-    count = math.prod(x.shape[d] for d in dims)
-    spread = _spread(x, dims)
-    return x.data.sum(dims, keepdims=keepdim) / (count or math.nan), (lambda g: spread(g / count),)
+    count, spread = how_many(x, dims), spreading(x, dims)
+    data = total(x.data, dims, keepdim) / (count or math.nan)
+    return data.astype(x.dtype, copy=False), (lambda g: spread(g / (count or math.nan)),)
 
 
-@op
-def amax(x: T, *, dim: Any = None, keepdim: bool = False) -> Rule[T]:
-    """Largest number over the axes `dim` (all if None). Where several are largest, they share the gradient evenly.
+@numpy_names
+def prod(x: T, dim: Any = None, keepdim: bool = False) -> Any:
+    """Product over the axes `dim` (all if None): 1 where there is nothing to multiply. Integers and bools give int64.
 
-    Raises:
-        ValueError: there is nothing to choose from.
+    The numbers are multiplied in pairs, then the pairs, and so on. So the gradient, the product of all the others, comes
+    without a division, and is right where numbers are 0.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([2.0, 0.0, 3.0], requires_grad=True)
+    >>> mt.grad(prod(x), x)[0]
+    Tensor([0., 6., 0.])
     """
-    return _extreme("amax", x, dim, keepdim)
+    (x,) = lift("prod", (x,))
+    dims = normalize_dims("prod", dim, x.shape)
+    others = [i for i in range(x.ndim) if i not in dims]
+    count = how_many(x, dims)
+    y = permute(wide(x), dims=(*others, *dims)).reshape((*without(x.shape, dims), count))
+    y = pad(y, (0, (1 << (count - 1).bit_length()) - count), value=1)  # to a power of 2
+    while y.shape[-1] > 1:
+        half = y.shape[-1] // 2
+        y = y[..., :half] * y[..., half:]
+    y = y.reshape(with_ones(x.shape, dims) if keepdim else without(x.shape, dims))
+    return y.to(x.dtype) if is_floating(x.dtype) else y
 
 
-@op
-def amin(x: T, *, dim: Any = None, keepdim: bool = False) -> Rule[T]:
-    """Smallest number over the axes `dim` (all if None). Where several are smallest, they share the gradient evenly."""
-    return _extreme("amin", x, dim, keepdim)
+# Spreads
 
 
-def _extreme(name: str, x: T, dim: Any, keepdim: bool) -> Rule[T]:
-    dims = normalize_dims(name, dim, x.shape)
-    if not math.prod(x.shape[d] for d in dims):
-        raise ValueError(f"{name}: nothing to choose from along dim {dims} of shape {x.shape}")
-    data = (x.data.max if name == "amax" else x.data.min)(dims, keepdims=True)
-    spread = _spread(x, dims)
+@op(floating=True)
+def var(x: T, /, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Rule[T]:
+    """Variance over the axes `dim` (all if None): Σ (x − mean)² / (n − correction), in two passes.
+
+    With correction 1 (Bessel's) it estimates the variance of what x was drawn from, with 0 it is that of x itself. It is
+    nan where n ≤ correction. NumPy's `ddof` and PyTorch's `unbiased` are understood.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([1.0, 2.0, 3.0, 4.0])
+    >>> var(x, correction=0), var(x)
+    (Tensor(1.25), Tensor(1.6666666))
+    """
+    dims = normalize_dims("var", dim, x.shape)
+    if not isinstance(correction, (int, float)):
+        raise TypeError(f"var: correction must be a number, got {correction!r}: it is taken off the count of numbers")
+    count, spread = how_many(x, dims), spreading(x, dims)
+    freedom = count - correction if count > correction else math.nan
+    data = at_least_float32(x.data)
+    data = data - (total(data, dims, True) / (count or math.nan)).astype(data.dtype, copy=False)
+    data *= data
 
     def vjp(g: Any) -> Any:
-        chosen = (x.data == data).astype(x.dtype)
-        return spread(g) * x.constant(chosen / chosen.sum(dims, keepdims=True))
+        return spread(g * (2 / freedom)) * (x - mean(x, dim=dims, keepdim=True))  # type: ignore[operator]
 
-    return data if keepdim else data.reshape(_without(x.shape, dims)), (vjp,)
+    return (total(data, dims, keepdim) / freedom).astype(x.dtype, copy=False), (vjp,)
 
 
-def _spread(x: T, dims: tuple[int, ...]) -> Any:
+@numpy_names
+def std(x: T, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Any:
+    """Standard deviation, the square root of `var`: as wide as x itself. The gradient is 0 where it is 0.
+
+    >>> import microtensor as mt
+    >>> std(mt.Tensor([[1.0, 3.0], [2.0, 2.0]]), dim=1, correction=0)
+    Tensor([1., 0.])
+    """
+    (x,) = lift("std", (x,))
+    y = root(var(wide(x), dim=dim, correction=correction, keepdim=keepdim), 2)
+    return y.to(x.dtype) if is_floating(x.dtype) else y
+
+
+@numpy_names
+def var_mean(x: T, dim: Any = None, correction: float = 1, keepdim: bool = False) -> tuple[T, T]:
+    """`var` and `mean`, as a pair.
+
+    >>> import microtensor as mt
+    >>> var_mean(mt.Tensor([1.0, 2.0, 3.0]))
+    (Tensor(1.), Tensor(2.))
+    """
+    return var(x, dim=dim, correction=correction, keepdim=keepdim), mean(x, dim=dim, keepdim=keepdim)
+
+
+# Questions about many numbers
+
+
+@op
+def any(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
+    """Whether a number other than 0 is among those over the axes `dim` (all if None): bools, False where there are none."""
+    return x.data.any(normalize_dims("any", dim, x.shape), keepdims=keepdim), None
+
+
+@op
+def all(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
+    """Whether no number over the axes `dim` (all if None) is 0: bools, True where there are none."""
+    return x.data.all(normalize_dims("all", dim, x.shape), keepdims=keepdim), None
+
+
+@op
+def count_nonzero(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
+    """How many numbers over the axes `dim` (all if None) are not 0: int64."""
+    return total(x.data != 0, normalize_dims("count_nonzero", dim, x.shape), keepdim), None
+
+
+# Softmax
+
+
+@op(floating=True, output=True)
+def logsumexp(x: T, /, dim: Any, keepdim: bool = False) -> Rule[T]:
+    """log Σ e^x over the axes `dim`: −inf where all are, or there are none. No overflow: the maximum is taken off first."""
+    dims = normalize_dims("logsumexp", dim, x.shape)
+    data = at_least_float32(x.data)
+    largest = finite_max(data, dims)
+    sums = total(x.xp.exp(data - largest), dims, True)
+    y = x.xp.where(sums == 0, -math.inf, x.xp.log(sums + (sums == 0)) + largest).astype(x.dtype, copy=False)
+    kept, spread = y.shape, spreading(x, dims)
+
+    def vjp(g: Any, y: Any) -> Any:
+        return spread(g) * (x - where(y == -math.inf, 0, y).reshape(kept)).exp()
+
+    return y if keepdim else y.reshape(without(x.shape, dims)), (vjp,)
+
+
+@op(floating=True, output=True)
+def softmax(x: T, /, dim: int) -> Rule[T]:
+    """e^x over the sum of e^x along axis `dim`: positive numbers that sum to 1. No overflow: the maximum is taken off first.
+
+    Where all are −inf, or one is +inf, the result is nan, as in PyTorch.
+    """
+    dims, data = _below_max("softmax", x, dim)
+    e = x.xp.exp(data)
+    e /= e.sum(dims, keepdims=True)
+    return e.astype(x.dtype, copy=False), (lambda g, y: y * (g - (g * y).sum(dims, keepdim=True)),)
+
+
+@op(floating=True, output=True)
+def log_softmax(x: T, /, dim: int) -> Rule[T]:
+    """log(softmax(x)) along axis `dim`, exact also where softmax itself rounds to 0."""
+    dims, data = _below_max("log_softmax", x, dim)
+    if data.size:
+        data -= x.xp.log(x.xp.exp(data).sum(dims, keepdims=True))
+    return data.astype(x.dtype, copy=False), (lambda g, y: g - y.exp() * g.sum(dims, keepdim=True),)
+
+
+def _below_max(name: str, x: Node, dim: Any) -> tuple[tuple[int, ...], Array]:
+    """The axes of `dim`, and x less its maximum over them."""
+    axis = one_axis(name, dim, x.shape)
+    dims = () if axis is None else (axis,)
+    data = at_least_float32(x.data)
+    return dims, data - (data.max(dims, keepdims=True) if data.size else 0)
+
+
+# What the rules share
+
+
+LONG = 1000
+"""How many float32 numbers may be added one by one: the error of the sum grows to some 1e-6 of it."""
+
+
+def total(data: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
+    """data.sum(dims) to the last digit of its dtype, in that dtype or a wider one: integers and bools in int64.
+
+    NumPy adds neighbours in memory by pairs, and other numbers one by one: of a million rows, added up in float32, two
+    digits are right. Such long sums are float64's here, and all of float16 are float32's.
+    """
+    dtype: Any = data.dtype
+    if dtype == np.float16:
+        dtype = np.float32
+    elif dtype.kind != "f":
+        dtype = np.int64
+    elif dtype == np.float32 and data.size > LONG:
+        axis, paired = data.ndim, 1
+        while axis - 1 in dims and data.flags.c_contiguous:
+            axis -= 1
+            paired *= data.shape[axis]
+        if data.size // math.prod(without(data.shape, dims)) > LONG * paired:
+            dtype = np.float64
+    return data.sum(dims, dtype=dtype, keepdims=keepdim)
+
+
+def finite_max(data: Array, dims: tuple[int, ...]) -> Array:
+    """The maximum over `dims`, which stay with length 1, brought to the nearest finite number; 0 where there are no numbers."""
+    if not data.size:
+        return data.sum(dims, keepdims=True)
+    limit = float(np.finfo(data.dtype).max)
+    return data.max(dims, keepdims=True).clip(-limit, limit)
+
+
+def at_least_float32(data: Array) -> Array:
+    """float16 as float32, in which sums keep their digits and powers do not overflow."""
+    return data.astype(np.float32) if data.dtype == np.float16 else data
+
+
+def wide(x: Any) -> Any:
+    """A tensor of float16 as float32, of integers and bools as int64: what its numbers add up and multiply to fits in."""
+    return x.to(np.float32) if x.dtype == np.float16 else x if is_floating(x.dtype) else x.to(np.int64)
+
+
+def root(x: Any, p: float) -> Any:
+    """The p-th root of a tensor of numbers ≥ 0, with gradient 0 at 0."""
+    zero = x == 0
+    positive = where(zero, 1, x)
+    return where(zero, 0, positive.sqrt() if p == 2 else positive ** (1 / p))
+
+
+def one_axis(name: str, dim: Any, shape: tuple[int, ...]) -> int | None:
+    """One axis, counted from 0; None for a tensor without axes, whose dim 0 is itself.
+
+    Raises:
+        TypeError: `dim` is not one integer.
+        ValueError: it is out of range.
+    """
+    return normalize_dim(name, dim, shape) if shape or normalize_dims(name, dim, shape) else None
+
+
+def spreading(x: Node, dims: tuple[int, ...]) -> Any:
     """The adjoint of a sum over `dims`: the gradient of each sum goes to every number that it summed."""
     shape = x.shape
-    kept = tuple(1 if i in dims else n for i, n in enumerate(shape))
+    kept = with_ones(shape, dims)
     return lambda g: g.reshape(kept).broadcast_to(shape)
 
 
-def _without(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
+def how_many(x: Node, dims: tuple[int, ...]) -> int:
+    """How many numbers go into each number of a reduction over `dims`."""
+    return math.prod(x.shape[d] for d in dims)
+
+
+def with_ones(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a reduction over `dims` that keeps them."""
+    return tuple(1 if i in dims else n for i, n in enumerate(shape))
+
+
+def without(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a reduction over `dims` that drops them."""
     return tuple(n for i, n in enumerate(shape) if i not in dims)
-
-
-@op
-def argmax(x: T, *, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
-    """Index of the largest number along axis `dim`, or in x laid flat: int64, the first where several are largest."""
-    normalize_dims("argmax", dim, x.shape)
-    return x.data.argmax(dim, keepdims=keepdim), None
-
-
-@op(floating=True, output=True)
-def softmax(x: T, *, dim: int) -> Rule[T]:
-    """e^x over the sum of e^x along axis `dim`: positive numbers that sum to 1. No overflow: the maximum is taken off first."""
-    (axis,) = normalize_dims("softmax", dim, x.shape)
-    e = x.xp.exp(x.data - x.data.max(axis, keepdims=True))
-    e /= e.sum(axis, keepdims=True)
-    return e, (lambda g, y: y * (g - (g * y).sum(axis, keepdim=True)),)
-
-
-@op(floating=True, output=True)
-def log_softmax(x: T, *, dim: int) -> Rule[T]:
-    """log(softmax(x)) along axis `dim`, exact also where softmax itself rounds to 0."""
-    (axis,) = normalize_dims("log_softmax", dim, x.shape)
-    data = x.data - x.data.max(axis, keepdims=True)
-    data -= x.xp.log(x.xp.exp(data).sum(axis, keepdims=True))
-    return data, (lambda g, y: g - y.exp() * g.sum(axis, keepdim=True),)

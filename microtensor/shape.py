@@ -1,4 +1,7 @@
-"""Operations that rearrange: the same numbers in another shape, next to others, or with room around them."""
+"""Operations that rearrange: the same numbers, each as often as before, in another shape or order.
+
+They give views wherever the memory allows it: nothing is copied, and an assignment to the one is seen in the other.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from .graph import Node, T
-from .op import Rule, op
+from .graph import T
+from .op import Rule, numpy_names, op
+
+# How axes and lengths are written
 
 
 def normalize_dims(name: str, dim: Any, shape: Sequence[int]) -> tuple[int, ...]:
@@ -40,61 +45,97 @@ def normalize_dims(name: str, dim: Any, shape: Sequence[int]) -> tuple[int, ...]
     return tuple(dims)
 
 
-@op
-def reshape(x: T, *, shape: Sequence[int]) -> Rule[T]:
-    """The same elements, in the same order, in another shape; one length may be −1, and follows from the others.
+def normalize_dim(name: str, dim: Any, shape: Sequence[int]) -> int:
+    """One axis, counted from 0.
 
     Raises:
-        ValueError: the numbers of elements differ.
+        TypeError: `dim` is no integer.
+        ValueError: it is out of range, or there are no axes.
+
+    >>> normalize_dim("cat", -1, (2, 3))
+    1
     """
-    before = x.shape
-    try:
-        data = x.data.reshape(shape)
-    except ValueError:
-        raise ValueError(f"reshape: {x.data.size} elements of shape {before} do not fill shape {tuple(shape)}") from None
-    return data, (lambda g: g.reshape(before),)
+    if dim is None or isinstance(dim, (tuple, list)):
+        raise TypeError(f"{name}: dim must be an integer, got {dim!r}")
+    dims = normalize_dims(name, dim, shape)
+    if not dims:
+        raise ValueError(f"{name}: a tensor without axes has no dim {dim}; unsqueeze(0) gives it one")
+    return dims[0]
+
+
+def whole_numbers(name: str, what: str, value: Any, least: int | None = None) -> tuple[int, ...]:
+    """A setting of several whole numbers, such as a shape; a single one stands for a sequence of one.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: a number is below `least`.
+
+    >>> whole_numbers("reshape", "shape", [2, -1])
+    (2, -1)
+    """
+    numbers = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    for n in numbers:
+        if not isinstance(n, (int, np.integer)) or isinstance(n, bool):
+            raise TypeError(f"{name}: {what} must be whole numbers, got {value!r}")
+        if least is not None and n < least:
+            raise ValueError(f"{name}: {what} must be at least {least}, got {value!r}")
+    return tuple(int(n) for n in numbers)
+
+
+def _fill(name: str, shape: Any, before: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that is asked for, its −1 replaced by the length that it must be."""
+    count, lengths = math.prod(before), whole_numbers(name, "shape", shape, least=-1)
+    if lengths.count(-1) > 1:
+        raise ValueError(f"{name}: shape {lengths} leaves several lengths open, and only one follows from the others")
+    if -1 in lengths:
+        known = -math.prod(lengths)
+        if not known and not count:
+            raise ValueError(f"{name}: with no numbers to fill it, the -1 in shape {lengths} could be any length: write it out")
+        filled = tuple(count // known if n == -1 and known else n for n in lengths)
+    else:
+        filled = lengths
+    if math.prod(filled) != count:
+        raise ValueError(f"{name}: {count} numbers of shape {before} do not fill shape {lengths}")
+    return filled
+
+
+# Other axes over the same numbers
 
 
 @op
-def broadcast_to(x: T, *, shape: Sequence[int]) -> Rule[T]:
-    """x, repeated along new axes on the left and along axes of length 1. No number is copied; the gradient is a sum.
+def reshape(x: T, *, shape: Any) -> Rule[T]:
+    """The same numbers, in the same order, in another shape; one length may be −1, and follows from the others.
+
+    A view where the numbers lie in memory in that order, as they do unless axes were exchanged, flipped or repeated.
 
     Raises:
-        ValueError: x does not broadcast to `shape`.
+        TypeError: `shape` is not of whole numbers.
+        ValueError: it has room for more or fewer numbers.
+
+    >>> import microtensor as mt
+    >>> reshape(mt.Tensor([1.0, 2.0, 3.0, 4.0]), (2, -1))
+    Tensor([[1., 2.],
+            [3., 4.]])
     """
     before = x.shape
-    try:
-        data = x.xp.broadcast_to(x.data, shape)
-    except ValueError:
+    return x.data.reshape(_fill("reshape", shape, before)), (lambda g: g.reshape(before),)
+
+
+def view(x: T, shape: Any) -> T:
+    """`reshape`, with the promise that nothing is copied: an assignment to the view is one to x.
+
+    Raises:
+        TypeError: `shape` is not of whole numbers.
+        ValueError: it has room for more or fewer numbers, or the numbers do not lie in memory in that order.
+    """
+    filled = _fill("view", shape, x.shape)
+    result = reshape(x, shape=filled)
+    if result.data.size and not x.xp.may_share_memory(result.data, x.data):
         raise ValueError(
-            f"broadcast_to: shape {before} does not broadcast to {tuple(shape)}: "
-            "counted from the right, each of its lengths must be 1 or that of the target"
-        ) from None
-    new = data.ndim - len(before)
-    repeated = tuple(i for i in range(data.ndim) if i < new or before[i - new] != data.shape[i])
-    return data, (lambda g: g.sum(repeated, keepdim=True).reshape(before),)
-
-
-@op
-def permute(x: T, *, dims: Sequence[int]) -> Rule[T]:
-    """The axes of x in the order `dims`: axis i of the result is axis dims[i] of x. A view.
-
-    Raises:
-        ValueError: `dims` does not name each axis once.
-    """
-    order = normalize_dims("permute", tuple(dims), x.shape)
-    if len(order) != x.ndim:
-        raise ValueError(f"permute: dims {tuple(dims)} must name each of the {x.ndim} axes of shape {x.shape} once")
-    back = tuple(order.index(i) for i in range(x.ndim))
-    return x.data.transpose(order), (lambda g: g.permute(back),)
-
-
-def transpose(x: T, dim0: int, dim1: int) -> T:
-    """x with two axes exchanged. A view."""
-    (i,), (j,) = normalize_dims("transpose", dim0, x.shape), normalize_dims("transpose", dim1, x.shape)
-    order = list(range(x.ndim))
-    order[i], order[j] = j, i
-    return permute(x, dims=order)
+            f"view: the numbers of this {x.shape} tensor do not lie in memory in the order of shape {filled}, as its axes were "
+            "exchanged, flipped or repeated; reshape() copies them where need be"
+        )
+    return result
 
 
 def flatten(x: T, start_dim: int = 0, end_dim: int = -1) -> T:
@@ -106,81 +147,155 @@ def flatten(x: T, start_dim: int = 0, end_dim: int = -1) -> T:
     """
     if x.ndim == 0:
         return reshape(x, shape=(1,))
-    (start,), (end,) = normalize_dims("flatten", start_dim, x.shape), normalize_dims("flatten", end_dim, x.shape)
+    start, end = normalize_dim("flatten", start_dim, x.shape), normalize_dim("flatten", end_dim, x.shape)
     if start > end:
         raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {x.shape}")
     return reshape(x, shape=(*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
 
+@numpy_names
+def unflatten(x: T, dim: int, sizes: Sequence[int]) -> T:
+    """Axis `dim` of x as several axes of lengths `sizes`, one of which may be −1: the inverse of `flatten`.
+
+    >>> import microtensor as mt
+    >>> import numpy as np
+    >>> unflatten(mt.Tensor(np.ones((2, 6))), 1, (3, -1)).shape
+    (2, 3, 2)
+    """
+    axis = normalize_dim("unflatten", dim, x.shape)
+    return reshape(x, shape=(*x.shape[:axis], *_fill("unflatten", sizes, x.shape[axis : axis + 1]), *x.shape[axis + 1 :]))
+
+
+@numpy_names
 def squeeze(x: T, dim: Any = None) -> T:
     """x without its axes of length 1: those of `dim`, or all. An axis of another length stays, as in PyTorch."""
     dims = normalize_dims("squeeze", dim, x.shape)
     return reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if n != 1 or i not in dims))
 
 
+@numpy_names
 def unsqueeze(x: T, dim: int) -> T:
-    """x with a new axis of length 1 at `dim`, counted in the result."""
-    (i,) = normalize_dims("unsqueeze", dim, (*x.shape, 1))
-    return reshape(x, shape=(*x.shape[:i], 1, *x.shape[i:]))
+    """x with a new axis of length 1 at `dim`, counted in the result: 0 puts it first, −1 last."""
+    axes = x.ndim + 1
+    if isinstance(dim, (int, np.integer)) and not -axes <= dim < axes:
+        raise ValueError(
+            f"unsqueeze: dim {dim} is out of range: with the new axis, shape {x.shape} has {axes} axes, {-axes} to {axes - 1}"
+        )
+    axis = normalize_dim("unsqueeze", dim, (*x.shape, 1))
+    return reshape(x, shape=(*x.shape[:axis], 1, *x.shape[axis:]))
 
 
-def cat(tensors: Sequence[T], dim: int = 0) -> T:
-    """Tensors one after the other along axis `dim`; their other axes must agree.
-
-    Raises:
-        TypeError: `tensors` is no sequence of tensors.
-        ValueError: there are none, or another axis differs.
-
-    >>> import microtensor as mt
-    >>> cat([mt.Tensor([[1.0]]), mt.Tensor([[2.0, 3.0]])], dim=1)
-    Tensor([[1., 2., 3.]])
-    """
-    if not isinstance(tensors, (list, tuple)) or not all(isinstance(x, Node) for x in tensors):
-        raise TypeError(f"cat: expected a list or tuple of Tensors, got {tensors!r}")
-    if not tensors:
-        raise ValueError("cat: there is nothing to concatenate")
-    (axis,) = normalize_dims("cat", dim, tensors[0].shape)
-    for x in tensors:
-        if [n for i, n in enumerate(x.shape) if i != axis] != [n for i, n in enumerate(tensors[0].shape) if i != axis]:
-            shapes = ", ".join(str(x.shape) for x in tensors)
-            raise ValueError(f"cat: shapes {shapes} differ in another axis than dim {dim}")
-    return _cat(*tensors, dim=axis)
+# The same axes in another order
 
 
 @op
-def _cat(*tensors: T, dim: int) -> Rule[T]:
-    ends = np.cumsum([x.shape[dim] for x in tensors]).tolist()
-    before = (slice(None),) * dim
+def permute(x: T, *, dims: Sequence[int]) -> Rule[T]:
+    """The axes of x in the order `dims`: axis i of the result is axis dims[i] of x. A view.
 
-    def part(start: int, end: int) -> Any:
-        return lambda g: g[(*before, slice(start, end))]
+    Raises:
+        ValueError: `dims` does not name each axis once.
+    """
+    order = normalize_dims("permute", whole_numbers("permute", "dims", dims), x.shape)
+    if len(order) != x.ndim:
+        raise ValueError(f"permute: dims {tuple(dims)} must name each of the {x.ndim} axes of shape {x.shape} once")
+    back = tuple(order.index(i) for i in range(x.ndim))
+    return x.data.transpose(order), (lambda g: g.permute(back),)
 
-    return tensors[0].xp.concatenate([x.data for x in tensors], axis=dim), [part(a, b) for a, b in zip([0, *ends], ends)]
+
+def transpose(x: T, dim0: int, dim1: int) -> T:
+    """x with two axes exchanged. A view."""
+    i, j = normalize_dim("transpose", dim0, x.shape), normalize_dim("transpose", dim1, x.shape)
+    order = list(range(x.ndim))
+    order[i], order[j] = j, i
+    return permute(x, dims=order)
 
 
-def pad(x: T, padding: Sequence[int], value: float = 0.0) -> T:
-    """x with `padding` more numbers, all `value`, on each side.
+swapaxes = transpose
+"""NumPy's name for it."""
+
+
+def movedim(x: T, source: Any, destination: Any) -> T:
+    """x with the axes `source` moved to the places `destination`; the others keep their order. A view.
+
+    Raises:
+        ValueError: there are more or fewer places than axes, or one is named twice.
+
+    >>> import microtensor as mt
+    >>> import numpy as np
+    >>> movedim(mt.Tensor(np.ones((8, 32, 32, 3))), -1, 1).shape
+    (8, 3, 32, 32)
+    """
+    moved = normalize_dims("movedim", whole_numbers("movedim", "source", source), x.shape)
+    places = normalize_dims("movedim", whole_numbers("movedim", "destination", destination), x.shape)
+    if len(moved) != len(places):
+        raise ValueError(f"movedim: source {source!r} and destination {destination!r} must name as many axes")
+    order = [i for i in range(x.ndim) if i not in moved]
+    for place, axis in sorted(zip(places, moved)):
+        order.insert(place, axis)
+    return permute(x, dims=order)
+
+
+moveaxis = movedim
+"""NumPy's name for it."""
+
+
+# The same shape in another order
+
+
+@op
+def flip(x: T, *, dims: Any) -> Rule[T]:
+    """x read backwards along each of the axes `dims`. A view.
+
+    >>> import microtensor as mt
+    >>> flip(mt.Tensor([[1.0, 2.0], [3.0, 4.0]]), 1)
+    Tensor([[2., 1.],
+            [4., 3.]])
+    """
+    axes = normalize_dims("flip", dims, x.shape)
+    backwards = tuple(slice(None, None, -1) if i in axes else slice(None) for i in range(x.ndim))
+    return x.data[backwards], (lambda g: g.flip(axes),)
+
+
+@op
+def roll(x: T, *, shifts: Any, dims: Any = None) -> Rule[T]:
+    """x moved by so many places along axes, what leaves at the end coming in at the start: result[i] = x[i − shift].
 
     Args:
-        padding: (left, right, top, bottom, …): a pair for the last axis, then for the one before it, as in PyTorch.
+        shifts: places, one number per axis in `dims`.
+        dims: None rolls x laid flat.
 
     Raises:
-        ValueError: `padding` is no list of pairs, has more pairs than x has axes, or is negative.
+        ValueError: there are more or fewer shifts than axes.
 
     >>> import microtensor as mt
-    >>> pad(mt.Tensor([1.0, 2.0]), (1, 2))
-    Tensor([0., 1., 2., 0., 0.])
+    >>> roll(mt.Tensor([1.0, 2.0, 3.0]), 1)
+    Tensor([3., 1., 2.])
     """
-    padding = tuple(padding)
-    if len(padding) % 2 or len(padding) > 2 * x.ndim or any(not isinstance(n, (int, np.integer)) or n < 0 for n in padding):
+    steps, axes = whole_numbers("roll", "shifts", shifts), None if dims is None else normalize_dims("roll", dims, x.shape)
+    if len(steps) != (1 if axes is None else len(axes)):
         raise ValueError(
-            f"pad: padding {padding} must be pairs of lengths ≥ 0, last axis first, at most {x.ndim} pairs for shape {x.shape}"
+            f"roll: shifts {shifts!r} and dims {dims!r} must be as many; without dims, one shift rolls all as one axis"
         )
-    pairs = [(0, 0)] * (x.ndim - len(padding) // 2) + [*zip(padding[-2::-2], padding[-1::-2])]
-    return _pad(x, pairs=pairs, value=value)
+    back = tuple(-n for n in steps)
+    data = x.xp.roll(x.data, steps[0] if axes is None else steps, axes)
+    return data, (lambda g: g.roll(back, axes),)
 
 
-@op
-def _pad(x: T, *, pairs: Sequence[tuple[int, int]], value: float) -> Rule[T]:
-    inside = tuple(slice(before, before + n) for (before, _), n in zip(pairs, x.shape))
-    return x.xp.pad(x.data, pairs, constant_values=value), (lambda g: g[inside],)
+@numpy_names
+def rot90(x: T, k: int = 1, dims: Sequence[int] = (0, 1)) -> T:
+    """x turned `k` times by 90° in the plane of two axes, from the first towards the second. A view.
+
+    Raises:
+        ValueError: `dims` does not name two axes.
+
+    >>> import microtensor as mt
+    >>> rot90(mt.Tensor([[1.0, 2.0], [3.0, 4.0]]))
+    Tensor([[2., 4.],
+            [1., 3.]])
+    """
+    plane = normalize_dims("rot90", dims, x.shape)
+    if len(plane) != 2:
+        raise ValueError(f"rot90: dims must name two axes, the plane to turn, got {dims!r}")
+    turns = whole_numbers("rot90", "k", k)[0] % 4
+    turned = flip(x, dims=plane[1]) if turns == 1 else flip(x, dims=plane[0]) if turns == 3 else x
+    return flip(x, dims=plane) if turns == 2 else transpose(turned, *plane) if turns else x

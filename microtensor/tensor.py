@@ -5,26 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from numpy.typing import DTypeLike
 
-from . import elementwise, gradient, indexing, product, reduce, shape
-from .backend import array_module, is_array, parse_device, to_device, to_numpy
+from . import (
+    activations,
+    diagonals,
+    elementwise,
+    error_function,
+    extremes,
+    functions,
+    gathering,
+    gradient,
+    indexing,
+    join,
+    logic,
+    order,
+    padding,
+    product,
+    reduce,
+    repeating,
+    scan,
+    shape,
+)
+from .backend import to_device
 from .graph import Node
+from .interop import Interop, as_array
 
 
-class Tensor(Node):
+class Tensor(Interop):
     """An n-dimensional array that can be differentiated.
 
     Args:
-        data: numbers, nested lists of them, an array of NumPy or CuPy, or a tensor. An array keeps its dtype and shares its
-            memory; Python numbers become float32, and Python bools bool.
+        data: numbers, nested lists of them, an array, or a tensor, whose graph is left behind. An array and a tensor keep their
+            dtype and share their memory. Python numbers become float32, whole ones too (`microtensor.tensor`, which is
+            PyTorch's, makes them int64, and copies); Python bools stay bools.
         dtype: convert to this dtype.
         device: "cpu", "cuda" or "cuda:N"; where the data is, if None.
         requires_grad: record what is computed from this tensor, so that `backward()` leaves a gradient in `.grad`.
 
     Raises:
-        TypeError: `data` is not numeric, or requires_grad and not floating point.
+        TypeError: `data` is not numeric, or a list of tensors, or requires_grad and not floating point; the dtype is unknown.
         ValueError: nested lists of unequal length.
 
     >>> x = Tensor([[1.0, -2.0]], requires_grad=True)
@@ -39,31 +59,31 @@ class Tensor(Node):
     def __init__(
         self, data: Any, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
     ) -> None:
-        array = _as_array(data, dtype)
+        array = as_array("Tensor", data, dtype)
         self._data = array if device is None else to_device(array, device)
         self.origin = None
         self.grad = None
-        self.version = [0]
+        self.assigned = data.assigned if isinstance(data, Node) and self._data is data._data else [0]
         if requires_grad:
             self.requires_grad = True
 
     # Arithmetic
 
-    __add__ = __radd__ = elementwise.add
-    __sub__ = elementwise.subtract
-    __mul__ = __rmul__ = elementwise.multiply
-    __truediv__ = elementwise.divide
-    __pow__ = elementwise.pow
+    __add__ = __radd__ = add = elementwise.add
+    __sub__ = sub = subtract = elementwise.subtract
+    __mul__ = __rmul__ = mul = multiply = elementwise.multiply
+    __truediv__ = div = divide = elementwise.divide
+    __floordiv__ = floor_divide = elementwise.floor_divide
+    __mod__ = remainder = elementwise.remainder
+    __pow__ = pow = elementwise.pow
     __matmul__ = matmul = product.matmul
-    __neg__ = elementwise.neg
+    mm = product.mm
+    bmm = product.bmm
+    mv = product.mv
+    dot = product.dot
+    outer = product.outer
+    __neg__ = neg = elementwise.neg
     __abs__ = abs = elementwise.abs
-    __eq__ = elementwise.eq  # type: ignore[assignment]
-    __ne__ = elementwise.ne  # type: ignore[assignment]
-    __lt__ = elementwise.lt
-    __le__ = elementwise.le
-    __gt__ = elementwise.gt
-    __ge__ = elementwise.ge
-    __and__ = __rand__ = elementwise.logical_and
     __hash__ = object.__hash__
 
     def __rsub__(self, other: Any) -> Tensor:
@@ -71,6 +91,12 @@ class Tensor(Node):
 
     def __rtruediv__(self, other: Any) -> Tensor:
         return elementwise.divide(other, self)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return elementwise.floor_divide(other, self)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return elementwise.remainder(other, self)
 
     def __rpow__(self, other: Any) -> Tensor:
         return elementwise.pow(other, self)
@@ -80,34 +106,119 @@ class Tensor(Node):
 
     # Functions of each element
 
-    exp = elementwise.exp
-    log = elementwise.log
-    sqrt = elementwise.sqrt
-    tanh = elementwise.tanh
-    sigmoid = elementwise.sigmoid
-    relu = elementwise.relu
     sign = elementwise.sign
+    square = functions.square
+    sqrt = functions.sqrt
+    rsqrt = functions.rsqrt
+    reciprocal = functions.reciprocal
+    exp = functions.exp
+    exp2 = functions.exp2
+    expm1 = functions.expm1
+    log = functions.log
+    log2 = functions.log2
+    log10 = functions.log10
+    log1p = functions.log1p
+    sin = functions.sin
+    cos = functions.cos
+    tan = functions.tan
+    asin = arcsin = functions.asin
+    acos = arccos = functions.acos
+    atan = arctan = functions.atan
+    atan2 = arctan2 = functions.atan2
+    sinh = functions.sinh
+    cosh = functions.cosh
+    tanh = functions.tanh
+    asinh = arcsinh = functions.asinh
+    acosh = arccosh = functions.acosh
+    atanh = arctanh = functions.atanh
+    erf = error_function.erf
+    erfc = error_function.erfc
+    floor = functions.floor
+    ceil = functions.ceil
+    trunc = functions.trunc
+    round = functions.round
+    frac = functions.frac
+    sigmoid = activations.sigmoid
+    relu = activations.relu
+    prelu = activations.prelu
+
+    # Choices
+
     maximum = elementwise.maximum
     minimum = elementwise.minimum
+    clamp = clip = elementwise.clamp
+    lerp = elementwise.lerp
     clone = elementwise.clone
+
+    def where(self, condition: Any, other: Any) -> Tensor:
+        """x.where(condition, y): x where `condition` holds, y elsewhere. See `microtensor.where`."""
+        return elementwise.where(condition, self, other)
+
+    # What is true or false
+
+    __eq__ = eq = logic.eq  # type: ignore[assignment]
+    __ne__ = ne = logic.ne  # type: ignore[assignment]
+    __lt__ = lt = logic.lt
+    __le__ = le = logic.le
+    __gt__ = gt = logic.gt
+    __ge__ = ge = logic.ge
+    __and__ = __rand__ = bitwise_and = logic.bitwise_and
+    __or__ = __ror__ = bitwise_or = logic.bitwise_or
+    __xor__ = __rxor__ = bitwise_xor = logic.bitwise_xor
+    __invert__ = bitwise_not = logic.bitwise_not
+    __lshift__ = bitwise_left_shift = logic.bitwise_left_shift
+    __rshift__ = bitwise_right_shift = logic.bitwise_right_shift
+    logical_and = logic.logical_and
+    logical_or = logic.logical_or
+    logical_xor = logic.logical_xor
+    logical_not = logic.logical_not
+    isclose = logic.isclose
+    allclose = logic.allclose
+    equal = logic.equal
+    isnan = logic.isnan
+    isinf = logic.isinf
+    isfinite = logic.isfinite
+
+    def __rlshift__(self, other: Any) -> Tensor:
+        return logic.bitwise_left_shift(other, self)
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        return logic.bitwise_right_shift(other, self)
 
     # Fewer numbers of many
 
     sum = reduce.sum
     mean = reduce.mean
-    amax = reduce.amax
-    amin = reduce.amin
-    argmax = reduce.argmax
+    prod = reduce.prod
+    var = reduce.var
+    std = reduce.std
+    norm = extremes.norm
+    max = extremes.max
+    min = extremes.min
+    amax = extremes.amax
+    amin = extremes.amin
+    aminmax = extremes.aminmax
+    argmax = extremes.argmax
+    argmin = extremes.argmin
+    any = reduce.any
+    all = reduce.all
+    count_nonzero = reduce.count_nonzero
+    logsumexp = reduce.logsumexp
     softmax = reduce.softmax
     log_softmax = reduce.log_softmax
 
-    def max(self) -> Tensor:
-        """The largest number of all. Where several are largest, they share the gradient evenly."""
-        return reduce.amax(self)
+    # Along an axis, and in order
 
-    def min(self) -> Tensor:
-        """The smallest number of all. Where several are smallest, they share the gradient evenly."""
-        return reduce.amin(self)
+    cumsum = scan.cumsum
+    cumprod = scan.cumprod
+    cummax = scan.cummax
+    cummin = scan.cummin
+    sort = order.sort
+    argsort = order.argsort
+    topk = order.topk
+    kthvalue = order.kthvalue
+    median = order.median
+    unique = order.unique
 
     # Another shape
 
@@ -115,19 +226,52 @@ class Tensor(Node):
         """`x.reshape(2, -1)` or `x.reshape((2, -1))`: see `microtensor.reshape`."""
         return shape.reshape(self, shape=_sequence(lengths))
 
+    def view(self, *lengths: Any) -> Tensor:
+        """`reshape`, with the promise that nothing is copied: an error where the memory does not allow it."""
+        return shape.view(self, _sequence(lengths))
+
     def broadcast_to(self, *lengths: Any) -> Tensor:
         """`x.broadcast_to(2, 3)` or `x.broadcast_to((2, 3))`: see `microtensor.broadcast_to`."""
-        return shape.broadcast_to(self, shape=_sequence(lengths))
+        return repeating.broadcast_to(self, shape=_sequence(lengths))
+
+    def expand(self, *lengths: Any) -> Tensor:
+        """`broadcast_to`, in which −1 keeps the length that an axis has: `x.expand(-1, 3)`."""
+        return repeating.expand(self, _sequence(lengths))
 
     def permute(self, *dims: Any) -> Tensor:
         """`x.permute(1, 0)` or `x.permute((1, 0))`: see `microtensor.permute`."""
         return shape.permute(self, dims=_sequence(dims))
 
-    transpose = shape.transpose
+    def flip(self, *dims: Any) -> Tensor:
+        """`x.flip(0, 1)` or `x.flip((0, 1))`: see `microtensor.flip`."""
+        return shape.flip(self, dims=_sequence(dims))
+
+    def repeat(self, *repeats: Any) -> Tensor:
+        """Copies side by side, so many along each axis: `x.repeat(2, 1)`. NumPy's `repeat` is `repeat_interleave`."""
+        return repeating.repeat(self, _sequence(repeats))
+
+    def tile(self, *dims: Any) -> Tensor:
+        """`repeat`, for the last axes only if there are fewer numbers than axes: see `microtensor.tile`."""
+        return repeating.tile(self, _sequence(dims))
+
+    transpose = swapaxes = shape.transpose
     flatten = shape.flatten
+    unflatten = shape.unflatten
     squeeze = shape.squeeze
     unsqueeze = shape.unsqueeze
-    pad = shape.pad
+    movedim = moveaxis = shape.movedim
+    roll = shape.roll
+    rot90 = shape.rot90
+    repeat_interleave = repeating.repeat_interleave
+    unfold = repeating.unfold
+    pad = padding.pad
+    split = join.split
+    chunk = join.chunk
+    unbind = join.unbind
+    tril = diagonals.tril
+    triu = diagonals.triu
+    diag = diagonals.diag
+    diagonal = diagonals.diagonal
 
     @property
     def T(self) -> Tensor:
@@ -141,22 +285,25 @@ class Tensor(Node):
 
     # Elements
 
+    __setitem__ = indexing.setitem
+
     def __getitem__(self, index: Any) -> Tensor:
         return indexing.getitem(self, index=index)
 
-    def __setitem__(self, index: Any, value: Any) -> None:
-        """Overwrite elements, outside any graph."""
-        if self.requires_grad and gradient.is_grad_enabled():
-            raise RuntimeError(
-                "setitem: this tensor is part of a graph, and assignment is not differentiable; "
-                "assign inside no_grad(), or build a new tensor, with where()"
-            )
-        self._data[indexing.as_index(index, self.device)] = value._data if isinstance(value, Node) else value
-        self.version[0] += 1
+    take = indexing.take
+    nonzero = indexing.nonzero
+    masked_select = indexing.masked_select
+    masked_fill = indexing.masked_fill
+    gather = gathering.gather
+    scatter = gathering.scatter
+    scatter_add = gathering.scatter_add
+    take_along_dim = gathering.take_along_dim
+    index_select = gathering.index_select
+    index_add = gathering.index_add
 
     def __len__(self) -> int:
         if not self.ndim:
-            raise TypeError("len: a tensor without axes has no length")
+            raise TypeError("len: a tensor without axes has no length, and nothing to iterate over; .item() is its number")
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -165,96 +312,27 @@ class Tensor(Node):
     # Differentiation
 
     backward = gradient.backward
+    register_hook = gradient.register_hook
+    retain_grad = gradient.retain_grad
 
     def detach(self) -> Tensor:
         """The same numbers, in the same memory, without the graph."""
         alone = Tensor.wrap(self._data)
-        alone.version = self.version
+        alone.assigned = self.assigned
         return alone
+
+    def detach_(self) -> Tensor:
+        """Leave the graph, and return the tensor itself: it requires no gradient any more."""
+        self.origin = None
+        return self
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad` and return the tensor itself."""
         self.requires_grad = requires_grad
         return self
 
-    # Out of the graph
-
-    def to(self, target: Any) -> Tensor:
-        """The same numbers in another dtype, `x.to("float64")`, or on another device, `x.to("cuda")`; itself if it is so.
-
-        Raises:
-            TypeError, ValueError: `target` is neither a dtype nor a device.
-        """
-        if isinstance(target, str) and (target == "cpu" or target.startswith("cuda")):
-            return self if parse_device(target) == self.device else elementwise.move(self, device=target)
-        try:
-            dtype = np.dtype(target)
-        except TypeError:
-            raise TypeError(f'to: expected a dtype or a device ("cpu", "cuda", "cuda:N"), got {target!r}') from None
-        return self if dtype == self.dtype else elementwise.cast(self, dtype=dtype)
-
-    def numpy(self) -> np.ndarray[Any, Any]:
-        """The numbers as a NumPy array: on the CPU the very same memory, from a GPU a copy."""
-        return to_numpy(self._data)
-
-    def item(self) -> float | int | bool:
-        """The number in a tensor of one element, as a Python number. Waits for the device.
-
-        Raises:
-            ValueError: the tensor has more or fewer elements than one.
-        """
-        if self._data.size != 1:
-            raise ValueError(f"item: expected one element, the tensor has shape {self.shape}; use .tolist() or .numpy()")
-        number: float | int | bool = self._data.item()
-        return number
-
-    def tolist(self) -> Any:
-        """The numbers as nested lists of Python numbers."""
-        return self._data.tolist()
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __bool__(self) -> bool:
-        if self._data.size != 1:
-            raise ValueError(f"bool: a tensor of shape {self.shape} is neither true nor false; compare single elements")
-        return bool(self.item())
-
-    def __repr__(self) -> str:
-        numbers = np.array2string(self.numpy(), separator=", ", prefix="Tensor(", threshold=1000)
-        notes = [] if self.dtype in (np.float32, np.bool_) else [f"dtype={self.dtype}"]
-        if self.device != "cpu":
-            notes.append(f"device={self.device!r}")
-        if self.origin is not None:
-            notes.append("requires_grad=True" if self.origin.op is None else f"op={self.origin.op.__name__}")
-        return f"Tensor({', '.join([numbers, *notes])})"
-
 
 Tensor.kind = Tensor
-
-
-def _as_array(data: Any, dtype: DTypeLike | None) -> Any:
-    """What a Tensor is made of → an array of numbers."""
-    if isinstance(data, Node):
-        data = data._data
-    if not is_array(data):
-        given = data
-        try:
-            data = np.asarray(given)
-        except ValueError:
-            raise ValueError("Tensor: the nested lists are of unequal length; every row needs as many numbers") from None
-        if data.dtype.kind in "iuf" and not isinstance(given, np.generic):
-            data = data.astype(np.float32)
-    elif array_module(data) is np:
-        data = np.asarray(data)  # a matrix or a memory map becomes a plain array
-    if data.dtype.kind not in "biuf":
-        raise TypeError(
-            f"Tensor: expected numbers, got {data.dtype} from {type(data).__name__}; lists of tensors join with cat()"
-        )
-    return data if dtype is None else data.astype(dtype, copy=False)
 
 
 def _sequence(args: tuple[Any, ...]) -> Any:

@@ -19,7 +19,7 @@ from microtensor.nn.conv import Conv2d, conv2d
 from microtensor.nn.linear import Flatten, Linear
 from microtensor.nn.module import Buffer, Module, Parameter
 from microtensor.nn.pool import MaxPool2d, avg_pool2d
-from microtensor.shape import cat
+from microtensor.join import cat
 from microtensor.tensor import Tensor
 
 
@@ -180,7 +180,7 @@ class LeNet5Of1998(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1:] != (1, 32, 32):
-            hint = "pad 28×28 digits: x.pad((2, 2, 2, 2), -0.1)"
+            hint = "pad 28×28 digits: x.pad((2, 2, 2, 2), value=-0.1)"
             raise ValueError(f"lenet5_1998: expected x (N, 1, 32, 32), got shape {x.shape}; {hint}")
         x = self.s2(scaled_tanh(self.c1(x)))  # (N, 6, 14, 14)
         x = self.s4(scaled_tanh(self.c3(x)))  # (N, 16, 5, 5)

@@ -9,12 +9,12 @@ from microtensor.nn.linear import Flatten, Identity, Linear, linear
 from microtensor.nn.loss import cross_entropy
 from microtensor.nn.module import Buffer, Module, Parameter
 from microtensor.nn.norm import BatchNorm2d, batch_norm
-from microtensor.nn.optim import SGD, Adam
+from microtensor.nn.optim import SGD, Adam, Optimizer
 from microtensor.nn.pool import AvgPool2d, MaxPool2d, avg_pool2d, max_pool2d
 from microtensor.nn.windows import fold, unfold
 
 __all__ = [
     "SGD", "Adam", "AvgPool2d", "BatchNorm2d", "Buffer", "Concat", "Conv2d", "Dropout", "Flatten", "Identity", "Linear",
-    "LogSoftmax", "MaxPool2d", "Module", "Parameter", "ReLU", "Residual", "Sequential", "Sigmoid", "Softmax", "Tanh",
+    "LogSoftmax", "MaxPool2d", "Module", "Optimizer", "Parameter", "ReLU", "Residual", "Sequential", "Sigmoid", "Softmax", "Tanh",
     "avg_pool2d", "batch_norm", "conv2d", "cross_entropy", "dropout", "fold", "init", "linear", "max_pool2d", "unfold",
 ]  # fmt: skip

@@ -25,7 +25,7 @@ def linear(x: T, weight: T, bias: T | None = None) -> T:
     >>> linear(Tensor([1.0, 2.0]), Tensor([[3.0, 4.0], [5.0, 6.0]]), Tensor([0.5, 0.0]))
     Tensor([11.5, 17. ])
     """
-    x, weight, bias = check_tensors("linear", x=x, weight=weight, bias=bias)
+    x, weight, bias = check_tensors("linear", 2, x=x, weight=weight, bias=bias)
     if weight.ndim != 2:
         raise ValueError(f"linear: weight must have two axes, (out, in), got shape {weight.shape}")
     if not x.ndim or x.shape[-1] != weight.shape[1]:
@@ -39,16 +39,16 @@ def linear(x: T, weight: T, bias: T | None = None) -> T:
     return _linear(x, weight, bias)
 
 
-def check_tensors(name: str, **tensors: Any) -> list[Any]:
-    """The tensors of a layer's operation (arrays become constants), sharing one floating-point dtype; some may be None.
+def check_tensors(name: str, required: int, **tensors: Any) -> list[Any]:
+    """The tensors of a layer's operation, arrays as constants. All but the first `required` may be None.
 
     Raises:
-        TypeError: one is a number or no tensor, or their dtypes differ or are not floating point.
+        TypeError: one is a number or no tensor, or they do not share one floating-point dtype.
     """
     lifted = lift(name, [*tensors.values()])
-    for key, value in zip(tensors, lifted):
-        if not (value is None or isinstance(value, Node)):
-            raise TypeError(f"{name}: {key} must be a Tensor, got the number {value}")
+    for i, (key, value) in enumerate(zip(tensors, lifted)):
+        if not isinstance(value, Node) and (value is not None or i < required):
+            raise TypeError(f"{name}: {key} must be a Tensor, got {value}")
     if len({value.dtype for value in lifted if value is not None}) != 1 or not is_floating(lifted[0].dtype):
         given = ", ".join(f"{key} {value.dtype}" for key, value in zip(tensors, lifted) if value is not None)
         raise TypeError(f"{name}: needs one floating-point dtype, got {given}; use .to('float32'), or .to('float64') for all")

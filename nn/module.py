@@ -10,7 +10,7 @@ import numpy as np
 
 from microtensor.backend import is_array, to_device
 from microtensor.gradient import no_grad
-from microtensor.graph import Node, Origin, is_floating
+from microtensor.graph import Node, is_floating
 from microtensor.tensor import Tensor
 
 V = TypeVar("V")
@@ -218,8 +218,6 @@ class Module:
             if data is tensor.data or data.dtype != tensor.dtype and not is_floating(tensor.dtype):
                 continue
             tensor.data = data
-            if tensor.requires_grad:  # the old place in the graph expects gradients of the old dtype and device
-                tensor.origin = Origin.of_leaf(tensor)
             if tensor.grad is not None:
                 tensor.grad = tensor.grad.detach().to(target)
         return self
@@ -276,7 +274,7 @@ class Module:
             raise ValueError("\n  ".join(lines))
         with no_grad():
             for name, value in values.items():
-                own[name][...] = to_device(value.data, own[name].device)
+                own[name][...] = to_device(value.data.astype(own[name].dtype, copy=False), own[name].device)
         return Loaded(missing, unexpected)
 
     # How it shows itself

@@ -49,7 +49,7 @@ def batch_norm(
     Tensor([[-1.],
             [ 1.]])
     """
-    given = check_tensors("batch_norm", x=x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    given = check_tensors("batch_norm", 1, x=x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     x, running_mean, running_var, weight, bias = given
     if x.ndim < 2:
         raise ValueError(f"batch_norm: x must have axes (N, C, …), got shape {x.shape}")

@@ -441,3 +441,58 @@ def test_detach_shares_memory_and_stops_the_gradient():
     assert y.data is x.data
     assert not y.requires_grad
     assert mt.grad(x * y, x)[0].item() == 2.0
+
+
+# Hooks
+
+
+def test_a_hook_sees_the_complete_gradient_and_may_replace_it():
+    x = leaf([1.0])
+    y = x * 3
+    seen = []
+    handle = y.register_hook(lambda g: seen.append(g.item()))
+    y.register_hook(lambda g: g * 10)
+    (y + y).backward()
+    assert seen == [2.0]
+    assert x.grad.item() == 60.0
+    handle.remove()
+    z = x * 3
+    z.register_hook(lambda g: seen.append("z"))
+    z.backward()
+    assert seen == [2.0, "z"]
+
+
+def test_a_hook_on_a_leaf_and_its_removal():
+    x = leaf([1.0])
+    handle = x.register_hook(lambda g: -g)
+    (x * 2).backward()
+    assert x.grad.item() == -2.0
+    handle.remove()
+    handle.remove()
+    (x * 2).backward()
+    assert x.grad.item() == 0.0
+
+
+def test_a_hook_must_return_a_gradient():
+    x = leaf([1.0, 2.0])
+    x.register_hook(lambda g: g.sum())
+    with pytest.raises(ValueError, match=r"a hook on a leaf must return None or a Tensor float64 \(2,\), it returned float64 \(\)"):
+        (x * 2).sum().backward()
+    with pytest.raises(RuntimeError, match="has no graph"):
+        mt.Tensor([1.0]).register_hook(print)
+
+
+def test_retain_grad():
+    x = leaf([2.0])
+    y = x * x
+    y.retain_grad()
+    (y * 3).backward()
+    assert y.grad.item() == 3.0
+    x.retain_grad()  # a leaf keeps it anyway
+
+
+def test_assigning_another_shape_to_a_leaf():
+    x = leaf([1.0, 2.0])
+    x.data = np.ones((2, 2))
+    (x * x).sum().backward()
+    assert x.grad.shape == (2, 2)

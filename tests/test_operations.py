@@ -5,12 +5,14 @@ import pkgutil
 
 import numpy as np
 import pytest
-from cases import CASES, NOT_DIFFERENTIABLE
+from cases import CASES, COMPOSED, NOT_DIFFERENTIABLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import microtensor as mt
 from microtensor.gradcheck import check_gradients
+
+EVERY = CASES | COMPOSED
 
 
 def operations():
@@ -30,18 +32,18 @@ def test_every_operation_has_a_case_and_every_case_an_operation():
     assert not set(CASES) & NOT_DIFFERENTIABLE
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVERY)
 @given(data=st.data())
 def test_gradients_of_first_and_second_order(name, data):
-    case = data.draw(CASES[name])
+    case = data.draw(EVERY[name])
     check_gradients(case.ours, *case.inputs, order=2)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVERY)
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_values_and_gradients_are_pytorchs(name, data, seed):
     torch = pytest.importorskip("torch")
-    case = data.draw(CASES[name])
+    case = data.draw(EVERY[name])
     if case.theirs is None:
         return
     leaves = [x.clone().detach().requires_grad_() for x in case.inputs]
@@ -54,11 +56,11 @@ def test_values_and_gradients_are_pytorchs(name, data, seed):
         np.testing.assert_allclose(ours.numpy(), wanted.numpy(), rtol=1e-9, atol=1e-11, strict=True)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EVERY)
 @settings(max_examples=5)
 @given(data=st.data())
 def test_float32_stays_float32(name, data):
-    case = data.draw(CASES[name])
+    case = data.draw(EVERY[name])
     if name == "cast":
         return
     inputs = [x.to(np.float32).requires_grad_() for x in case.inputs]

@@ -4,11 +4,34 @@
 entry without an operation.
 """
 
-from cases import elementwise, indexing, layers, product, reduce, shape
+from cases import (
+    diagonals,
+    elementwise,
+    extremes,
+    gathering,
+    indexing,
+    join,
+    layers,
+    order,
+    padding,
+    product,
+    reduce,
+    repeating,
+    scan,
+    shape,
+)
 from cases.common import Case
 
-CASES = elementwise.CASES | reduce.CASES | shape.CASES | indexing.CASES | product.CASES | layers.CASES
+CASES = elementwise.CASES | reduce.CASES | shape.CASES | repeating.CASES | join.CASES | padding.CASES | diagonals.CASES
+CASES |= extremes.CASES | order.CASES | scan.CASES
+CASES |= indexing.CASES | gathering.CASES | product.CASES | layers.CASES
+COMPOSED = shape.COMPOSED | repeating.COMPOSED | join.COMPOSED | padding.COMPOSED | diagonals.COMPOSED
+COMPOSED |= reduce.COMPOSED | extremes.COMPOSED | order.COMPOSED | scan.COMPOSED
+COMPOSED |= indexing.COMPOSED | gathering.COMPOSED
+"""The same for functions that are made of operations."""
+
 NOT_DIFFERENTIABLE = elementwise.NOT_DIFFERENTIABLE | reduce.NOT_DIFFERENTIABLE
+NOT_DIFFERENTIABLE |= extremes.NOT_DIFFERENTIABLE | order.NOT_DIFFERENTIABLE | scan.NOT_DIFFERENTIABLE
 """Operations through which no gradient flows."""
 
-__all__ = ["CASES", "NOT_DIFFERENTIABLE", "Case"]
+__all__ = ["CASES", "COMPOSED", "NOT_DIFFERENTIABLE", "Case"]

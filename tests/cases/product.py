@@ -1,11 +1,11 @@
-"""Matrix products."""
+"""Matrix products. What is made of them alone (einsum and others) is tested in test_contraction.py."""
 
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import microtensor as mt
 from cases.common import Case
-from microtensor import product
-from microtensor.testing import shapes, tensors
+from microtensor.testing import tensors
 
 
 @st.composite
@@ -16,11 +16,23 @@ def matrix_product(draw):
 
 
 @st.composite
-def plain_matrix_product(draw):
-    batch, m, k, n = draw(shapes(max_dims=2, max_side=2)), *(draw(st.integers(1, 3)) for _ in range(3))
-    return Case(product._matmul, [draw(tensors((*batch, m, k))), draw(tensors((*batch, k, n)))], lambda torch, x, y: x @ y)
+def strict_product(draw):
+    b, m, k, n = (draw(st.integers(1, 3)) for _ in range(4))
+    name, first, second = draw(
+        st.sampled_from(
+            [
+                ("mm", (m, k), (k, n)),
+                ("bmm", (b, m, k), (b, k, n)),
+                ("mv", (m, k), (k,)),
+                ("dot", (k,), (k,)),
+                ("outer", (m,), (n,)),
+            ]
+        )
+    )
+    inputs = [draw(tensors(first)), draw(tensors(second))]
+    return Case(getattr(mt, name), inputs, lambda torch, x, y: getattr(torch, name)(x, y))
 
 
 CASES = {
-    "_matmul": st.one_of(matrix_product(), plain_matrix_product()),
+    "_matmul": st.one_of(matrix_product(), strict_product()),
 }

@@ -1,0 +1,258 @@
+"""Activation functions: what a network puts between its layers, so that it can bend. Their layers are in nn/activation.py.
+
+Most are one line of the operations below them. At a kink the gradient is PyTorch's, and the docstring says which.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .elementwise import abs, clamp, multiply, neg, select, where
+from .error_function import erfc
+from .functions import expm1, tanh
+from .graph import Node, T, is_floating
+from .op import Rule, op
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+
+# Straight pieces
+
+
+@op(output=True)
+def relu(x: T) -> Rule[T]:
+    """max(x, 0). The gradient at 0 is 0.
+
+    Nair and Hinton 2010, "Rectified linear units improve restricted Boltzmann machines".
+    """
+    highest = math.inf if is_floating(x.dtype) else None  # given both limits, NumPy clips floats in a quarter of the time
+    return x.data.clip(0, highest), (lambda g, y: where(y > 0, g, 0),)
+
+
+@op(floating=True, output=True)
+def hardtanh(x: T, /, min_val: float = -1.0, max_val: float = 1.0) -> Rule[T]:
+    """x, but no smaller than `min_val` and no larger than `max_val`. The gradient at these is 0 (with `clamp`, 1).
+
+    Raises:
+        ValueError: min_val is larger than max_val.
+    """
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val {min_val} is larger than max_val {max_val}")
+    return x.data.clip(min_val, max_val), (lambda g, y: where((y > min_val) & (y < max_val), g, 0),)
+
+
+def relu6(x: Tensor) -> Tensor:
+    """min(max(x, 0), 6). The gradient at 0 and at 6 is 0.
+
+    Sandler et al. 2018, "MobileNetV2", section 3, arxiv.org/abs/1801.04381.
+
+    >>> import microtensor as mt
+    >>> relu6(mt.Tensor([-1.0, 2.0, 8.0]))
+    Tensor([0., 2., 6.])
+    """
+    return hardtanh(x, 0.0, 6.0)
+
+
+def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """x where x > 0, negative_slope · x elsewhere. The gradient at 0 is `negative_slope`.
+
+    Maas et al. 2013, "Rectifier nonlinearities improve neural network acoustic models".
+
+    >>> import microtensor as mt
+    >>> leaky_relu(mt.Tensor([-2.0, 2.0]), 0.1)
+    Tensor([-0.2,  2. ])
+    """
+    return where(x > 0, x, x * negative_slope)
+
+
+def prelu(x: Tensor, weight: Tensor) -> Tensor:
+    """x where x > 0, weight · x elsewhere: a leaky ReLU that learns its slope. At 0 the gradient for x is the weight.
+
+    He et al. 2015, "Delving deep into rectifiers", section 2.1, arxiv.org/abs/1502.01852.
+
+    Args:
+        weight: one number, of shape () or (1,), or one for each channel: for x (N, C, …), shape (C,).
+
+    Raises:
+        TypeError: an input is no tensor.
+        ValueError: the weight has another shape.
+
+    >>> import microtensor as mt
+    >>> prelu(mt.Tensor([[-2.0, -2.0, 2.0]]), mt.Tensor([0.5, 0.1, 0.1]))
+    Tensor([[-1. , -0.2,  2. ]])
+    """
+    for v in (x, weight):
+        if not isinstance(v, Node):
+            raise TypeError(f"prelu: expected x and weight as Tensors, got {type(v).__name__}; leaky_relu takes a number")
+    channels = x.shape[1] if x.ndim > 1 else 1
+    if weight.ndim > 1 or weight.numel() not in (1, channels):
+        raise ValueError(
+            f"prelu: x {x.shape} has {channels} channels: weight must be of shape (1,){f' or ({channels},)' * (channels > 1)}, "
+            f"got {weight.shape}"
+        )
+    slope = weight.reshape((channels,) + (1,) * (x.ndim - 2) if weight.numel() > 1 else ())
+    return where(x > 0, x, x * slope)
+
+
+def hardsigmoid(x: Tensor) -> Tensor:
+    """relu6(x + 3) / 6: a straight line from 0, at −3, to 1, at 3. The gradient at −3 and 3 is 0.
+
+    >>> import microtensor as mt
+    >>> hardsigmoid(mt.Tensor([-4.0, 0.0, 1.5]))
+    Tensor([0.  , 0.5 , 0.75])
+    """
+    return relu6(x + 3) / 6
+
+
+def hardswish(x: Tensor) -> Tensor:
+    """x · hardsigmoid(x). The gradient at −3 is 0, at 3 it is 1.
+
+    Howard et al. 2019, "Searching for MobileNetV3", section 5.2, arxiv.org/abs/1905.02244.
+
+    >>> import microtensor as mt
+    >>> hardswish(mt.Tensor([-1.5, 0.0, 4.0]))
+    Tensor([-0.375,  0.   ,  4.   ])
+    """
+    return x * hardsigmoid(x)
+
+
+# Bent ones
+
+
+@op(floating=True, output=True)
+def sigmoid(x: T) -> Rule[T]:
+    """Logistic function 1 / (1 + e^−x): between 0 and 1. Where it is smaller than any normal number it is 0."""
+    with np.errstate(over="ignore"):  # where e^−x is inf, 1 / inf is as it should be
+        return 1 / (1 + x.xp.exp(-x.data)), (lambda g, y: g * (y * (1 - y)),)
+
+
+@op(floating=True)
+def logsigmoid(x: T) -> Rule[T]:
+    """log(sigmoid(x)) = min(x, 0) − log(1 + e^−|x|), exact also where sigmoid rounds to 0 or 1."""
+    xp = x.xp
+    return x.data.clip(-math.inf, 0) - xp.log1p(xp.exp(-xp.abs(x.data))), (lambda g: g * sigmoid(neg(x)),)
+
+
+@op(floating=True)
+def softplus(x: T, /, beta: float = 1.0, threshold: float = 20.0) -> Rule[T]:
+    """log(1 + e^(beta · x)) / beta: a smooth relu. Where beta · x > threshold it is x itself, as in PyTorch.
+
+    Raises:
+        ValueError: beta is 0.
+    """
+    if beta == 0:
+        raise ValueError("softplus: beta must not be 0: it is the steepness of the bend")
+
+    def vjp(g: Any) -> Any:
+        z: Any = multiply(x, beta)
+        return where(z > threshold, g, g * sigmoid(z))
+
+    xp, z = x.xp, x.data * beta
+    bent = (z.clip(0, math.inf) + xp.log1p(xp.exp(-xp.abs(z)))) / beta
+    return select(z > threshold, x.data, bent, x.dtype), (vjp,)
+
+
+def softsign(x: Tensor) -> Tensor:
+    """x / (1 + |x|): between −1 and 1.
+
+    >>> import microtensor as mt
+    >>> softsign(mt.Tensor([-1.0, 0.0, 3.0]))
+    Tensor([-0.5 ,  0.  ,  0.75])
+    """
+    return x / (1 + abs(x))
+
+
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """x where x > 0, alpha · (e^x − 1) elsewhere. The gradient at 0 is `alpha`.
+
+    Clevert et al. 2015, "Fast and accurate deep network learning by exponential linear units", arxiv.org/abs/1511.07289.
+
+    >>> import microtensor as mt
+    >>> elu(mt.Tensor([-1.0, 0.0, 2.0])).round(decimals=4)
+    Tensor([-0.6321,  0.    ,  2.    ])
+    """
+    return relu(x) + alpha * expm1(clamp(x, max=0))
+
+
+def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """x where x > 0, alpha · (e^(x / alpha) − 1) elsewhere: an elu whose slope at 0 is 1 for every alpha.
+
+    Barron 2017, "Continuously differentiable exponential linear units", arxiv.org/abs/1704.07483.
+
+    Raises:
+        ValueError: alpha is 0.
+
+    >>> import microtensor as mt
+    >>> celu(mt.Tensor([-1.0, 0.0, 2.0]), 2.0).round(decimals=4)
+    Tensor([-0.7869,  0.    ,  2.    ])
+    """
+    if alpha == 0:
+        raise ValueError("celu: alpha must not be 0: x is divided by it")
+    return relu(x) + alpha * expm1(clamp(x, max=0) / alpha)
+
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+"""With these, a layer's activations keep mean 0 and variance 1 (Klambauer et al. 2017, equation 14)."""
+
+
+def selu(x: Tensor) -> Tensor:
+    """1.0507 · elu(x, 1.6733), with more digits. The gradient at 0 is their product, 1.7581.
+
+    Klambauer et al. 2017, "Self-normalizing neural networks", arxiv.org/abs/1706.02515.
+
+    >>> import microtensor as mt
+    >>> selu(mt.Tensor([-1.0, 0.0, 2.0])).round(decimals=4)
+    Tensor([-1.1113,  0.    ,  2.1014])
+    """
+    return SELU_SCALE * elu(x, SELU_ALPHA)
+
+
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """x · Φ(x), where Φ(x) = erfc(−x / √2) / 2 is the probability that a normal variable is below x.
+
+    Hendrycks and Gimpel 2016, "Gaussian error linear units", section 2, arxiv.org/abs/1606.08415.
+
+    Args:
+        approximate: "none", or "tanh" for the paper's x · (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2, up to 5e-4 off.
+
+    Raises:
+        ValueError: `approximate` is something else.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([-1.0, 0.0, 2.0])
+    >>> gelu(x).round(decimals=4), gelu(x, "tanh").round(decimals=4)
+    (Tensor([-0.1587,  0.    ,  1.9545]), Tensor([-0.1588,  0.    ,  1.9546]))
+    """
+    if approximate == "none":
+        return x * 0.5 * erfc(x * -math.sqrt(0.5))
+    if approximate == "tanh":  # (1 + tanh u) / 2 is sigmoid(2u), and keeps its digits where tanh is near −1
+        return x * sigmoid(x * (1 + 0.044715 * x * x) * (2 * math.sqrt(2 / math.pi)))
+    raise ValueError(f'gelu: approximate must be "none" or "tanh", got {approximate!r}')
+
+
+def silu(x: Tensor) -> Tensor:
+    """x · sigmoid(x), also called swish.
+
+    Ramachandran et al. 2017, "Searching for activation functions", section 4, arxiv.org/abs/1710.05941.
+
+    >>> import microtensor as mt
+    >>> silu(mt.Tensor([-1.0, 0.0, 2.0])).round(decimals=4)
+    Tensor([-0.2689,  0.    ,  1.7616])
+    """
+    return x * sigmoid(x)
+
+
+def mish(x: Tensor) -> Tensor:
+    """x · tanh(softplus(x)).
+
+    Misra 2019, "Mish: a self regularized non-monotonic activation function", arxiv.org/abs/1908.08681.
+
+    >>> import microtensor as mt
+    >>> mish(mt.Tensor([-1.0, 0.0, 2.0])).round(decimals=4)
+    Tensor([-0.3034,  0.    ,  1.944 ])
+    """
+    return x * tanh(softplus(x))

@@ -1,0 +1,297 @@
+"""New tensors: from numbers, arrays and other libraries' tensors, or filled by a rule. Random ones are in random.py.
+
+All of them take `dtype`, `device` ("cpu", "cuda", "cuda:N") and `requires_grad`. Where no dtype is given, it is float32, but for
+whole numbers that the user wrote: those are int64, as in PyTorch.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .backend import array_module, is_array, to_device
+from .graph import Node
+from .interop import as_array, as_dtype
+from .tensor import Tensor
+
+DLPACK_DEVICES = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}
+"""DLPack's numbers for devices: main memory and a GPU's; main memory that GPUs read, and memory that moves between the two."""
+
+
+def tensor(data: Any, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """A tensor with a copy of `data`: PyTorch's `torch.tensor`, where whole numbers become int64.
+
+    `Tensor(data)` differs in two ways. It makes float32 of whole numbers too, since what is learned is not whole: `Tensor([1, 2])`
+    is float32, `tensor([1, 2])` int64. And it shares the memory of an array, where this function copies.
+
+    Args:
+        data: numbers, nested lists of them, an array, or a tensor, whose graph is left behind. What has a dtype keeps it; of
+            Python's numbers, floats become float32, whole ones int64, bools bool.
+
+    Raises:
+        TypeError: `data` is not numeric, or requires_grad and not floating point.
+        ValueError: nested lists of unequal length.
+
+    >>> tensor([1, 2]), tensor([1, 2.5]), Tensor([1, 2])
+    (Tensor([1, 2], dtype=int64), Tensor([1. , 2.5]), Tensor([1., 2.]))
+    """
+    array = as_array("tensor", data, dtype, whole=np.int64)
+    return Tensor(array.copy(), device=device, requires_grad=requires_grad)
+
+
+def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
+    """`data` as a tensor, without a copy where none is needed: a tensor as it is, in its graph; an array by its memory.
+
+    Whole numbers become int64, as in `tensor`.
+
+    Raises:
+        TypeError, ValueError: as `tensor`.
+
+    >>> numbers = np.zeros(2)
+    >>> x = as_tensor(numbers)
+    >>> x[0] = 5.0
+    >>> numbers, as_tensor(x) is x
+    (array([5., 0.]), True)
+    """
+    if isinstance(data, Tensor):
+        return data.to(dtype=dtype, device=device)
+    return Tensor(as_array("as_tensor", data, dtype, whole=np.int64), device=device)
+
+
+def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor on the memory of a NumPy array: a change of one is a change of the other.
+
+    Raises:
+        TypeError: it is no NumPy array, or not of numbers.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: expected a numpy.ndarray, got {type(array).__name__}; tensor() takes anything else")
+    return Tensor(array)
+
+
+def from_dlpack(source: Any) -> Tensor:
+    """A tensor on the memory of another library's array or tensor, by the DLPack protocol: nothing is copied.
+
+    PyTorch, JAX, CuPy, NumPy and others speak it (dmlc.github.io/dlpack). So does a Tensor: `torch.from_dlpack(tensor)`.
+
+    Raises:
+        TypeError: `source` does not speak DLPack, or holds no numbers that a tensor can hold.
+        ValueError: it is on a device that no tensor can be on.
+        BufferError: its library does not give it away, as PyTorch where it requires a gradient.
+
+    >>> numbers = np.arange(3.0)
+    >>> from_dlpack(numbers)
+    Tensor([0., 1., 2.], dtype=float64)
+    """
+    if not hasattr(source, "__dlpack__") or not hasattr(source, "__dlpack_device__"):
+        raise TypeError(
+            f"from_dlpack: {type(source).__name__} has no method __dlpack__; tensor() takes numbers, lists and arrays"
+        )
+    kind, index = source.__dlpack_device__()
+    if int(kind) not in DLPACK_DEVICES:
+        raise ValueError(
+            f"from_dlpack: DLPack's device {(int(kind), index)} is neither the CPU nor a GPU of CUDA; move the data first"
+        )
+    device = DLPACK_DEVICES[int(kind)]
+    xp = array_module(to_device(np.empty(0), device if device == "cpu" else f"cuda:{index}"))
+    try:
+        return Tensor(xp.from_dlpack(source))
+    except RuntimeError as error:  # how NumPy says that it has no such dtype
+        raise TypeError(
+            f"from_dlpack: {type(source).__name__} of {getattr(source, 'dtype', 'an unknown dtype')}: {error}"
+        ) from None
+
+
+def zeros(*size: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of zeros: `zeros(2, 3)` or `zeros((2, 3))`.
+
+    Raises:
+        TypeError, ValueError: a length is no whole number, or negative; the dtype or the device is unknown.
+    """
+    return _filled("zeros", size, 0, dtype, device, requires_grad)
+
+
+def ones(*size: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of ones: `ones(2, 3)` or `ones((2, 3))`.
+
+    Raises:
+        TypeError, ValueError: as `zeros`.
+    """
+    return _filled("ones", size, 1, dtype, device, requires_grad)
+
+
+def empty(*size: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of whatever the memory holds, to be written to: `empty(2, 3)` or `empty((2, 3))`.
+
+    Raises:
+        TypeError, ValueError: as `zeros`.
+    """
+    array = np.empty(as_size("empty", size), as_dtype("empty", dtype, np.float32))
+    return Tensor(array, device=device, requires_grad=requires_grad)
+
+
+def full(
+    size: Any, fill_value: Any, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of one number, everywhere: of its dtype, where none is given; float32, int64 or bool for a Python number.
+
+    Raises:
+        TypeError, ValueError: as `zeros`; or `fill_value` is no number.
+
+    >>> full((2,), 7), full((2,), 0.5)
+    (Tensor([7, 7], dtype=int64), Tensor([0.5, 0.5]))
+    """
+    value = as_array("full", fill_value, dtype, whole=np.int64)
+    if value.ndim:
+        raise TypeError(
+            f"full: expected one number to fill with, got numbers of shape {value.shape}; broadcast_to() repeats them"
+        )
+    return _filled("full", (size,), value.item(), value.dtype, device, requires_grad)
+
+
+def arange(
+    start: Any,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    dtype: DTypeLike | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Numbers at equal distances, up to and not including the end: `arange(3)`, `arange(1, 3)`, `arange(3, 0, -1)`.
+
+    They are start + i · step, computed in float64, for the ⌈(end − start) / step⌉ first i. Whole numbers give int64, others float32.
+
+    Raises:
+        TypeError: an argument is no number.
+        ValueError: the step is 0, or leads away from the end.
+
+    >>> arange(3), arange(0, 1, 0.25)
+    (Tensor([0, 1, 2], dtype=int64), Tensor([0.  , 0.25, 0.5 , 0.75]))
+    """
+    start, end, step = (as_number("arange", v) for v in ((0, start, step) if end is None else (start, end, step)))
+    if not all(map(math.isfinite, (start, end, step))) or step == 0 or (end - start) * step < 0:
+        raise ValueError(f"arange: steps of {step} do not lead from {start} to {end}")
+    if all(isinstance(v, int) for v in (start, end, step)):
+        array = np.arange(start, end, step, np.int64)
+    else:
+        array = start + step * np.arange(math.ceil((end - start) / step))
+        dtype = np.float32 if dtype is None else dtype
+    return Tensor(array, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def linspace(
+    start: Any, end: Any, steps: int, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """`steps` numbers at equal distances, from `start` to `end`, both included.
+
+    Raises:
+        TypeError: an argument is no number.
+        ValueError: `steps` is negative.
+
+    >>> linspace(0, 1, 5)
+    Tensor([0.  , 0.25, 0.5 , 0.75, 1.  ])
+    """
+    (count,) = as_size("linspace", (steps,))
+    array = np.linspace(as_number("linspace", start), as_number("linspace", end), count)
+    return Tensor(array, dtype=as_dtype("linspace", dtype, np.float32), device=device, requires_grad=requires_grad)
+
+
+def eye(
+    n: int, m: int | None = None, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A matrix of n rows and m columns (n where none are given), with ones on the diagonal and zeros elsewhere.
+
+    Raises:
+        TypeError, ValueError: as `zeros`.
+    """
+    array = np.eye(*as_size("eye", (n, n if m is None else m)), dtype=as_dtype("eye", dtype, np.float32))
+    return Tensor(array, device=device, requires_grad=requires_grad)
+
+
+def zeros_like(x: Node, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """Zeros in the shape of x, of its dtype and on its device where no other is given.
+
+    Raises:
+        TypeError: x is neither a tensor nor an array.
+    """
+    return _filled_like("zeros_like", x, 0, dtype, device, requires_grad)
+
+
+def ones_like(x: Node, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """Ones in the shape of x, of its dtype and on its device where no other is given."""
+    return _filled_like("ones_like", x, 1, dtype, device, requires_grad)
+
+
+def empty_like(x: Node, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """Whatever the memory holds, in the shape of x, of its dtype and on its device where no other is given."""
+    array = like("empty_like", x)
+    data = array_module(array).empty_like(array, dtype=as_dtype("empty_like", dtype, array.dtype))
+    return Tensor(data, device=device, requires_grad=requires_grad)
+
+
+def full_like(
+    x: Node, fill_value: Any, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """One number everywhere, in the shape of x, of its dtype and on its device where no other is given.
+
+    Raises:
+        TypeError: x is neither a tensor nor an array; `fill_value` is no number, or one that the dtype of x cannot hold.
+    """
+    return _filled_like("full_like", x, asas_number("full_like", fill_value), dtype, device, requires_grad)
+
+
+def like(name: str, x: Any) -> Any:
+    """The array that a new one is to be like."""
+    array = x.data if isinstance(x, Node) else x
+    if not is_array(array):
+        raise TypeError(f"{name}: expected a Tensor to take the shape of, got {type(x).__name__}")
+    return array
+
+
+def as_number(name: str, value: Any) -> Any:
+    """A Python number, from one or from a tensor or array of one element.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    array = value.data if isinstance(value, Node) else value
+    if isinstance(array, np.generic) or is_array(array) and array.size == 1 and array.dtype.kind in "biuf":
+        return array.item()
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    return value
+
+
+def as_size(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
+    """A shape as one writes it, f(2, 3) or f((2, 3)) → a tuple of lengths.
+
+    Raises:
+        TypeError: a length is no whole number.
+        ValueError: a length is negative.
+    """
+    lengths = size[0] if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
+    try:
+        whole = tuple(operator.index(n) for n in lengths)
+    except TypeError:
+        raise TypeError(f"{name}: expected lengths, whole numbers, got {', '.join(map(repr, lengths))}") from None
+    if any(n < 0 for n in whole):
+        raise ValueError(f"{name}: expected lengths of 0 or more, got {', '.join(map(str, whole))}")
+    return whole
+
+
+def _filled(name: str, size: tuple[Any, ...], value: Any, dtype: Any, device: str | None, requires_grad: bool) -> Tensor:
+    array = np.full(as_size(name, size), value, as_dtype(name, dtype, np.float32))
+    return Tensor(array, device=device, requires_grad=requires_grad)
+
+
+def _filled_like(name: str, x: Any, value: Any, dtype: Any, device: str | None, requires_grad: bool) -> Tensor:
+    array = like(name, x)
+    if dtype is None and isinstance(value, float) and array.dtype.kind != "f":
+        raise TypeError(f"{name}: {array.dtype}, the dtype of the tensor, cannot hold {value}; give another: dtype='float32'")
+    data = array_module(array).full_like(array, value, dtype=as_dtype(name, dtype, array.dtype))
+    return Tensor(data, device=device, requires_grad=requires_grad)

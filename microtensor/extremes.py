@@ -1,0 +1,216 @@
+"""Operations that look for the largest and the smallest number; and norms, which for p = ∞ are such.
+
+Where several numbers are largest, they share the gradient evenly; but where an index is asked for too, the first of them
+has it, and takes the gradient. Both are PyTorch's choices.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .backend import Array
+from .elementwise import abs, where
+from .gathering import gather
+from .graph import Node, T, is_floating
+from .op import Rule, lift, numpy_names, op
+from .reduce import at_least_float32, finite_max, how_many, one_axis, root, spreading, sum, total, with_ones, without
+from .shape import normalize_dims
+
+
+class Picked(NamedTuple):
+    """Numbers picked out along an axis, and where along it they stood: two tensors, the second of int64."""
+
+    values: Any
+    indices: Any
+
+
+class Extremes(NamedTuple):
+    """The smallest and the largest numbers: two tensors."""
+
+    min: Any
+    max: Any
+
+
+@op(output=True)
+def amax(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
+    """Largest number over the axes `dim` (all if None), nan if one is nan. Where several are largest, they share the gradient.
+
+    Raises:
+        ValueError: there is nothing to choose from.
+    """
+    dims = _choice("amax", x, dim)
+    return x.data.max(dims, keepdims=keepdim), (shared_evenly(x, dims),)
+
+
+@op(output=True)
+def amin(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
+    """Smallest number over the axes `dim` (all if None), nan if one is nan. Ties and errors as `amax`."""
+    dims = _choice("amin", x, dim)
+    return x.data.min(dims, keepdims=keepdim), (shared_evenly(x, dims),)
+
+
+@numpy_names
+def aminmax(x: T, dim: Any = None, keepdim: bool = False) -> Extremes:
+    """`amin` and `amax`, as a pair with names: (min, max).
+
+    >>> import microtensor as mt
+    >>> aminmax(mt.Tensor([3.0, 1.0, 2.0])).max
+    Tensor(3.)
+    """
+    return Extremes(amin(x, dim=dim, keepdim=keepdim), amax(x, dim=dim, keepdim=keepdim))
+
+
+@op
+def argmax(x: T, /, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
+    """Index of the largest number along axis `dim`, or in x laid flat: int64, the first where several are largest.
+
+    Raises:
+        ValueError: there is nothing to choose from.
+    """
+    _choice("argmax", x, dim)
+    axis = None if dim is None else one_axis("argmax", dim, x.shape)
+    return x.data.argmax(axis, keepdims=keepdim), None
+
+
+@op
+def argmin(x: T, /, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
+    """Index of the smallest number along axis `dim`, or in x laid flat: int64, the first where several are smallest."""
+    _choice("argmin", x, dim)
+    axis = None if dim is None else one_axis("argmin", dim, x.shape)
+    return x.data.argmin(axis, keepdims=keepdim), None
+
+
+@numpy_names
+def max(x: T, dim: int | None = None, keepdim: bool = False) -> Any:
+    """Without `dim`, the largest number of all. Along axis `dim`, the largest numbers and their indices: (values, indices).
+
+    Of all numbers, equal ones share the gradient evenly; along an axis, the first of them takes it. Both as PyTorch;
+    `amax` takes several axes and always shares.
+
+    Raises:
+        TypeError: `dim` is not one integer.
+        ValueError: there is nothing to choose from.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([[1.0, 5.0], [7.0, 7.0]])
+    >>> x.max()
+    Tensor(7.)
+    >>> values, indices = x.max(dim=1)
+    >>> values, indices
+    (Tensor([5., 7.]), Tensor([1, 0], dtype=int64))
+    """
+    return amax(x, keepdim=keepdim) if dim is None else _first("max", x, dim, keepdim)
+
+
+@numpy_names
+def min(x: T, dim: int | None = None, keepdim: bool = False) -> Any:
+    """Without `dim`, the smallest number of all. Along axis `dim`, the smallest numbers and their indices. Otherwise as `max`.
+
+    >>> import microtensor as mt
+    >>> mt.Tensor([[1.0, 5.0], [7.0, 7.0]]).min(dim=0).values
+    Tensor([1., 5.])
+    """
+    return amin(x, keepdim=keepdim) if dim is None else _first("min", x, dim, keepdim)
+
+
+def _first(name: str, x: Any, dim: Any, keepdim: bool) -> Picked:
+    if isinstance(dim, Node):
+        raise TypeError(f"{name}: dim must be one integer, got a tensor; of two tensors, {name}imum(x, y) takes the {name}ima")
+    (x,) = lift(name, (x,))
+    axis = one_axis(name, dim, x.shape)
+    _choice(name, x, dim)
+    return pick(x, (argmax if name == "max" else argmin)(x, dim=dim, keepdim=True), axis, keepdim)
+
+
+def pick(x: Any, indices: Any, axis: int | None, keepdim: bool = True) -> Picked:
+    """The numbers of x at `indices` along `axis` (None: x has no axes), differentiable, with the indices themselves."""
+    if axis is None:
+        return Picked(x.clone(), indices)
+    values = gather(x, dim=axis, index=indices)
+    return Picked(values, indices) if keepdim else Picked(values.squeeze(axis), indices.squeeze(axis))
+
+
+def shared_evenly(x: T, dims: tuple[int, ...]) -> Any:
+    """The vjp of a choice over `dims`: the gradient goes, in equal parts, to the numbers that equal the chosen one."""
+    kept, spread = with_ones(x.shape, dims), spreading(x, dims)
+
+    def vjp(g: Any, y: Any) -> Any:
+        chosen = (x.data == y.data.reshape(kept)) | (x.data != x.data)  # a nan wins, and equals nothing
+        return spread(g) * x.constant((chosen / total(chosen, dims, True)).astype(x.dtype))
+
+    return vjp
+
+
+def _choice(name: str, x: Node, dim: Any) -> tuple[int, ...]:
+    """The axes to choose over, which must offer something."""
+    dims = normalize_dims(name, dim, x.shape)
+    if not how_many(x, dims):
+        raise ValueError(f"{name}: nothing to choose from along dim {dims} of shape {x.shape}")
+    return dims
+
+
+# Norms
+
+
+@numpy_names
+def norm(x: T, p: float | str = "fro", dim: Any = None, keepdim: bool = False) -> Any:
+    """Length of x, taken as one vector over the axes `dim` (all if None): (Σ |x|^p)^(1/p), without overflow on the way.
+
+    Args:
+        p: "fro" (Frobenius) or 2, Euclid's length; 1, the sum of |x|; math.inf, the largest |x|, and -math.inf, the
+            smallest; 0, how many are not 0; any other number above 0.
+
+    The gradient at the zero vector is 0, and where several |x| are largest (p = inf), they share it evenly.
+
+    Raises:
+        ValueError: p is none of these.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([3.0, -4.0])
+    >>> norm(x), norm(x, 1), norm(x, math.inf)
+    (Tensor(5.), Tensor(7.), Tensor(4.))
+    """
+    (x,) = lift("norm", (x,))
+    if p == "fro" or p == 2:
+        return _length(x, dim=dim, keepdim=keepdim)
+    if not isinstance(p, (int, float)) or not (p >= 0 or p == -math.inf):
+        raise ValueError(f'norm: p must be a number ≥ 0, math.inf, -math.inf or "fro", got {p!r}')
+    size: Any = abs(x if is_floating(x.dtype) else x.to(np.float32))  # type: ignore[attr-defined]
+    if p == 0:
+        return sum((size != 0).to(size.dtype), dim=dim, keepdim=keepdim)
+    if p == 1:
+        return sum(size, dim=dim, keepdim=keepdim)
+    if p in (math.inf, -math.inf):
+        return (amax if p > 0 else amin)(size, dim=dim, keepdim=keepdim)
+    dims = normalize_dims("norm", dim, x.shape)
+    scale = x.constant(_scale(size.data, dims))
+    zero = size == 0  # p − 1 may be negative: 0 to that power is no gradient
+    powers = where(zero, 0, where(zero, 1, size / scale) ** p)
+    y = scale * root(sum(powers, dim=dims, keepdim=True), p)
+    return y if keepdim else y.reshape(without(x.shape, dims))
+
+
+@op(floating=True, output=True)
+def _length(x: T, *, dim: Any, keepdim: bool) -> Rule[T]:
+    """The norm with p = 2."""
+    dims = normalize_dims("norm", dim, x.shape)
+    data = at_least_float32(x.data)
+    scale = _scale(x.xp.abs(data), dims)
+    data = data / scale
+    data *= data
+    y = (x.xp.sqrt(total(data, dims, True)) * scale).astype(x.dtype, copy=False)
+    kept, spread = y.shape, spreading(x, dims)
+
+    def vjp(g: Any, y: Any) -> Any:
+        return x / where(y == 0, 1, y).reshape(kept) * spread(g)
+
+    return y if keepdim else y.reshape(without(x.shape, dims)), (vjp,)
+
+
+def _scale(sizes: Array, dims: tuple[int, ...]) -> Array:
+    """The largest of these sizes, finite and not 0: when they are divided by it, no power of them overflows."""
+    largest = finite_max(sizes, dims)
+    return largest + (largest == 0)

@@ -1,0 +1,273 @@
+"""Derivatives of functions: functions of tensors in, their derivatives out. All rest on `grad`."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import random
+from .gradient import enable_grad, grad, same, topological, walk
+from .graph import Node, Origin, clock, is_floating, mode
+from .join import cat
+from .tensor import Tensor
+
+Function = Callable[..., Any]
+
+
+def value_and_grad(func: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """`func`, but returning its value and its gradient for the arguments `argnums`: one gradient, or a tuple of them.
+
+    Raises (when called):
+        ValueError: the value is not a single number.
+        TypeError: such an argument is no tensor of floating-point numbers.
+
+    >>> value_and_grad(lambda x, y: (x * y).sum(), argnums=(0, 1))(Tensor([2.0]), Tensor([3.0]))
+    (Tensor(6.), (Tensor([3.]), Tensor([2.])))
+    """
+    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
+
+    @functools.wraps(func)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        def chosen(*leaves: Tensor) -> Any:
+            replaced = list(args)
+            for i, leaf in zip(numbers, leaves):
+                replaced[i] = leaf
+            return func(*replaced, **kwargs)
+
+        leaves, value = _call("value_and_grad", chosen, [args[i] for i in numbers])
+        gradients = _gradients(value, leaves)
+        return value.detach(), gradients[0] if isinstance(argnums, int) else tuple(gradients)
+
+    return wrapped
+
+
+def vjp(func: Function, inputs: Any, v: Any = None) -> tuple[Any, Any]:
+    """Vector-Jacobian product: (func(inputs), vᵀ J), as torch.autograd.functional.vjp. One backward pass.
+
+    Args:
+        inputs: a tensor or a tuple of them.
+        v: of the output's shape; 1 if None and the output is a single number.
+
+    >>> vjp(lambda x: x * x, Tensor([1.0, 2.0]), Tensor([1.0, 10.0]))
+    (Tensor([1., 4.]), Tensor([ 2., 40.]))
+    """
+    leaves, output = _call("vjp", func, inputs)
+    return output.detach(), _as_given(inputs, _gradients(output, leaves, v))
+
+
+def jvp(func: Function, inputs: Any, v: Any = None) -> tuple[Any, Any]:
+    """Jacobian-vector product: (func(inputs), J v), as torch.autograd.functional.jvp.
+
+    A vjp is linear in its vector u: uᵀ J. So its own derivative for u, in the direction v, is J v, whatever u: two backward
+    passes instead of a second set of rules. (J. Townsend 2017, "A new trick for calculating Jacobian vector products".)
+
+    Args:
+        inputs: a tensor or a tuple of them.
+        v: of the inputs' shapes; 1 if None and the input is a single number.
+
+    >>> jvp(lambda x: x * x, Tensor([1.0, 2.0]), Tensor([1.0, 10.0]))
+    (Tensor([1., 4.]), Tensor([ 2., 40.]))
+    """
+    leaves, output = _call("jvp", func, inputs)
+    directions = _directions("jvp", leaves, v)
+    if not output.requires_grad:
+        return output, output * 0
+    with enable_grad():
+        u = (output.detach() * 0).requires_grad_()
+        products = grad(output, leaves, u, create_graph=True, allow_unused=True)
+        pairs = [(p, d) for p, d in zip(products, directions) if p is not None and p.requires_grad]
+        if not pairs:
+            return output.detach(), output.detach() * 0
+        (tangent,) = grad([p for p, _ in pairs], u, [d for _, d in pairs], allow_unused=True)
+    return output.detach(), output.detach() * 0 if tangent is None else tangent
+
+
+def jacobian(func: Function, inputs: Any, create_graph: bool = False) -> Any:
+    """All derivatives at once: for an input of shape X and an output of shape Y a tensor of shape (*Y, *X).
+
+    One backward pass for each element of the output.
+
+    Args:
+        inputs: a tensor, or a tuple of them for as many arguments of `func`: then a tuple comes back.
+        create_graph: the result can be differentiated, also for inputs that require a gradient themselves.
+
+    >>> jacobian(lambda x: x * x, Tensor([1.0, 2.0]))
+    Tensor([[2., 0.],
+            [0., 4.]])
+    """
+    leaves, output = _call("jacobian", func, inputs, connect=create_graph)
+    seeds = np.eye(output.data.size, dtype=output.dtype).reshape(output.data.size, *output.shape)
+    rows = [_gradients(output, leaves, Tensor(seed, device=output.device), True, create_graph) for seed in seeds]
+    columns = [
+        cat([row[k].reshape((1, *x.shape)) for row in rows]) if rows else x.detach().reshape((1, *x.shape))[:0]
+        for k, x in enumerate(leaves)
+    ]
+    return _as_given(inputs, [c.reshape((*output.shape, *x.shape)) for c, x in zip(columns, leaves)])
+
+
+def hessian(func: Function, inputs: Any, create_graph: bool = False) -> Any:
+    """Second derivatives of a function whose value is a single number: for an input of shape X a tensor of shape (*X, *X).
+
+    For a tuple of inputs a tuple of tuples: `hessian(…)[i][j]` has the derivatives for input i, then input j.
+
+    >>> hessian(lambda x: (x**3).sum(), Tensor([1.0, 2.0]))
+    Tensor([[ 6.,  0.],
+            [ 0., 12.]])
+    """
+    single = not isinstance(inputs, (tuple, list))
+
+    def gradient_for(i: int) -> Function:
+        def gradient(*args: Tensor) -> Tensor:
+            return _gradients(func(*args), args, None, True, create_graph=True)[i]
+
+        return gradient
+
+    rows = [jacobian(gradient_for(i), inputs, create_graph) for i in range(1 if single else len(inputs))]
+    return rows[0] if single else tuple(rows)
+
+
+def hvp(func: Function, inputs: Any, v: Any = None) -> tuple[Any, Any]:
+    """Hessian-vector product: (func(inputs), H v), without H: two backward passes. (Pearlmutter 1994, Neural Computation 6.)
+
+    Args:
+        v: of the inputs' shapes; 1 if None and the input is a single number.
+
+    >>> hvp(lambda x: (x**3).sum(), Tensor([1.0, 2.0]), Tensor([1.0, 1.0]))
+    (Tensor(9.), Tensor([ 6., 12.]))
+    """
+    leaves, output = _call("hvp", func, inputs)
+    directions = _directions("hvp", leaves, v)
+    first = [(g, d) for g, d in zip(_gradients(output, leaves, None, True, create_graph=True), directions) if g.requires_grad]
+    if not first:
+        return output.detach(), _as_given(inputs, [x.detach() * 0 for x in leaves])
+    with enable_grad():
+        second = grad([g for g, _ in first], leaves, [d for _, d in first], allow_unused=True)
+    return output.detach(), _as_given(inputs, [x.detach() * 0 if g is None else g for x, g in zip(leaves, second)])
+
+
+def _call(name: str, func: Function, inputs: Any, connect: bool = False) -> tuple[list[Tensor], Tensor]:
+    """The inputs as leaves (or, to `connect` them with their own graphs, as places next to them), and the output."""
+    given = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
+    leaves: list[Tensor] = []
+    with enable_grad():
+        for x in given:
+            if not isinstance(x, Tensor) or not is_floating(x.dtype):
+                found = x.dtype if isinstance(x, Tensor) else type(x).__name__
+                raise TypeError(
+                    f"{name}: expected floating-point Tensors as inputs, got {found}; wrap or convert: .to('float32')"
+                )
+            leaves.append(same(x) if connect and x.requires_grad else x.detach().requires_grad_())
+        output = func(*leaves)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"{name}: the function must return one Tensor, it returned {type(output).__name__}")
+    return leaves, output
+
+
+def _gradients(
+    output: Tensor, leaves: Sequence[Tensor], v: Any = None, retain: bool = False, create_graph: bool = False
+) -> list[Tensor]:
+    """The gradient for each leaf: zeros where the output does not depend on it."""
+    if not output.requires_grad:
+        return [x.detach() * 0 for x in leaves]
+    found = grad(output, leaves, v, retain_graph=retain or create_graph, create_graph=create_graph, allow_unused=True)
+    return [x.detach() * 0 if g is None else g for x, g in zip(leaves, found)]
+
+
+def _directions(name: str, leaves: Sequence[Tensor], v: Any) -> list[Tensor]:
+    if v is None:
+        if len(leaves) != 1 or leaves[0].data.size != 1:
+            raise ValueError(
+                f"{name}: a direction v is only implied (1) for one input of a single number; pass v like the inputs"
+            )
+        return [leaves[0].detach() * 0 + 1]
+    directions = list(v) if isinstance(v, (tuple, list)) else [v]
+    if [getattr(d, "shape", None) for d in directions] != [x.shape for x in leaves]:
+        shapes = ", ".join(str(x.shape) for x in leaves)
+        raise ValueError(f"{name}: v must be a Tensor for each input, of its shape ({shapes}), got {v!r}")
+    return directions
+
+
+def _as_given(inputs: Any, results: list[Tensor]) -> Any:
+    """A tuple where the inputs were a tuple, one tensor where they were one."""
+    return tuple(results) if isinstance(inputs, (tuple, list)) else results[0]
+
+
+def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """`function(*inputs)`, but keeping none of its intermediate results: the backward pass computes them again.
+
+    Memory for time: a network cut into √n parts of √n layers, each in a checkpoint, keeps O(√n) activations for one more
+    forward pass (Chen et al. 2016, arxiv.org/abs/1604.06174). Gradients flow to the inputs and to every leaf that the
+    function uses besides, such as the parameters of a module. The default random generator is set back for the second run, so
+    that dropout drops the same. Running statistics of batch normalisation are updated by both runs.
+
+    Raises:
+        TypeError: the function returns something else than one tensor.
+
+    >>> x = Tensor([2.0], requires_grad=True)
+    >>> checkpoint(lambda x: (x * x).exp(), x).backward()
+    >>> x.grad.item() == 4 * x.exp().item() ** 2
+    True
+    """
+    state = random.default.get_state()
+    clock[0] += 1  # what the function computes is from now on, what it captures from before
+    start = clock[0]
+    with enable_grad():
+        leaves = [_apart(x) for x in inputs]
+        result = function(*leaves)
+    if not isinstance(result, Tensor):
+        raise TypeError(f"checkpoint: the function must return one Tensor, it returned {type(result).__name__}")
+    output = result.detach()
+    if not mode.recording or result.origin is None:
+        return output
+
+    places = _places(leaves)
+    order = topological([result.origin])
+    used = [origin for origin in order if origin in places]
+    captured = {parent for origin in order if origin.time >= start for parent, _ in origin.sources or () if parent.time < start}
+    cache: list[Any] = []
+
+    def run_again(g: Any) -> dict[Any, Any]:
+        """The gradients, for each input's number and each captured leaf; computed once for all vjps of one backward pass."""
+        if not cache or cache[0]() is not g:
+            now = random.default.get_state()
+            random.default.set_state(state)
+            recording = mode.recording
+            try:
+                with enable_grad():
+                    again = [
+                        same(x) if recording and isinstance(x, Node) and x.origin is not None else _apart(x) for x in inputs
+                    ]
+                    origin = function(*again).origin
+            finally:
+                random.default.set_state(now)
+            wanted = _places(again)
+            gradients = walk([(origin, g)], {*wanted, *captured}, retain=recording, create=recording, beyond=False)[0]
+            cache[:] = weakref.ref(g), {wanted.get(o, o): gradient for o, gradient in gradients.items()}
+        return cache[1]
+
+    def vjp_of(key: Any) -> Callable[[Any], Any]:
+        return lambda g: run_again(g).pop(key)
+
+    origin = Origin()
+    origin.sources = (
+        *((inputs[places[leaf]].origin, vjp_of(places[leaf])) for leaf in used),
+        *((place, vjp_of(place)) for place in captured),
+    )
+    origin.shape, origin.dtype, origin.device = output.shape, output.dtype, output.device
+    origin.op, origin.time = checkpoint, clock[0]
+    output.origin = origin
+    return output
+
+
+def _places(inputs: Sequence[Any]) -> dict[Origin, int]:
+    """The origins of those inputs that have one, and their numbers."""
+    return {x.origin: i for i, x in enumerate(inputs) if isinstance(x, Node) and x.origin is not None}
+
+
+def _apart(x: Any) -> Any:
+    """A leaf of its own, with the same numbers; what requires no gradient as it is."""
+    return x.detach().requires_grad_() if isinstance(x, Node) and x.origin is not None else x  # type: ignore[attr-defined]

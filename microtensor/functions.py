@@ -1,0 +1,257 @@
+"""Functions of one variable, applied to each element: powers, exponentials, logarithms, angles, rounding.
+
+Integers and bools are taken as float32, but by `square` and by the rounding. Outside its domain a function is nan or ±inf, and
+NumPy warns.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .backend import Array
+from .elementwise import Operand, add, flat, subtract, where, xp_of
+from .graph import Node, T, is_floating
+from .op import Rule, op
+
+function = op(floating=True)
+function_of_output = op(floating=True, output=True)
+
+
+# Powers
+
+
+@op
+def square(x: T) -> Rule[T]:
+    """x · x."""
+    return x.data * x.data, (lambda g: 2 * g * x,)
+
+
+@function_of_output
+def sqrt(x: T) -> Rule[T]:
+    """Square root: nan below 0. The gradient at 0 is inf."""
+    return x.xp.sqrt(x.data), (lambda g, y: g / (2 * y),)
+
+
+@function_of_output
+def rsqrt(x: T) -> Rule[T]:
+    """1 / √x: inf at 0, nan below. The gradient at 0 is −inf."""
+    return 1 / x.xp.sqrt(x.data), (lambda g, y: g * (y * y * y * -0.5),)
+
+
+@function_of_output
+def reciprocal(x: T) -> Rule[T]:
+    """1 / x: ±inf at ±0."""
+    return 1 / x.data, (lambda g, y: -g * (y * y),)
+
+
+# Exponentials and logarithms
+
+
+@function_of_output
+def exp(x: T) -> Rule[T]:
+    """e to the power x."""
+    return x.xp.exp(x.data), (lambda g, y: g * y,)
+
+
+@function_of_output
+def exp2(x: T) -> Rule[T]:
+    """2 to the power x."""
+    return x.xp.exp2(x.data), (lambda g, y: g * (y * math.log(2)),)
+
+
+@function_of_output
+def expm1(x: T) -> Rule[T]:
+    """e to the power x, minus 1, exact also near 0, where e^x rounds to 1."""
+    return x.xp.expm1(x.data), (lambda g, y: g * (y + 1),)
+
+
+@function
+def log(x: T) -> Rule[T]:
+    """Natural logarithm: −inf at 0, nan below."""
+    return x.xp.log(x.data), (lambda g: g / x,)
+
+
+@function
+def log2(x: T) -> Rule[T]:
+    """Logarithm to base 2: −inf at 0, nan below."""
+    return x.xp.log2(x.data), (lambda g: g / math.log(2) / x,)
+
+
+@function
+def log10(x: T) -> Rule[T]:
+    """Logarithm to base 10: −inf at 0, nan below."""
+    return x.xp.log10(x.data), (lambda g: g / math.log(10) / x,)
+
+
+@function
+def log1p(x: T) -> Rule[T]:
+    """log(1 + x), exact also near 0, where 1 + x rounds to 1: −inf at −1, nan below."""
+    return x.xp.log1p(x.data), (lambda g: g / add(x, 1),)
+
+
+# Angles, in radians
+
+
+@function
+def sin(x: T) -> Rule[T]:
+    """Sine of x radians."""
+    return x.xp.sin(x.data), (lambda g: g * cos(x),)
+
+
+@function
+def cos(x: T) -> Rule[T]:
+    """Cosine of x radians."""
+    return x.xp.cos(x.data), (lambda g: -g * sin(x),)
+
+
+@function_of_output
+def tan(x: T) -> Rule[T]:
+    """Tangent of x radians."""
+    return x.xp.tan(x.data), (lambda g, y: g * (1 + y * y),)
+
+
+@function
+def asin(x: T) -> Rule[T]:
+    """Arc sine: from −1 … 1 to −π/2 … π/2 radians, nan outside. The gradient at ±1 is inf."""
+    return x.xp.arcsin(x.data), (lambda g: g / sqrt(_one_minus_square(x)),)
+
+
+@function
+def acos(x: T) -> Rule[T]:
+    """Arc cosine: from 1 … −1 to 0 … π radians, nan outside. The gradient at ±1 is −inf."""
+    return x.xp.arccos(x.data), (lambda g: -g / sqrt(_one_minus_square(x)),)
+
+
+@function
+def atan(x: T) -> Rule[T]:
+    """Arc tangent: −π/2 … π/2 radians."""
+    return x.xp.arctan(x.data), (lambda g: g / add(square(x), 1),)
+
+
+@op(elementwise=True, floating=True)
+def atan2(y: T, x: Operand) -> Rule[T]:
+    """The angle of the point (x, y), −π … π radians, counted from the axis of x: y first, with broadcasting.
+
+    The gradient at the origin is 0.
+
+    >>> import microtensor as mt
+    >>> atan2(mt.Tensor([1.0, -1.0]), mt.Tensor([0.0, -1.0])) * (180 / math.pi)
+    Tensor([  90., -135.])
+    """
+
+    def over_square(g: Any) -> Any:
+        total = x * x + square(y)
+        return g / where(total == 0, 1, total)
+
+    return xp_of(y, x).arctan2(y.data, x.data), (lambda g: over_square(g) * x, lambda g: -over_square(g) * y)
+
+
+def _one_minus_square(x: Any) -> Any:
+    """1 − x², in a form that loses no digits where x is near 1 or −1."""
+    return (1 - x) * (1 + x)
+
+
+# Hyperbolic functions
+
+
+@function
+def sinh(x: T) -> Rule[T]:
+    """Hyperbolic sine, (e^x − e^−x) / 2."""
+    return x.xp.sinh(x.data), (lambda g: g * cosh(x),)
+
+
+@function
+def cosh(x: T) -> Rule[T]:
+    """Hyperbolic cosine, (e^x + e^−x) / 2."""
+    return x.xp.cosh(x.data), (lambda g: g * sinh(x),)
+
+
+@function_of_output
+def tanh(x: T) -> Rule[T]:
+    """Hyperbolic tangent, sinh x / cosh x: between −1 and 1."""
+    return x.xp.tanh(x.data), (lambda g, y: g * (1 - y * y),)
+
+
+@function
+def asinh(x: T) -> Rule[T]:
+    """The inverse of sinh."""
+    return x.xp.arcsinh(x.data), (lambda g: g / sqrt(add(square(x), 1)),)
+
+
+@function
+def acosh(x: T) -> Rule[T]:
+    """The inverse of cosh, from 1 upwards: nan below. The gradient at 1 is inf."""
+    return x.xp.arccosh(x.data), (lambda g: g / sqrt(-_one_minus_square(x)),)
+
+
+@function
+def atanh(x: T) -> Rule[T]:
+    """The inverse of tanh: ±inf at ±1, nan beyond. The gradient at ±1 is inf."""
+    return x.xp.arctanh(x.data), (lambda g: g / _one_minus_square(x),)
+
+
+# Rounding
+
+
+@op
+def floor(x: T) -> Rule[T]:
+    """The largest whole number that is not above x, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
+    return _rounded(x, x.xp.floor), (flat,)
+
+
+@op
+def ceil(x: T) -> Rule[T]:
+    """The smallest whole number that is not below x, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
+    return _rounded(x, x.xp.ceil), (flat,)
+
+
+@op
+def trunc(x: T) -> Rule[T]:
+    """x without what stands behind the point, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
+    return _rounded(x, x.xp.trunc), (flat,)
+
+
+@op
+def round(x: T, /, decimals: int = 0) -> Rule[T]:
+    """The nearest number of so many decimals, in the dtype of x; halfway between two, the even one, as Python's `round`.
+
+    The gradient is 0 everywhere, also at the jumps.
+
+    Args:
+        decimals: how many digits stay behind the point; −1 rounds to tens.
+
+    Raises:
+        TypeError: `decimals` is no whole number.
+
+    >>> import microtensor as mt
+    >>> round(mt.Tensor([0.5, 1.5, 2.5])), round(mt.Tensor([14.25]), decimals=-1)
+    (Tensor([0., 2., 2.]), Tensor([10.]))
+    """
+    if not isinstance(decimals, (int, np.integer)) or isinstance(decimals, bool):
+        raise TypeError(f"round: decimals must be a whole number, got {decimals!r}")
+    if decimals < 0 and x.dtype.kind in "iu":
+        return x.xp.round(x.data, int(decimals)), None
+    return _rounded(x, lambda data: x.xp.round(data, int(decimals))), (flat,)
+
+
+def _rounded(x: Node, rounding: Any) -> Array:
+    """Floats rounded; whole numbers and bools are round as they are."""
+    return rounding(x.data) if is_floating(x.dtype) else x.data.copy()
+
+
+def frac(x: T) -> T:
+    """x − trunc(x): what stands behind the point, with the sign of x. The gradient is 1 everywhere, also at the jumps.
+
+    >>> import microtensor as mt
+    >>> frac(mt.Tensor([1.5, -1.5]))
+    Tensor([ 0.5, -0.5])
+    """
+    return subtract(x, trunc(x))
+
+
+# NumPy's names
+
+arcsin, arccos, arctan, arctan2, arcsinh, arccosh, arctanh = asin, acos, atan, atan2, asinh, acosh, atanh

@@ -1,0 +1,152 @@
+"""Operations that put tensors together, and take them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .graph import Node, T
+from .indexing import getitem
+from .op import Rule, numpy_names, op, result_type
+from .shape import normalize_dim, reshape, unsqueeze, whole_numbers
+
+
+@numpy_names
+def cat(tensors: Sequence[T], dim: int = 0) -> T:
+    """Tensors one after the other along axis `dim`; their other axes must agree. NumPy calls this `concatenate`.
+
+    Dtypes meet as in arithmetic: a float's over an integer's, the wider of two of a kind.
+
+    Raises:
+        TypeError: `tensors` is no sequence of tensors.
+        ValueError: there are none, or another axis differs.
+
+    >>> import microtensor as mt
+    >>> cat([mt.Tensor([[1.0]]), mt.Tensor([[2.0, 3.0]])], dim=1)
+    Tensor([[1., 2., 3.]])
+    """
+    tensors = _alike("cat", tensors)
+    axis = normalize_dim("cat", dim, tensors[0].shape)
+    around = [(*x.shape[:axis], *x.shape[axis + 1 :]) for x in tensors]
+    if any(shape != around[0] or x.ndim != tensors[0].ndim for shape, x in zip(around, tensors)):
+        shapes = ", ".join(str(x.shape) for x in tensors)
+        raise ValueError(f"cat: shapes {shapes} differ in another axis than dim {dim}; only along dim may lengths differ")
+    return _cat(*tensors, dim=axis)
+
+
+@op
+def _cat(*tensors: T, dim: int) -> Rule[T]:
+    ends = np.cumsum([x.shape[dim] for x in tensors]).tolist()
+    before = (slice(None),) * dim
+
+    def part(start: int, end: int) -> Any:
+        return lambda g: g[(*before, slice(start, end))]
+
+    return tensors[0].xp.concatenate([x.data for x in tensors], axis=dim), [part(a, b) for a, b in zip([0, *ends], ends)]
+
+
+@numpy_names
+def stack(tensors: Sequence[T], dim: int = 0) -> T:
+    """Tensors of one shape, one after the other along a new axis at `dim`.
+
+    Raises:
+        TypeError: `tensors` is no sequence of tensors.
+        ValueError: there are none, or their shapes differ.
+
+    >>> import microtensor as mt
+    >>> stack([mt.Tensor([1.0, 2.0]), mt.Tensor([3.0, 4.0])], dim=1)
+    Tensor([[1., 3.],
+            [2., 4.]])
+    """
+    tensors = _alike("stack", tensors)
+    if any(x.shape != tensors[0].shape for x in tensors):
+        shapes = ", ".join(str(x.shape) for x in tensors)
+        raise ValueError(f"stack: shapes {shapes} differ; cat() joins tensors of different length along an axis that they have")
+    return cat([unsqueeze(x, dim) for x in tensors], dim)
+
+
+def hstack(tensors: Sequence[T]) -> T:
+    """Tensors side by side: vectors end to end, others along their second axis."""
+    wide = [reshape(x, shape=(1,)) if x.ndim == 0 else x for x in _alike("hstack", tensors)]
+    return cat(wide, dim=0 if wide[0].ndim == 1 else 1)
+
+
+def vstack(tensors: Sequence[T]) -> T:
+    """Tensors below each other: vectors as rows, others along their first axis."""
+    return cat([reshape(x, shape=(1, -1)) if x.ndim < 2 else x for x in _alike("vstack", tensors)], dim=0)
+
+
+def _alike(name: str, tensors: Any) -> list[Any]:
+    """The tensors as a list, in the dtype in which they meet."""
+    if not isinstance(tensors, (list, tuple)):
+        raise TypeError(f"{name}: expected a list or tuple of Tensors, got {type(tensors).__name__}")
+    if not tensors:
+        raise ValueError(f"{name}: there is nothing to concatenate: expected at least one Tensor")
+    for i, x in enumerate(tensors):
+        if not isinstance(x, Node):
+            raise TypeError(
+                f"{name}: expected a list or tuple of Tensors, but item {i} is {type(x).__name__}; wrap it: Tensor(...)"
+            )
+    dtype, nodes = result_type(*tensors), list[Any](tensors)
+    return [x if x.dtype == dtype else x.to(dtype) for x in nodes]
+
+
+@numpy_names
+def split(x: T, split_size_or_sections: Any, dim: int = 0) -> tuple[T, ...]:
+    """x taken apart along axis `dim`. Views.
+
+    Args:
+        split_size_or_sections: the length of each part but the last, which may be shorter; or the length of every part.
+
+    Raises:
+        TypeError: lengths that are no whole numbers.
+        ValueError: lengths that do not add up to that of the axis.
+
+    >>> import microtensor as mt
+    >>> split(mt.Tensor([1.0, 2.0, 3.0]), 2)
+    (Tensor([1., 2.]), Tensor([3.]))
+    >>> split(mt.Tensor([1.0, 2.0, 3.0]), [1, 2])
+    (Tensor([1.]), Tensor([2., 3.]))
+    """
+    axis = normalize_dim("split", dim, x.shape)
+    length = x.shape[axis]
+    if isinstance(split_size_or_sections, (list, tuple)):
+        sizes = whole_numbers("split", "sections", split_size_or_sections, least=0)
+        if sum(sizes) != length:
+            raise ValueError(
+                f"split: sections {sizes} add up to {sum(sizes)}, but dim {dim} of shape {x.shape} has length {length}"
+            )
+    else:
+        (size,) = whole_numbers("split", "split_size", split_size_or_sections, least=1)
+        sizes = tuple(min(size, length - start) for start in range(0, max(length, 1), size))
+    ends = np.cumsum(sizes).tolist()
+    return tuple(getitem(x, index=(slice(None),) * axis + (slice(end - n, end),)) for n, end in zip(sizes, ends))
+
+
+@numpy_names
+def chunk(x: T, chunks: int, dim: int = 0) -> tuple[T, ...]:
+    """x taken apart along axis `dim` into so many parts of equal length, the last shorter. Views.
+
+    Where the length does not go up, there may be fewer, as in PyTorch: 6 numbers in 4 chunks are 2, 2, 2.
+
+    Raises:
+        TypeError: `chunks` is no whole number.
+        ValueError: it is below 1.
+    """
+    (count,) = whole_numbers("chunk", "chunks", (chunks,), least=1)
+    length = x.shape[normalize_dim("chunk", dim, x.shape)]
+    return split(x, -(-length // count) if length else [0] * count, dim)
+
+
+@numpy_names
+def unbind(x: T, dim: int = 0) -> tuple[T, ...]:
+    """The slices of x along axis `dim`, without that axis. Views.
+
+    >>> import microtensor as mt
+    >>> unbind(mt.Tensor([[1.0, 2.0], [3.0, 4.0]]), dim=1)
+    (Tensor([1., 3.]), Tensor([2., 4.]))
+    """
+    axis = normalize_dim("unbind", dim, x.shape)
+    return tuple(getitem(x, index=(slice(None),) * axis + (i,)) for i in range(x.shape[axis]))

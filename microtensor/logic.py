@@ -1,0 +1,223 @@
+"""What is true or false: comparisons, questions about numbers, logic, the bits of integers. No gradient flows here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .elementwise import Operand, xp_of
+from .graph import Node, T, is_floating
+from .op import Int, Rule, op
+
+binary = op(elementwise=True)
+
+
+# Comparisons
+
+
+@binary
+def eq(x: T, y: Operand) -> Rule[T]:
+    """Where x = y: a tensor of bools, with broadcasting. nan equals nothing."""
+    return x.data == y.data, None
+
+
+@binary
+def ne(x: T, y: Operand) -> Rule[T]:
+    """Where x ≠ y: a tensor of bools, with broadcasting."""
+    return x.data != y.data, None
+
+
+@binary
+def lt(x: T, y: Operand) -> Rule[T]:
+    """Where x < y: a tensor of bools, with broadcasting."""
+    return x.data < y.data, None
+
+
+@binary
+def le(x: T, y: Operand) -> Rule[T]:
+    """Where x ≤ y: a tensor of bools, with broadcasting."""
+    return x.data <= y.data, None
+
+
+@binary
+def gt(x: T, y: Operand) -> Rule[T]:
+    """Where x > y: a tensor of bools, with broadcasting."""
+    return x.data > y.data, None
+
+
+@binary
+def ge(x: T, y: Operand) -> Rule[T]:
+    """Where x ≥ y: a tensor of bools, with broadcasting."""
+    return x.data >= y.data, None
+
+
+@binary
+def isclose(x: T, y: Operand, /, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Rule[T]:
+    """Where |x − y| ≤ atol + rtol · |y|: a tensor of bools, with broadcasting.
+
+    Args:
+        rtol: tolerance relative to y.
+        atol: tolerance besides.
+        equal_nan: whether nan is close to nan.
+    """
+    return xp_of(x, y).isclose(x.data, y.data, rtol=rtol, atol=atol, equal_nan=equal_nan), None
+
+
+def allclose(x: T, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+    """Whether `isclose` holds everywhere, as Python's True or False. Waits for the device.
+
+    >>> import microtensor as mt
+    >>> allclose(mt.Tensor([1.0, 2.0]), mt.Tensor([1.0, 2.00001]))
+    True
+    """
+    return bool(isclose(x, y, rtol=rtol, atol=atol, equal_nan=equal_nan).data.all())
+
+
+def equal(x: T, y: T) -> bool:
+    """Whether two tensors have one shape and the same numbers, as Python's True or False. Waits for the device.
+
+    The dtype is no matter; nan equals nothing.
+
+    Raises:
+        TypeError: one is no tensor.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([1.0, 2.0])
+    >>> equal(x, x + 0), equal(x, x[:1])
+    (True, False)
+    """
+    for v in (x, y):
+        if not isinstance(v, Node):
+            raise TypeError(f"equal: expected two Tensors, got {type(v).__name__}; x == number compares each element")
+    return x.shape == y.shape and bool(eq(x, y).data.all())
+
+
+@op
+def isnan(x: T) -> Rule[T]:
+    """Where x is nan, not a number: a tensor of bools."""
+    return x.xp.isnan(x.data), None
+
+
+@op
+def isinf(x: T) -> Rule[T]:
+    """Where x is inf or −inf: a tensor of bools."""
+    return x.xp.isinf(x.data), None
+
+
+@op
+def isfinite(x: T) -> Rule[T]:
+    """Where x is neither nan nor ±inf: a tensor of bools."""
+    return x.xp.isfinite(x.data), None
+
+
+# Logic: a number holds where it is not 0
+
+
+@binary
+def logical_and(x: T, y: Operand) -> Rule[T]:
+    """Where both hold: a tensor of bools, with broadcasting. A number holds where it is not 0."""
+    return xp_of(x, y).logical_and(x.data, y.data), None
+
+
+@binary
+def logical_or(x: T, y: Operand) -> Rule[T]:
+    """Where one holds or both: a tensor of bools, with broadcasting. A number holds where it is not 0."""
+    return xp_of(x, y).logical_or(x.data, y.data), None
+
+
+@binary
+def logical_xor(x: T, y: Operand) -> Rule[T]:
+    """Where one holds, and not the other: a tensor of bools, with broadcasting. A number holds where it is not 0."""
+    return xp_of(x, y).logical_xor(x.data, y.data), None
+
+
+@op
+def logical_not(x: T) -> Rule[T]:
+    """Where x does not hold: a tensor of bools. A number holds where it is not 0."""
+    return x.xp.logical_not(x.data), None
+
+
+# Bits: of bools, one; of integers, all, in two's complement
+
+
+@binary
+def bitwise_and(x: T, y: Operand) -> Rule[T]:
+    """x & y: of bools, where both hold; of integers, the bits that both have. With broadcasting.
+
+    Raises:
+        TypeError: one is of floats.
+    """
+    a, b = _bits("bitwise_and", "&", x, y)
+    return a & b, None
+
+
+@binary
+def bitwise_or(x: T, y: Operand) -> Rule[T]:
+    """x | y: of bools, where one holds or both; of integers, the bits that one has or both. With broadcasting.
+
+    Raises:
+        TypeError: one is of floats.
+    """
+    a, b = _bits("bitwise_or", "|", x, y)
+    return a | b, None
+
+
+@binary
+def bitwise_xor(x: T, y: Operand) -> Rule[T]:
+    """x ^ y: of bools, where they differ; of integers, the bits in which they differ. With broadcasting.
+
+    Raises:
+        TypeError: one is of floats.
+    """
+    a, b = _bits("bitwise_xor", "^", x, y)
+    return a ^ b, None
+
+
+@op
+def bitwise_not(x: T) -> Rule[T]:
+    """~x: of bools, where x is false; of integers, every bit the other way, which is −x − 1 with a sign.
+
+    Raises:
+        TypeError: x is of floats.
+    """
+    if is_floating(x.dtype):
+        raise TypeError(f"bitwise_not (~): expected bools or integers, got {x.dtype}; compare first, as in ~(x > 0)")
+    return ~x.data, None
+
+
+@binary
+def bitwise_left_shift(x: T, y: Operand) -> Rule[T]:
+    """x << y: the bits of integers y places up, which is x · 2^y as long as it fits. With broadcasting.
+
+    Raises:
+        TypeError: one is of floats or bools.
+    """
+    _whole("bitwise_left_shift (<<)", x, y)
+    return x.data << y.data, None
+
+
+@binary
+def bitwise_right_shift(x: T, y: Operand) -> Rule[T]:
+    """x >> y: the bits of integers y places down, which is ⌊x / 2^y⌋. With broadcasting.
+
+    Raises:
+        TypeError: one is of floats or bools.
+    """
+    _whole("bitwise_right_shift (>>)", x, y)
+    return x.data >> y.data, None
+
+
+def _bits(name: str, sign: str, x: Any, y: Any) -> list[Any]:
+    """The operands of & | ^, unless they are floats. The numbers 0 and 1 are bools beside bools."""
+    if any(isinstance(v, float) or isinstance(v, Node) and is_floating(v.dtype) for v in (x, y)):
+        raise TypeError(f"{name} ({sign}): expected bools or integers, got floats; compare them first: (x > 0) {sign} (y > 0)")
+    beside_bools = any(isinstance(v, Node) and v.dtype == np.bool_ for v in (x, y))
+    return [bool(v) if beside_bools and isinstance(v, Int) and v in (0, 1) else v.data for v in (x, y)]
+
+
+def _whole(name: str, x: Any, y: Any) -> None:
+    for v in (x, y):
+        if isinstance(v, float) or isinstance(v, Node) and v.dtype.kind not in "iu":
+            given = v.dtype if isinstance(v, Node) else "a float"
+            raise TypeError(f"{name}: expected integers, got {given}; use .to('int64')")

@@ -1,0 +1,153 @@
+"""Operations that rest on the order of numbers: sorting, the k largest, the middle one, the distinct ones.
+
+Everywhere, nan comes after all other numbers, as if it were the largest, and of equal numbers the first comes first. The
+gradient of a number that was picked goes to where it was picked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .extremes import Picked, pick, shared_evenly
+from .graph import T
+from .op import Rule, lift, numpy_names, op
+from .reduce import one_axis
+
+
+@op
+def argsort(x: T, /, dim: int = -1, descending: bool = False, stable: bool = True) -> Rule[T]:
+    """Indices that sort x along axis `dim`: int64. Equal numbers keep their order, whatever `stable` says.
+
+    >>> import microtensor as mt
+    >>> argsort(mt.Tensor([3.0, 1.0, 2.0]))
+    Tensor([1, 2, 0], dtype=int64)
+    """
+    axis = one_axis("argsort", dim, x.shape)
+    if axis is None:
+        return x.xp.zeros((), np.int64), None
+    if not descending:
+        return x.xp.argsort(x.data, axis=axis, kind="stable"), None
+    backwards = (*(slice(None),) * axis, slice(None, None, -1))  # there and back, so that equal numbers keep their order
+    return x.shape[axis] - 1 - x.xp.argsort(x.data[backwards], axis=axis, kind="stable")[backwards], None
+
+
+@numpy_names
+def sort(x: T, dim: int = -1, descending: bool = False, stable: bool = True) -> Picked:
+    """x sorted along axis `dim`, and where each number stood before: (values, indices). Equal numbers keep their order.
+
+    >>> import microtensor as mt
+    >>> values, indices = sort(mt.Tensor([3.0, 1.0, 2.0]), descending=True)
+    >>> values, indices
+    (Tensor([3., 2., 1.]), Tensor([0, 2, 1], dtype=int64))
+    """
+    (x,) = lift("sort", (x,))
+    axis = one_axis("sort", dim, x.shape)
+    return pick(x, argsort(x, dim=dim, descending=descending), axis)
+
+
+@numpy_names
+def topk(x: T, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Picked:
+    """The k largest numbers along axis `dim`, or the k smallest, and their indices: (values, indices), sorted in any case.
+
+    Raises:
+        TypeError: k is no integer.
+        ValueError: there are not so many numbers along the axis.
+
+    >>> import microtensor as mt
+    >>> scores = mt.Tensor([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]])
+    >>> topk(scores, 2).indices
+    Tensor([[1, 2],
+            [0, 2]], dtype=int64)
+    """
+    (x,) = lift("topk", (x,))
+    axis, order = _ranks("topk", x, k, dim, 0, descending=largest)
+    return pick(x, order if axis is None else order[(*(slice(None),) * axis, slice(0, k))], axis)
+
+
+@numpy_names
+def kthvalue(x: T, k: int, dim: int = -1, keepdim: bool = False) -> Picked:
+    """The k-th smallest number along axis `dim`, k from 1 on, and its index: (values, indices). Errors as `topk`.
+
+    >>> import microtensor as mt
+    >>> kthvalue(mt.Tensor([3.0, 1.0, 2.0]), 2).values
+    Tensor(2.)
+    """
+    (x,) = lift("kthvalue", (x,))
+    axis, order = _ranks("kthvalue", x, k, dim, 1)
+    return pick(x, order if axis is None else order[(*(slice(None),) * axis, slice(k - 1, k))], axis, keepdim)
+
+
+def _ranks(name: str, x: Any, k: Any, dim: Any, least: int, descending: bool = False) -> tuple[int | None, Any]:
+    """The axis, which must hold k numbers, and the order along it."""
+    axis = one_axis(name, dim, x.shape)
+    if not isinstance(k, (int, np.integer)) or isinstance(k, bool):
+        raise TypeError(f"{name}: k must be an integer, got {k!r}")
+    length = 1 if axis is None else x.shape[axis]
+    if not least <= k <= length:
+        raise ValueError(f"{name}: k must be from {least} to {length}, as axis {dim} of shape {x.shape} has it, got {k}")
+    return axis, argsort(x, dim=dim, descending=descending)
+
+
+@numpy_names
+def median(x: T, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The middle of the sorted numbers, of an even count the lower of the two; nan if one is nan.
+
+    Without `dim`, the median of all: one number, and those equal to it share the gradient evenly. Along axis `dim`, the
+    medians and their indices: (values, indices).
+
+    Raises:
+        ValueError: there are no numbers.
+
+    >>> import microtensor as mt
+    >>> median(mt.Tensor([4.0, 1.0, 3.0, 2.0]))
+    Tensor(2.)
+    """
+    (x,) = lift("median", (x,))
+    axis = None if dim is None else one_axis("median", dim, x.shape)
+    if not (x.data.size if axis is None else x.shape[axis]):
+        raise ValueError(f"median: there are no numbers in shape {x.shape}{'' if dim is None else f' along axis {dim}'}")
+    if dim is None:
+        return _median_of_all(x)
+    return pick(x, _index_of_median(x, axis=axis), axis, keepdim)
+
+
+@op(output=True)
+def _median_of_all(x: T) -> Rule[T]:
+    data = x.xp.sort(x.data.reshape(-1))
+    last, middle = data[-1], data[(len(data) - 1) // 2]  # a nan would stand last
+    return x.xp.where(last != last, last, middle), (shared_evenly(x, tuple(range(x.ndim))),)
+
+
+@op
+def _index_of_median(x: T, *, axis: int | None) -> Rule[T]:
+    xp = x.xp
+    if axis is None:
+        return xp.zeros((), np.int64), None
+    last = x.shape[axis] - 1
+    unsure = (x.data != x.data).any(axis, keepdims=True)
+    place = unsure * (last - last // 2) + last // 2  # a nan stands last
+    return xp.take_along_axis(xp.argsort(x.data, axis=axis, kind="stable"), place, axis), None
+
+
+@numpy_names
+def unique(x: T, return_inverse: bool = False, return_counts: bool = False) -> Any:
+    """The distinct numbers of x, sorted. No gradient flows. How many there are is seen only then: it waits for the device.
+
+    Args:
+        return_inverse: give also, in the shape of x, the index of each number among the distinct ones.
+        return_counts: give also how often each occurs.
+
+    >>> import microtensor as mt
+    >>> labels = mt.Tensor([3, 1, 3], dtype="int64")
+    >>> unique(labels, return_counts=True)
+    (Tensor([1, 3], dtype=int64), Tensor([1, 2], dtype=int64))
+    """
+    (x,) = lift("unique", (x,))
+    found = x.xp.unique(x.data, return_inverse=return_inverse, return_counts=return_counts)
+    if not isinstance(found, tuple):
+        return x.constant(found)
+    values, *others = found
+    inverse = [others[0].reshape(x.shape)] if return_inverse else []
+    return tuple(x.constant(data) for data in (values, *inverse, *others[return_inverse:]))

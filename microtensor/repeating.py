@@ -1,0 +1,208 @@
+"""Operations in whose result a number may stand in several places: copies side by side, grids, windows that overlap.
+
+The gradient of each number is the sum over its places.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .backend import is_array, to_numpy
+from .graph import Node, T
+from .indexing import getitem
+from .op import Rule, numpy_names, op
+from .shape import flatten, normalize_dim, reshape, transpose, unsqueeze, whole_numbers
+
+
+@op
+def broadcast_to(x: T, *, shape: Any) -> Rule[T]:
+    """x, repeated along new axes on the left and along axes of length 1. No number is copied; the gradient is a sum.
+
+    Raises:
+        TypeError: `shape` is not of whole numbers.
+        ValueError: x does not broadcast to `shape`.
+
+    >>> import microtensor as mt
+    >>> broadcast_to(mt.Tensor([1.0, 2.0]), (2, 2))
+    Tensor([[1., 2.],
+            [1., 2.]])
+    """
+    before, lengths = x.shape, whole_numbers("broadcast_to", "shape", shape, least=0)
+    try:
+        data = x.xp.broadcast_to(x.data, lengths)
+    except ValueError:
+        raise ValueError(
+            f"broadcast_to: shape {before} does not broadcast to {lengths}: "
+            "counted from the right, each of its lengths must be 1 or that of the target"
+        ) from None
+    new = data.ndim - len(before)
+    repeated = tuple(i for i in range(data.ndim) if i < new or before[i - new] != data.shape[i])
+    return data, (lambda g: g.sum(repeated, keepdim=True).reshape(before),)
+
+
+def expand(x: T, shape: Any) -> T:
+    """`broadcast_to`, in which −1 keeps the length that an axis has.
+
+    Raises:
+        TypeError: `shape` is not of whole numbers.
+        ValueError: x does not broadcast to `shape`, or a new axis is −1.
+
+    >>> import microtensor as mt
+    >>> expand(mt.Tensor([[1.0], [2.0]]), (-1, 3))
+    Tensor([[1., 1., 1.],
+            [2., 2., 2.]])
+    """
+    lengths = whole_numbers("expand", "shape", shape, least=-1)
+    new = len(lengths) - x.ndim
+    if new < 0 or -1 in lengths[:new]:
+        raise ValueError(
+            f"expand: shape {lengths} needs a length, or -1, for each of the {x.ndim} axes of shape {x.shape}, "
+            "and on the left of them a length for each new axis"
+        )
+    return broadcast_to(x, shape=tuple(x.shape[i - new] if n == -1 else n for i, n in enumerate(lengths)))
+
+
+def repeat(x: T, repeats: Any) -> T:
+    """Copies of x side by side, so many along each axis. More numbers than x has axes add axes on the left.
+
+    Raises:
+        TypeError: `repeats` is not of whole numbers.
+        ValueError: a number is negative, or there are fewer than axes.
+
+    >>> import microtensor as mt
+    >>> repeat(mt.Tensor([1.0, 2.0]), (2, 2))
+    Tensor([[1., 2., 1., 2.],
+            [1., 2., 1., 2.]])
+    """
+    counts = whole_numbers("repeat", "repeats", repeats, least=0)
+    if len(counts) < x.ndim:
+        raise ValueError(
+            f"repeat: repeats {counts} must say how often for each of the {x.ndim} axes of shape {x.shape}; "
+            "tile() takes fewer, repeat_interleave() repeats the single elements"
+        )
+    lengths = (1,) * (len(counts) - x.ndim) + x.shape
+    apart = reshape(x, shape=[m for n in lengths for m in (1, n)])
+    side_by_side = broadcast_to(apart, shape=[m for count, n in zip(counts, lengths) for m in (count, n)])
+    return reshape(side_by_side, shape=[count * n for count, n in zip(counts, lengths)])
+
+
+@numpy_names
+def tile(x: T, dims: Any) -> T:
+    """`repeat`, in which the axes on the left that `dims` does not name are repeated once.
+
+    >>> import microtensor as mt
+    >>> tile(mt.Tensor([[1.0], [2.0]]), 2)
+    Tensor([[1., 1.],
+            [2., 2.]])
+    """
+    counts = whole_numbers("tile", "dims", dims, least=0)
+    return repeat(x, (1,) * (x.ndim - len(counts)) + counts)
+
+
+@numpy_names
+def repeat_interleave(x: T, repeats: Any, dim: int | None = None) -> T:
+    """Each slice of x along axis `dim`, followed by its copies. NumPy calls this `repeat`.
+
+    Args:
+        repeats: how often, for all or one number per slice (a Tensor, an array or a list).
+        dim: None takes x laid flat.
+
+    Raises:
+        TypeError: `repeats` is not of whole numbers.
+        ValueError: a number is negative, or there are more or fewer than slices.
+
+    >>> import microtensor as mt
+    >>> repeat_interleave(mt.Tensor([1.0, 2.0]), 2), repeat_interleave(mt.Tensor([1.0, 2.0]), [0, 3])
+    (Tensor([1., 1., 2., 2.]), Tensor([2., 2., 2.]))
+    """
+    if dim is None:
+        return repeat_interleave(flatten(x), repeats, 0)
+    axis = normalize_dim("repeat_interleave", dim, x.shape)
+    given = repeats.data if isinstance(repeats, Node) else repeats
+    given = to_numpy(given).tolist() if is_array(given) else given
+    counts = whole_numbers("repeat_interleave", "repeats", given, least=0)
+    n = x.shape[axis]
+    if len(counts) == 1:
+        pairs = broadcast_to(unsqueeze(x, axis + 1), shape=(*x.shape[: axis + 1], *counts, *x.shape[axis + 1 :]))
+        return flatten(pairs, axis, axis + 1)
+    if len(counts) != n:
+        raise ValueError(f"repeat_interleave: {len(counts)} repeats for the {n} slices of shape {x.shape} along dim {dim}")
+    return getitem(x, index=(slice(None),) * axis + (np.repeat(np.arange(n), counts),))
+
+
+def meshgrid(*tensors: T, indexing: str = "ij") -> tuple[T, ...]:
+    """Vectors → one grid each, all of the shape of their lengths: grid k holds the numbers of vector k along axis k. Views.
+
+    Args:
+        indexing: "ij", or "xy", which exchanges the first two axes of each grid: columns count x, rows y.
+
+    Raises:
+        TypeError: there is something else than tensors.
+        ValueError: a tensor has more than one axis, or `indexing` is neither.
+
+    >>> import microtensor as mt
+    >>> meshgrid(mt.Tensor([1.0, 2.0]), mt.Tensor([3.0, 4.0, 5.0]))[1]
+    Tensor([[3., 4., 5.],
+            [3., 4., 5.]])
+    """
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        tensors = tuple(tensors[0])
+    if indexing not in ("ij", "xy"):
+        raise ValueError(f'meshgrid: indexing must be "ij" (matrices) or "xy" (pictures), got {indexing!r}')
+    for x in tensors:
+        if not isinstance(x, Node):
+            raise TypeError(f"meshgrid: expected Tensors, got {type(x).__name__}")
+        if x.ndim > 1:
+            raise ValueError(f"meshgrid: expected vectors, got shape {x.shape}")
+    lengths, count = tuple(x.data.size for x in tensors), len(tensors)
+    grids = [broadcast_to(reshape(x, shape=(-1,) + (1,) * (count - 1 - axis)), shape=lengths) for axis, x in enumerate(tensors)]
+    return tuple(transpose(grid, 0, 1) if indexing == "xy" and count > 1 else grid for grid in grids)
+
+
+def unfold(x: T, dimension: int, size: int, step: int) -> T:
+    """Windows of `size` numbers along an axis, a new one every `step`: (…, n, …) → (…, ⌊(n − size) / step⌋ + 1, …, size).
+
+    A view: where windows overlap, a number stands in several of them. (`nn.unfold` is the copy that convolutions make.)
+
+    Raises:
+        TypeError: `size` or `step` is not a whole number.
+        ValueError: they are below 1, or the window is longer than the axis.
+
+    >>> import microtensor as mt
+    >>> unfold(mt.Tensor([1.0, 2.0, 3.0, 4.0]), 0, size=2, step=1)
+    Tensor([[1., 2.],
+            [2., 3.],
+            [3., 4.]])
+    """
+    axis = normalize_dim("unfold", dimension, x.shape)
+    width, stride = whole_numbers("unfold", "size and step", (size, step), least=1)
+    if width > x.shape[axis]:
+        raise ValueError(
+            f"unfold: windows of {width} are longer than dim {dimension} of shape {x.shape}; pad() makes it longer"
+        )
+    windows = _windows(x, dim=axis, size=width, step=stride)
+    windows.assigned = x.assigned  # as_strided hides whose memory it is
+    return windows
+
+
+@op
+def _windows(x: T, *, dim: int, size: int, step: int) -> Rule[T]:
+    length, data = x.shape[dim], x.data
+    shape = (*x.shape[:dim], (length - size) // step + 1, *x.shape[dim + 1 :], size)
+    strides = (*data.strides[:dim], step * data.strides[dim], *data.strides[dim + 1 :], data.strides[dim])
+    windows = x.xp.lib.stride_tricks.as_strided(data, shape, strides)
+    # `[...]`: on CuPy, so that the array knows that its memory is another's
+    return windows[...], (lambda g: _overlay(g, dim=dim, step=step, length=length),)
+
+
+@op
+def _overlay(g: T, *, dim: int, step: int, length: int) -> Rule[T]:
+    """The adjoint of windows: each added back to where it came from."""
+    size, last = g.shape[-1], step * (g.shape[dim] - 1)
+    data = g.xp.zeros((*g.shape[:dim], length, *g.shape[dim + 1 : -1]), g.dtype)
+    for i in range(size):
+        seen = data[(slice(None),) * dim + (slice(i, i + last + 1, step),)]
+        seen += g.data[..., i]
+    return data, (lambda h: _windows(h, dim=dim, size=size, step=step),)

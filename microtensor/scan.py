@@ -1,0 +1,103 @@
+"""Operations that run along an axis: at each place, the sum, product or extreme of all numbers up to there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .elementwise import clone
+from .extremes import Picked, pick
+from .graph import T, is_floating
+from .op import Rule, lift, numpy_names, op
+from .padding import pad
+from .reduce import one_axis, wide
+from .shape import flip, movedim
+
+
+@op
+def cumsum(x: T, /, dim: int) -> Rule[T]:
+    """Sums along axis `dim`, of each number and all before it. Integers and bools give int64.
+
+    >>> import microtensor as mt
+    >>> cumsum(mt.Tensor([1.0, 2.0, 3.0]), dim=0)
+    Tensor([1., 3., 6.])
+    """
+    axis, dtype = one_axis("cumsum", dim, x.shape), x.dtype if is_floating(x.dtype) else np.dtype(np.int64)
+    wider = {"float16": np.float32, "float32": np.float64}.get(dtype.name, dtype)  # here numbers are added one by one
+    data = x.data.cumsum(axis, dtype=wider).astype(dtype, copy=False).reshape(x.shape)
+
+    def vjp(g: Any) -> Any:
+        return g if axis is None else flip(cumsum(flip(g, dims=axis), dim=axis), dims=axis)
+
+    return data, (vjp,)
+
+
+@numpy_names
+def cumprod(x: T, dim: int) -> Any:
+    """Products along axis `dim`, of each number and all before it. Integers and bools give int64.
+
+    Each number is multiplied by the one before it, then by the one 2 places before, 4, 8 … (Hillis and Steele 1986, Data
+    parallel algorithms). As in `prod`, the gradient comes without a division, and is right where numbers are 0.
+
+    >>> import microtensor as mt
+    >>> cumprod(mt.Tensor([1.0, 2.0, 0.0, 3.0]), dim=0)
+    Tensor([1., 2., 0., 0.])
+    """
+    (x,) = lift("cumprod", (x,))
+    axis, y, step = one_axis("cumprod", dim, x.shape), clone(wide(x)), 1
+    if axis is not None:
+        y = movedim(y, axis, -1)
+        while step < y.shape[-1]:
+            y = y * pad(y[..., :-step], (step, 0), value=1)
+            step *= 2
+        y = movedim(y, -1, axis)
+    return y.to(x.dtype) if is_floating(x.dtype) else y
+
+
+@numpy_names
+def cummax(x: T, dim: int) -> Picked:
+    """The largest number so far along axis `dim`, and its index: (values, indices).
+
+    Of equal ones it is the last, which takes the gradient, as in PyTorch. After a nan, all are nan.
+
+    >>> import microtensor as mt
+    >>> values, indices = cummax(mt.Tensor([1.0, 3.0, 2.0, 3.0]), dim=0)
+    >>> values, indices
+    (Tensor([1., 3., 3., 3.]), Tensor([0, 1, 1, 3], dtype=int64))
+    """
+    return _so_far("cummax", x, dim)
+
+
+@numpy_names
+def cummin(x: T, dim: int) -> Picked:
+    """The smallest number so far along axis `dim`, and its index: (values, indices). Otherwise as `cummax`.
+
+    >>> import microtensor as mt
+    >>> cummin(mt.Tensor([3.0, 1.0, 2.0]), dim=0).values
+    Tensor([3., 1., 1.])
+    """
+    return _so_far("cummin", x, dim)
+
+
+def _so_far(name: str, x: Any, dim: Any) -> Picked:
+    (x,) = lift(name, (x,))
+    axis = one_axis(name, dim, x.shape)
+    return pick(x, _index_so_far(x, axis=axis, largest=name == "cummax"), axis)
+
+
+@op
+def _index_so_far(x: T, *, axis: int | None, largest: bool) -> Rule[T]:
+    """Where the extreme so far stands. By doubling, as `cumprod`: CuPy accumulates nothing but sums and products."""
+    xp, step = x.xp, 1
+    if axis is None:
+        return xp.zeros((), np.int64), None
+    best = xp.moveaxis(x.data, axis, -1).copy()
+    index = xp.broadcast_to(xp.arange(best.shape[-1]), best.shape).copy()
+    while step < best.shape[-1]:
+        new, old = best[..., step:], best[..., :-step]
+        later = (new >= old if largest else new <= old) | (new != new)  # a nan stays
+        best[..., step:] = xp.where(later, new, old)
+        index[..., step:] = xp.where(later, index[..., step:], index[..., :-step])
+        step *= 2
+    return xp.moveaxis(index, -1, axis), None

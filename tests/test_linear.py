@@ -1,0 +1,117 @@
+"""Fully connected layers against PyTorch and numerical gradients, their errors, Flatten and Identity."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import microtensor as mt
+from microtensor import Tensor
+from microtensor.gradcheck import check_gradients
+from microtensor.nn.linear import Flatten, Identity, Linear, linear
+from microtensor.testing import shapes, tensors
+
+
+@st.composite
+def inputs(draw):
+    """x (…, in) with none to two leading axes, a weight, a bias or none."""
+    lead, count, out = draw(shapes(max_dims=2)), draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    bias = [draw(tensors((out,)))] if draw(st.booleans()) else []
+    return [draw(tensors((*lead, count))), draw(tensors((out, count))), *bias]
+
+
+@given(inputs())
+def test_gradients_to_second_order(arguments):
+    check_gradients(linear, *arguments, order=2)
+
+
+@given(inputs(), st.integers(0, 99))
+def test_values_and_gradients_are_pytorchs(arguments, seed):
+    torch = pytest.importorskip("torch")
+    ours = [x.requires_grad_() for x in arguments]
+    theirs = [torch.tensor(x.detach().numpy(), requires_grad=True) for x in arguments]
+    y, expected = linear(*ours), torch.nn.functional.linear(*theirs)
+    np.testing.assert_allclose(y.detach().numpy(), expected.detach().numpy(), rtol=1e-12, atol=1e-12, strict=True)
+    g = np.random.default_rng(seed).standard_normal(y.shape)
+    y.backward(Tensor(g))
+    expected.backward(torch.tensor(g))
+    for a, b in zip(ours, theirs):
+        np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-12, atol=1e-12, strict=True)
+
+
+def test_an_array_is_a_constant_and_an_empty_batch_is_fine():
+    layer = Linear(3, 2)
+    assert layer(np.ones((4, 3), np.float32)).shape == (4, 2)
+    y = layer(Tensor(np.zeros((0, 3), np.float32)))
+    assert y.shape == (0, 2)
+    y.sum().backward()
+    np.testing.assert_array_equal(layer.weight.grad.numpy(), 0)
+
+
+def test_initial_values():
+    layer = Linear(400, 500)
+    for p in layer.parameters():
+        assert p.dtype == np.float32
+        assert np.abs(p.numpy()).max() <= 1 / math.sqrt(400)
+        assert p.numpy().std() == pytest.approx(1 / math.sqrt(3 * 400), rel=0.1)
+    again = [Linear(3, 2, generator=mt.Generator(7)).weight.tolist() for _ in range(2)]
+    assert again[0] == again[1] != Linear(3, 2, generator=mt.Generator(8)).weight.tolist()
+
+
+def test_without_bias():
+    layer = Linear(3, 2, bias=False)
+    assert layer.bias is None
+    assert list(layer.state_dict()) == ["weight"]
+    assert layer(Tensor([[1.0, 2.0, 3.0]])).shape == (1, 2)
+
+
+def test_a_wrong_number_of_features_is_named():
+    with pytest.raises(ValueError, match=r"takes 84 numbers .* but x \(64, 120\) has 120$"):
+        Linear(84, 10)(Tensor(np.zeros((64, 120), np.float32)))
+    with pytest.raises(ValueError, match=r"takes 400 .* x \(2, 16, 5, 5\) has 5; flatten it first"):
+        Linear(400, 10)(Tensor(np.zeros((2, 16, 5, 5), np.float32)))
+    with pytest.raises(ValueError, match="no axis"):
+        Linear(1, 1)(Tensor(1.0))
+
+
+def test_what_does_not_fit_is_refused():
+    x, w = Tensor(np.zeros((2, 3))), Tensor(np.zeros((4, 3)))
+    for error, arguments in (
+        (ValueError, (x, Tensor(np.zeros(3)))),
+        (ValueError, (x, w, Tensor(np.zeros(3)))),
+        (ValueError, (x, w, Tensor(np.zeros((1, 4))))),
+        (TypeError, (x, w, 1.0)),
+        (TypeError, (x, 2)),
+        (TypeError, (x, None)),
+        (TypeError, (None, w)),
+        (TypeError, ([[1.0, 2.0, 3.0]], w)),
+        (TypeError, (x.to("float32"), w)),
+        (TypeError, (x.to("int64"), w.to("int64"))),
+    ):
+        with pytest.raises(error, match="linear: "):
+            linear(*arguments)
+
+
+@pytest.mark.parametrize("counts", [(0, 1), (1, 0), (-3, 2), (2.0, 3), ("3", 2)])
+def test_a_number_of_features_must_be_a_whole_number(counts):
+    with pytest.raises(ValueError, match="features must be a whole number"):
+        Linear(*counts)
+
+
+@given(tensors(shapes(min_dims=1, max_dims=4)), st.data())
+def test_flatten_is_pytorchs(x, data):
+    torch = pytest.importorskip("torch")
+    start = data.draw(st.integers(0, x.ndim - 1))
+    end = data.draw(st.integers(start, x.ndim - 1))
+    for a, b in ((start, end), (start - x.ndim, end - x.ndim)):
+        expected = torch.nn.Flatten(a, b)(torch.tensor(x.numpy())).numpy()
+        np.testing.assert_array_equal(Flatten(a, b)(x).numpy(), expected, strict=True)
+    check_gradients(Flatten(start, end), x, order=2)
+
+
+def test_flatten_keeps_the_batch_and_identity_all():
+    x = Tensor(np.zeros((2, 3, 4, 5)))
+    assert Flatten()(x).shape == (2, 60)
+    assert Identity()(x) is x

@@ -1,0 +1,114 @@
+"""`@op`: how arguments arrive, what they become, what is refused."""
+
+import numpy as np
+import pytest
+
+import microtensor as mt
+from microtensor.gradcheck import check_gradients
+
+X = mt.Tensor([[1.0, 2.0], [3.0, 4.0]])
+
+
+@mt.op(elementwise=True)
+def weighted(x, y, z=None, *, scale=1.0, dim=0):
+    """x + scale · y, and z if there is one."""
+    return x.data + scale * y.data + (0 if z is None else z.data), (lambda g: g, lambda g: g * scale, lambda g: g)
+
+
+def test_settings_by_keyword_and_by_position_and_tensors_by_name():
+    assert weighted(X, X, None, 3.0).tolist() == weighted(X, X, scale=3.0).tolist() == weighted(y=X, x=X, scale=3.0).tolist()
+    assert weighted(X, X, X).tolist() == weighted(X, X, z=X).tolist()
+    assert weighted(X, X, axis=1).tolist() == (X + X).tolist()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: weighted(X), "weighted: y is missing: it takes x, y, z, scale=, dim="),
+        (lambda: weighted(X, X, weight=2), "weighted: unexpected weight: it takes x, y, z"),
+        (lambda: weighted(X, X, X, 1.0, 0, 5), "weighted: too many arguments"),
+        (lambda: weighted(X, X, X, 1.0, scale=2.0), "weighted: too many arguments"),
+        (lambda: weighted(X, "2"), "weighted: expected a Tensor, a number or an array, got str"),
+        (lambda: X + [1.0, 2.0], r"add: expected a Tensor, a number or an array, got list; wrap it: Tensor\(...\)"),
+        (lambda: mt.exp(2.0), "exp: expected a Tensor, got float"),
+        (lambda: mt.exp(np.ones(2)), "exp: expected a Tensor, got ndarray"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_words(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_shapes_that_do_not_broadcast_are_refused():
+    with pytest.raises(ValueError, match=r"add: shapes \(2, 2\) and \(3,\) do not broadcast: counted from the right"):
+        X + mt.Tensor([1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("number", [2, 2.0, True, np.float64(2), np.float32(2), np.int64(2)])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_number_never_changes_the_dtype(number, dtype):
+    x = X.to(dtype)
+    for y in (x * number, number * x, x + number, number - x, x / number, number / x, x**number, mt.maximum(x, number)):
+        assert y.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "expected"),
+    [
+        ("float32", "float64", "float64"),
+        ("float32", "int64", "float32"),
+        ("float16", "int64", "float16"),
+        ("int32", "int64", "int64"),
+        ("bool", "float32", "float32"),
+        ("bool", "int64", "int64"),
+    ],
+)
+def test_dtypes_meet_as_in_pytorch(x, y, expected):
+    assert (X.to(x) * X.to(y)).dtype == expected
+    assert (X.to(y) * X.to(x)).dtype == expected
+
+
+def test_integers_and_a_float_make_float32():
+    assert (X.to("int64") * 0.5).dtype == np.float32
+    assert (X.to("int64") / X.to("int64")).dtype == np.float32
+    assert X.to("int64").exp().dtype == np.float32
+    assert (X.to("int64") * 2).dtype == np.int64
+
+
+def test_gradients_pass_through_promotion():
+    x, y = mt.Tensor([1.0], requires_grad=True), mt.Tensor(np.array([2.0]), requires_grad=True)
+    (x * y).backward()
+    assert x.grad.dtype == np.float32
+    assert y.grad.dtype == np.float64
+
+
+def test_arrays_are_constants_on_either_side():
+    x = mt.Tensor(np.ones(2), requires_grad=True)
+    y = np.array([2.0, 3.0]) * x + x * np.array([1.0, 1.0])
+    assert isinstance(y, mt.Tensor)
+    y.sum().backward()
+    assert x.grad.tolist() == [3.0, 4.0]
+
+
+def test_an_operation_of_the_users_own():
+    @mt.op(output=True)
+    def expm1(x):
+        return np.expm1(x.data), (lambda g, y: g * (y + 1),)
+
+    check_gradients(expm1, mt.Tensor(np.array([0.1, -0.5])), order=2)
+
+
+def test_a_rule_with_a_wrong_number_of_vjps_is_refused():
+    @mt.op
+    def bad(x, y):
+        return x.data, (lambda g: g,)
+
+    with pytest.raises(TypeError, match="bad: its rule returned 1 vjps for 2 tensors"):
+        bad(mt.Tensor([1.0], requires_grad=True), X)
+
+
+def test_operations_on_a_parameter_give_tensors():
+    from microtensor.nn import Parameter
+
+    assert type(Parameter([1.0]) * 2) is mt.Tensor
+    assert type(Parameter([1.0]).exp()) is mt.Tensor
