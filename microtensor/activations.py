@@ -5,8 +5,10 @@ Most are one line of the operations below them. At a kink the gradient is PyTorc
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 
@@ -18,6 +20,20 @@ from .op import Rule, op
 
 if TYPE_CHECKING:
     from .tensor import Tensor
+
+P = ParamSpec("P")
+
+
+def composed(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Refuse at the door what is no Tensor, in a function made of others: else one of them would speak in its own name."""
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **settings: P.kwargs) -> Tensor:
+        if args and not isinstance(args[0], Node):
+            raise TypeError(f"{function.__name__}: expected a Tensor, got {type(args[0]).__name__}; wrap it: Tensor(...)")
+        return function(*args, **settings)
+
+    return checked
 
 
 # Straight pieces
@@ -45,6 +61,7 @@ def hardtanh(x: T, /, min_val: float = -1.0, max_val: float = 1.0) -> Rule[T]:
     return x.data.clip(min_val, max_val), (lambda g, y: where((y > min_val) & (y < max_val), g, 0),)
 
 
+@composed
 def relu6(x: Tensor) -> Tensor:
     """min(max(x, 0), 6). The gradient at 0 and at 6 is 0.
 
@@ -57,6 +74,7 @@ def relu6(x: Tensor) -> Tensor:
     return hardtanh(x, 0.0, 6.0)
 
 
+@composed
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x where x > 0, negative_slope · x elsewhere. The gradient at 0 is `negative_slope`.
 
@@ -69,6 +87,7 @@ def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
     return where(x > 0, x, x * negative_slope)
 
 
+@composed
 def prelu(x: Tensor, weight: Tensor) -> Tensor:
     """x where x > 0, weight · x elsewhere: a leaky ReLU that learns its slope. At 0 the gradient for x is the weight.
 
@@ -85,19 +104,19 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
     >>> prelu(mt.Tensor([[-2.0, -2.0, 2.0]]), mt.Tensor([0.5, 0.1, 0.1]))
     Tensor([[-1. , -0.2,  2. ]])
     """
-    for v in (x, weight):
-        if not isinstance(v, Node):
-            raise TypeError(f"prelu: expected x and weight as Tensors, got {type(v).__name__}; leaky_relu takes a number")
+    if not isinstance(weight, Node):
+        raise TypeError(f"prelu: the weight must be a Tensor, got {type(weight).__name__}; leaky_relu takes a number")
     channels = x.shape[1] if x.ndim > 1 else 1
     if weight.ndim > 1 or weight.numel() not in (1, channels):
+        fitting = "(1,)" if channels == 1 else f"(1,) or ({channels},)"
         raise ValueError(
-            f"prelu: x {x.shape} has {channels} channels: weight must be of shape (1,){f' or ({channels},)' * (channels > 1)}, "
-            f"got {weight.shape}"
+            f"prelu: for x {x.shape} the weight must have shape {fitting}, one slope or one per channel, got {weight.shape}"
         )
     slope = weight.reshape((channels,) + (1,) * (x.ndim - 2) if weight.numel() > 1 else ())
     return where(x > 0, x, x * slope)
 
 
+@composed
 def hardsigmoid(x: Tensor) -> Tensor:
     """relu6(x + 3) / 6: a straight line from 0, at −3, to 1, at 3. The gradient at −3 and 3 is 0.
 
@@ -108,6 +127,7 @@ def hardsigmoid(x: Tensor) -> Tensor:
     return relu6(x + 3) / 6
 
 
+@composed
 def hardswish(x: Tensor) -> Tensor:
     """x · hardsigmoid(x). The gradient at −3 is 0, at 3 it is 1.
 
@@ -156,6 +176,7 @@ def softplus(x: T, /, beta: float = 1.0, threshold: float = 20.0) -> Rule[T]:
     return select(z > threshold, x.data, bent, x.dtype), (vjp,)
 
 
+@composed
 def softsign(x: Tensor) -> Tensor:
     """x / (1 + |x|): between −1 and 1.
 
@@ -166,6 +187,7 @@ def softsign(x: Tensor) -> Tensor:
     return x / (1 + abs(x))
 
 
+@composed
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x where x > 0, alpha · (e^x − 1) elsewhere. The gradient at 0 is `alpha`.
 
@@ -178,6 +200,7 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     return relu(x) + alpha * expm1(clamp(x, max=0))
 
 
+@composed
 def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x where x > 0, alpha · (e^(x / alpha) − 1) elsewhere: an elu whose slope at 0 is 1 for every alpha.
 
@@ -199,6 +222,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 """With these, a layer's activations keep mean 0 and variance 1 (Klambauer et al. 2017, equation 14)."""
 
 
+@composed
 def selu(x: Tensor) -> Tensor:
     """1.0507 · elu(x, 1.6733), with more digits. The gradient at 0 is their product, 1.7581.
 
@@ -211,6 +235,7 @@ def selu(x: Tensor) -> Tensor:
     return SELU_SCALE * elu(x, SELU_ALPHA)
 
 
+@composed
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     """x · Φ(x), where Φ(x) = erfc(−x / √2) / 2 is the probability that a normal variable is below x.
 
@@ -234,6 +259,7 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     raise ValueError(f'gelu: approximate must be "none" or "tanh", got {approximate!r}')
 
 
+@composed
 def silu(x: Tensor) -> Tensor:
     """x · sigmoid(x), also called swish.
 
@@ -246,6 +272,7 @@ def silu(x: Tensor) -> Tensor:
     return x * sigmoid(x)
 
 
+@composed
 def mish(x: Tensor) -> Tensor:
     """x · tanh(softplus(x)).
 

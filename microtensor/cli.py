@@ -15,7 +15,7 @@ from . import backend, saliency
 from .data import MNIST, DataLoader, LabelledImages, mnist_sample
 from .gradient import no_grad
 from .models import lenet5
-from .nn import Adam, Module, cross_entropy
+from .nn import Adam, CosineAnnealingLR, Module, cross_entropy
 from .nn.train import fit
 from .random import Generator, manual_seed
 from .state import save
@@ -48,7 +48,7 @@ def _add_demo(commands: Any) -> None:
     )
     demo.add_argument("--epochs", type=_at_least(1), default=10, help="passes over the training digits")
     demo.add_argument("--batch-size", type=_at_least(1), default=64, help="digits per step")
-    demo.add_argument("--lr", type=_positive, default=2e-3, help="learning rate of Adam")
+    demo.add_argument("--lr", type=_positive, default=3e-3, help="learning rate of Adam at the start; it falls to 0 along half a cosine")
     demo.add_argument("--seed", type=_at_least(0), default=0, help="the same seed gives the same weights, bit for bit")
     demo.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if CuPy finds one")
     demo.add_argument("--data", type=Path, metavar="DIR", help="a folder with the whole of MNIST as IDX files")
@@ -98,7 +98,17 @@ def _demo(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     try:
         optimizer = Adam(model.parameters(), lr=options.lr)
-        fit(model, data, cross_entropy, optimizer, epochs=options.epochs, validation=test_data, device=device, on_epoch=keep)
+        fit(
+            model,
+            data,
+            cross_entropy,
+            optimizer,
+            epochs=options.epochs,
+            schedule=CosineAnnealingLR(optimizer, T_max=options.epochs * len(data)),
+            validation=test_data,
+            device=device,
+            on_epoch=keep,
+        )
     except KeyboardInterrupt:
         done = f"the weights of epoch {len(history)} are in {weights}" if history else "before the first epoch ended: nothing was saved"
         print(f"\nstopped; {done}", file=sys.stderr)

@@ -183,7 +183,6 @@ def _sum(x: Any, labels: list[Label], wanted: Collection[Label]) -> tuple[Any, l
 
 def _next_pair(parts: Sequence[tuple[Any, list[Label]]], output: list[Label], lengths: dict[Label, int]) -> tuple[int, int]:
     """The two tensors whose product takes the least memory beyond their own."""
-
     if len(parts) == 2:
         return 0, 1
 

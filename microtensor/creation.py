@@ -1,7 +1,7 @@
 """New tensors: from numbers, arrays and other libraries' tensors, or filled by a rule. Random ones are in random.py.
 
-All of them take `dtype`, `device` ("cpu", "cuda", "cuda:N") and `requires_grad`. Where no dtype is given, it is float32, but for
-whole numbers that the user wrote: those are int64, as in PyTorch.
+All of them take `dtype`, `device` ("cpu", "cuda", "cuda:N") and `requires_grad`. Where no dtype is given, it is float32, but
+for whole numbers that the user wrote: those are int64, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .backend import array_module, is_array, to_device
+from .convert import as_array, as_dtype
 from .graph import Node
-from .interop import as_array, as_dtype
 from .tensor import Tensor
 
 DLPACK_DEVICES = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}
@@ -25,8 +25,8 @@ DLPACK_DEVICES = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}
 def tensor(data: Any, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A tensor with a copy of `data`: PyTorch's `torch.tensor`, where whole numbers become int64.
 
-    `Tensor(data)` differs in two ways. It makes float32 of whole numbers too, since what is learned is not whole: `Tensor([1, 2])`
-    is float32, `tensor([1, 2])` int64. And it shares the memory of an array, where this function copies.
+    `Tensor(data)` differs in two ways. It makes float32 of whole numbers too, since what is learned is not whole:
+    `Tensor([1, 2])` is float32, `tensor([1, 2])` int64. And it shares the memory of an array, where this function copies.
 
     Args:
         data: numbers, nested lists of them, an array, or a tensor, whose graph is left behind. What has a dtype keeps it; of
@@ -164,7 +164,7 @@ def arange(
 ) -> Tensor:
     """Numbers at equal distances, up to and not including the end: `arange(3)`, `arange(1, 3)`, `arange(3, 0, -1)`.
 
-    They are start + i · step, computed in float64, for the ⌈(end − start) / step⌉ first i. Whole numbers give int64, others float32.
+    They are start + i · step for i < ⌈(end − start) / step⌉, computed in float64. Whole numbers give int64, others float32.
 
     Raises:
         TypeError: an argument is no number.
@@ -177,7 +177,7 @@ def arange(
     if not all(map(math.isfinite, (start, end, step))) or step == 0 or (end - start) * step < 0:
         raise ValueError(f"arange: steps of {step} do not lead from {start} to {end}")
     if all(isinstance(v, int) for v in (start, end, step)):
-        array = np.arange(start, end, step, np.int64)
+        array = np.arange(start, end, step, dtype=np.dtype(np.int64))
     else:
         array = start + step * np.arange(math.ceil((end - start) / step))
         dtype = np.float32 if dtype is None else dtype
@@ -242,7 +242,7 @@ def full_like(
     Raises:
         TypeError: x is neither a tensor nor an array; `fill_value` is no number, or one that the dtype of x cannot hold.
     """
-    return _filled_like("full_like", x, asas_number("full_like", fill_value), dtype, device, requires_grad)
+    return _filled_like("full_like", x, as_number("full_like", fill_value), dtype, device, requires_grad)
 
 
 def like(name: str, x: Any) -> Any:

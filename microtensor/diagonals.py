@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from .graph import Node, T
-from .op import Rule, op
-from .shape import normalize_dims, whole_numbers
+from .op import Rule, numpy_names, op
+from .shape import normalize_dims, whole_number
 
 
 @op
-def tril(x: T, *, diagonal: int = 0) -> Rule[T]:
+def tril(x: T, /, diagonal: int = 0) -> Rule[T]:
     """The lower triangle of each matrix: x on and below a diagonal, 0 above it.
 
     Args:
@@ -29,7 +29,7 @@ def tril(x: T, *, diagonal: int = 0) -> Rule[T]:
 
 
 @op
-def triu(x: T, *, diagonal: int = 0) -> Rule[T]:
+def triu(x: T, /, diagonal: int = 0) -> Rule[T]:
     """The upper triangle of each matrix: x on and above a diagonal, 0 below it. `diagonal` and errors are `tril`'s."""
     k = _offset("triu", x, diagonal)
     return x.xp.triu(x.data, k), (lambda g: g.triu(k),)
@@ -38,11 +38,11 @@ def triu(x: T, *, diagonal: int = 0) -> Rule[T]:
 def _offset(name: str, x: Node, diagonal: Any) -> int:
     if x.ndim < 2:
         raise ValueError(f"{name}: expected a matrix, or a batch of them, got shape {x.shape}")
-    return whole_numbers(name, "diagonal", (diagonal,))[0]
+    return whole_number(name, "diagonal", diagonal)
 
 
 @op
-def diagonal(x: T, *, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Rule[T]:
+def diagonal(x: T, /, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Rule[T]:
     """A diagonal of the matrices in two axes, as the last axis of the result. A view, which cannot be assigned to.
 
     Args:
@@ -58,7 +58,7 @@ def diagonal(x: T, *, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Rule[T]:
     axes = normalize_dims("diagonal", (dim1, dim2), x.shape)
     if len(axes) != 2:
         raise ValueError(f"diagonal: expected a matrix, or a batch of them, got shape {x.shape}")
-    (k,), shape = whole_numbers("diagonal", "offset", (offset,)), x.shape
+    k, shape = whole_number("diagonal", "offset", offset), x.shape
     return x.data.diagonal(k, *axes), (lambda g: _on_diagonal(g, offset=k, dims=axes, shape=shape),)
 
 
@@ -72,6 +72,7 @@ def _on_diagonal(g: T, *, offset: int, dims: tuple[int, int], shape: tuple[int, 
     return data, (lambda h: diagonal(h, offset=offset, dim1=dims[0], dim2=dims[1]),)
 
 
+@numpy_names
 def diag(x: T, diagonal: int = 0) -> T:
     """A vector → the square matrix that has it on a diagonal and 0 elsewhere; a matrix → that diagonal of it.
 
@@ -86,11 +87,8 @@ def diag(x: T, diagonal: int = 0) -> T:
     if x.ndim not in (1, 2):
         raise ValueError(f"diag: expected a vector or a matrix, got shape {x.shape}; diagonal() takes batches")
     if x.ndim == 2:
-        return _diagonal(x, diagonal)
-    (k,) = whole_numbers("diag", "diagonal", (diagonal,))
+        matrix: Any = x
+        return matrix.diagonal(diagonal)
+    k = whole_number("diag", "diagonal", diagonal)
     side = x.shape[0] + abs(k)
     return _on_diagonal(x, offset=k, dims=(0, 1), shape=(side, side))
-
-
-_diagonal = diagonal
-"""For `diag`, in which `diagonal` is PyTorch's name for the offset."""

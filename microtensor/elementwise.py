@@ -131,7 +131,7 @@ def pow(x: T, y: Operand) -> Rule[T]:
 
 
 def _power(x: Array, y: Any) -> Array:
-    """x ** y. A negative base makes NumPy take sixty times as long: a whole power is taken of |x|, and gets its sign afterwards."""
+    """x ** y. A negative base makes NumPy take fifty times as long: a whole power is taken of |x|, and gets its sign after."""
     if not isinstance(y, (int, float)) or y % 1 or -1 <= y <= 2 or isinstance(x, (int, float)) or not is_floating(x.dtype):
         return x**y
     xp = array_module(x)
@@ -246,13 +246,11 @@ def where(condition: T, x: Operand, y: Operand) -> T:
     if not isinstance(condition, Node) or condition.dtype != np.bool_:
         given = condition.dtype if isinstance(condition, Node) else "a number"
         raise TypeError(f"where: the condition must be a Tensor of bools, as a comparison gives, got {given}")
-    dtype, shape, inputs = result_type(x, y), condition.shape, [condition]
-    for v in (x, y):
-        if isinstance(v, Node):
-            v = v if v.dtype == dtype else cast(v, dtype=dtype)
-            shape = shape if v.shape == shape else None
-        inputs.append(v)
-    return _choose(*inputs if shape is not None else align("where", inputs, dtype=None))
+    dtype = result_type(x, y)
+    inputs: list[Any] = [condition, *(cast(v, dtype=dtype) if isinstance(v, Node) and v.dtype != dtype else v for v in (x, y))]
+    if any(isinstance(v, Node) and v.shape != condition.shape for v in inputs):
+        inputs = align("where", inputs, dtype=None)
+    return _choose(*inputs)
 
 
 @op

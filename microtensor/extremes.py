@@ -15,7 +15,7 @@ from .backend import Array
 from .elementwise import abs, where
 from .gathering import gather
 from .graph import Node, T, is_floating
-from .op import Rule, lift, numpy_names, op
+from .op import Rule, numpy_names, op
 from .reduce import at_least_float32, finite_max, how_many, one_axis, root, spreading, sum, total, with_ones, without
 from .shape import normalize_dims
 
@@ -119,7 +119,6 @@ def min(x: T, dim: int | None = None, keepdim: bool = False) -> Any:
 def _first(name: str, x: Any, dim: Any, keepdim: bool) -> Picked:
     if isinstance(dim, Node):
         raise TypeError(f"{name}: dim must be one integer, got a tensor; of two tensors, {name}imum(x, y) takes the {name}ima")
-    (x,) = lift(name, (x,))
     axis = one_axis(name, dim, x.shape)
     _choice(name, x, dim)
     return pick(x, (argmax if name == "max" else argmin)(x, dim=dim, keepdim=True), axis, keepdim)
@@ -173,7 +172,6 @@ def norm(x: T, p: float | str = "fro", dim: Any = None, keepdim: bool = False) -
     >>> norm(x), norm(x, 1), norm(x, math.inf)
     (Tensor(5.), Tensor(7.), Tensor(4.))
     """
-    (x,) = lift("norm", (x,))
     if p == "fro" or p == 2:
         return _length(x, dim=dim, keepdim=keepdim)
     if not isinstance(p, (int, float)) or not (p >= 0 or p == -math.inf):

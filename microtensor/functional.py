@@ -208,9 +208,9 @@ def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
         TypeError: the function returns something else than one tensor.
 
     >>> x = Tensor([2.0], requires_grad=True)
-    >>> checkpoint(lambda x: (x * x).exp(), x).backward()
-    >>> x.grad.item() == 4 * x.exp().item() ** 2
-    True
+    >>> checkpoint(lambda x: (x * x) * x, x).backward()
+    >>> x.grad
+    Tensor([12.])
     """
     state = random.default.get_state()
     clock[0] += 1  # what the function computes is from now on, what it captures from before
@@ -241,7 +241,7 @@ def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
                     again = [
                         same(x) if recording and isinstance(x, Node) and x.origin is not None else _apart(x) for x in inputs
                     ]
-                    origin = function(*again).origin
+                    origin: Any = function(*again).origin
             finally:
                 random.default.set_state(now)
             wanted = _places(again)

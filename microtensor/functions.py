@@ -116,13 +116,13 @@ def tan(x: T) -> Rule[T]:
 @function
 def asin(x: T) -> Rule[T]:
     """Arc sine: from −1 … 1 to −π/2 … π/2 radians, nan outside. The gradient at ±1 is inf."""
-    return x.xp.arcsin(x.data), (lambda g: g / sqrt(_one_minus_square(x)),)
+    return x.xp.arcsin(x.data), (lambda g: g / sqrt(_difference_of_squares(1, x)),)
 
 
 @function
 def acos(x: T) -> Rule[T]:
     """Arc cosine: from 1 … −1 to 0 … π radians, nan outside. The gradient at ±1 is −inf."""
-    return x.xp.arccos(x.data), (lambda g: -g / sqrt(_one_minus_square(x)),)
+    return x.xp.arccos(x.data), (lambda g: -g / sqrt(_difference_of_squares(1, x)),)
 
 
 @function
@@ -143,15 +143,16 @@ def atan2(y: T, x: Operand) -> Rule[T]:
     """
 
     def over_square(g: Any) -> Any:
-        total = x * x + square(y)
+        height: Any = y
+        total = x * x + height * height
         return g / where(total == 0, 1, total)
 
     return xp_of(y, x).arctan2(y.data, x.data), (lambda g: over_square(g) * x, lambda g: -over_square(g) * y)
 
 
-def _one_minus_square(x: Any) -> Any:
-    """1 − x², in a form that loses no digits where x is near 1 or −1."""
-    return (1 - x) * (1 + x)
+def _difference_of_squares(a: Any, b: Any) -> Any:
+    """a² − b², in a form that loses no digits where the two are nearly equal."""
+    return (a - b) * (a + b)
 
 
 # Hyperbolic functions
@@ -184,13 +185,13 @@ def asinh(x: T) -> Rule[T]:
 @function
 def acosh(x: T) -> Rule[T]:
     """The inverse of cosh, from 1 upwards: nan below. The gradient at 1 is inf."""
-    return x.xp.arccosh(x.data), (lambda g: g / sqrt(-_one_minus_square(x)),)
+    return x.xp.arccosh(x.data), (lambda g: g / sqrt(_difference_of_squares(x, 1)),)
 
 
 @function
 def atanh(x: T) -> Rule[T]:
     """The inverse of tanh: ±inf at ±1, nan beyond. The gradient at ±1 is inf."""
-    return x.xp.arctanh(x.data), (lambda g: g / _one_minus_square(x),)
+    return x.xp.arctanh(x.data), (lambda g: g / _difference_of_squares(1, x),)
 
 
 # Rounding

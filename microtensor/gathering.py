@@ -13,9 +13,9 @@ import numpy as np
 from .backend import Array, is_array, to_device
 from .elementwise import where
 from .graph import Node, T
-from .indexing import _put, add_at, getitem
+from .indexing import _put, add_flat, getitem
 from .op import Rule, numpy_names, op
-from .shape import flatten, normalize_dim, whole_numbers
+from .shape import flatten, normalize_dim, whole_number
 
 
 def _integers(name: str, index: Any, like: Node) -> Any:
@@ -33,7 +33,7 @@ def _integers(name: str, index: Any, like: Node) -> Any:
     return tensor.to(like.device)
 
 
-def _check_range(name: str, index: Node, least: int, length: int) -> None:
+def _check_range(name: str, index: Node, least: int, length: int, of: str) -> None:
     """Refuse indices outside an axis of `length`, on the CPU.
 
     Raises:
@@ -44,14 +44,14 @@ def _check_range(name: str, index: Node, least: int, length: int) -> None:
     low, high = int(index.data.min()), int(index.data.max())
     if low < least or high >= length:
         wrong = low if low < least else high
-        raise IndexError(f"{name}: index {wrong} is out of range for an axis of length {length}: {least} to {length - 1}")
+        raise IndexError(f"{name}: index {wrong} is out of range for {of}: it must be from {least} to {length - 1}")
 
 
 def _checked(name: str, x: Node, dim: Any, index: Any) -> tuple[int, Any]:
     """The axis, and an index that fits x: as many axes, none longer than in x but for the one that it runs along."""
     axis = normalize_dim(name, dim, x.shape)
     tensor = _integers(name, index, x)
-    _check_range(name, tensor, 0, x.shape[axis])
+    _check_range(name, tensor, 0, x.shape[axis], f"dim {dim} of shape {x.shape}")
     if tensor.ndim != x.ndim or any(n > m for i, (n, m) in enumerate(zip(tensor.shape, x.shape)) if i != axis):
         raise ValueError(
             f"{name}: index {tensor.shape} must have the axes of x {x.shape}, none of them longer except dim {dim}; "
@@ -62,16 +62,18 @@ def _checked(name: str, x: Node, dim: Any, index: Any) -> tuple[int, Any]:
 
 def _positions(index: Array, dim: int, shape: tuple[int, ...], xp: Any) -> Array:
     """Where in an array of `shape`, laid flat, the elements lie that `index` names along `dim`: as a vector."""
-    positions, step = xp.zeros((), np.int64), 1
+    around, step = xp.zeros((), np.int64), 1
     for axis in reversed(range(len(shape))):
-        place = index if axis == dim else xp.arange(index.shape[axis]).reshape((-1,) + (1,) * (len(shape) - 1 - axis))
-        positions = positions + place.astype(np.int64, copy=False) * step
+        if axis == dim:
+            along = index.astype(np.int64, copy=False) * step if step > 1 else index
+        else:
+            around = around + (xp.arange(index.shape[axis]) * step).reshape((-1,) + (1,) * (len(shape) - 1 - axis))
         step *= shape[axis]
-    return xp.broadcast_to(positions, index.shape).reshape(-1)
+    return (along + around).reshape(-1)
 
 
 @op
-def gather(x: T, *, dim: int, index: Any) -> Rule[T]:
+def gather(x: T, /, dim: int, index: Any) -> Rule[T]:
     """Of each line of x along axis `dim` the elements that `index` names: y[i, j] = x[i, index[i, j]] for dim 1.
 
     x (…, n, …), index (…, m, …) → (…, m, …). The other axes of index may be shorter than those of x: then the rest is not read.
@@ -97,7 +99,7 @@ def gather(x: T, *, dim: int, index: Any) -> Rule[T]:
 def _collect(g: T, *, dim: int, index: Any, shape: tuple[int, ...]) -> Rule[T]:
     """The adjoint of gather: zeros of `shape`, to which each element of g is added where gather took it."""
     data = g.xp.zeros(shape, g.dtype)
-    add_at(data.reshape(-1), _positions(index.data, dim, shape, g.xp), g.data.reshape(-1))
+    add_flat(data.reshape(-1), _positions(index.data, dim, shape, g.xp), g.data.reshape(-1))
     return data, (lambda h: gather(h, dim=dim, index=index),)
 
 
@@ -136,19 +138,19 @@ def _source(name: str, src: Any, index: Node, x: Node) -> Any:
         raise TypeError(f"{name}: src is {src.dtype}, but x is {x.dtype}; convert one: .to({str(x.dtype)!r})")
     if src.ndim != index.ndim or any(n > m for n, m in zip(index.shape, src.shape)):
         raise ValueError(f"{name}: src {src.shape} must have the axes of index {index.shape}, none of them shorter")
-    return src if src.shape == index.shape else getitem(src, index=tuple(slice(n) for n in index.shape))
+    return src if src.shape == index.shape else getitem(src, tuple(slice(n) for n in index.shape))
 
 
 @op
 def _scatter(x: T, src: T, *, dim: int, index: Any) -> Rule[T]:
     xp, positions = x.xp, _positions(index.data, dim, x.shape, x.xp)
-    number = xp.arange(positions.size, dtype=np.int32)
-    last = xp.zeros(x.data.size, np.int32)
-    xp.maximum.at(last, positions, number)  # of several numbers for one element the last: on a GPU assignment takes any
-    last = last[positions]
-    data = x.data.copy()
-    data.reshape(-1)[positions] = src.data.reshape(-1)[last]
-    stays = src.constant((last == number).reshape(index.shape).astype(x.dtype))
+    data, values, stays = x.data.copy(), src.data.reshape(-1), None
+    if src.origin is not None:  # where several go to one element, it must be the same one that stays and that gets the gradient
+        number, last = xp.arange(positions.size), xp.empty(x.data.size, np.int64)
+        last[positions] = number
+        winner = last[positions]
+        values, stays = values[winner], src.constant((winner == number).reshape(index.shape).astype(x.dtype))
+    data.reshape(-1)[positions] = values
     zeros = src.constant(xp.zeros(index.shape, x.dtype))
     return data, (
         lambda g: _scatter(g, zeros, dim=dim, index=index),
@@ -194,7 +196,7 @@ def take_along_dim(x: T, indices: Any, dim: int | None = None) -> T:
         return take_along_dim(flatten(x), flatten(_integers("take_along_dim", indices, x)), 0)
     axis = normalize_dim("take_along_dim", dim, x.shape)
     tensor, length = _integers("take_along_dim", indices, x).to(np.int64), x.shape[axis]
-    _check_range("take_along_dim", tensor, -length, length)
+    _check_range("take_along_dim", tensor, -length, length, f"dim {dim} of shape {x.shape}")
     try:
         if tensor.ndim != x.ndim:
             raise ValueError
@@ -224,7 +226,7 @@ def index_select(x: T, dim: int, index: Any) -> T:
             [4., 4.]])
     """
     axis = normalize_dim("index_select", dim, x.shape)
-    return getitem(x, index=(slice(None),) * axis + (_vector("index_select", index, x, axis),))
+    return getitem(x, (slice(None),) * axis + (_vector("index_select", index, x, axis),))
 
 
 @numpy_names
@@ -259,7 +261,7 @@ def index_add(x: T, dim: int, index: Any, source: T, alpha: float = 1) -> T:
 
 def _vector(name: str, index: Any, x: Node, axis: int) -> Any:
     vector = _integers(name, index, x)
-    _check_range(name, vector, 0, x.shape[axis])
+    _check_range(name, vector, 0, x.shape[axis], f"dim {axis} of shape {x.shape}")
     if vector.ndim > 1:
         raise ValueError(f"{name}: index must be a vector, got shape {vector.shape}; gather() takes an index for each element")
     return vector.reshape(-1)
@@ -281,12 +283,12 @@ def one_hot(index: Node, num_classes: int = -1) -> Any:
             [1, 0, 0]], dtype=int64)
     """
     if not isinstance(index, Node) or index.dtype.kind not in "iu":
-        given = index.dtype if isinstance(index, Node) else type(index).__name__
-        raise TypeError(f"one_hot: expected a Tensor of integers, got {given}; use .to('int64')")
-    (classes,) = whole_numbers("one_hot", "num_classes", (num_classes,), least=-1)
+        given = f"{index.dtype}; use .to('int64')" if isinstance(index, Node) else type(index).__name__
+        raise TypeError(f"one_hot: expected a Tensor of integers, got {given}")
+    classes = whole_number("one_hot", "num_classes", num_classes, least=-1)
     if classes == -1:
         if not index.data.size:
             raise ValueError("one_hot: without a class number there is no largest; give num_classes")
         classes = int(index.data.max()) + 1
-    _check_range("one_hot", index, 0, classes)
+    _check_range("one_hot", index, 0, classes, f"{classes} classes")
     return index.constant((index.data[..., None] == index.xp.arange(classes)).astype(np.int64))

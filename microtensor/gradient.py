@@ -182,7 +182,7 @@ def walk(
                 if not isinstance(back, Node):
                     raise _wrong_gradient(origin, parent, back)
                 data = back._data
-                if data.shape != parent.shape or data.dtype is not parent.dtype:
+                if data.shape != parent.shape or (data.dtype is not parent.dtype and data.dtype != parent.dtype):
                     raise _wrong_gradient(origin, parent, back)
                 if (type(data) is not ndarray or parent.device != "cpu") and back.device != parent.device:
                     raise _wrong_gradient(origin, parent, back)

@@ -1,152 +1,24 @@
 """What a tensor is to others: to Python, NumPy, PyTorch, pickle and the terminal. `Tensor` adds the arithmetic.
 
-Two ways lead out of a graph. Whoever asks for the numbers gets them: `numpy()`, `tolist()`, `item()`. Whoever takes them without
-asking (`np.asarray`, a function of NumPy, another library) is refused where they require a gradient: what is computed there
-would never be differentiated, and nobody would notice. `detach()` says that this is meant.
+Two ways lead out of a graph. Whoever asks for the numbers gets them: `numpy()`, `tolist()`, `item()`. Whoever takes them
+without asking (`np.asarray`, a function of NumPy, another library) is refused where they require a gradient: what is computed
+there would never be differentiated, and nobody would notice. `detach()` says that this is meant.
 """
 
 from __future__ import annotations
 
 import copy
-import reprlib
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from . import elementwise
-from .backend import array_module, is_array, parse_device, to_numpy
+from .backend import is_array, to_numpy
+from .convert import C, Conversions, as_array
 from .graph import Node, is_floating
 from .shape import normalize_dims
 
-C = TypeVar("C", bound="Conversions")
 Number: TypeAlias = float | int | bool
-
-
-def as_array(name: str, data: Any, dtype: DTypeLike | None = None, whole: DTypeLike = np.float32) -> Any:
-    """What a tensor is made of → an array of numbers, which shares the memory of `data` where it can.
-
-    Args:
-        name: of the function that asks, for its errors.
-        dtype: convert to this one. If None, what has a dtype keeps it; Python numbers become float32.
-        whole: what Python's whole numbers become instead.
-
-    Raises:
-        TypeError: `data` is not numeric, or a list of tensors; the dtype is unknown.
-        ValueError: nested lists of unequal length, or numbers too large.
-
-    >>> as_array("example", [1, 2.5]).dtype, as_array("example", np.zeros(2)).dtype
-    (dtype('float32'), dtype('float64'))
-    """
-    if isinstance(data, Node):
-        array = data._data
-    elif is_array(data):
-        array = np.asarray(data) if array_module(data) is np else data  # a matrix or a memory map becomes a plain array
-    else:
-        array = _of_python(name, data, None if dtype is None else as_dtype(name, dtype), np.dtype(whole))
-    if array.dtype.kind not in "biuf":
-        given = f"an array of {array.dtype}" if is_array(data) else reprlib.repr(data)
-        raise TypeError(f"{name}: expected numbers of 64 bits at most, or nested lists of them, got {given}")
-    return array if dtype is None else array.astype(as_dtype(name, dtype), copy=False)
-
-
-def _of_python(name: str, data: Any, dtype: np.dtype[Any] | None, whole: np.dtype[Any]) -> Any:
-    first = data
-    while isinstance(first, (list, tuple)) and first:
-        first = first[0]
-    if isinstance(first, Node):
-        raise TypeError(f"{name}: this is a list of tensors; cat() joins them along an axis, stack() along a new one")
-    try:
-        array = np.asarray(data)
-    except ValueError:
-        raise ValueError(f"{name}: the nested lists are of unequal length; every row needs as many numbers") from None
-    if dtype is not None or hasattr(first, "__array__") or hasattr(first, "__array_interface__"):
-        return array
-    if array.dtype.kind == "u" and whole.kind == "i":
-        raise ValueError(f"{name}: {array.max()} does not fit into {whole}; give a dtype")
-    return array.astype({"f": np.dtype(np.float32), "i": whole, "u": whole}.get(array.dtype.kind, array.dtype), copy=False)
-
-
-def as_dtype(name: str, dtype: DTypeLike | None, default: DTypeLike = np.float32) -> np.dtype[Any]:
-    """The NumPy dtype that `dtype` names, `default` if it is None.
-
-    Raises:
-        TypeError: there is no such dtype, or a tensor cannot hold it.
-    """
-    try:
-        found = np.dtype(default if dtype is None else dtype)
-    except TypeError:
-        raise TypeError(f"{name}: {dtype!r} is no dtype; 'float32', 'float64', 'int64' and 'bool' are some") from None
-    if found.kind not in "biuf":
-        raise TypeError(f"{name}: a tensor holds floating-point numbers, whole numbers or bools, not {found}")
-    return found
-
-
-class Conversions(Node):
-    """The numbers in another dtype or place. (A class of its own: in it alone, `float`, `int` and `bool` are not Python's.)"""
-
-    __slots__ = ()
-
-    def to(self: C, *targets: Any, dtype: DTypeLike | None = None, device: str | None = None) -> C:
-        """The same numbers in another dtype, `x.to("float64")`, or on another device, `x.to("cuda")`; itself if it is so.
-
-        Args:
-            targets: dtypes, devices, or a tensor to be like in both.
-
-        Raises:
-            TypeError, ValueError: a target is none of these; the dtype or the device is unknown.
-        """
-        for target in targets:
-            if isinstance(target, Node):
-                dtype, device = target.dtype, target.device
-            elif isinstance(target, str) and (target == "cpu" or target.startswith("cuda")):
-                device = target
-            else:
-                try:
-                    dtype = np.dtype(target if target is not None else "none")
-                except TypeError:
-                    raise TypeError(f'to: expected a dtype or a device ("cpu", "cuda", "cuda:N"), got {target!r}') from None
-        result = self if device is None or parse_device(device) == self.device else elementwise.move(self, device=device)
-        if dtype is None:
-            return result
-        wanted = as_dtype("to", dtype)
-        return result if wanted == self.dtype else elementwise.cast(result, dtype=wanted)
-
-    def type_as(self: C, other: Node) -> C:
-        """The same numbers in the dtype of `other`, on its device."""
-        return self.to(other)
-
-    def cpu(self: C) -> C:
-        """The same numbers in main memory; itself if they are there."""
-        return self.to("cpu")
-
-    def cuda(self: C, device: Any = None) -> C:
-        """The same numbers on a GPU, the first or the one with this number or name; itself if they are there."""
-        return self.to("cuda" if device is None else device if isinstance(device, str) else f"cuda:{device}")
-
-    def half(self: C) -> C:
-        """In float16."""
-        return self.to(np.float16)
-
-    def float(self: C) -> C:
-        """In float32."""
-        return self.to(np.float32)
-
-    def double(self: C) -> C:
-        """In float64."""
-        return self.to(np.float64)
-
-    def int(self: C) -> C:
-        """In int32; what stands behind the point is cut off."""
-        return self.to(np.int32)
-
-    def long(self: C) -> C:
-        """In int64; what stands behind the point is cut off."""
-        return self.to(np.int64)
-
-    def bool(self: C) -> C:
-        """In bool: whether a number is not 0."""
-        return self.to(np.bool_)
 
 
 class Interop(Conversions):
@@ -174,8 +46,8 @@ class Interop(Conversions):
     def numpy(self) -> np.ndarray[Any, Any]:
         """The numbers as a NumPy array, in no graph: on the CPU the very same memory, from a GPU a copy.
 
-        What is written into that memory goes unnoticed: a backward pass that needs the old numbers uses the new ones. `x[...] = 0`
-        is noticed.
+        What is written into that memory goes unnoticed, and a backward pass that needs the old numbers takes the new ones;
+        `x[...] = 0` it would notice, and refuse.
         """
         return to_numpy(self._data)
 
@@ -220,9 +92,10 @@ class Interop(Conversions):
         return int(self.item())
 
     def __contains__(self, value: Any) -> bool:
-        number = value._data if isinstance(value, Node) else value
-        if not isinstance(number, (int, float, np.generic)) and not (is_array(number) and number.size == 1):
-            given = f"a tensor of shape {value.shape}" if isinstance(value, Node) else type(value).__name__
+        array = value._data if isinstance(value, Node) else value
+        number = array.item() if is_array(array) and array.size == 1 else array
+        if not isinstance(number, (int, float, np.generic)):
+            given = f"numbers of shape {array.shape}" if is_array(array) else type(value).__name__
             raise TypeError(f"in: a tensor holds numbers; expected one to look for, got {given}")
         return bool((self._data == number).any())
 
@@ -278,7 +151,6 @@ class Interop(Conversions):
     def __deepcopy__(self: C, memo: dict[Any, Any]) -> C:
         _refuse_result("deepcopy", self)
         twin = _restored(type(self), self._data.copy(), self.requires_grad)
-        memo[id(self)] = twin
         twin.grad = copy.deepcopy(self.grad, memo)
         if hasattr(self, "__dict__"):
             vars(twin).update(copy.deepcopy(vars(self), memo))
@@ -318,15 +190,17 @@ class Interop(Conversions):
 
 
 def _restored(kind: type[C], data: Any, requires_grad: bool) -> C:
-    """A tensor on an array as it is, in no graph or as a leaf."""
-    twin = kind.wrap(data)
+    """A tensor on an array, in no graph or as a leaf."""
+    twin = kind.wrap(as_array(kind.__name__, data))
     twin.requires_grad = requires_grad
     return twin
 
 
 def _refuse_result(name: str, x: Node) -> None:
-    if not x.is_leaf and x.origin is not None:
-        operation = "" if x.origin.op is None else f" by {x.origin.op.__name__.lstrip('_')}"
-        raise RuntimeError(
-            f"{name}: this tensor of shape {x.shape} was computed{operation}, and its graph cannot be copied; copy its numbers: .detach()"
-        )
+    if x.is_leaf or x.origin is None:
+        return
+    operation = "" if x.origin.op is None else f" by {x.origin.op.__name__.lstrip('_')}"
+    raise RuntimeError(
+        f"{name}: this tensor of shape {x.shape} was computed{operation}, and its graph cannot be copied; "
+        "copy its numbers alone: .detach()"
+    )

@@ -10,7 +10,7 @@ import numpy as np
 from .graph import Node, T
 from .indexing import getitem
 from .op import Rule, numpy_names, op, result_type
-from .shape import normalize_dim, reshape, unsqueeze, whole_numbers
+from .shape import normalize_dim, reshape, unsqueeze, whole_number, whole_numbers
 
 
 @numpy_names
@@ -32,7 +32,7 @@ def cat(tensors: Sequence[T], dim: int = 0) -> T:
     around = [(*x.shape[:axis], *x.shape[axis + 1 :]) for x in tensors]
     if any(shape != around[0] or x.ndim != tensors[0].ndim for shape, x in zip(around, tensors)):
         shapes = ", ".join(str(x.shape) for x in tensors)
-        raise ValueError(f"cat: shapes {shapes} differ in another axis than dim {dim}; only along dim may lengths differ")
+        raise ValueError(f"cat: shapes {shapes} must agree in all axes but dim {dim}")
     return _cat(*tensors, dim=axis)
 
 
@@ -69,13 +69,13 @@ def stack(tensors: Sequence[T], dim: int = 0) -> T:
 
 def hstack(tensors: Sequence[T]) -> T:
     """Tensors side by side: vectors end to end, others along their second axis."""
-    wide = [reshape(x, shape=(1,)) if x.ndim == 0 else x for x in _alike("hstack", tensors)]
+    wide = [reshape(x, (1,)) if x.ndim == 0 else x for x in _alike("hstack", tensors)]
     return cat(wide, dim=0 if wide[0].ndim == 1 else 1)
 
 
 def vstack(tensors: Sequence[T]) -> T:
     """Tensors below each other: vectors as rows, others along their first axis."""
-    return cat([reshape(x, shape=(1, -1)) if x.ndim < 2 else x for x in _alike("vstack", tensors)], dim=0)
+    return cat([reshape(x, (1, -1)) if x.ndim < 2 else x for x in _alike("vstack", tensors)], dim=0)
 
 
 def _alike(name: str, tensors: Any) -> list[Any]:
@@ -119,10 +119,10 @@ def split(x: T, split_size_or_sections: Any, dim: int = 0) -> tuple[T, ...]:
                 f"split: sections {sizes} add up to {sum(sizes)}, but dim {dim} of shape {x.shape} has length {length}"
             )
     else:
-        (size,) = whole_numbers("split", "split_size", split_size_or_sections, least=1)
+        size = whole_number("split", "split_size", split_size_or_sections, least=1)
         sizes = tuple(min(size, length - start) for start in range(0, max(length, 1), size))
     ends = np.cumsum(sizes).tolist()
-    return tuple(getitem(x, index=(slice(None),) * axis + (slice(end - n, end),)) for n, end in zip(sizes, ends))
+    return tuple(getitem(x, (slice(None),) * axis + (slice(end - n, end),)) for n, end in zip(sizes, ends))
 
 
 @numpy_names
@@ -135,7 +135,7 @@ def chunk(x: T, chunks: int, dim: int = 0) -> tuple[T, ...]:
         TypeError: `chunks` is no whole number.
         ValueError: it is below 1.
     """
-    (count,) = whole_numbers("chunk", "chunks", (chunks,), least=1)
+    count = whole_number("chunk", "chunks", chunks, least=1)
     length = x.shape[normalize_dim("chunk", dim, x.shape)]
     return split(x, -(-length // count) if length else [0] * count, dim)
 
@@ -149,4 +149,4 @@ def unbind(x: T, dim: int = 0) -> tuple[T, ...]:
     (Tensor([1., 3.]), Tensor([2., 4.]))
     """
     axis = normalize_dim("unbind", dim, x.shape)
-    return tuple(getitem(x, index=(slice(None),) * axis + (i,)) for i in range(x.shape[axis]))
+    return tuple(getitem(x, (slice(None),) * axis + (i,)) for i in range(x.shape[axis]))

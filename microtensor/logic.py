@@ -61,7 +61,9 @@ def isclose(x: T, y: Operand, /, rtol: float = 1e-5, atol: float = 1e-8, equal_n
         atol: tolerance besides.
         equal_nan: whether nan is close to nan.
     """
-    return xp_of(x, y).isclose(x.data, y.data, rtol=rtol, atol=atol, equal_nan=equal_nan), None
+    xp = xp_of(x, y)
+    a, b = (xp.asarray(v.data) for v in (x, y))
+    return xp.isclose(a, b, rtol=rtol, atol=atol, equal_nan=equal_nan), None
 
 
 def allclose(x: T, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:

@@ -4,10 +4,11 @@
     def multiply(x, y):
         return x.data * y.data, (lambda g: g * y, lambda g: g * x)
 
-A rule gets tensors, then settings, which are keyword-only, or stand after a `/`: `def sum(x, /, dim=None)`, where PyTorch takes
-them by position too. It returns the result's array and one vjp (vector-Jacobian product) per tensor: a function from the gradient of the result to the gradient of that input, written in the library's own operations,
-so that a gradient can itself be differentiated. `None` in place of a vjp says that no gradient flows to that input, `None`
-in place of them all that none flows at all.
+A rule gets tensors, then settings, which are keyword-only, or stand after a `/` where PyTorch takes them by position too:
+`def sum(x, /, dim=None, keepdim=False)`. It returns the result's array and one vjp (vector-Jacobian product) per tensor: a
+function from the gradient of the result to the gradient of that input, written in the library's own operations, so that a
+gradient can itself be differentiated. `None` in place of a vjp says that no gradient flows to that input, `None` in place of
+them all that none flows at all.
 
 A vjp returns its argument, a view of it, or a new array, for the engine adds gradients up in place. It may close over the
 inputs (the tensors, not their arrays: so the engine sees when one was overwritten) and over anything else, but never over its
@@ -92,7 +93,8 @@ def op(rule: Any = None, /, *, elementwise: bool = False, floating: bool = False
     aligned = elementwise or floating
 
     @functools.wraps(rule)
-    def operation(*inputs: Any, **settings: Any) -> Any:
+    def operation(*args: Any, **settings: Any) -> Any:
+        inputs: Sequence[Any] = args
         if (len(inputs) != arity and not variadic) or (settings and not known.issuperset(settings)):
             inputs, settings = form.sort(inputs, settings)
         like, number = None, False
@@ -154,20 +156,24 @@ def op(rule: Any = None, /, *, elementwise: bool = False, floating: bool = False
 
 
 def numpy_names(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a plain function or a method understand NumPy's names for its settings, as every operation does.
+    """Let a plain function or a method understand NumPy's names for its settings, and refuse an x that is no tensor, as every
+    operation does.
 
     >>> @numpy_names
-    ... def last(x, dim=-1):
+    ... def last(y, dim=-1):
     ...     return dim
     >>> last(None, axis=2)
     2
     """
-    name, known = function.__name__, frozenset(inspect.signature(function).parameters)
+    parameters = list(inspect.signature(function).parameters)
+    name, known, of_x = function.__name__, frozenset(parameters), parameters[0] == "x"
 
     @functools.wraps(function)
     def understanding(*args: Any, **settings: Any) -> R:
         if settings and not known.issuperset(settings):
             settings = _renamed(name, settings, known)
+        if of_x and args and not isinstance(args[0], Node):
+            lift(name, args[:1])  # raises, in words
         return function(*args, **settings)
 
     return understanding
@@ -177,7 +183,9 @@ def _renamed(name: str, settings: dict[str, Any], known: Set[str]) -> dict[str, 
     """Settings under the names that are `known`, where the caller wrote NumPy's."""
     renamed: dict[str, Any] = {}
     for key, value in settings.items():
-        ours = key if key in known else NUMPY_NAMES.get(key, key)
+        name_here = NUMPY_NAMES.get(key, key)
+        candidates = (key, name_here, name_here + "s")  # where PyTorch says dims and shifts, NumPy says axis and shift
+        ours = next((candidate for candidate in candidates if candidate in known), key)
         if ours in renamed:
             raise TypeError(f"{name}: {ours} is given twice, by two of its names: {', '.join(settings)}")
         renamed[ours] = value

@@ -12,12 +12,12 @@ import numpy as np
 
 from .extremes import Picked, pick, shared_evenly
 from .graph import T
-from .op import Rule, lift, numpy_names, op
+from .op import Rule, numpy_names, op
 from .reduce import one_axis
 
 
 @op
-def argsort(x: T, /, dim: int = -1, descending: bool = False, stable: bool = True) -> Rule[T]:
+def argsort(x: T, /, dim: int = -1, descending: bool = False, stable: bool = False) -> Rule[T]:
     """Indices that sort x along axis `dim`: int64. Equal numbers keep their order, whatever `stable` says.
 
     >>> import microtensor as mt
@@ -34,7 +34,7 @@ def argsort(x: T, /, dim: int = -1, descending: bool = False, stable: bool = Tru
 
 
 @numpy_names
-def sort(x: T, dim: int = -1, descending: bool = False, stable: bool = True) -> Picked:
+def sort(x: T, dim: int = -1, descending: bool = False, stable: bool = False) -> Picked:
     """x sorted along axis `dim`, and where each number stood before: (values, indices). Equal numbers keep their order.
 
     >>> import microtensor as mt
@@ -42,7 +42,6 @@ def sort(x: T, dim: int = -1, descending: bool = False, stable: bool = True) -> 
     >>> values, indices
     (Tensor([3., 2., 1.]), Tensor([0, 2, 1], dtype=int64))
     """
-    (x,) = lift("sort", (x,))
     axis = one_axis("sort", dim, x.shape)
     return pick(x, argsort(x, dim=dim, descending=descending), axis)
 
@@ -61,7 +60,6 @@ def topk(x: T, k: int, dim: int = -1, largest: bool = True, sorted: bool = True)
     Tensor([[1, 2],
             [0, 2]], dtype=int64)
     """
-    (x,) = lift("topk", (x,))
     axis, order = _ranks("topk", x, k, dim, 0, descending=largest)
     return pick(x, order if axis is None else order[(*(slice(None),) * axis, slice(0, k))], axis)
 
@@ -74,7 +72,6 @@ def kthvalue(x: T, k: int, dim: int = -1, keepdim: bool = False) -> Picked:
     >>> kthvalue(mt.Tensor([3.0, 1.0, 2.0]), 2).values
     Tensor(2.)
     """
-    (x,) = lift("kthvalue", (x,))
     axis, order = _ranks("kthvalue", x, k, dim, 1)
     return pick(x, order if axis is None else order[(*(slice(None),) * axis, slice(k - 1, k))], axis, keepdim)
 
@@ -104,7 +101,6 @@ def median(x: T, dim: int | None = None, keepdim: bool = False) -> Any:
     >>> median(mt.Tensor([4.0, 1.0, 3.0, 2.0]))
     Tensor(2.)
     """
-    (x,) = lift("median", (x,))
     axis = None if dim is None else one_axis("median", dim, x.shape)
     if not (x.data.size if axis is None else x.shape[axis]):
         raise ValueError(f"median: there are no numbers in shape {x.shape}{'' if dim is None else f' along axis {dim}'}")
@@ -125,15 +121,15 @@ def _index_of_median(x: T, *, axis: int | None) -> Rule[T]:
     xp = x.xp
     if axis is None:
         return xp.zeros((), np.int64), None
-    last = x.shape[axis] - 1
-    unsure = (x.data != x.data).any(axis, keepdims=True)
-    place = unsure * (last - last // 2) + last // 2  # a nan stands last
+    middle = (x.shape[axis] - 1) // 2
+    numbers = (x.data == x.data).sum(axis, keepdims=True)  # all but the nans, which stand last
+    place = middle + (numbers < x.shape[axis]) * (numbers - middle)
     return xp.take_along_axis(xp.argsort(x.data, axis=axis, kind="stable"), place, axis), None
 
 
 @numpy_names
-def unique(x: T, return_inverse: bool = False, return_counts: bool = False) -> Any:
-    """The distinct numbers of x, sorted. No gradient flows. How many there are is seen only then: it waits for the device.
+def unique(x: T, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Any:
+    """The distinct numbers of x, sorted in any case. No gradient flows. It waits for the device, to learn how many there are.
 
     Args:
         return_inverse: give also, in the shape of x, the index of each number among the distinct ones.
@@ -144,7 +140,6 @@ def unique(x: T, return_inverse: bool = False, return_counts: bool = False) -> A
     >>> unique(labels, return_counts=True)
     (Tensor([1, 3], dtype=int64), Tensor([1, 2], dtype=int64))
     """
-    (x,) = lift("unique", (x,))
     found = x.xp.unique(x.data, return_inverse=return_inverse, return_counts=return_counts)
     if not isinstance(found, tuple):
         return x.constant(found)

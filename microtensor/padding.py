@@ -8,13 +8,14 @@ from typing import Any
 from .graph import T
 from .indexing import getitem
 from .join import cat
-from .op import Rule, op
+from .op import Rule, numpy_names, op
 from .repeating import broadcast_to
 from .shape import flip, whole_numbers
 
 Pair = tuple[int, int]
 
 
+@numpy_names
 def pad(x: T, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> T:
     """x with so many more numbers on each side; a negative number crops that side.
 
@@ -64,7 +65,7 @@ def pad(x: T, pad: Sequence[int], mode: str = "constant", value: float | None = 
 
 def _part(x: T, axis: int, start: int, end: int) -> T:
     """Elements start to end of an axis."""
-    return x if (start, end) == (0, x.shape[axis]) else getitem(x, index=(slice(None),) * axis + (slice(start, end),))
+    return x if (start, end) == (0, x.shape[axis]) else getitem(x, (slice(None),) * axis + (slice(start, end),))
 
 
 def _crop(x: T, axis: int, before: int, after: int) -> T:
@@ -103,10 +104,10 @@ def _reflect(x: T, axis: int, before: int, after: int) -> T:
     n = x.shape[axis]
     if max(before, after) >= n:
         raise ValueError(
-            f"pad: to reflect {max(before, after)} numbers takes {max(before, after) + 1}, the outermost stays single, "
-            f"but axis {axis} of {x.shape} has {n}"
+            f"pad: to reflect {max(before, after)} numbers needs an axis of at least {max(before, after) + 1}, "
+            f"as the outermost is not repeated, but axis {axis} of {x.shape} has {n}"
         )
-    left = flip(_part(x, axis, 1, 1 + max(before, 0)), dims=axis)
+    left = flip(_part(x, axis, 1, 1 + max(before, 0)), axis)
     right = flip(_part(x, axis, n - 1 - max(after, 0), n - 1), dims=axis)
     return _join(left, _crop(x, axis, before, after), right, axis)
 
@@ -118,7 +119,7 @@ def _replicate(x: T, axis: int, before: int, after: int) -> T:
 
     def copies(of: int, count: int) -> T:
         one = _part(x, axis, of, of + 1)
-        return broadcast_to(one, shape=(*x.shape[:axis], max(count, 0), *x.shape[axis + 1 :]))
+        return broadcast_to(one, (*x.shape[:axis], max(count, 0), *x.shape[axis + 1 :]))
 
     return _join(copies(0, before), _crop(x, axis, before, after), copies(n - 1, after), axis)
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .backend import Array
+from .convert import as_dtype
 from .creation import as_number, as_size, like
 from .graph import Node, is_floating
-from .interop import as_dtype
 from .tensor import Tensor
 
 
@@ -70,7 +70,7 @@ class Generator:
 
     def uniform(self, low: float, high: float, size: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
         """Numbers spread evenly over [low, high)."""
-        number = np.dtype(dtype).type
+        number: Any = np.dtype(dtype).type
         numbers = (low + (high - low) * self._numpy.random(size, np.float64)).astype(dtype)
         return np.minimum(numbers, np.nextafter(number(high), number(low)))  # one in 30 million would round to `high`
 

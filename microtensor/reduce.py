@@ -13,7 +13,7 @@ import numpy as np
 from .backend import Array
 from .elementwise import where
 from .graph import Node, T, is_floating
-from .op import Rule, lift, numpy_names, op
+from .op import Rule, numpy_names, op
 from .padding import pad
 from .shape import normalize_dim, normalize_dims, permute
 
@@ -49,7 +49,6 @@ def prod(x: T, dim: Any = None, keepdim: bool = False) -> Any:
     >>> mt.grad(prod(x), x)[0]
     Tensor([0., 6., 0.])
     """
-    (x,) = lift("prod", (x,))
     dims = normalize_dims("prod", dim, x.shape)
     others = [i for i in range(x.ndim) if i not in dims]
     count = how_many(x, dims)
@@ -100,7 +99,6 @@ def std(x: T, dim: Any = None, correction: float = 1, keepdim: bool = False) -> 
     >>> std(mt.Tensor([[1.0, 3.0], [2.0, 2.0]]), dim=1, correction=0)
     Tensor([1., 0.])
     """
-    (x,) = lift("std", (x,))
     y = root(var(wide(x), dim=dim, correction=correction, keepdim=keepdim), 2)
     return y.to(x.dtype) if is_floating(x.dtype) else y
 
@@ -245,7 +243,10 @@ def one_axis(name: str, dim: Any, shape: tuple[int, ...]) -> int | None:
         TypeError: `dim` is not one integer.
         ValueError: it is out of range.
     """
-    return normalize_dim(name, dim, shape) if shape or normalize_dims(name, dim, shape) else None
+    if shape:
+        return normalize_dim(name, dim, shape)
+    normalize_dims(name, dim, shape)
+    return None
 
 
 def spreading(x: Node, dims: tuple[int, ...]) -> Any:

@@ -13,11 +13,11 @@ from .backend import is_array, to_numpy
 from .graph import Node, T
 from .indexing import getitem
 from .op import Rule, numpy_names, op
-from .shape import flatten, normalize_dim, reshape, transpose, unsqueeze, whole_numbers
+from .shape import flatten, normalize_dim, reshape, transpose, unsqueeze, whole_number, whole_numbers
 
 
 @op
-def broadcast_to(x: T, *, shape: Any) -> Rule[T]:
+def broadcast_to(x: T, /, shape: Any) -> Rule[T]:
     """x, repeated along new axes on the left and along axes of length 1. No number is copied; the gradient is a sum.
 
     Raises:
@@ -42,6 +42,7 @@ def broadcast_to(x: T, *, shape: Any) -> Rule[T]:
     return data, (lambda g: g.sum(repeated, keepdim=True).reshape(before),)
 
 
+@numpy_names
 def expand(x: T, shape: Any) -> T:
     """`broadcast_to`, in which −1 keeps the length that an axis has.
 
@@ -61,9 +62,10 @@ def expand(x: T, shape: Any) -> T:
             f"expand: shape {lengths} needs a length, or -1, for each of the {x.ndim} axes of shape {x.shape}, "
             "and on the left of them a length for each new axis"
         )
-    return broadcast_to(x, shape=tuple(x.shape[i - new] if n == -1 else n for i, n in enumerate(lengths)))
+    return broadcast_to(x, tuple(x.shape[i - new] if n == -1 else n for i, n in enumerate(lengths)))
 
 
+@numpy_names
 def repeat(x: T, repeats: Any) -> T:
     """Copies of x side by side, so many along each axis. More numbers than x has axes add axes on the left.
 
@@ -83,9 +85,9 @@ def repeat(x: T, repeats: Any) -> T:
             "tile() takes fewer, repeat_interleave() repeats the single elements"
         )
     lengths = (1,) * (len(counts) - x.ndim) + x.shape
-    apart = reshape(x, shape=[m for n in lengths for m in (1, n)])
-    side_by_side = broadcast_to(apart, shape=[m for count, n in zip(counts, lengths) for m in (count, n)])
-    return reshape(side_by_side, shape=[count * n for count, n in zip(counts, lengths)])
+    apart = reshape(x, [m for n in lengths for m in (1, n)])
+    side_by_side = broadcast_to(apart, [m for count, n in zip(counts, lengths) for m in (count, n)])
+    return reshape(side_by_side, [count * n for count, n in zip(counts, lengths)])
 
 
 @numpy_names
@@ -125,11 +127,11 @@ def repeat_interleave(x: T, repeats: Any, dim: int | None = None) -> T:
     counts = whole_numbers("repeat_interleave", "repeats", given, least=0)
     n = x.shape[axis]
     if len(counts) == 1:
-        pairs = broadcast_to(unsqueeze(x, axis + 1), shape=(*x.shape[: axis + 1], *counts, *x.shape[axis + 1 :]))
+        pairs = broadcast_to(unsqueeze(x, axis + 1), (*x.shape[: axis + 1], *counts, *x.shape[axis + 1 :]))
         return flatten(pairs, axis, axis + 1)
     if len(counts) != n:
         raise ValueError(f"repeat_interleave: {len(counts)} repeats for the {n} slices of shape {x.shape} along dim {dim}")
-    return getitem(x, index=(slice(None),) * axis + (np.repeat(np.arange(n), counts),))
+    return getitem(x, (slice(None),) * axis + (np.repeat(np.arange(n), counts),))
 
 
 def meshgrid(*tensors: T, indexing: str = "ij") -> tuple[T, ...]:
@@ -157,10 +159,11 @@ def meshgrid(*tensors: T, indexing: str = "ij") -> tuple[T, ...]:
         if x.ndim > 1:
             raise ValueError(f"meshgrid: expected vectors, got shape {x.shape}")
     lengths, count = tuple(x.data.size for x in tensors), len(tensors)
-    grids = [broadcast_to(reshape(x, shape=(-1,) + (1,) * (count - 1 - axis)), shape=lengths) for axis, x in enumerate(tensors)]
+    grids = [broadcast_to(reshape(x, (-1,) + (1,) * (count - 1 - axis)), shape=lengths) for axis, x in enumerate(tensors)]
     return tuple(transpose(grid, 0, 1) if indexing == "xy" and count > 1 else grid for grid in grids)
 
 
+@numpy_names
 def unfold(x: T, dimension: int, size: int, step: int) -> T:
     """Windows of `size` numbers along an axis, a new one every `step`: (…, n, …) → (…, ⌊(n − size) / step⌋ + 1, …, size).
 
@@ -177,7 +180,7 @@ def unfold(x: T, dimension: int, size: int, step: int) -> T:
             [3., 4.]])
     """
     axis = normalize_dim("unfold", dimension, x.shape)
-    width, stride = whole_numbers("unfold", "size and step", (size, step), least=1)
+    width, stride = whole_number("unfold", "size", size, least=1), whole_number("unfold", "step", step, least=1)
     if width > x.shape[axis]:
         raise ValueError(
             f"unfold: windows of {width} are longer than dim {dimension} of shape {x.shape}; pad() makes it longer"

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from .backend import Array
 from .elementwise import clone
 from .extremes import Picked, pick
 from .graph import T, is_floating
-from .op import Rule, lift, numpy_names, op
+from .op import Rule, numpy_names, op
 from .padding import pad
 from .reduce import one_axis, wide
 from .shape import flip, movedim
@@ -44,7 +45,6 @@ def cumprod(x: T, dim: int) -> Any:
     >>> cumprod(mt.Tensor([1.0, 2.0, 0.0, 3.0]), dim=0)
     Tensor([1., 2., 0., 0.])
     """
-    (x,) = lift("cumprod", (x,))
     axis, y, step = one_axis("cumprod", dim, x.shape), clone(wide(x)), 1
     if axis is not None:
         y = movedim(y, axis, -1)
@@ -81,23 +81,26 @@ def cummin(x: T, dim: int) -> Picked:
 
 
 def _so_far(name: str, x: Any, dim: Any) -> Picked:
-    (x,) = lift(name, (x,))
     axis = one_axis(name, dim, x.shape)
     return pick(x, _index_so_far(x, axis=axis, largest=name == "cummax"), axis)
 
 
 @op
 def _index_so_far(x: T, *, axis: int | None, largest: bool) -> Rule[T]:
-    """Where the extreme so far stands. By doubling, as `cumprod`: CuPy accumulates nothing but sums and products."""
-    xp, step = x.xp, 1
+    """Where the extreme so far stands: at the last place so far that held it."""
+    xp = x.xp
     if axis is None:
         return xp.zeros((), np.int64), None
-    best = xp.moveaxis(x.data, axis, -1).copy()
-    index = xp.broadcast_to(xp.arange(best.shape[-1]), best.shape).copy()
-    while step < best.shape[-1]:
-        new, old = best[..., step:], best[..., :-step]
-        later = (new >= old if largest else new <= old) | (new != new)  # a nan stays
-        best[..., step:] = xp.where(later, new, old)
-        index[..., step:] = xp.where(later, index[..., step:], index[..., :-step])
+    data = xp.moveaxis(x.data, axis, -1)
+    best = _accumulate(data, xp.maximum if largest else xp.minimum)
+    holds = (data == best) | (data != data)  # a nan stays the extreme, and equals nothing
+    return xp.moveaxis(_accumulate(holds * xp.arange(data.shape[-1]), xp.maximum), -1, axis), None
+
+
+def _accumulate(data: Array, combine: Any) -> Array:
+    """combine.accumulate along the last axis, by doubling, as `cumprod`: CuPy accumulates nothing but sums and products."""
+    result, step = data.copy(), 1
+    while step < result.shape[-1]:
+        result[..., step:] = combine(result[..., step:], result[..., :-step])
         step *= 2
-    return xp.moveaxis(index, -1, axis), None
+    return result

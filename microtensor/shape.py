@@ -55,12 +55,26 @@ def normalize_dim(name: str, dim: Any, shape: Sequence[int]) -> int:
     >>> normalize_dim("cat", -1, (2, 3))
     1
     """
-    if dim is None or isinstance(dim, (tuple, list)):
+    if not isinstance(dim, (int, np.integer)) or isinstance(dim, bool):
         raise TypeError(f"{name}: dim must be an integer, got {dim!r}")
     dims = normalize_dims(name, dim, shape)
     if not dims:
         raise ValueError(f"{name}: a tensor without axes has no dim {dim}; unsqueeze(0) gives it one")
     return dims[0]
+
+
+def whole_number(name: str, what: str, value: Any, least: int | None = None) -> int:
+    """A setting that is a whole number.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: it is below `least`.
+    """
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+        raise TypeError(f"{name}: {what} must be a whole number, got {value!r}")
+    if least is not None and value < least:
+        raise ValueError(f"{name}: {what} must be at least {least}, got {value!r}")
+    return int(value)
 
 
 def whole_numbers(name: str, what: str, value: Any, least: int | None = None) -> tuple[int, ...]:
@@ -78,7 +92,7 @@ def whole_numbers(name: str, what: str, value: Any, least: int | None = None) ->
         if not isinstance(n, (int, np.integer)) or isinstance(n, bool):
             raise TypeError(f"{name}: {what} must be whole numbers, got {value!r}")
         if least is not None and n < least:
-            raise ValueError(f"{name}: {what} must be at least {least}, got {value!r}")
+            raise ValueError(f"{name}: the numbers of {what} must be at least {least}, got {value!r}")
     return tuple(int(n) for n in numbers)
 
 
@@ -103,7 +117,7 @@ def _fill(name: str, shape: Any, before: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @op
-def reshape(x: T, *, shape: Any) -> Rule[T]:
+def reshape(x: T, /, shape: Any) -> Rule[T]:
     """The same numbers, in the same order, in another shape; one length may be −1, and follows from the others.
 
     A view where the numbers lie in memory in that order, as they do unless axes were exchanged, flipped or repeated.
@@ -121,6 +135,7 @@ def reshape(x: T, *, shape: Any) -> Rule[T]:
     return x.data.reshape(_fill("reshape", shape, before)), (lambda g: g.reshape(before),)
 
 
+@numpy_names
 def view(x: T, shape: Any) -> T:
     """`reshape`, with the promise that nothing is copied: an assignment to the view is one to x.
 
@@ -129,7 +144,7 @@ def view(x: T, shape: Any) -> T:
         ValueError: it has room for more or fewer numbers, or the numbers do not lie in memory in that order.
     """
     filled = _fill("view", shape, x.shape)
-    result = reshape(x, shape=filled)
+    result = reshape(x, filled)
     if result.data.size and not x.xp.may_share_memory(result.data, x.data):
         raise ValueError(
             f"view: the numbers of this {x.shape} tensor do not lie in memory in the order of shape {filled}, as its axes were "
@@ -138,6 +153,7 @@ def view(x: T, shape: Any) -> T:
     return result
 
 
+@numpy_names
 def flatten(x: T, start_dim: int = 0, end_dim: int = -1) -> T:
     """Axes `start_dim` to `end_dim` of x as one axis.
 
@@ -146,11 +162,11 @@ def flatten(x: T, start_dim: int = 0, end_dim: int = -1) -> T:
     (2, 2)
     """
     if x.ndim == 0:
-        return reshape(x, shape=(1,))
+        return reshape(x, (1,))
     start, end = normalize_dim("flatten", start_dim, x.shape), normalize_dim("flatten", end_dim, x.shape)
     if start > end:
         raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {x.shape}")
-    return reshape(x, shape=(*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
+    return reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
 
 @numpy_names
@@ -163,14 +179,14 @@ def unflatten(x: T, dim: int, sizes: Sequence[int]) -> T:
     (2, 3, 2)
     """
     axis = normalize_dim("unflatten", dim, x.shape)
-    return reshape(x, shape=(*x.shape[:axis], *_fill("unflatten", sizes, x.shape[axis : axis + 1]), *x.shape[axis + 1 :]))
+    return reshape(x, (*x.shape[:axis], *_fill("unflatten", sizes, x.shape[axis : axis + 1]), *x.shape[axis + 1 :]))
 
 
 @numpy_names
 def squeeze(x: T, dim: Any = None) -> T:
     """x without its axes of length 1: those of `dim`, or all. An axis of another length stays, as in PyTorch."""
     dims = normalize_dims("squeeze", dim, x.shape)
-    return reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if n != 1 or i not in dims))
+    return reshape(x, tuple(n for i, n in enumerate(x.shape) if n != 1 or i not in dims))
 
 
 @numpy_names
@@ -182,14 +198,14 @@ def unsqueeze(x: T, dim: int) -> T:
             f"unsqueeze: dim {dim} is out of range: with the new axis, shape {x.shape} has {axes} axes, {-axes} to {axes - 1}"
         )
     axis = normalize_dim("unsqueeze", dim, (*x.shape, 1))
-    return reshape(x, shape=(*x.shape[:axis], 1, *x.shape[axis:]))
+    return reshape(x, (*x.shape[:axis], 1, *x.shape[axis:]))
 
 
 # The same axes in another order
 
 
 @op
-def permute(x: T, *, dims: Sequence[int]) -> Rule[T]:
+def permute(x: T, /, dims: Sequence[int]) -> Rule[T]:
     """The axes of x in the order `dims`: axis i of the result is axis dims[i] of x. A view.
 
     Raises:
@@ -202,18 +218,20 @@ def permute(x: T, *, dims: Sequence[int]) -> Rule[T]:
     return x.data.transpose(order), (lambda g: g.permute(back),)
 
 
+@numpy_names
 def transpose(x: T, dim0: int, dim1: int) -> T:
     """x with two axes exchanged. A view."""
     i, j = normalize_dim("transpose", dim0, x.shape), normalize_dim("transpose", dim1, x.shape)
     order = list(range(x.ndim))
     order[i], order[j] = j, i
-    return permute(x, dims=order)
+    return permute(x, order)
 
 
 swapaxes = transpose
 """NumPy's name for it."""
 
 
+@numpy_names
 def movedim(x: T, source: Any, destination: Any) -> T:
     """x with the axes `source` moved to the places `destination`; the others keep their order. A view.
 
@@ -232,7 +250,7 @@ def movedim(x: T, source: Any, destination: Any) -> T:
     order = [i for i in range(x.ndim) if i not in moved]
     for place, axis in sorted(zip(places, moved)):
         order.insert(place, axis)
-    return permute(x, dims=order)
+    return permute(x, order)
 
 
 moveaxis = movedim
@@ -243,7 +261,7 @@ moveaxis = movedim
 
 
 @op
-def flip(x: T, *, dims: Any) -> Rule[T]:
+def flip(x: T, /, dims: Any) -> Rule[T]:
     """x read backwards along each of the axes `dims`. A view.
 
     >>> import microtensor as mt
@@ -257,7 +275,7 @@ def flip(x: T, *, dims: Any) -> Rule[T]:
 
 
 @op
-def roll(x: T, *, shifts: Any, dims: Any = None) -> Rule[T]:
+def roll(x: T, /, shifts: Any, dims: Any = None) -> Rule[T]:
     """x moved by so many places along axes, what leaves at the end coming in at the start: result[i] = x[i − shift].
 
     Args:
@@ -296,6 +314,6 @@ def rot90(x: T, k: int = 1, dims: Sequence[int] = (0, 1)) -> T:
     plane = normalize_dims("rot90", dims, x.shape)
     if len(plane) != 2:
         raise ValueError(f"rot90: dims must name two axes, the plane to turn, got {dims!r}")
-    turns = whole_numbers("rot90", "k", k)[0] % 4
-    turned = flip(x, dims=plane[1]) if turns == 1 else flip(x, dims=plane[0]) if turns == 3 else x
-    return flip(x, dims=plane) if turns == 2 else transpose(turned, *plane) if turns else x
+    turns = whole_number("rot90", "k", k) % 4
+    turned = flip(x, plane[1]) if turns == 1 else flip(x, plane[0]) if turns == 3 else x
+    return flip(x, plane) if turns == 2 else transpose(turned, *plane) if turns else x

@@ -28,8 +28,9 @@ from . import (
     shape,
 )
 from .backend import to_device
+from .convert import as_array
 from .graph import Node
-from .interop import Interop, as_array
+from .interop import Interop
 
 
 class Tensor(Interop):
@@ -85,6 +86,9 @@ class Tensor(Interop):
     __neg__ = neg = elementwise.neg
     __abs__ = abs = elementwise.abs
     __hash__ = object.__hash__
+
+    def __pos__(self) -> Tensor:
+        return self
 
     def __rsub__(self, other: Any) -> Tensor:
         return elementwise.subtract(other, self)

@@ -1,35 +1,152 @@
-"""Activation functions as layers. The functions themselves are methods of Tensor."""
+"""Activation functions as layers. Each applies a function of microtensor/activations.py, whose docstring says more.
+
+`inplace` is understood, so that networks written for PyTorch run unchanged, but a result always has memory of its own.
+"""
 
 from __future__ import annotations
 
-from microtensor.nn.module import Module
+from typing import Any
+
+import numpy as np
+
+from microtensor import activations
+from microtensor.nn.module import Module, Parameter
 from microtensor.tensor import Tensor
 
 
-class ReLU(Module):
-    """max(x, 0), element by element. The gradient at 0 is 0.
+class _Inplace(Module):
+    """A layer that understands `inplace`."""
 
-    Args:
-        inplace: understood, so that networks written for PyTorch run unchanged, but a result always has memory of its own.
+    def __init__(self, inplace: bool = False) -> None:
+        if not isinstance(inplace, bool):
+            name = type(self).__name__
+            raise TypeError(
+                f"{name}: inplace must be True or False, got {type(inplace).__name__}; apply a layer as {name}()(x)"
+            )
+
+
+def _number(layer: Module, setting: str, value: Any) -> Any:
+    if not isinstance(value, (int, float)):
+        name = type(layer).__name__
+        raise TypeError(f"{name}: {setting} must be a number, got {type(value).__name__}; apply a layer as {name}()(x)")
+    return value
+
+
+# Straight pieces
+
+
+class ReLU(_Inplace):
+    """max(x, 0), element by element. The gradient at 0 is 0.
 
     >>> ReLU()(Tensor([-1.0, 2.0]))
     Tensor([0., 2.])
     """
 
-    def __init__(self, inplace: bool = False) -> None:
-        if not isinstance(inplace, bool):
-            raise TypeError(f"ReLU: inplace must be True or False, got {type(inplace).__name__}; apply a layer as ReLU()(x)")
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.relu(x)
+
+
+class ReLU6(_Inplace):
+    """min(max(x, 0), 6), element by element. The gradient at 0 and at 6 is 0.
+
+    >>> ReLU6()(Tensor([-1.0, 2.0, 8.0]))
+    Tensor([0., 2., 6.])
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        """x → the same shape."""
-        return x.relu()
+        return activations.relu6(x)
+
+
+class LeakyReLU(_Inplace):
+    """x where x > 0, negative_slope · x elsewhere. The gradient at 0 is `negative_slope`.
+
+    >>> LeakyReLU(0.1)(Tensor([-2.0, 2.0]))
+    Tensor([-0.2,  2. ])
+    """
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.negative_slope = _number(self, "negative_slope", negative_slope)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class PReLU(Module):
+    """x where x > 0, weight · x elsewhere: a leaky ReLU that learns its slope. At 0 the gradient for x is the weight.
+
+    Args:
+        num_parameters: 1 for one slope, or the number of channels for one slope each.
+        init: the slope to start with.
+
+    Raises:
+        ValueError: num_parameters is less than 1.
+
+    >>> layer = PReLU(num_parameters=2)
+    >>> layer(Tensor([[-4.0, 4.0]])).detach(), layer.weight.detach()
+    (Tensor([[-1.,  4.]]), Tensor([0.25, 0.25]))
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
+        if not isinstance(num_parameters, (int, np.integer)) or num_parameters < 1:
+            raise ValueError(f"PReLU: num_parameters must be a whole number of 1 or more, got {num_parameters!r}")
+        self.num_parameters = num_parameters
+        self.weight = Parameter(np.full(num_parameters, _number(self, "init", init), np.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.prelu(x, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
+
+
+class Hardtanh(_Inplace):
+    """x, but no smaller than `min_val` and no larger than `max_val`. The gradient at these is 0.
+
+    Raises:
+        ValueError: min_val is not smaller than max_val.
+
+    >>> Hardtanh(-2.0, 2.0)(Tensor([-3.0, 0.5, 3.0]))
+    Tensor([-2. ,  0.5,  2. ])
+    """
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.min_val, self.max_val = _number(self, "min_val", min_val), _number(self, "max_val", max_val)
+        if not min_val < max_val:
+            raise ValueError(f"Hardtanh: min_val must be smaller than max_val, got {min_val} and {max_val}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.hardtanh(x, self.min_val, self.max_val)
+
+    def extra_repr(self) -> str:
+        return f"min_val={self.min_val}, max_val={self.max_val}"
+
+
+class Hardsigmoid(_Inplace):
+    """relu6(x + 3) / 6: a straight line from 0, at −3, to 1, at 3. The gradient at −3 and 3 is 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.hardsigmoid(x)
+
+
+class Hardswish(_Inplace):
+    """x · relu6(x + 3) / 6. The gradient at −3 is 0, at 3 it is 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.hardswish(x)
+
+
+# Bent ones
 
 
 class Tanh(Module):
     """Hyperbolic tangent, element by element: between −1 and 1."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x → the same shape."""
         return x.tanh()
 
 
@@ -37,8 +154,106 @@ class Sigmoid(Module):
     """Logistic function 1 / (1 + e^−x), element by element: between 0 and 1."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x → the same shape."""
-        return x.sigmoid()
+        return activations.sigmoid(x)
+
+
+class LogSigmoid(Module):
+    """log(sigmoid(x)), exact also where sigmoid rounds to 0 or 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.logsigmoid(x)
+
+
+class Softplus(Module):
+    """log(1 + e^(beta · x)) / beta, a smooth relu; x itself where beta · x > threshold."""
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta, self.threshold = _number(self, "beta", beta), _number(self, "threshold", threshold)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.softplus(x, self.beta, self.threshold)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
+class Softsign(Module):
+    """x / (1 + |x|): between −1 and 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.softsign(x)
+
+
+class ELU(_Inplace):
+    """x where x > 0, alpha · (e^x − 1) elsewhere. The gradient at 0 is `alpha`."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.alpha = _number(self, "alpha", alpha)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.elu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"
+
+
+class CELU(_Inplace):
+    """x where x > 0, alpha · (e^(x / alpha) − 1) elsewhere: an ELU whose slope at 0 is 1 for every alpha."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.alpha = _number(self, "alpha", alpha)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.celu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"
+
+
+class SELU(_Inplace):
+    """1.0507 · elu(x, 1.6733), with more digits: with weights of variance 1 / fan-in, activations keep mean 0, variance 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.selu(x)
+
+
+class GELU(Module):
+    """x · Φ(x), Φ the normal distribution function; `approximate="tanh"` for its older approximation by a tanh.
+
+    Raises:
+        ValueError: `approximate` is neither "none" nor "tanh".
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
+            given = repr(approximate) if isinstance(approximate, str) else type(approximate).__name__
+            raise ValueError(f'GELU: approximate must be "none" or "tanh", got {given}; apply a layer as GELU()(x)')
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.gelu(x, self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(_Inplace):
+    """x · sigmoid(x), also called swish."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.silu(x)
+
+
+class Mish(_Inplace):
+    """x · tanh(softplus(x))."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.mish(x)
+
+
+# Over an axis
 
 
 class Softmax(Module):
@@ -54,11 +269,9 @@ class Softmax(Module):
         self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """x → the same shape."""
         return x.softmax(dim=self.dim)
 
     def extra_repr(self) -> str:
-        """The axis."""
         return f"dim={self.dim}"
 
 
@@ -69,9 +282,7 @@ class LogSoftmax(Module):
         self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """x → the same shape."""
         return x.log_softmax(dim=self.dim)
 
     def extra_repr(self) -> str:
-        """The axis."""
         return f"dim={self.dim}"

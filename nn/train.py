@@ -13,6 +13,7 @@ from microtensor.gradient import no_grad
 from microtensor.nn.loss import cross_entropy
 from microtensor.nn.module import Module
 from microtensor.nn.optim import Optimizer
+from microtensor.nn.schedule import CosineAnnealingLR
 from microtensor.tensor import Tensor
 
 Batches: TypeAlias = Iterable[Sequence[Any]]
@@ -30,6 +31,7 @@ def fit(
     optimizer: Optimizer,
     *,
     epochs: int = 1,
+    schedule: CosineAnnealingLR | None = None,
     validation: Batches | None = None,
     device: str = "cpu",
     on_epoch: Callable[[dict[str, float]], None] | None = None,
@@ -39,6 +41,7 @@ def fit(
 
     Args:
         loss: scores (N, C) and labels (N,) → the mean loss over the batch, one number.
+        schedule: takes a step after each step of the optimizer.
         validation: batches to measure loss and accuracy on after each epoch.
         device: where the batches go; the model must be there.
         on_epoch: called after each epoch with its row of the history: to save weights, for instance.
@@ -56,14 +59,15 @@ def fit(
     >>> from microtensor.nn import Linear, SGD, cross_entropy
     >>> points = TensorDataset(np.eye(2, dtype="float32"), np.array([0, 1]))
     >>> model = Linear(2, 2)
-    >>> history = fit(model, DataLoader(points, batch_size=2), cross_entropy, SGD(model.parameters(), lr=1.0), epochs=20, progress=False)
+    >>> data, optimizer = DataLoader(points, batch_size=2), SGD(model.parameters(), lr=1.0)
+    >>> history = fit(model, data, cross_entropy, optimizer, epochs=20, progress=False)
     >>> history[-1]["accuracy"]
     1.0
     """
     history = []
     for epoch in range(1, epochs + 1):
         start = time.perf_counter()
-        measured = _train_epoch(model, data, loss, optimizer, device, f"epoch {epoch}/{epochs}", progress)
+        measured = _train_epoch(model, data, loss, optimizer, schedule, device, f"epoch {epoch}/{epochs}", progress)
         row = {"epoch": epoch, **measured, "seconds": time.perf_counter() - start}
         if validation is not None:
             row |= {f"val_{name}": value for name, value in evaluate(model, validation, loss, device=device).items()}
@@ -76,7 +80,11 @@ def fit(
 
 
 def evaluate(model: Module, data: Batches, loss: Loss = cross_entropy, *, device: str = "cpu") -> dict[str, float]:
-    """Mean "loss" and "accuracy" (the fraction whose highest score is the label's) over `data`, in eval mode, without gradients."""
+    """Mean "loss" and "accuracy" (the fraction whose highest score is the label's) over `data`, in eval mode.
+
+    Raises:
+        ValueError: `data` has no batch.
+    """
     totals = _Totals()
     with model.evaluating(), no_grad():
         for inputs, labels in _on_device(data, device):
@@ -86,7 +94,14 @@ def evaluate(model: Module, data: Batches, loss: Loss = cross_entropy, *, device
 
 
 def _train_epoch(
-    model: Module, data: Batches, loss: Loss, optimizer: Optimizer, device: str, name: str, progress: bool
+    model: Module,
+    data: Batches,
+    loss: Loss,
+    optimizer: Optimizer,
+    schedule: CosineAnnealingLR | None,
+    device: str,
+    name: str,
+    progress: bool,
 ) -> dict[str, float]:
     model.train()
     totals = _Totals()
@@ -97,6 +112,8 @@ def _train_epoch(
             value = loss(scores, labels)
             value.backward()
             optimizer.step()
+            if schedule is not None:
+                schedule.step()
             totals.add(scores.detach(), labels, value.detach())
             if step % SHOW_EVERY == 0:
                 show(totals.means())

@@ -2,28 +2,58 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from microtensor import Tensor
 from microtensor.gradcheck import check_gradients
 from microtensor.nn import activation
 from microtensor.testing import shapes, tensors
 
-LAYERS = [("ReLU", {}), ("Tanh", {}), ("Sigmoid", {}), ("Softmax", {"dim": -1}), ("LogSoftmax", {"dim": 0})]
-ids = [name for name, _ in LAYERS]
+LAYERS = [
+    ("ReLU", {}),
+    ("ReLU6", {}),
+    ("LeakyReLU", {}),
+    ("LeakyReLU", {"negative_slope": 0.2}),
+    ("PReLU", {}),
+    ("PReLU", {"init": 0.5}),
+    ("Hardtanh", {}),
+    ("Hardtanh", {"min_val": -0.5, "max_val": 2.5}),
+    ("Hardswish", {}),
+    ("Tanh", {}),
+    ("Sigmoid", {}),
+    ("LogSigmoid", {}),
+    ("Softplus", {}),
+    ("Softplus", {"beta": 2.0, "threshold": 30.0}),
+    ("Softsign", {}),
+    ("ELU", {}),
+    ("ELU", {"alpha": 0.5}),
+    ("CELU", {}),
+    ("CELU", {"alpha": 0.5}),
+    ("SELU", {}),
+    ("GELU", {}),
+    ("GELU", {"approximate": "tanh"}),
+    ("SiLU", {}),
+    ("Mish", {}),
+    ("Softmax", {"dim": -1}),
+    ("LogSoftmax", {"dim": 0}),
+]
+ids = [f"{name}({', '.join(map(str, settings.values()))})" for name, settings in LAYERS]
+KINKS = [-3.0, -1.0, -0.5, 0.0, 1.0, 2.5, 3.0, 6.0]
 
 
-@pytest.mark.parametrize(("name", "settings"), LAYERS, ids=ids)
-@given(x=tensors(shapes(min_dims=1), away_from=[0.0]))
-def test_gradients_to_second_order(name, settings, x):
-    check_gradients(getattr(activation, name)(**settings), x, order=2)
+@pytest.mark.parametrize(("name", "arguments"), LAYERS, ids=ids)
+@settings(max_examples=10)
+@given(x=tensors(shapes(min_dims=1), low=-4.0, high=8.0, away_from=KINKS))
+def test_gradients_to_second_order(name, arguments, x):
+    check_gradients(getattr(activation, name)(**arguments), x, order=2)
 
 
-@pytest.mark.parametrize(("name", "settings"), LAYERS, ids=ids)
-@given(x=tensors(shapes(min_dims=1)))
-def test_values_gradients_and_repr_are_pytorchs(name, settings, x):
+@pytest.mark.parametrize(("name", "arguments"), LAYERS, ids=ids)
+@settings(max_examples=10)
+@given(x=tensors(shapes(min_dims=1), low=-4.0, high=8.0, away_from=KINKS))
+def test_values_gradients_and_repr_are_pytorchs(name, arguments, x):
     torch = pytest.importorskip("torch")
-    ours, theirs = getattr(activation, name)(**settings), getattr(torch.nn, name)(**settings)
+    ours, theirs = getattr(activation, name)(**arguments), getattr(torch.nn, name)(**arguments).double()
     assert repr(ours) == repr(theirs)
     x.requires_grad = True
     there = torch.tensor(x.numpy(), requires_grad=True)
@@ -35,12 +65,71 @@ def test_values_gradients_and_repr_are_pytorchs(name, settings, x):
     np.testing.assert_allclose(x.grad.numpy(), there.grad.numpy(), rtol=1e-11, atol=1e-13, strict=True)
 
 
-def test_relu_understands_inplace_and_leaves_its_input_alone():
+def test_hardsigmoid():  # PyTorch's own gradient takes 1/6 in float32
+    torch = pytest.importorskip("torch")
+    x = np.linspace(-5, 5, 12)
+    assert repr(activation.Hardsigmoid()) == repr(torch.nn.Hardsigmoid())
+    y = activation.Hardsigmoid()(Tensor(x)).numpy()
+    np.testing.assert_allclose(y, torch.nn.Hardsigmoid()(torch.tensor(x)).numpy(), rtol=1e-14)
+
+
+INPLACE = ["ReLU", "ReLU6", "LeakyReLU", "Hardtanh", "Hardsigmoid", "Hardswish", "ELU", "CELU", "SELU", "SiLU", "Mish"]
+
+
+@pytest.mark.parametrize("name", INPLACE)
+def test_inplace_is_understood_and_leaves_the_input_alone(name):
     x = Tensor([-1.0, 2.0])
-    assert activation.ReLU(inplace=True)(x).tolist() == [0.0, 2.0]
+    layer = getattr(activation, name)
+    assert layer(inplace=True)(x).tolist() == layer()(x).tolist()
     assert x.tolist() == [-1.0, 2.0]
-    with pytest.raises(TypeError, match=r"ReLU\(\)\(x\)"):
-        activation.ReLU(x)
+    with pytest.raises(TypeError, match=rf"{name}: inplace must be True or False, got int; apply a layer as {name}\(\)\(x\)"):
+        layer(inplace=1)
+
+
+def test_the_slopes_of_prelu_are_learned_and_saved_under_pytorchs_name():
+    layer = activation.PReLU(3, init=0.5)
+    x = Tensor(-np.ones((2, 3, 4), np.float32))
+    layer(x).sum().backward()
+    assert layer.weight.grad.tolist() == [-8.0, -8.0, -8.0]
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.PReLU(3, init=0.5)
+    assert {k: v.tolist() for k, v in layer.state_dict().items()} == {k: v.tolist() for k, v in theirs.state_dict().items()}
+    assert repr(layer) == repr(theirs)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda x: activation.ReLU(x),
+            TypeError,
+            r"ReLU: inplace must be True or False, got Tensor; apply a layer as ReLU\(\)\(x\)",
+        ),
+        (
+            lambda x: activation.LeakyReLU(x),
+            TypeError,
+            r"LeakyReLU: negative_slope must be a number, got Tensor; apply a layer as",
+        ),
+        (lambda x: activation.ELU("1"), TypeError, "ELU: alpha must be a number, got str"),
+        (lambda x: activation.CELU(x), TypeError, "CELU: alpha must be a number, got Tensor"),
+        (lambda x: activation.Softplus(x), TypeError, "Softplus: beta must be a number, got Tensor"),
+        (lambda x: activation.Hardtanh(x), TypeError, "Hardtanh: min_val must be a number, got Tensor"),
+        (
+            lambda x: activation.Hardtanh(1.0, -1.0),
+            ValueError,
+            "Hardtanh: min_val must be smaller than max_val, got 1.0 and -1.0",
+        ),
+        (lambda x: activation.GELU(x), ValueError, r'GELU: approximate must be "none" or "tanh", got Tensor; .* GELU\(\)\(x\)'),
+        (lambda x: activation.GELU("erf"), ValueError, "GELU: approximate must be .* got 'erf'"),
+        (lambda x: activation.PReLU(0), ValueError, "PReLU: num_parameters must be a whole number of 1 or more, got 0"),
+        (lambda x: activation.PReLU(x), ValueError, "PReLU: num_parameters must be a whole number of 1 or more"),
+        (lambda x: activation.PReLU(1, "a"), TypeError, "PReLU: init must be a number, got str"),
+        (lambda x: activation.PReLU(3)(x), ValueError, r"prelu: for x \(2,\) the weight must have shape \(1,\)"),
+    ],
+)
+def test_wrong_input_is_refused_in_words(make, error, message):
+    with pytest.raises(error, match=message):
+        make(Tensor([-1.0, 2.0]))
 
 
 def test_the_gradient_of_relu_at_0_is_0():

@@ -5,6 +5,7 @@ import pytest
 
 import microtensor as mt
 from microtensor.gradcheck import check_gradients
+from microtensor.op import numpy_names
 
 X = mt.Tensor([[1.0, 2.0], [3.0, 4.0]])
 
@@ -112,3 +113,26 @@ def test_operations_on_a_parameter_give_tensors():
 
     assert type(Parameter([1.0]) * 2) is mt.Tensor
     assert type(Parameter([1.0]).exp()) is mt.Tensor
+
+
+def test_settings_after_a_slash_are_settings():
+    @mt.op
+    def scaled(x, /, scale, dim=None):
+        return x.data * scale, (lambda g: g * scale,)
+
+    for y in (scaled(X, 2.0), scaled(X, scale=2.0), scaled(X, 2.0, axis=0), scaled(scale=2.0, x=X)):
+        assert y.tolist() == (2 * X).tolist()
+    with pytest.raises(TypeError, match="scaled: unexpected factor: it takes x, scale=, dim="):
+        scaled(X, factor=2.0)
+
+
+def test_plain_functions_and_methods_understand_numpy_names():
+    @numpy_names
+    def last(x, dim=-1, keepdim=False):
+        return dim, keepdim
+
+    assert last(X, axis=1, keepdims=True) == last(X, 1, True) == last(X, dim=1, keepdim=True) == (1, True)
+    with pytest.raises(TypeError, match="last: dim is given twice, by two of its names: dim, axis"):
+        last(X, dim=0, axis=1)
+    with pytest.raises(TypeError, match="axes"):
+        last(X, axes=1)

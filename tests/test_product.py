@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import microtensor as mt
-from microtensor import Tensor
+from microtensor import Tensor, product
 
 RNG = np.random.default_rng(0)
 
@@ -34,6 +34,23 @@ def test_views_that_are_not_contiguous(flip, step, seed):
     views = [x.transpose(0, 2, 1), x[:, ::2][:, [0, 1, 2, 0, 1, 2]], x[:, ::-1, ::-1]][flip]
     other = [y.T, np.broadcast_to(y[:1], (6, 6)), y[::-1]][step]
     np.testing.assert_allclose((Tensor(views) @ Tensor(other)).numpy(), views @ other, rtol=1e-12, atol=1e-13)
+
+
+def test_blas_gets_rows_or_columns_in_one_piece():
+    x = RNG.standard_normal((3, 4, 6))
+    for whole in (x, x.swapaxes(1, 2), x[:, 1:, 2:], np.broadcast_to(x[0], (5, 4, 6)), x[:0], x[:, :, :0]):
+        assert product._for_blas(whole, np) is whole
+    for scattered in (
+        x[:, :, ::2],
+        x[:, ::2, ::2],
+        x[..., ::-1],
+        x.T,
+        np.broadcast_to(x[0, :1], (3, 6)),
+        np.broadcast_to(1.0, (3, 3)),
+    ):
+        copy = product._for_blas(scattered, np)
+        assert copy.flags.c_contiguous
+        np.testing.assert_array_equal(copy, scattered)
 
 
 @pytest.mark.parametrize(
@@ -114,15 +131,31 @@ BOOLS = MATRIX > 0
             r"transposed, \.mT, the second would fit",
         ),
         (lambda: MATRIX @ VECTOR, ValueError, "the rows of the first have 3 numbers, the columns of the second 2$"),
-        (lambda: BATCH @ Tensor(np.ones((3, 3, 2))), ValueError, r"leading axes of shapes \(4, 2, 3\) and \(3, 3, 2\) do not broadcast"),
+        (
+            lambda: BATCH @ Tensor(np.ones((3, 3, 2))),
+            ValueError,
+            r"leading axes of shapes \(4, 2, 3\) and \(3, 3, 2\) do not broadcast",
+        ),
         (lambda: MATRIX @ 2, TypeError, r"matmul: expected tensors, got the number 2; numbers multiply with \*"),
         (lambda: 2.5 @ MATRIX, TypeError, r"matmul: expected tensors, got the number 2\.5"),
         (lambda: MATRIX @ None, TypeError, "matmul: expected tensors, got None"),
         (lambda: MATRIX @ "x", TypeError, "matmul: expected a Tensor, a number or an array, got str"),
         (lambda: mt.matmul([1.0], [2.0]), TypeError, "matmul: expected a Tensor, got list, list"),
-        (lambda: MATRIX @ Tensor(2.0), ValueError, r"matmul: shapes \(2, 3\) and \(\): without axes there is nothing to sum over"),
-        (lambda: BOOLS @ BOOLS.T, TypeError, r"matmul: sums of bools are no bools; convert one tensor: \.to\('int64'\) to count"),
-        (lambda: mt.mm(MATRIX, VECTOR), ValueError, r"mm: expected two matrices, \(M, K\) and \(K, N\), got shapes \(2, 3\) and \(2,\)"),
+        (
+            lambda: MATRIX @ Tensor(2.0),
+            ValueError,
+            r"matmul: shapes \(2, 3\) and \(\): without axes there is nothing to sum over",
+        ),
+        (
+            lambda: BOOLS @ BOOLS.T,
+            TypeError,
+            r"matmul: sums of bools are no bools; convert one tensor: \.to\('int64'\) to count",
+        ),
+        (
+            lambda: mt.mm(MATRIX, VECTOR),
+            ValueError,
+            r"mm: expected two matrices, \(M, K\) and \(K, N\), got shapes \(2, 3\) and \(2,\)",
+        ),
         (lambda: mt.mm(MATRIX, MATRIX), ValueError, "mm: shapes .* transposed, .mT, the second would fit"),
         (lambda: mt.bmm(BATCH, MATRIX.T), ValueError, r"bmm: expected as many matrices on either side, .*; @ takes others"),
         (lambda: mt.bmm(BATCH, BATCH[:1].mT), ValueError, r"got shapes \(4, 2, 3\) and \(1, 3, 2\)"),
@@ -130,7 +163,11 @@ BOOLS = MATRIX > 0
         (lambda: mt.dot(MATRIX, MATRIX), ValueError, "dot: expected two vectors of one length"),
         (lambda: mt.dot(VECTOR, Tensor([1.0, 2.0, 3.0])), ValueError, r"dot: shapes \(2,\) and \(3,\) do not fit"),
         (lambda: mt.dot(VECTOR, 2), TypeError, "dot: expected tensors, got the number 2"),
-        (lambda: mt.outer(MATRIX, VECTOR), ValueError, r"outer: expected two vectors, got shapes \(2, 3\) and \(2,\); .flatten\(\)"),
+        (
+            lambda: mt.outer(MATRIX, VECTOR),
+            ValueError,
+            r"outer: expected two vectors, got shapes \(2, 3\) and \(2,\); .flatten\(\)",
+        ),
     ],
 )
 def test_wrong_input_is_refused_in_words(call, error, message):

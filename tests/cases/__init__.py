@@ -5,13 +5,16 @@ entry without an operation.
 """
 
 from cases import (
+    activations,
     diagonals,
     elementwise,
     extremes,
+    functions,
     gathering,
     indexing,
     join,
     layers,
+    logic,
     order,
     padding,
     product,
@@ -22,15 +25,33 @@ from cases import (
 )
 from cases.common import Case
 
-CASES = elementwise.CASES | reduce.CASES | shape.CASES | repeating.CASES | join.CASES | padding.CASES | diagonals.CASES
+CASES = (
+    elementwise.CASES
+    | functions.CASES
+    | activations.CASES
+    | reduce.CASES
+    | shape.CASES
+    | repeating.CASES
+    | join.CASES
+    | padding.CASES
+    | diagonals.CASES
+)
 CASES |= extremes.CASES | order.CASES | scan.CASES
 CASES |= indexing.CASES | gathering.CASES | product.CASES | layers.CASES
-COMPOSED = shape.COMPOSED | repeating.COMPOSED | join.COMPOSED | padding.COMPOSED | diagonals.COMPOSED
+COMPOSED = (
+    functions.COMPOSED
+    | activations.COMPOSED
+    | shape.COMPOSED
+    | repeating.COMPOSED
+    | join.COMPOSED
+    | padding.COMPOSED
+    | diagonals.COMPOSED
+)
 COMPOSED |= reduce.COMPOSED | extremes.COMPOSED | order.COMPOSED | scan.COMPOSED
-COMPOSED |= indexing.COMPOSED | gathering.COMPOSED
+COMPOSED |= indexing.COMPOSED | gathering.COMPOSED | product.COMPOSED
 """The same for functions that are made of operations."""
 
-NOT_DIFFERENTIABLE = elementwise.NOT_DIFFERENTIABLE | reduce.NOT_DIFFERENTIABLE
+NOT_DIFFERENTIABLE = elementwise.NOT_DIFFERENTIABLE | logic.NOT_DIFFERENTIABLE | reduce.NOT_DIFFERENTIABLE
 NOT_DIFFERENTIABLE |= extremes.NOT_DIFFERENTIABLE | order.NOT_DIFFERENTIABLE | scan.NOT_DIFFERENTIABLE
 """Operations through which no gradient flows."""
 

@@ -40,8 +40,10 @@ def gathered(draw):
 @st.composite
 def collected(draw):
     shape, dim, index = draw(along())
-    places = {"dim": dim % len(shape), "index": mt.Tensor(index), "shape": shape}
-    return Case(lambda g: gathering._collect(g, **places), [draw(tensors(index.shape))])
+    return Case(
+        lambda g: gathering._collect(g, dim=dim % len(shape), index=mt.Tensor(index, device=g.device), shape=shape),
+        [draw(tensors(index.shape))],
+    )
 
 
 @st.composite

@@ -65,7 +65,7 @@ def indexed(draw):
     ours = written(draw, index, mt.Tensor)
     # PyTorch takes no negative steps, and puts the axes of arrays elsewhere where numbers and slices stand between them
     backwards = any(isinstance(i, slice) and (i.step or 1) < 0 for i in index)
-    mixed = any(isinstance(i, int) for i in index) and any(isinstance(i, np.ndarray) for i in index)
+    mixed = {np.ndim(i) > 0 for i in index if isinstance(i, (int, np.ndarray))} == {True, False}
 
     def wide(i):
         return i if i.dtype == bool else i.astype(np.int64)  # PyTorch takes no int8
@@ -79,9 +79,9 @@ def indexed(draw):
 @st.composite
 def put_back(draw):
     shape = draw(shapes(min_dims=0))
-    index = indexing.as_index(written(draw, draw(indices(shape)), mt.Tensor), "cpu")
+    index = written(draw, draw(indices(shape)), mt.Tensor)
     g = draw(tensors(mt.Tensor(np.zeros(shape))[index].shape))
-    return Case(lambda g: indexing._put(g, index=index, shape=shape), [g])
+    return Case(lambda g: indexing._put(g, index=indexing.as_index(index, g.device), shape=shape), [g])
 
 
 @st.composite

@@ -1,0 +1,144 @@
+"""How numbers become a tensor's, and change their dtype and device."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from . import elementwise
+from .backend import array_module, is_array, parse_device
+from .graph import Node
+
+C = TypeVar("C", bound="Conversions")
+
+
+def as_array(name: str, data: Any, dtype: DTypeLike | None = None, whole: DTypeLike = np.float32) -> Any:
+    """What a tensor is made of → an array of numbers, which shares the memory of `data` where it can.
+
+    Args:
+        name: of the function that asks, for its errors.
+        dtype: convert to this one. If None, what has a dtype keeps it; Python numbers become float32.
+        whole: what Python's whole numbers become instead.
+
+    Raises:
+        TypeError: `data` is not numeric, or a list of tensors; the dtype is unknown.
+        ValueError: nested lists of unequal length, or numbers too large.
+
+    >>> as_array("example", [1, 2.5]).dtype, as_array("example", np.zeros(2)).dtype
+    (dtype('float32'), dtype('float64'))
+    """
+    if isinstance(data, Node):
+        array = data._data
+    elif is_array(data):
+        array = np.asarray(data) if array_module(data) is np else data  # a matrix or a memory map becomes a plain array
+    else:
+        array = _of_python(name, data, None if dtype is None else as_dtype(name, dtype), np.dtype(whole))
+    if array.dtype.kind not in "biuf":
+        given = f"an array of {array.dtype}" if is_array(data) else reprlib.repr(data)
+        raise TypeError(f"{name}: expected numbers of 64 bits at most, or nested lists of them, got {given}")
+    wanted = np.dtype(array.dtype.type) if dtype is None else as_dtype(name, dtype)
+    if array.dtype is not wanted:  # out of a pickle, the very same dtype is another object
+        array = array.view(wanted) if array.dtype == wanted else array.astype(wanted)
+    return array
+
+
+def _of_python(name: str, data: Any, dtype: np.dtype[Any] | None, whole: np.dtype[Any]) -> Any:
+    first = data
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    if isinstance(first, Node):
+        raise TypeError(f"{name}: this is a list of tensors; cat() joins them along an axis, stack() along a new one")
+    try:
+        array = np.asarray(data)
+    except ValueError:
+        raise ValueError(f"{name}: the nested lists are of unequal length; every row needs as many numbers") from None
+    if dtype is not None or hasattr(first, "__array__") or hasattr(first, "__array_interface__"):
+        return array
+    if array.dtype.kind == "u" and whole.kind == "i":
+        raise ValueError(f"{name}: {array.max()} does not fit into {whole}; give a dtype")
+    return array.astype({"f": np.dtype(np.float32), "i": whole, "u": whole}.get(array.dtype.kind, array.dtype), copy=False)
+
+
+def as_dtype(name: str, dtype: DTypeLike | None, default: DTypeLike = np.float32) -> np.dtype[Any]:
+    """The NumPy dtype that `dtype` names, `default` if it is None.
+
+    Raises:
+        TypeError: there is no such dtype, or a tensor cannot hold it.
+    """
+    try:
+        found = np.dtype(default if dtype is None else dtype)
+    except TypeError:
+        raise TypeError(f"{name}: {dtype!r} is no dtype; 'float32', 'float64', 'int64' and 'bool' are some") from None
+    if found.kind not in "biuf":
+        raise TypeError(f"{name}: a tensor holds floating-point numbers, whole numbers or bools, not {found}")
+    return np.dtype(found.type)  # in the byte order of this machine
+
+
+class Conversions(Node):
+    """The numbers in another dtype or place. (A class of its own: in it alone, `float`, `int` and `bool` are not Python's.)"""
+
+    __slots__ = ()
+
+    def to(self: C, *targets: Any, dtype: DTypeLike | None = None, device: str | None = None) -> C:
+        """The same numbers in another dtype, `x.to("float64")`, or on another device, `x.to("cuda")`; itself if it is so.
+
+        Args:
+            targets: dtypes, devices, or a tensor to be like in both.
+
+        Raises:
+            TypeError, ValueError: a target is none of these; the dtype or the device is unknown.
+        """
+        for target in targets:
+            if isinstance(target, Node):
+                dtype, device = target.dtype, target.device
+            elif isinstance(target, str) and (target == "cpu" or target.startswith("cuda")):
+                device = target
+            else:
+                try:
+                    dtype = np.dtype("None" if target is None else target)  # np.dtype(None) is float64
+                except TypeError:
+                    raise TypeError(f'to: expected a dtype or a device ("cpu", "cuda", "cuda:N"), got {target!r}') from None
+        result = self if device is None or parse_device(device) == self.device else elementwise.move(self, device=device)
+        if dtype is None:
+            return result
+        wanted = as_dtype("to", dtype)
+        return result if wanted == self.dtype else elementwise.cast(result, dtype=wanted)
+
+    def type_as(self: C, other: Node) -> C:
+        """The same numbers in the dtype of `other`, on its device."""
+        return self.to(other)
+
+    def cpu(self: C) -> C:
+        """The same numbers in main memory; itself if they are there."""
+        return self.to("cpu")
+
+    def cuda(self: C, device: Any = None) -> C:
+        """The same numbers on a GPU, the first or the one with this number or name; itself if they are there."""
+        return self.to("cuda" if device is None else device if isinstance(device, str) else f"cuda:{device}")
+
+    def half(self: C) -> C:
+        """In float16."""
+        return self.to(np.float16)
+
+    def float(self: C) -> C:
+        """In float32."""
+        return self.to(np.float32)
+
+    def double(self: C) -> C:
+        """In float64."""
+        return self.to(np.float64)
+
+    def int(self: C) -> C:
+        """In int32; what stands behind the point is cut off."""
+        return self.to(np.int32)
+
+    def long(self: C) -> C:
+        """In int64; what stands behind the point is cut off."""
+        return self.to(np.int64)
+
+    def bool(self: C) -> C:
+        """In bool: whether a number is not 0."""
+        return self.to(np.bool_)
