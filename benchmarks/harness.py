@@ -90,8 +90,8 @@ def _work(benchmark: str, peer: str, threads: int) -> None:
         if peer == "torch":
             importlib.import_module("torch").set_num_threads(threads)
         work = getattr(importlib.import_module(f"benchmarks.{benchmark}"), peer)()
-    except ImportError as error:
-        print(f"is not installed ({error})", flush=True)
+    except (ImportError, RuntimeError) as error:  # not installed, or without the compiler that it needs
+        print(f"cannot run here ({error})", flush=True)
         return
     print("ready", flush=True)
     for _ in sys.stdin:

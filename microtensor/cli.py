@@ -48,7 +48,9 @@ def _add_demo(commands: Any) -> None:
     )
     demo.add_argument("--epochs", type=_at_least(1), default=10, help="passes over the training digits")
     demo.add_argument("--batch-size", type=_at_least(1), default=64, help="digits per step")
-    demo.add_argument("--lr", type=_positive, default=3e-3, help="learning rate of Adam at the start; it falls to 0 along half a cosine")
+    demo.add_argument(
+        "--lr", type=_positive, default=3e-3, help="learning rate of Adam at the start; it falls to 0 along half a cosine"
+    )
     demo.add_argument("--seed", type=_at_least(0), default=0, help="the same seed gives the same weights, bit for bit")
     demo.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if CuPy finds one")
     demo.add_argument("--data", type=Path, metavar="DIR", help="a folder with the whole of MNIST as IDX files")
@@ -86,7 +88,9 @@ def _demo(options: argparse.Namespace) -> int:
     data = DataLoader(digits, options.batch_size, shuffle=True, generator=Generator(options.seed))
     test_data = DataLoader(test_digits, batch_size=256)
     parameters = sum(p.data.size for p in model.parameters())
-    print(f"LeNet-5, {parameters:,} parameters, on {device}: {len(digits):,} digits to learn from, {len(test_digits):,} to test on")
+    print(
+        f"LeNet-5, {parameters:,} parameters, on {device}: {len(digits):,} digits to learn from, {len(test_digits):,} to test on"
+    )
 
     weights = out / "lenet5.npz"
     history: list[dict[str, float]] = []
@@ -110,7 +114,11 @@ def _demo(options: argparse.Namespace) -> int:
             on_epoch=keep,
         )
     except KeyboardInterrupt:
-        done = f"the weights of epoch {len(history)} are in {weights}" if history else "before the first epoch ended: nothing was saved"
+        done = (
+            f"the weights of epoch {len(history)} are in {weights}"
+            if history
+            else "before the first epoch ended: nothing was saved"
+        )
         print(f"\nstopped; {done}", file=sys.stderr)
         return INTERRUPTED
     print(f"test accuracy {history[-1]['val_accuracy']:.2%} after {time.perf_counter() - start:.1f} s of training")

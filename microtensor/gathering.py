@@ -107,7 +107,7 @@ def _collect(g: T, *, dim: int, index: Any, shape: tuple[int, ...]) -> Rule[T]:
 def scatter(x: T, dim: int, index: Any, src: Any) -> T:
     """x, overwritten at the elements that `index` names along axis `dim`: y[i, index[i, j]] = src[i, j] for dim 1.
 
-    Where several numbers go to one element, the last one stays, and it alone gets a gradient.
+    Where several numbers go to one element, the last one stays (on a GPU, any), and it alone gets a gradient.
 
     Args:
         src: a number, or a tensor with the axes of `index`, none of them shorter.
@@ -123,6 +123,7 @@ def scatter(x: T, dim: int, index: Any, src: Any) -> T:
             [0., 4.]])
     """
     axis, tensor = _checked("scatter", x, dim, index)
+    src = src.item() if isinstance(src, np.generic) else src
     if isinstance(src, (int, float)):
         if isinstance(src, float) and x.dtype.kind != "f":
             raise TypeError(f"scatter: src {src} does not fit {x.dtype}; use .to('float32') first")
@@ -145,7 +146,7 @@ def _source(name: str, src: Any, index: Node, x: Node) -> Any:
 def _scatter(x: T, src: T, *, dim: int, index: Any) -> Rule[T]:
     xp, positions = x.xp, _positions(index.data, dim, x.shape, x.xp)
     data, values, stays = x.data.copy(), src.data.reshape(-1), None
-    if src.origin is not None:  # where several go to one element, it must be the same one that stays and that gets the gradient
+    if src.origin is not None:  # of several numbers for one element, the one that stays must be the one that gets the gradient
         number, last = xp.arange(positions.size), xp.empty(x.data.size, np.int64)
         last[positions] = number
         winner = last[positions]

@@ -164,8 +164,8 @@ def walk(
             if needed is not None and origin not in needed:
                 continue
             g = gradients.pop(origin)
-            for hook in origin.hooks:
-                g = _hooked(origin, hook, g)
+            if origin.hooks:
+                g = _hooked(origin, g)
             if origin.leaf is not None if wanted is None else origin in wanted:
                 found[origin] = g
                 if not beyond:
@@ -253,10 +253,15 @@ def retain_grad(tensor: Node) -> None:
     register_hook(tensor, keep)
 
 
-def _hooked(origin: Origin, hook: Callable[[Any], Any], g: Any) -> Any:
-    replaced = hook(g)
-    if replaced is None:
-        return g
+def _hooked(origin: Origin, g: Any) -> Any:
+    """What the hooks make of a gradient."""
+    for hook in origin.hooks:
+        replaced = hook(g)
+        g = g if replaced is None else _checked(origin, replaced)
+    return g
+
+
+def _checked(origin: Origin, replaced: Any) -> Any:
     if not isinstance(replaced, Node) or replaced.shape != origin.shape or replaced.dtype != origin.dtype:
         found = f"{replaced.dtype} {replaced.shape}" if isinstance(replaced, Node) else type(replaced).__name__
         raise ValueError(

@@ -147,6 +147,7 @@ def setitem(x: Node, index: Any, value: Any) -> None:
             "assign value.detach(), or build a new tensor, with where(), cat() or stack()"
         )
     numbers = value.data if isinstance(value, Node) else np.asarray(value) if isinstance(value, (list, tuple)) else value
+    numbers = numbers.item() if isinstance(numbers, np.generic) else numbers
     if _rank(numbers) > _rank(x.data):
         raise TypeError(
             f"x[index] = value: {getattr(numbers, 'dtype', type(value).__name__)} does not fit a tensor of {x.dtype}: "
@@ -237,7 +238,7 @@ def masked_fill(x: T, mask: Any, value: Any) -> T:
     >>> masked_fill(x, x < 0, float("-inf"))
     Tensor([  1., -inf])
     """
-    chosen = _mask("masked_fill", x, mask)
+    chosen, value = _mask("masked_fill", x, mask), value.item() if isinstance(value, np.generic) else value
     if isinstance(value, Node):
         if value.ndim:
             raise ValueError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .graph import T
 from .indexing import getitem
 from .join import cat
@@ -75,11 +77,12 @@ def _crop(x: T, axis: int, before: int, after: int) -> T:
 
 def _join(left: T, middle: T, right: T, axis: int) -> T:
     """The three side by side; an empty border is left out, so that no gradient of zeros is computed for it."""
-    parts = [middle, *(border for border in (left, right) if border.shape[axis])]
-    return middle if len(parts) == 1 else cat([x for x in (left, middle, right) if x is middle or x.shape[axis]], axis)
+    parts = [x for x in (left, middle, right) if x is middle or x.shape[axis]]
+    return cat(parts, axis) if len(parts) > 1 else middle
 
 
 def _constant(x: T, pairs: Sequence[Pair], value: Any) -> T:
+    value = value.item() if isinstance(value, np.generic) else value
     if not isinstance(value, (int, float)):
         raise TypeError(f"pad: value must be a number, got {type(value).__name__}")
     if isinstance(value, float) and x.dtype.kind != "f":
@@ -94,7 +97,7 @@ def _constant(x: T, pairs: Sequence[Pair], value: Any) -> T:
 
 @op
 def _pad(x: T, *, pairs: Sequence[Pair], value: float) -> Rule[T]:
-    data = x.xp.full([before + n + after for (before, after), n in zip(pairs, x.shape)], value, x.dtype)
+    data = x.xp.full(tuple(before + n + after for (before, after), n in zip(pairs, x.shape)), value, x.dtype)
     inside = tuple(slice(before, before + n) for (before, _), n in zip(pairs, x.shape))
     data[inside] = x.data
     return data, (lambda g: g[inside],)
@@ -108,7 +111,7 @@ def _reflect(x: T, axis: int, before: int, after: int) -> T:
             f"as the outermost is not repeated, but axis {axis} of {x.shape} has {n}"
         )
     left = flip(_part(x, axis, 1, 1 + max(before, 0)), axis)
-    right = flip(_part(x, axis, n - 1 - max(after, 0), n - 1), dims=axis)
+    right = flip(_part(x, axis, n - 1 - max(after, 0), n - 1), axis)
     return _join(left, _crop(x, axis, before, after), right, axis)
 
 

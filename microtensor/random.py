@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,14 @@ class Generator:
                 raise TypeError(f"seed: expected a whole number or None, got {seed!r} ({type(seed).__name__})")
             if seed < 0:
                 raise ValueError(f"seed: expected a whole number of 0 or more, got {seed}")
-        self._numpy = np.random.default_rng(seed)
+        self._seed = seed
+        self.__dict__.pop("_numpy", None)
         return self
+
+    @functools.cached_property
+    def _numpy(self) -> np.random.Generator:
+        """Made at the first draw: importing numpy.random takes 10 ms, and the default generator is made at import."""
+        return np.random.default_rng(self._seed)
 
     def get_state(self) -> dict[str, Any]:
         """Where the generator stands: numbers and strings in a dict, which pickle and json write, for `set_state` later on.

@@ -142,7 +142,7 @@ def meshgrid(*tensors: T, indexing: str = "ij") -> tuple[T, ...]:
 
     Raises:
         TypeError: there is something else than tensors.
-        ValueError: a tensor has more than one axis, or `indexing` is neither.
+        ValueError: there is no tensor, one has more than one axis, or `indexing` is neither.
 
     >>> import microtensor as mt
     >>> meshgrid(mt.Tensor([1.0, 2.0]), mt.Tensor([3.0, 4.0, 5.0]))[1]
@@ -151,6 +151,8 @@ def meshgrid(*tensors: T, indexing: str = "ij") -> tuple[T, ...]:
     """
     if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
         tensors = tuple(tensors[0])
+    if not tensors:
+        raise ValueError("meshgrid: expected at least one vector")
     if indexing not in ("ij", "xy"):
         raise ValueError(f'meshgrid: indexing must be "ij" (matrices) or "xy" (pictures), got {indexing!r}')
     for x in tensors:
@@ -159,7 +161,7 @@ def meshgrid(*tensors: T, indexing: str = "ij") -> tuple[T, ...]:
         if x.ndim > 1:
             raise ValueError(f"meshgrid: expected vectors, got shape {x.shape}")
     lengths, count = tuple(x.data.size for x in tensors), len(tensors)
-    grids = [broadcast_to(reshape(x, (-1,) + (1,) * (count - 1 - axis)), shape=lengths) for axis, x in enumerate(tensors)]
+    grids = [broadcast_to(reshape(x, (-1,) + (1,) * (count - 1 - axis)), lengths) for axis, x in enumerate(tensors)]
     return tuple(transpose(grid, 0, 1) if indexing == "xy" and count > 1 else grid for grid in grids)
 
 

@@ -36,9 +36,9 @@ from microtensor.nn.schedule import CosineAnnealingLR
 from microtensor.nn.windows import fold, unfold
 
 __all__ = [
-    "SGD", "Adam", "AvgPool2d", "BatchNorm2d", "Buffer", "CELU", "Concat", "Conv2d", "CosineAnnealingLR", "Dropout", "ELU", "Flatten", "GELU",
-    "Hardsigmoid", "Hardswish", "Hardtanh", "Identity", "LeakyReLU", "Linear", "LogSigmoid", "LogSoftmax", "MaxPool2d", "Mish",
-    "Module", "Optimizer", "Parameter", "PReLU", "ReLU", "ReLU6", "Residual", "SELU", "Sequential", "Sigmoid", "SiLU",
-    "Softmax", "Softplus", "Softsign", "Tanh", "avg_pool2d", "batch_norm", "conv2d", "cross_entropy", "dropout", "fold", "init",
-    "linear", "max_pool2d", "unfold",
+    "SGD", "Adam", "AvgPool2d", "BatchNorm2d", "Buffer", "CELU", "Concat", "Conv2d", "CosineAnnealingLR", "Dropout", "ELU",
+    "Flatten", "GELU", "Hardsigmoid", "Hardswish", "Hardtanh", "Identity", "LeakyReLU", "Linear", "LogSigmoid", "LogSoftmax",
+    "MaxPool2d", "Mish", "Module", "Optimizer", "Parameter", "PReLU", "ReLU", "ReLU6", "Residual", "SELU", "Sequential",
+    "Sigmoid", "SiLU", "Softmax", "Softplus", "Softsign", "Tanh", "avg_pool2d", "batch_norm", "conv2d", "cross_entropy",
+    "dropout", "fold", "init", "linear", "max_pool2d", "unfold",
 ]  # fmt: skip

@@ -72,7 +72,7 @@ def batch_norm(
 
 # One rule rather than `_composed`, which takes four to nine times as long, and of all its results keeps x alone.
 @op
-def _batch_norm(x: Any, weight: Any, bias: Any, *, running: Any, momentum: Any, eps: float) -> Rule[T]:
+def _batch_norm(x: Any, weight: Any = None, bias: Any = None, *, running: Any, momentum: Any, eps: float) -> Rule[T]:
     count = x.data.size // x.shape[1]
     data = x.xp.empty(x.shape, x.dtype)
     y = _rows(data)

@@ -14,14 +14,23 @@ def leaf(*values):
 
 
 def test_the_operation_the_element_and_the_line_are_named():
-    with pytest.raises(FloatingPointError, match=r"log made the first -inf, at element \(1,\) of shape \(2,\).*test_anomaly\.py:\d+: .*leaf\(1\.0, 0\.0\)\.log"), detect_anomaly():
+    with (
+        pytest.raises(
+            FloatingPointError,
+            match=r"log made the first -inf, at element \(1,\) of shape \(2,\).*test_anomaly\.py:\d+: .*leaf\(1\.0, 0\.0\)\.log",
+        ),
+        detect_anomaly(),
+    ):
         leaf(1.0, 0.0).log()
 
 
 def test_a_derivative_is_named_with_the_line_of_its_operation():
     with detect_anomaly():
         y = leaf(1.0, 0.0).sqrt()
-        with pytest.raises(FloatingPointError, match=r"the derivative of sqrt made the first inf, at element \(1,\).*test_anomaly\.py:\d+: y = "):
+        with pytest.raises(
+            FloatingPointError,
+            match=r"the derivative of sqrt made the first inf, at element \(1,\).*test_anomaly\.py:\d+: y = ",
+        ):
             y.sum().backward()
 
 

@@ -60,7 +60,9 @@ def test_errors_are_one_line_in_words(tmp_path, capsys):
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--lr", "-1"], ["--lr", "nan"], ["--seed", "x"], ["--device", "tpu"]])
+@pytest.mark.parametrize(
+    "arguments", [["--epochs", "0"], ["--lr", "-1"], ["--lr", "nan"], ["--seed", "x"], ["--device", "tpu"]]
+)
 def test_wrong_flags_are_refused(arguments, capsys):
     with pytest.raises(SystemExit) as exit:
         demo(*arguments)

@@ -53,7 +53,9 @@ def test_a_jacobian_can_be_differentiated(x):
 
 
 def test_value_and_grad():
-    value, (gx, gy) = value_and_grad(lambda x, y, scale: (x * y).sum() * scale, argnums=(0, 1))(mt.Tensor([2.0]), mt.Tensor([3.0]), scale=2)
+    value, (gx, gy) = value_and_grad(lambda x, y, scale: (x * y).sum() * scale, argnums=(0, 1))(
+        mt.Tensor([2.0]), mt.Tensor([3.0]), scale=2
+    )
     assert (value.item(), gx.item(), gy.item()) == (12.0, 6.0, 4.0)
     assert not value.requires_grad
     assert value_and_grad(lambda x: x.sum() * 0 + 1)(mt.Tensor([2.0]))[1].item() == 0.0

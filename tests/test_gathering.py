@@ -76,6 +76,7 @@ def test_a_vector_longer_than_small_indices_count():
     index = np.full((2, 1), 127, np.int8)
     np.testing.assert_array_equal(x.gather(1, index).numpy(), [[127], [627]])
     np.testing.assert_array_equal(x.take_along_dim(-index, 1).numpy(), [[373], [873]])
+    np.testing.assert_array_equal(Tensor(x.numpy().T.copy()).gather(0, index.T).numpy(), [[127, 627]])
 
 
 def test_src_may_be_larger_than_the_index():

@@ -476,7 +476,9 @@ def test_a_hook_on_a_leaf_and_its_removal():
 def test_a_hook_must_return_a_gradient():
     x = leaf([1.0, 2.0])
     x.register_hook(lambda g: g.sum())
-    with pytest.raises(ValueError, match=r"a hook on a leaf must return None or a Tensor float64 \(2,\), it returned float64 \(\)"):
+    with pytest.raises(
+        ValueError, match=r"a hook on a leaf must return None or a Tensor float64 \(2,\), it returned float64 \(\)"
+    ):
         (x * 2).sum().backward()
     with pytest.raises(RuntimeError, match="has no graph"):
         mt.Tensor([1.0]).register_hook(print)

@@ -57,6 +57,30 @@ def test_the_adjoint_adds_where_the_index_picked(data, shape, places):
     np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-12, atol=1e-12, strict=True)
 
 
+@pytest.mark.parametrize("places", [1, 3, indexing.PLACES])
+@pytest.mark.parametrize(
+    "index",
+    [
+        np.array([1, 1, -1, 0]),
+        np.array([[1, -2], [1, 0]], np.int8),
+        (np.array([1, 1, -1]), np.array([-1, 2, 2])),
+        (np.array([[0], [-2]]), np.array([1, 1])),
+        (slice(None), np.array([0, 0, -3])),
+        (Ellipsis, np.array([3, -1, 3])),
+        (None, np.array([1, -1]), slice(None, None, -2)),
+        (1, np.array([0, 0])),
+    ],
+)
+def test_an_element_picked_twice_gets_both_gradients(index, places, monkeypatch):
+    monkeypatch.setattr(indexing, "PLACES", places)
+    x = Tensor(np.zeros((2, 3, 4)), requires_grad=True)
+    g = np.random.default_rng(0).standard_normal(x.numpy()[index].shape)
+    expected = np.zeros(x.shape)
+    np.add.at(expected, index, g)
+    (ours,) = mt.grad(x[index], x, Tensor(g))
+    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int64, np.int8, np.bool_])
 def test_numbers_added_in_their_own_dtype(dtype):
     data = np.zeros((2, 2), dtype)
@@ -172,6 +196,7 @@ def test_masks_keep_the_dtype():
     x = Tensor(np.array([1, 2, 3], np.int32))
     assert x.masked_fill(x > 1, 0).dtype == np.int32
     assert x.masked_fill(x > 1, True).dtype == np.int32
+    assert x.masked_fill(x > 1, np.int64(0)).dtype == np.int32
     half = x.to(np.float16).masked_fill(x > 1, Tensor(np.array(0.5)))
     assert half.dtype == np.float16
     np.testing.assert_array_equal(half.numpy(), np.array([1, 0.5, 0.5], np.float16))

@@ -89,7 +89,9 @@ def test_lenet5_of_1998_learns():
 
 
 def test_wrong_input_is_refused_in_words():
-    with pytest.raises(ValueError, match=r"lenet5_1998: expected x \(N, 1, 32, 32\), got shape \(2, 1, 28, 28\); pad 28×28 digits"):
+    with pytest.raises(
+        ValueError, match=r"lenet5_1998: expected x \(N, 1, 32, 32\), got shape \(2, 1, 28, 28\); pad 28×28 digits"
+    ):
         models.lenet5_1998()(mt.Tensor(np.zeros((2, 1, 28, 28), np.float32)))
     with pytest.raises(ValueError, match=r"takes 1 channels per group, but x \(2, 3, 28, 28\) has 3"):
         models.lenet5()(mt.Tensor(np.zeros((2, 3, 28, 28), np.float32)))

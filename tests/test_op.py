@@ -30,6 +30,7 @@ def test_settings_by_keyword_and_by_position_and_tensors_by_name():
         (lambda: weighted(X, X, X, 1.0, 0, 5), "weighted: too many arguments"),
         (lambda: weighted(X, X, X, 1.0, scale=2.0), "weighted: too many arguments"),
         (lambda: weighted(X, "2"), "weighted: expected a Tensor, a number or an array, got str"),
+        (lambda: X + None, "add: expected a Tensor, a number or an array, got None"),
         (lambda: X + [1.0, 2.0], r"add: expected a Tensor, a number or an array, got list; wrap it: Tensor\(...\)"),
         (lambda: mt.exp(2.0), "exp: expected a Tensor, got float"),
         (lambda: mt.exp(np.ones(2)), "exp: expected a Tensor, got ndarray"),
@@ -38,6 +39,12 @@ def test_settings_by_keyword_and_by_position_and_tensors_by_name():
 def test_wrong_arguments_are_refused_in_words(call, message):
     with pytest.raises(TypeError, match=message):
         call()
+
+
+@pytest.mark.parametrize("number", [300, -1])
+def test_integers_that_the_dtype_cannot_hold_are_refused(number):
+    with pytest.raises(ValueError, match=rf"add: Python integer {number} out of bounds for uint8; convert the tensor first"):
+        X.to("uint8") + number
 
 
 def test_shapes_that_do_not_broadcast_are_refused():

@@ -28,12 +28,23 @@ def test_a_crop_undoes_what_padding_added(x, before, after, mode):
     np.testing.assert_array_equal(x.pad((before, after), mode).pad((-before, -after), mode).numpy(), x.numpy())
 
 
+def test_a_crop_on_one_side_and_room_on_the_other():
+    """As in PyTorch: what is mirrored was there before the crop, what is wrapped around is what the crop leaves."""
+    x = Tensor(np.arange(5.0))
+    assert x.pad((-2, 3), "reflect").tolist() == [2, 3, 4, 3, 2, 1]
+    assert x.pad((-2, 3), "circular").tolist() == [2, 3, 4, 2, 3, 4]
+    assert x.pad((3, -2), "circular").tolist() == [0, 1, 2, 0, 1, 2]
+    assert x.pad((3, -2), "replicate").tolist() == [0, 0, 0, 0, 1, 2]
+    assert x.pad((-2, 1)).tolist() == [2, 3, 4, 0]
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, np.uint8, np.bool_])
 @pytest.mark.parametrize("mode", [*NUMPYS])
 def test_the_dtype_stays(mode, dtype):
     x = Tensor(np.ones((1, 3), dtype))
     assert x.pad((1, 1), mode).dtype == dtype
     assert x.pad((1, 1), value=True).dtype == dtype
+    assert x.pad((1, 1), value=np.uint8(1)).dtype == dtype
     assert x.pad((-1, 2), mode).shape == (1, 4)
 
 

@@ -134,6 +134,7 @@ X, V = Tensor(np.arange(6.0).reshape(2, 3)), Tensor(np.arange(3.0))
         (lambda: X.repeat_interleave(V), TypeError, "repeat_interleave: repeats must be whole numbers"),
         (lambda: X.repeat_interleave(-1), ValueError, "must be at least 0, got -1"),
         (lambda: mt.meshgrid(X, V), ValueError, r"meshgrid: expected vectors, got shape \(2, 3\)"),
+        (lambda: mt.meshgrid(), ValueError, "meshgrid: expected at least one vector"),
         (lambda: mt.meshgrid(V, 3), TypeError, "meshgrid: expected Tensors, got int"),
         (lambda: mt.meshgrid(V, V, indexing="yx"), ValueError, r'must be "ij" \(matrices\) or "xy" \(pictures\), got \'yx\''),
         (lambda: V.unfold(0, 5, 1), ValueError, r"windows of 5 are longer than dim 0 of shape \(3,\); pad\(\) makes it longer"),

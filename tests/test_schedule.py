@@ -9,7 +9,9 @@ from microtensor import nn
 def test_the_cosine_is_pytorchs():
     torch = pytest.importorskip("torch")
     ours = nn.SGD([{"params": nn.Linear(1, 1).parameters()}, {"params": nn.Linear(1, 1).parameters(), "lr": 0.3}], lr=0.1)
-    theirs = torch.optim.SGD([{"params": torch.nn.Linear(1, 1).parameters()}, {"params": torch.nn.Linear(1, 1).parameters(), "lr": 0.3}], lr=0.1)
+    theirs = torch.optim.SGD(
+        [{"params": torch.nn.Linear(1, 1).parameters()}, {"params": torch.nn.Linear(1, 1).parameters(), "lr": 0.3}], lr=0.1
+    )
     schedule = nn.CosineAnnealingLR(ours, T_max=7, eta_min=0.01)
     expected = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, T_max=7, eta_min=0.01)
     for _ in range(7):
