@@ -12,7 +12,26 @@ Tensor([2., 4.])
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .activations import (
+from .creation import (
+    arange,
+    as_tensor,
+    empty,
+    empty_like,
+    eye,
+    from_dlpack,
+    from_numpy,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from .gradient import backward, enable_grad, grad, is_grad_enabled, no_grad
+from .op import op
+from .ops.activations import (
     celu,
     elu,
     gelu,
@@ -31,26 +50,9 @@ from .activations import (
     softplus,
     softsign,
 )
-from .contraction import bilinear, einsum, tensordot
-from .creation import (
-    arange,
-    as_tensor,
-    empty,
-    empty_like,
-    eye,
-    from_dlpack,
-    from_numpy,
-    full,
-    full_like,
-    linspace,
-    ones,
-    ones_like,
-    tensor,
-    zeros,
-    zeros_like,
-)
-from .diagonals import diag, diagonal, tril, triu
-from .elementwise import (
+from .ops.contraction import bilinear, einsum, tensordot
+from .ops.diagonals import diag, diagonal, tril, triu
+from .ops.elementwise import (
     abs,
     add,
     clamp,
@@ -69,9 +71,9 @@ from .elementwise import (
     subtract,
     where,
 )
-from .error_function import erf, erfc
-from .extremes import amax, amin, aminmax, argmax, argmin, max, min, norm
-from .functions import (
+from .ops.error_function import erf, erfc
+from .ops.extremes import amax, amin, aminmax, argmax, argmin, max, min, norm
+from .ops.functions import (
     acos,
     acosh,
     arccos,
@@ -109,11 +111,10 @@ from .functions import (
     tanh,
     trunc,
 )
-from .gathering import gather, index_add, index_select, one_hot, scatter, scatter_add, take_along_dim
-from .gradient import backward, enable_grad, grad, is_grad_enabled, no_grad
-from .indexing import masked_fill, masked_select, nonzero, take
-from .join import cat, chunk, hstack, split, stack, unbind, vstack
-from .logic import (
+from .ops.gathering import gather, index_add, index_select, one_hot, scatter, scatter_add, take_along_dim
+from .ops.indexing import masked_fill, masked_select, nonzero, take
+from .ops.join import cat, chunk, hstack, split, stack, unbind, vstack
+from .ops.logic import (
     allclose,
     bitwise_and,
     bitwise_left_shift,
@@ -137,27 +138,13 @@ from .logic import (
     lt,
     ne,
 )
-from .op import op
-from .order import argsort, kthvalue, median, sort, topk, unique
-from .padding import pad
-from .product import bmm, dot, matmul, mm, mv, outer
-from .random import (
-    Generator,
-    bernoulli,
-    manual_seed,
-    normal,
-    rand,
-    rand_like,
-    randint,
-    randint_like,
-    randn,
-    randn_like,
-    randperm,
-)
-from .reduce import all, any, count_nonzero, log_softmax, logsumexp, mean, prod, softmax, std, sum, var, var_mean
-from .repeating import broadcast_to, meshgrid, repeat_interleave, tile
-from .scan import cummax, cummin, cumprod, cumsum
-from .shape import (
+from .ops.order import argsort, kthvalue, median, sort, topk, unique
+from .ops.padding import pad
+from .ops.product import bmm, dot, matmul, mm, mv, outer
+from .ops.reduce import all, any, count_nonzero, log_softmax, logsumexp, mean, prod, softmax, std, sum, var, var_mean
+from .ops.repeating import broadcast_to, meshgrid, repeat_interleave, tile
+from .ops.scan import cummax, cummin, cumprod, cumsum
+from .ops.shape import (
     flatten,
     flip,
     moveaxis,
@@ -171,6 +158,19 @@ from .shape import (
     transpose,
     unflatten,
     unsqueeze,
+)
+from .random import (
+    Generator,
+    bernoulli,
+    manual_seed,
+    normal,
+    rand,
+    rand_like,
+    randint,
+    randint_like,
+    randn,
+    randn_like,
+    randperm,
 )
 from .tensor import Tensor
 

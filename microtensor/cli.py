@@ -89,7 +89,8 @@ def _demo(options: argparse.Namespace) -> int:
     test_data = DataLoader(test_digits, batch_size=256)
     parameters = sum(p.data.size for p in model.parameters())
     print(
-        f"LeNet-5, {parameters:,} parameters, on {device}: {len(digits):,} digits to learn from, {len(test_digits):,} to test on"
+        f"LeNet-5, {parameters:,} parameters, on {device}: "
+        f"{len(digits):,} digits to learn from, {len(test_digits):,} to test on"
     )
 
     weights = out / "lenet5.npz"

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import elementwise
 from .backend import array_module, is_array, parse_device
 from .graph import Node
+from .ops import elementwise
 
 C = TypeVar("C", bound="Conversions")
 

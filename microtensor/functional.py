@@ -12,7 +12,7 @@ import numpy as np
 from . import random
 from .gradient import enable_grad, grad, same, topological, walk
 from .graph import Node, Origin, clock, is_floating, mode
-from .join import cat
+from .ops.join import cat
 from .tensor import Tensor
 
 Function = Callable[..., Any]

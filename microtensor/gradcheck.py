@@ -22,7 +22,7 @@ from .tensor import Tensor
 Function = Callable[..., Any]
 
 STEP = 1e-3
-"""Step h of the differences, for inputs of size about 1. The five-point formula errs by h⁴ f⁽⁵⁾ / 30, and by 1e-16 / h of rounding."""
+"""Step h of the differences, for inputs of size about 1. The five-point formula errs by h⁴ f⁽⁵⁾ / 30, and by rounding."""
 
 
 def check_gradients(

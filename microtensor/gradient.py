@@ -219,7 +219,7 @@ class Hook:
 
 
 def register_hook(tensor: Node, hook: Callable[[Any], Any]) -> Hook:
-    """Call `hook` with the gradient of `tensor` when a backward pass has completed it; what it returns, if not None, replaces it.
+    """Call `hook` with the gradient of `tensor` when a backward pass completes it; what it returns, if not None, replaces it.
 
     Raises:
         RuntimeError: the tensor does not require a gradient.

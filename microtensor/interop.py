@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import elementwise
 from .backend import is_array, to_numpy
 from .convert import C, Conversions, as_array
 from .graph import Node, is_floating
-from .shape import normalize_dims
+from .ops import elementwise
+from .ops.shape import normalize_dims
 
 Number: TypeAlias = float | int | bool
 

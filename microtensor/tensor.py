@@ -7,7 +7,12 @@ from typing import Any
 
 from numpy.typing import DTypeLike
 
-from . import (
+from . import gradient
+from .backend import to_device
+from .convert import as_array
+from .graph import Node
+from .interop import Interop
+from .ops import (
     activations,
     diagonals,
     elementwise,
@@ -15,7 +20,6 @@ from . import (
     extremes,
     functions,
     gathering,
-    gradient,
     indexing,
     join,
     logic,
@@ -27,10 +31,6 @@ from . import (
     scan,
     shape,
 )
-from .backend import to_device
-from .convert import as_array
-from .graph import Node
-from .interop import Interop
 
 
 class Tensor(Interop):

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.join import cat
 from microtensor.nn import init
 from microtensor.nn.activation import ReLU
 from microtensor.nn.containers import Sequential
@@ -20,6 +19,7 @@ from microtensor.nn.conv import Conv2d, conv2d
 from microtensor.nn.linear import Flatten, Linear
 from microtensor.nn.module import Buffer, Module, Parameter
 from microtensor.nn.pool import MaxPool2d, avg_pool2d
+from microtensor.ops.join import cat
 from microtensor.tensor import Tensor
 
 

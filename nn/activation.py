@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from microtensor import activations
 from microtensor.nn.module import Module, Parameter
+from microtensor.ops import activations
 from microtensor.tensor import Tensor
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, overload
 
-from microtensor.join import cat
 from microtensor.nn.module import Module
+from microtensor.ops.join import cat
 from microtensor.tensor import Tensor
 
 L = TypeVar("L", bound="Layers")

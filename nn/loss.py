@@ -9,7 +9,7 @@ import numpy as np
 from microtensor.backend import Array, is_array, to_device
 from microtensor.graph import Node, T
 from microtensor.op import Rule, op
-from microtensor.reduce import softmax
+from microtensor.ops.reduce import softmax
 
 
 def cross_entropy(logits: T, target: Any, reduction: str = "mean") -> T:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import microtensor as mt
-from microtensor import Tensor, activations
+from microtensor import Tensor
+from microtensor.ops import activations
 
 X = Tensor([-1.0, 0.0, 2.0])
 IMAGES = Tensor(np.ones((2, 3, 4, 4), np.float32))

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 import microtensor as mt
 from microtensor import Tensor
-from microtensor.elementwise import select
+from microtensor.ops.elementwise import select
 
 INTEGERS = Tensor(np.array([7, -7, 3]))
 BOOLS = Tensor([True, False, True])

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import microtensor as mt
-from microtensor import Tensor, error_function
+from microtensor import Tensor
+from microtensor.ops import error_function
 
 
 def off_by(y, exact):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import microtensor as mt
-from microtensor import Tensor, indexing
+from microtensor import Tensor
+from microtensor.ops import indexing
 from microtensor.testing import shapes
 
 

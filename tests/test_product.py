@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import microtensor as mt
-from microtensor import Tensor, product
+from microtensor import Tensor
+from microtensor.ops import product
 
 RNG = np.random.default_rng(0)
 

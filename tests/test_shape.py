@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from oracle import alike
 
 import microtensor as mt
-from microtensor import Tensor, shape
+from microtensor import Tensor
+from microtensor.ops import shape
 from microtensor.testing import shapes, tensors
 
 ARRAYS = [

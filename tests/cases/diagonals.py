@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 import microtensor as mt
 from cases.common import Case
 from cases.shape import dims_of
-from microtensor import diagonals
+from microtensor.ops import diagonals
 from microtensor.testing import shapes, tensors
 
 

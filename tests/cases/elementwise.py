@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 import microtensor as mt
 from cases.common import Case, binary, unary
-from microtensor import elementwise, gradient
+from microtensor import gradient
+from microtensor.ops import elementwise
 from microtensor.testing import broadcastable, tensors
 
 JUMPS = [-2.0, -1.0, 0.0, 1.0, 2.0]

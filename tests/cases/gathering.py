@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 
 import microtensor as mt
 from cases.common import Case
-from microtensor import gathering
+from microtensor.ops import gathering
 from microtensor.testing import shapes, tensors
 
 

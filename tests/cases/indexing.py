@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 
 import microtensor as mt
 from cases.common import Case
-from microtensor import indexing
+from microtensor.ops import indexing
 from microtensor.testing import broadcastable, shapes, tensors
 
 

@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 
 import microtensor as mt
 from cases.common import Case
-from microtensor import repeating
+from microtensor.ops import repeating
 from microtensor.testing import shapes, tensors
 
 

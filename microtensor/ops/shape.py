@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .graph import T
-from .op import Rule, numpy_names, op
+from ..graph import T
+from ..op import Rule, numpy_names, op
 
 # How axes and lengths are written
 

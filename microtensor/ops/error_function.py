@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .backend import Array, array_module
+from ..backend import Array, array_module
+from ..graph import T
+from ..op import Rule, op
 from .elementwise import neg, select
 from .functions import exp, square
-from .graph import T
-from .op import Rule, op
 
 
 @op(floating=True)

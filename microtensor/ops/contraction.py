@@ -16,9 +16,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..graph import Node, T
+from ..op import numpy_names
 from .diagonals import diagonal
-from .graph import Node, T
-from .op import numpy_names
 from .product import meet
 from .shape import normalize_dims
 

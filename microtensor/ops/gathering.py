@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, is_array, to_device
+from ..backend import Array, is_array, to_device
+from ..graph import Node, T
+from ..op import Rule, numpy_names, op
 from .elementwise import where
-from .graph import Node, T
 from .indexing import _put, add_flat, getitem
-from .op import Rule, numpy_names, op
 from .shape import flatten, normalize_dim, whole_number
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..graph import Node, T, is_floating
+from ..op import Int, Rule, op
 from .elementwise import Operand, xp_of
-from .graph import Node, T, is_floating
-from .op import Int, Rule, op
 
 binary = op(elementwise=True)
 

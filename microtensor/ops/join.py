@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .graph import Node, T
+from ..graph import Node, T
+from ..op import Rule, numpy_names, op, result_type
 from .indexing import getitem
-from .op import Rule, numpy_names, op, result_type
 from .shape import normalize_dim, reshape, unsqueeze, whole_number, whole_numbers
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, array_module, is_array, to_device
+from ..backend import Array, array_module, is_array, to_device
+from ..graph import Node, T, mode
+from ..op import Rule, numpy_names, op
 from .elementwise import where
-from .graph import Node, T, mode
-from .op import Rule, numpy_names, op
 from .shape import flatten
 
 PLACES = 1 << 18

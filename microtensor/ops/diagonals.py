@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .graph import Node, T
-from .op import Rule, numpy_names, op
+from ..graph import Node, T
+from ..op import Rule, numpy_names, op
 from .shape import normalize_dims, whole_number
 
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .backend import Array
+from ..backend import Array
+from ..graph import Node, T, is_floating
+from ..op import Rule, numpy_names, op
 from .elementwise import abs, where
 from .gathering import gather
-from .graph import Node, T, is_floating
-from .op import Rule, numpy_names, op
 from .reduce import at_least_float32, finite_max, how_many, one_axis, root, spreading, sum, total, with_ones, without
 from .shape import normalize_dims
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .backend import is_array, to_numpy
-from .graph import Node, T
+from ..backend import is_array, to_numpy
+from ..graph import Node, T
+from ..op import Rule, numpy_names, op
 from .indexing import getitem
-from .op import Rule, numpy_names, op
 from .shape import flatten, normalize_dim, reshape, transpose, unsqueeze, whole_number, whole_numbers
 
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 
+from ..graph import Node, T, is_floating
+from ..op import Rule, op
 from .elementwise import abs, clamp, multiply, neg, select, where
 from .error_function import erfc
 from .functions import expm1, tanh
-from .graph import Node, T, is_floating
-from .op import Rule, op
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    from ..tensor import Tensor
 
 P = ParamSpec("P")
 

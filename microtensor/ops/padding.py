@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .graph import T
+from ..graph import T
+from ..op import Rule, numpy_names, op
 from .indexing import getitem
 from .join import cat
-from .op import Rule, numpy_names, op
 from .repeating import broadcast_to
 from .shape import flip, whole_numbers
 

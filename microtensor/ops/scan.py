@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array
+from ..backend import Array
+from ..graph import T, is_floating
+from ..op import Rule, numpy_names, op
 from .elementwise import clone
 from .extremes import Picked, pick
-from .graph import T, is_floating
-from .op import Rule, numpy_names, op
 from .padding import pad
 from .reduce import one_axis, wide
 from .shape import flip, movedim

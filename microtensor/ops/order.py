@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..graph import T
+from ..op import Rule, numpy_names, op
 from .extremes import Picked, pick, shared_evenly
-from .graph import T
-from .op import Rule, numpy_names, op
 from .reduce import one_axis
 
 

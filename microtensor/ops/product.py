@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array
-from .graph import Node, T
-from .op import Rule, lift, op, result_type
+from ..backend import Array
+from ..graph import Node, T
+from ..op import Rule, lift, op, result_type
 
 
 def matmul(x: T, y: T) -> T:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array
+from ..backend import Array
+from ..graph import Node, T, is_floating
+from ..op import Rule, numpy_names, op
 from .elementwise import where
-from .graph import Node, T, is_floating
-from .op import Rule, numpy_names, op
 from .padding import pad
 from .shape import normalize_dim, normalize_dims, permute
 

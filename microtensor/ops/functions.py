@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array
+from ..backend import Array
+from ..graph import Node, T, is_floating
+from ..op import Rule, op
 from .elementwise import Operand, add, flat, subtract, where, xp_of
-from .graph import Node, T, is_floating
-from .op import Rule, op
 
 function = op(floating=True)
 function_of_output = op(floating=True, output=True)
