@@ -12,6 +12,7 @@ Tensor([2., 4.])
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .anomaly import detect_anomaly
 from .creation import (
     arange,
     as_tensor,
@@ -29,6 +30,8 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .draw import draw_graph
+from .functional import checkpoint, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .gradient import backward, enable_grad, grad, is_grad_enabled, no_grad
 from .op import op
 from .ops.activations import (
@@ -176,6 +179,7 @@ from .tensor import Tensor
 
 if TYPE_CHECKING:
     from . import data, models, nn
+    from .state import load, save
 
 __version__ = "0.1.0"
 
@@ -223,6 +227,7 @@ __all__ = [
     "cat",
     "ceil",
     "celu",
+    "checkpoint",
     "chunk",
     "clamp",
     "clip",
@@ -234,10 +239,13 @@ __all__ = [
     "cummin",
     "cumprod",
     "cumsum",
+    "data",
+    "detect_anomaly",
     "diag",
     "diagonal",
     "divide",
     "dot",
+    "draw_graph",
     "einsum",
     "elu",
     "empty",
@@ -264,11 +272,14 @@ __all__ = [
     "ge",
     "gelu",
     "grad",
+    "gradcheck",
     "gt",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "hessian",
     "hstack",
+    "hvp",
     "index_add",
     "index_select",
     "is_grad_enabled",
@@ -276,11 +287,14 @@ __all__ = [
     "isfinite",
     "isinf",
     "isnan",
+    "jacobian",
+    "jvp",
     "kthvalue",
     "le",
     "leaky_relu",
     "lerp",
     "linspace",
+    "load",
     "log",
     "log10",
     "log1p",
@@ -306,12 +320,14 @@ __all__ = [
     "minimum",
     "mish",
     "mm",
+    "models",
     "moveaxis",
     "movedim",
     "multiply",
     "mv",
     "ne",
     "neg",
+    "nn",
     "no_grad",
     "nonzero",
     "norm",
@@ -323,6 +339,7 @@ __all__ = [
     "outer",
     "pad",
     "permute",
+    "plot",
     "pow",
     "prelu",
     "prod",
@@ -343,6 +360,8 @@ __all__ = [
     "rot90",
     "round",
     "rsqrt",
+    "saliency",
+    "save",
     "scatter",
     "scatter_add",
     "selu",
@@ -360,6 +379,7 @@ __all__ = [
     "square",
     "squeeze",
     "stack",
+    "state",
     "std",
     "subtract",
     "sum",
@@ -370,6 +390,7 @@ __all__ = [
     "tanh",
     "tensor",
     "tensordot",
+    "testing",
     "tile",
     "topk",
     "transpose",
@@ -380,24 +401,20 @@ __all__ = [
     "unflatten",
     "unique",
     "unsqueeze",
+    "value_and_grad",
     "var",
     "var_mean",
+    "vjp",
     "vstack",
     "where",
     "zeros",
     "zeros_like",
-    "data",
-    "gradcheck",
-    "models",
-    "nn",
-    "plot",
-    "saliency",
-    "state",
-    "testing",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("load", "save"):
+        return getattr(importlib.import_module(f"{__name__}.state"), name)
     if name in __all__:  # a part: what is imported above never asks here
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

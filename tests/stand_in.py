@@ -1,4 +1,4 @@
-"""A stand-in for CuPy over NumPy: arrays of a class of their own, so that code which mixes host and device, or names one library, fails."""
+"""A stand-in for CuPy over NumPy: arrays of a class of their own. Code that mixes host and device, or names one library, fails."""
 
 import types
 
@@ -12,6 +12,15 @@ class ndarray(np.ndarray):
 
     def get(self):
         return np.array(self)
+
+    def __getitem__(self, index):
+        return np.asarray(super().__getitem__(index)).view(ndarray)
+
+    def argmax(self, *args, **settings):
+        return np.asarray(self.view(np.ndarray).argmax(*args, **settings)).view(ndarray)
+
+    def argmin(self, *args, **settings):
+        return np.asarray(self.view(np.ndarray).argmin(*args, **settings)).view(ndarray)
 
     def __array_wrap__(self, array, context=None, return_scalar=False):
         return array.view(ndarray)
@@ -27,10 +36,19 @@ class ndarray(np.ndarray):
         return out[0] if out else np.asarray(result).view(ndarray)
 
 
+def on_device(result):
+    return result if isinstance(result, ndarray) else np.asarray(result).view(ndarray)
+
+
 class Module(types.ModuleType):
     """NumPy's functions, with device arrays in and out."""
 
     ndarray = ndarray
+    lib = types.SimpleNamespace(
+        stride_tricks=types.SimpleNamespace(
+            as_strided=lambda x, shape, strides: np.lib.stride_tricks.as_strided(x, shape, strides, subok=True)
+        )
+    )
     cuda = types.SimpleNamespace(
         is_available=lambda: True,
         runtime=types.SimpleNamespace(getDeviceCount=lambda: 1),
@@ -44,7 +62,7 @@ class Module(types.ModuleType):
 
         def function(*args, **settings):
             result = value(*args, **settings)
-            return result if isinstance(result, ndarray) else np.asarray(result).view(ndarray)
+            return tuple(map(on_device, result)) if isinstance(result, tuple) else on_device(result)
 
         return function
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 
 import microtensor as mt
-from microtensor.gradcheck import check_gradients, numerical_gradient
+from microtensor.gradcheck import NotDifferentiableError, check_gradients, numerical_gradient
 from microtensor.testing import tensors
 
 X = mt.Tensor(np.random.default_rng(0).uniform(-1, 1, (2, 3)))
@@ -71,3 +71,25 @@ def test_what_cannot_be_checked_is_refused():
         check_gradients(lambda x: x, X, order=3)
     with pytest.raises(TypeError, match="must return a Tensor"):
         check_gradients(lambda x: x.numpy(), X)
+
+
+# Kinks
+
+
+@pytest.mark.parametrize("f", [lambda x: x.relu(), lambda x: x.clamp(0.0, 5.0) * 3, lambda x: mt.leaky_relu(x, 0.1)])
+def test_a_kink_is_said_and_not_called_a_wrong_gradient(f):
+    with pytest.raises(NotDifferentiableError, match="the function has a kink or a jump at the inputs"):
+        check_gradients(f, mt.Tensor(np.array([1.0, 0.0, -2.0])))
+
+
+def test_a_kink_beside_the_inputs_spoils_nothing():
+    check_gradients(lambda x: x.relu(), mt.Tensor(np.array([1e-3, -1e-3, 1.0])))
+
+
+def test_a_wrong_gradient_near_a_kink_is_still_caught():
+    @mt.op
+    def bad(x):
+        return np.maximum(x.data, 0), (lambda g: g * 0.5,)
+
+    with pytest.raises(AssertionError, match="the gradient is wrong"):
+        check_gradients(bad, mt.Tensor(np.array([1e-3, 1.0])))

@@ -2,9 +2,11 @@
 
 import importlib
 import pkgutil
+import sys
 
 import numpy as np
 import pytest
+import stand_in
 from cases import CASES, COMPOSED, NOT_DIFFERENTIABLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,3 +70,35 @@ def test_float32_stays_float32(name, data):
     assert y.dtype == np.float32
     for g in mt.grad(y, inputs, mt.Tensor(np.ones(y.shape, np.float32)), allow_unused=True):
         assert g is None or g.dtype == np.float32
+
+
+HOST = {"move", "_to_winners", "_from_winners"}
+"""Cases that are about the CPU, or bring an array of the CPU's."""
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name not in HOST])
+@settings(max_examples=5)
+@given(data=st.data())
+def test_the_same_code_gives_the_same_numbers_on_a_device(name, data):
+    """On a stand-in for CuPy, that is: real ones are not mixed with NumPy's arrays either."""
+    case = data.draw(EVERY[name])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "cupy", stand_in.cupy)
+        try:
+            results = [value_and_gradients(case, device) for device in ("cpu", "cuda:0")]
+        except ValueError as error:  # a case that brings a tensor of its own, on the CPU
+            if "one tensor" not in str(error):
+                raise
+            return
+    for ours, expected in zip(results[1], results[0]):
+        np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-14)
+
+
+def value_and_gradients(case, device):
+    leaves = [x.detach().to(device).requires_grad_() for x in case.inputs]
+    y = case.ours(*leaves)
+    assert y.device == device
+    g = mt.Tensor(np.random.default_rng(0).standard_normal(y.shape), device=device)
+    found = mt.grad(y, leaves, g, allow_unused=True) if y.requires_grad else ()
+    assert {dx.device for dx in found if dx is not None} <= {device}
+    return [y.numpy(), *(dx.numpy() for dx in found if dx is not None)]

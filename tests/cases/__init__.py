@@ -1,7 +1,8 @@
 """For every operation: how to call it, on what, and what PyTorch calls it. One table, from which several suites are made.
 
 `CASES` maps the name of an operation to a strategy of `Case`s. An operation without an entry fails the suite, and so does an
-entry without an operation.
+entry without an operation. `COMPOSED` has the same for functions that are made of operations, `NOT_DIFFERENTIABLE` the names of
+operations through which no gradient flows.
 """
 
 from cases import (
@@ -25,34 +26,13 @@ from cases import (
 )
 from cases.common import Case
 
-CASES = (
-    elementwise.CASES
-    | functions.CASES
-    | activations.CASES
-    | reduce.CASES
-    | shape.CASES
-    | repeating.CASES
-    | join.CASES
-    | padding.CASES
-    | diagonals.CASES
-)
-CASES |= extremes.CASES | order.CASES | scan.CASES
-CASES |= indexing.CASES | gathering.CASES | product.CASES | layers.CASES
-COMPOSED = (
-    functions.COMPOSED
-    | activations.COMPOSED
-    | shape.COMPOSED
-    | repeating.COMPOSED
-    | join.COMPOSED
-    | padding.COMPOSED
-    | diagonals.COMPOSED
-)
-COMPOSED |= reduce.COMPOSED | extremes.COMPOSED | order.COMPOSED | scan.COMPOSED
-COMPOSED |= indexing.COMPOSED | gathering.COMPOSED | product.COMPOSED
-"""The same for functions that are made of operations."""
+FAMILIES = [elementwise, functions, activations, logic, reduce, extremes, order, scan, shape, repeating, join, padding]
+FAMILIES += [diagonals, indexing, gathering, product, layers]
 
-NOT_DIFFERENTIABLE = elementwise.NOT_DIFFERENTIABLE | logic.NOT_DIFFERENTIABLE | reduce.NOT_DIFFERENTIABLE
-NOT_DIFFERENTIABLE |= extremes.NOT_DIFFERENTIABLE | order.NOT_DIFFERENTIABLE | scan.NOT_DIFFERENTIABLE
-"""Operations through which no gradient flows."""
+CASES, COMPOSED, NOT_DIFFERENTIABLE = {}, {}, set()
+for family in FAMILIES:
+    CASES |= getattr(family, "CASES", {})
+    COMPOSED |= getattr(family, "COMPOSED", {})
+    NOT_DIFFERENTIABLE |= getattr(family, "NOT_DIFFERENTIABLE", set())
 
 __all__ = ["CASES", "COMPOSED", "NOT_DIFFERENTIABLE", "Case"]

@@ -7,48 +7,7 @@ from hypothesis.extra import numpy as hnp
 import microtensor as mt
 from cases.common import Case
 from microtensor.ops import indexing
-from microtensor.testing import broadcastable, shapes, tensors
-
-
-@st.composite
-def indices(draw, shape, tensor=mt.Tensor):
-    """Any index that NumPy takes for an array of `shape`: numbers, slices, new axes, an ellipsis, and arrays, lists and tensors of
-    integers or bools, mixed."""
-    result = draw(hnp.array_shapes(min_dims=0, max_dims=2, max_side=3))
-    parts, axis = [], 0
-    while axis < len(shape):
-        kind = draw(st.sampled_from(["number", "slice", "slice", "integers", "bools", "new", "end"]))
-        n = shape[axis]
-        if kind == "end":
-            break
-        if kind == "new":
-            parts.append(None)
-            continue
-        if kind == "bools":
-            span = draw(st.integers(1, len(shape) - axis))
-            mask = np.zeros(shape[axis : axis + span], bool)
-            # as many as the other arrays can broadcast with
-            chosen = draw(st.sampled_from([1, result[-1] if result else 1]))
-            mask.reshape(-1)[draw(st.permutations(range(mask.size)))[:chosen]] = True
-            if mask.sum() != chosen:
-                continue
-            parts.append(mask)
-            axis += span
-            continue
-        if kind == "number" and n:
-            parts.append(draw(st.integers(-n, n - 1)))
-        elif kind == "integers" and n:
-            lengths = draw(st.sampled_from([result, result[-1:], (1,), ()]))
-            parts.append(
-                draw(hnp.arrays(draw(st.sampled_from([np.int64, np.int32, np.int8])), lengths, elements=st.integers(-n, n - 1)))
-            )
-        else:
-            parts.append(draw(st.slices(n)))
-        axis += 1
-    if not any(p is Ellipsis for p in parts) and draw(st.booleans()):
-        at = draw(st.integers(0, len(parts)))
-        parts.insert(len(parts) if axis < len(shape) and at < len(parts) else at, Ellipsis)
-    return tuple(parts)
+from microtensor.testing import broadcastable, indices, shapes, tensors
 
 
 def written(draw, index, tensor):
