@@ -18,15 +18,15 @@ own result, or the graph would keep itself alive: under `@op(output=True)` the e
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy import generic, ndarray
 
 from .anomaly import check_result
-from .backend import Array, device_of, is_array
+from .arguments import Float, Form, Int, lift
+from .backend import Array, device_of
 from .graph import Node, Origin, T, clock, is_floating, mode
 
 P = ParamSpec("P")
@@ -36,23 +36,6 @@ Rule: TypeAlias = tuple[Array, Sequence[Callable[..., T] | None] | None]
 """What a rule returns: the result's array, and a vjp per tensor."""
 
 new = object.__new__
-
-NUMPY_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim", "ddof": "correction", "unbiased": "correction"}
-"""NumPy's names for settings that bear PyTorch's here; `unbiased` is PyTorch's old one. Both are understood."""
-
-
-class Int(int):
-    """A Python integer among an operation's tensors: it has data as they do, never changes their dtype, takes no gradient."""
-
-    data = property(int)
-    origin = None
-
-
-class Float(float):
-    """A Python float among an operation's tensors."""
-
-    data = property(float)
-    origin = None
 
 
 @overload
@@ -88,7 +71,7 @@ def op(rule: Any = None, /, *, elementwise: bool = False, floating: bool = False
     if rule is None:
         return functools.partial(op, elementwise=elementwise, floating=floating, output=output)
 
-    form = _Form(rule)
+    form = Form(rule)
     name, arity, variadic, known = form.name, len(form.tensors), form.variadic, form.known
     optional, aligned = bool(form.optional), elementwise or floating
 
@@ -166,102 +149,6 @@ def op(rule: Any = None, /, *, elementwise: bool = False, floating: bool = False
     operation.rule = rule  # type: ignore[attr-defined]
     operation.output = output  # type: ignore[attr-defined]
     return operation
-
-
-def numpy_names(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a plain function or a method understand NumPy's names for its settings, and refuse an x that is no tensor, as every
-    operation does.
-
-    >>> @numpy_names
-    ... def last(y, dim=-1):
-    ...     return dim
-    >>> last(None, axis=2)
-    2
-    """
-    parameters = list(inspect.signature(function).parameters)
-    name, known, of_x = function.__name__, frozenset(parameters), parameters[0] == "x"
-
-    @functools.wraps(function)
-    def understanding(*args: Any, **settings: Any) -> R:
-        if settings and not known.issuperset(settings):
-            settings = _renamed(name, settings, known)
-        if of_x and args and not isinstance(args[0], Node):
-            lift(name, args[:1])  # raises, in words
-        return function(*args, **settings)
-
-    return understanding
-
-
-def _renamed(name: str, settings: dict[str, Any], known: Set[str]) -> dict[str, Any]:
-    """Settings under the names that are `known`, where the caller wrote NumPy's."""
-    renamed: dict[str, Any] = {}
-    for key, value in settings.items():
-        name_here = NUMPY_NAMES.get(key, key)
-        candidates = (key, name_here, name_here + "s")  # where PyTorch says dims and shifts, NumPy says axis and shift
-        ours = next((candidate for candidate in candidates if candidate in known), key)
-        if ours in renamed:
-            raise TypeError(f"{name}: {ours} is given twice, by two of its names: {', '.join(settings)}")
-        renamed[ours] = value
-    return renamed
-
-
-class _Form:
-    """The signature of a rule: its tensors, then its settings."""
-
-    def __init__(self, rule: Callable[..., Any]) -> None:
-        parameters = inspect.signature(rule).parameters.values()
-        self.name = rule.__name__
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        slash = any(p.kind is p.POSITIONAL_ONLY for p in parameters)
-        tensors = [p for p in parameters if p.kind is (p.POSITIONAL_ONLY if slash else p.POSITIONAL_OR_KEYWORD)]
-        self.tensors = [p.name for p in tensors]
-        self.optional = {p.name for p in parameters if p.default is None}
-        self.settings = [p.name for p in parameters if p not in tensors and p.kind is not p.VAR_POSITIONAL]
-        self.known = frozenset(self.settings)
-
-    def sort(self, inputs: Sequence[Any], settings: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Arguments as a caller may write them → every tensor in its place, every setting under its own name."""
-        settings = _renamed(self.name, settings, self.known)
-        if self.variadic:
-            tensors = list(inputs)
-        else:
-            places = len(self.tensors)
-            positional = dict(zip(self.settings, inputs[places:]))
-            if len(inputs) > places + len(self.settings) or positional.keys() & settings.keys():
-                raise TypeError(f"{self.name}: too many arguments: it takes {self}")
-            settings |= positional
-            tensors = list(inputs[:places])
-            for name in self.tensors[len(tensors) :]:
-                if name not in settings and name not in self.optional:
-                    raise TypeError(f"{self.name}: {name} is missing: it takes {self}")
-                tensors.append(settings.pop(name, None))
-        if unknown := settings.keys() - self.known:
-            raise TypeError(f"{self.name}: unexpected {', '.join(sorted(unknown))}: it takes {self}")
-        return tensors, settings
-
-    def __str__(self) -> str:
-        return ", ".join(self.tensors or ["*tensors"]) + "".join(f", {name}=" for name in self.settings)
-
-
-def lift(name: str, inputs: Sequence[Any]) -> list[Any]:
-    """Every input as a rule may see it: a tensor, an Int or Float, or None."""
-    like = next((x for x in inputs if isinstance(x, Node)), None)
-    if like is None:
-        raise TypeError(f"{name}: expected a Tensor, got {', '.join(type(x).__name__ for x in inputs)}")
-    lifted: list[Any] = []
-    for x in inputs:
-        if isinstance(x, np.generic):
-            x = x.item()
-        if isinstance(x, float) and type(x) is not Float:
-            x = Float(x)
-        elif isinstance(x, int) and type(x) is not Int:
-            x = Int(x)
-        elif is_array(x):
-            x = like.constant(x)
-        elif not (x is None or isinstance(x, (Node, Int, Float))):
-            raise TypeError(f"{name}: expected a Tensor, a number or an array, got {type(x).__name__}; wrap it: Tensor(...)")
-        lifted.append(x)
-    return lifted
 
 
 def align(name: str, inputs: Sequence[Any], dtype: np.dtype[Any] | None) -> list[Any]:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from microtensor.arguments import lift
 from microtensor.graph import Node, T, is_floating
 from microtensor.nn import init
 from microtensor.nn.module import Module, Parameter
-from microtensor.op import Rule, lift, op
+from microtensor.op import Rule, op
 from microtensor.random import Generator
 from microtensor.tensor import Tensor
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import microtensor as mt
+from microtensor.arguments import composed
 from microtensor.gradcheck import check_gradients
-from microtensor.op import numpy_names
 
 X = mt.Tensor([[1.0, 2.0], [3.0, 4.0]])
 
@@ -133,8 +133,8 @@ def test_settings_after_a_slash_are_settings():
         scaled(X, factor=2.0)
 
 
-def test_plain_functions_and_methods_understand_numpy_names():
-    @numpy_names
+def test_plain_functions_and_methods_understand_composed():
+    @composed
     def last(x, dim=-1, keepdim=False):
         return dim, keepdim
 

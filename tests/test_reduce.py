@@ -230,7 +230,7 @@ def test_a_float_stays_what_it_is(name, dtype):
 # Names and errors
 
 
-def test_numpy_names_and_positions():
+def test_composed_and_positions():
     x = Tensor(array(2, 3, 4))
     for name in REDUCTIONS:
         f = getattr(mt, name)

@@ -5,36 +5,17 @@ Most are one line of the operations below them. At a kink the gradient is PyTorc
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import Any
 
 import numpy as np
 
+from ..arguments import composed
 from ..graph import Node, T, is_floating
 from ..op import Rule, op
 from .elementwise import abs, clamp, multiply, neg, select, where
 from .error_function import erfc
 from .functions import expm1, tanh
-
-if TYPE_CHECKING:
-    from ..tensor import Tensor
-
-P = ParamSpec("P")
-
-
-def composed(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
-    """Refuse at the door what is no Tensor, in a function made of others: else one of them would speak in its own name."""
-
-    @functools.wraps(function)
-    def checked(*args: P.args, **settings: P.kwargs) -> Tensor:
-        if args and not isinstance(args[0], Node):
-            raise TypeError(f"{function.__name__}: expected a Tensor, got {type(args[0]).__name__}; wrap it: Tensor(...)")
-        return function(*args, **settings)
-
-    return checked
-
 
 # Straight pieces
 
@@ -62,7 +43,7 @@ def hardtanh(x: T, /, min_val: float = -1.0, max_val: float = 1.0) -> Rule[T]:
 
 
 @composed
-def relu6(x: Tensor) -> Tensor:
+def relu6(x: Any) -> Any:
     """min(max(x, 0), 6). The gradient at 0 and at 6 is 0.
 
     Sandler et al. 2018, "MobileNetV2", section 3, arxiv.org/abs/1801.04381.
@@ -75,7 +56,7 @@ def relu6(x: Tensor) -> Tensor:
 
 
 @composed
-def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     """x where x > 0, negative_slope · x elsewhere. The gradient at 0 is `negative_slope`.
 
     Maas et al. 2013, "Rectifier nonlinearities improve neural network acoustic models".
@@ -88,7 +69,7 @@ def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
 
 
 @composed
-def prelu(x: Tensor, weight: Tensor) -> Tensor:
+def prelu(x: Any, weight: Any) -> Any:
     """x where x > 0, weight · x elsewhere: a leaky ReLU that learns its slope. At 0 the gradient for x is the weight.
 
     He et al. 2015, "Delving deep into rectifiers", section 2.1, arxiv.org/abs/1502.01852.
@@ -104,7 +85,7 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
     >>> prelu(mt.Tensor([[-2.0, -2.0, 2.0]]), mt.Tensor([0.5, 0.1, 0.1]))
     Tensor([[-1. , -0.2,  2. ]])
     """
-    if not isinstance(weight, Node):
+    if not all(isinstance(v, Node) for v in (x, weight)):
         raise TypeError(f"prelu: the weight must be a Tensor, got {type(weight).__name__}; leaky_relu takes a number")
     channels = x.shape[1] if x.ndim > 1 else 1
     if weight.ndim > 1 or weight.numel() not in (1, channels):
@@ -117,7 +98,7 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
 
 
 @composed
-def hardsigmoid(x: Tensor) -> Tensor:
+def hardsigmoid(x: Any) -> Any:
     """relu6(x + 3) / 6: a straight line from 0, at −3, to 1, at 3. The gradient at −3 and 3 is 0.
 
     >>> import microtensor as mt
@@ -128,7 +109,7 @@ def hardsigmoid(x: Tensor) -> Tensor:
 
 
 @composed
-def hardswish(x: Tensor) -> Tensor:
+def hardswish(x: Any) -> Any:
     """x · hardsigmoid(x). The gradient at −3 is 0, at 3 it is 1.
 
     Howard et al. 2019, "Searching for MobileNetV3", section 5.2, arxiv.org/abs/1905.02244.
@@ -177,7 +158,7 @@ def softplus(x: T, /, beta: float = 1.0, threshold: float = 20.0) -> Rule[T]:
 
 
 @composed
-def softsign(x: Tensor) -> Tensor:
+def softsign(x: Any) -> Any:
     """x / (1 + |x|): between −1 and 1.
 
     >>> import microtensor as mt
@@ -188,7 +169,7 @@ def softsign(x: Tensor) -> Tensor:
 
 
 @composed
-def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+def elu(x: Any, alpha: float = 1.0) -> Any:
     """x where x > 0, alpha · (e^x − 1) elsewhere. The gradient at 0 is `alpha`.
 
     Clevert et al. 2015, "Fast and accurate deep network learning by exponential linear units", arxiv.org/abs/1511.07289.
@@ -201,7 +182,7 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
 
 
 @composed
-def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
+def celu(x: Any, alpha: float = 1.0) -> Any:
     """x where x > 0, alpha · (e^(x / alpha) − 1) elsewhere: an elu whose slope at 0 is 1 for every alpha.
 
     Barron 2017, "Continuously differentiable exponential linear units", arxiv.org/abs/1704.07483.
@@ -223,7 +204,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 @composed
-def selu(x: Tensor) -> Tensor:
+def selu(x: Any) -> Any:
     """1.0507 · elu(x, 1.6733), with more digits. The gradient at 0 is their product, 1.7581.
 
     Klambauer et al. 2017, "Self-normalizing neural networks", arxiv.org/abs/1706.02515.
@@ -236,7 +217,7 @@ def selu(x: Tensor) -> Tensor:
 
 
 @composed
-def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+def gelu(x: Any, approximate: str = "none") -> Any:
     """x · Φ(x), where Φ(x) = erfc(−x / √2) / 2 is the probability that a normal variable is below x.
 
     Hendrycks and Gimpel 2016, "Gaussian error linear units", section 2, arxiv.org/abs/1606.08415.
@@ -260,7 +241,7 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
 
 
 @composed
-def silu(x: Tensor) -> Tensor:
+def silu(x: Any) -> Any:
     """x · sigmoid(x), also called swish.
 
     Ramachandran et al. 2017, "Searching for activation functions", section 4, arxiv.org/abs/1710.05941.
@@ -273,7 +254,7 @@ def silu(x: Tensor) -> Tensor:
 
 
 @composed
-def mish(x: Tensor) -> Tensor:
+def mish(x: Any) -> Any:
     """x · tanh(softplus(x)).
 
     Misra 2019, "Mish: a self regularized non-monotonic activation function", arxiv.org/abs/1908.08681.

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..arguments import composed
 from ..graph import Node, T
-from ..op import numpy_names
 from .diagonals import diagonal
 from .product import meet
 from .shape import normalize_dims
@@ -77,7 +77,7 @@ def einsum(equation: Any, *operands: Any) -> Any:
     return _arrange(x, labels, output)
 
 
-@numpy_names
+@composed
 def tensordot(x: T, y: T, dims: Any = 2) -> T:
     """Products of x and y, summed along axes of either: the result has the other axes of x, then those of y.
 

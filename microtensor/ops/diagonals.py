@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arguments import composed
 from ..graph import Node, T
-from ..op import Rule, numpy_names, op
+from ..op import Rule, op
 from .shape import normalize_dims, whole_number
 
 
@@ -72,7 +73,7 @@ def _on_diagonal(g: T, *, offset: int, dims: tuple[int, int], shape: tuple[int, 
     return data, (lambda h: diagonal(h, offset=offset, dim1=dims[0], dim2=dims[1]),)
 
 
-@numpy_names
+@composed
 def diag(x: T, diagonal: int = 0) -> T:
     """A vector → the square matrix that has it on a diagonal and 0 elsewhere; a matrix → that diagonal of it.
 

@@ -10,9 +10,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..arguments import Int, lift
 from ..backend import Array, array_module, to_device
 from ..graph import Node, T, is_floating
-from ..op import Int, Rule, align, lift, op, result_type
+from ..op import Rule, align, op, result_type
 
 Operand: TypeAlias = Any
 """A tensor, a Python number or an array: what stands on the other side of an operator."""

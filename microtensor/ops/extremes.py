@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments import composed
 from ..backend import Array
 from ..graph import Node, T, is_floating
-from ..op import Rule, numpy_names, op
+from ..op import Rule, op
 from .elementwise import abs, where
 from .gathering import gather
 from .reduce import at_least_float32, finite_max, how_many, one_axis, root, spreading, sum, total, with_ones, without
@@ -52,7 +53,7 @@ def amin(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
     return x.data.min(dims, keepdims=keepdim), (shared_evenly(x, dims),)
 
 
-@numpy_names
+@composed
 def aminmax(x: T, dim: Any = None, keepdim: bool = False) -> Extremes:
     """`amin` and `amax`, as a pair with names: (min, max).
 
@@ -83,7 +84,7 @@ def argmin(x: T, /, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
     return x.data.argmin(axis, keepdims=keepdim), None
 
 
-@numpy_names
+@composed
 def max(x: T, dim: int | None = None, keepdim: bool = False) -> Any:
     """Without `dim`, the largest number of all. Along axis `dim`, the largest numbers and their indices: (values, indices).
 
@@ -105,7 +106,7 @@ def max(x: T, dim: int | None = None, keepdim: bool = False) -> Any:
     return amax(x, keepdim=keepdim) if dim is None else _first("max", x, dim, keepdim)
 
 
-@numpy_names
+@composed
 def min(x: T, dim: int | None = None, keepdim: bool = False) -> Any:
     """Without `dim`, the smallest number of all. Along axis `dim`, the smallest numbers and their indices. Otherwise as `max`.
 
@@ -154,7 +155,7 @@ def _choice(name: str, x: Node, dim: Any) -> tuple[int, ...]:
 # Norms
 
 
-@numpy_names
+@composed
 def norm(x: T, p: float | str = "fro", dim: Any = None, keepdim: bool = False) -> Any:
     """Length of x, taken as one vector over the axes `dim` (all if None): (Σ |x|^p)^(1/p), without overflow on the way.
 

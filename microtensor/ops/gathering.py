@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import composed
 from ..backend import Array, is_array, to_device
 from ..graph import Node, T
-from ..op import Rule, numpy_names, op
+from ..op import Rule, op
 from .elementwise import where
 from .indexing import _put, add_flat, getitem
 from .shape import flatten, normalize_dim, whole_number
@@ -103,7 +104,7 @@ def _collect(g: T, *, dim: int, index: Any, shape: tuple[int, ...]) -> Rule[T]:
     return data, (lambda h: gather(h, dim=dim, index=index),)
 
 
-@numpy_names
+@composed
 def scatter(x: T, dim: int, index: Any, src: Any) -> T:
     """x, overwritten at the elements that `index` names along axis `dim`: y[i, index[i, j]] = src[i, j] for dim 1.
 
@@ -159,7 +160,7 @@ def _scatter(x: T, src: T, *, dim: int, index: Any) -> Rule[T]:
     )
 
 
-@numpy_names
+@composed
 def scatter_add(x: T, dim: int, index: Any, src: T) -> T:
     """x, with `src` added at the elements that `index` names along axis `dim`: y[i, index[i, j]] += src[i, j] for dim 1.
 
@@ -175,7 +176,7 @@ def scatter_add(x: T, dim: int, index: Any, src: T) -> T:
     return base + _collect(_source("scatter_add", src, tensor, x), dim=axis, index=tensor, shape=x.shape)
 
 
-@numpy_names
+@composed
 def take_along_dim(x: T, indices: Any, dim: int | None = None) -> T:
     """`gather`, in which the other axes broadcast and a negative index counts from the end: undoes an argsort or argmax.
 
@@ -212,7 +213,7 @@ def take_along_dim(x: T, indices: Any, dim: int | None = None) -> T:
     return gather(lines, dim=axis, index=chosen)
 
 
-@numpy_names
+@composed
 def index_select(x: T, dim: int, index: Any) -> T:
     """The slices of x along axis `dim` that `index` names: x (…, n, …), index (m,) → (…, m, …).
 
@@ -230,7 +231,7 @@ def index_select(x: T, dim: int, index: Any) -> T:
     return getitem(x, (slice(None),) * axis + (_vector("index_select", index, x, axis),))
 
 
-@numpy_names
+@composed
 def index_add(x: T, dim: int, index: Any, source: T, alpha: float = 1) -> T:
     """x, with the slices of `alpha` · source added to those of its slices along axis `dim` that `index` names.
 

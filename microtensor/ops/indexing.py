@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import composed
 from ..backend import Array, array_module, is_array, to_device
 from ..graph import Node, T, mode
-from ..op import Rule, numpy_names, op
+from ..op import Rule, op
 from .elementwise import where
 from .shape import flatten
 
@@ -180,7 +181,7 @@ def _rank(numbers: Any) -> int:
     return {"b": 0, "i": 1, "u": 1, "f": 2}.get(kind, 3)
 
 
-@numpy_names
+@composed
 def nonzero(x: Node, as_tuple: bool = False) -> Any:
     """Where x is not 0: the indices of each such element as a row, (count, axes); int64. Waits for the device.
 
@@ -196,7 +197,7 @@ def nonzero(x: Node, as_tuple: bool = False) -> Any:
     return tuple(x.constant(rows[:, axis]) for axis in range(x.ndim)) if as_tuple else x.constant(rows)
 
 
-@numpy_names
+@composed
 def take(x: T, index: Any) -> T:
     """The elements of x laid flat at `index`, in the shape of `index`. Errors are `getitem`'s.
 
@@ -207,7 +208,7 @@ def take(x: T, index: Any) -> T:
     return getitem(flatten(x), index)
 
 
-@numpy_names
+@composed
 def masked_select(x: T, mask: Any) -> T:
     """The elements of x where `mask` holds, as a vector. The two broadcast together. Waits for the device.
 
@@ -221,7 +222,7 @@ def masked_select(x: T, mask: Any) -> T:
     return tensor.broadcast_to(shape)[chosen.broadcast_to(shape)]
 
 
-@numpy_names
+@composed
 def masked_fill(x: T, mask: Any, value: Any) -> T:
     """x, with `value` where `mask` holds. The shapes of x and mask broadcast together; the dtype stays that of x.
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import composed
 from ..graph import Node, T
-from ..op import Rule, numpy_names, op, result_type
+from ..op import Rule, op, result_type
 from .indexing import getitem
 from .shape import normalize_dim, reshape, unsqueeze, whole_number, whole_numbers
 
 
-@numpy_names
+@composed
 def cat(tensors: Sequence[T], dim: int = 0) -> T:
     """Tensors one after the other along axis `dim`; their other axes must agree. NumPy calls this `concatenate`.
 
@@ -47,7 +48,7 @@ def _cat(*tensors: T, dim: int) -> Rule[T]:
     return tensors[0].xp.concatenate([x.data for x in tensors], axis=dim), [part(a, b) for a, b in zip([0, *ends], ends)]
 
 
-@numpy_names
+@composed
 def stack(tensors: Sequence[T], dim: int = 0) -> T:
     """Tensors of one shape, one after the other along a new axis at `dim`.
 
@@ -93,7 +94,7 @@ def _alike(name: str, tensors: Any) -> list[Any]:
     return [x if x.dtype == dtype else x.to(dtype) for x in nodes]
 
 
-@numpy_names
+@composed
 def split(x: T, split_size_or_sections: Any, dim: int = 0) -> tuple[T, ...]:
     """x taken apart along axis `dim`. Views.
 
@@ -125,7 +126,7 @@ def split(x: T, split_size_or_sections: Any, dim: int = 0) -> tuple[T, ...]:
     return tuple(getitem(x, (slice(None),) * axis + (slice(end - n, end),)) for n, end in zip(sizes, ends))
 
 
-@numpy_names
+@composed
 def chunk(x: T, chunks: int, dim: int = 0) -> tuple[T, ...]:
     """x taken apart along axis `dim` into so many parts of equal length, the last shorter. Views.
 
@@ -140,7 +141,7 @@ def chunk(x: T, chunks: int, dim: int = 0) -> tuple[T, ...]:
     return split(x, -(-length // count) if length else [0] * count, dim)
 
 
-@numpy_names
+@composed
 def unbind(x: T, dim: int = 0) -> tuple[T, ...]:
     """The slices of x along axis `dim`, without that axis. Views.
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import Int
 from ..graph import Node, T, is_floating
-from ..op import Int, Rule, op
+from ..op import Rule, op
 from .elementwise import Operand, xp_of
 
 binary = op(elementwise=True)

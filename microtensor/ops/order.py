@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import composed
 from ..graph import T
-from ..op import Rule, numpy_names, op
+from ..op import Rule, op
 from .extremes import Picked, pick, shared_evenly
 from .reduce import one_axis
 
@@ -33,7 +34,7 @@ def argsort(x: T, /, dim: int = -1, descending: bool = False, stable: bool = Fal
     return x.shape[axis] - 1 - x.xp.argsort(x.data[backwards], axis=axis, kind="stable")[backwards], None
 
 
-@numpy_names
+@composed
 def sort(x: T, dim: int = -1, descending: bool = False, stable: bool = False) -> Picked:
     """x sorted along axis `dim`, and where each number stood before: (values, indices). Equal numbers keep their order.
 
@@ -46,7 +47,7 @@ def sort(x: T, dim: int = -1, descending: bool = False, stable: bool = False) ->
     return pick(x, argsort(x, dim=dim, descending=descending), axis)
 
 
-@numpy_names
+@composed
 def topk(x: T, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Picked:
     """The k largest numbers along axis `dim`, or the k smallest, and their indices: (values, indices), sorted in any case.
 
@@ -64,7 +65,7 @@ def topk(x: T, k: int, dim: int = -1, largest: bool = True, sorted: bool = True)
     return pick(x, order if axis is None else order[(*(slice(None),) * axis, slice(0, k))], axis)
 
 
-@numpy_names
+@composed
 def kthvalue(x: T, k: int, dim: int = -1, keepdim: bool = False) -> Picked:
     """The k-th smallest number along axis `dim`, k from 1 on, and its index: (values, indices). Errors as `topk`.
 
@@ -87,7 +88,7 @@ def _ranks(name: str, x: Any, k: Any, dim: Any, least: int, descending: bool = F
     return axis, argsort(x, dim=dim, descending=descending)
 
 
-@numpy_names
+@composed
 def median(x: T, dim: int | None = None, keepdim: bool = False) -> Any:
     """The middle of the sorted numbers, of an even count the lower of the two; nan if one is nan.
 
@@ -127,7 +128,7 @@ def _index_of_median(x: T, *, axis: int | None) -> Rule[T]:
     return xp.take_along_axis(xp.argsort(x.data, axis=axis, kind="stable"), place, axis), None
 
 
-@numpy_names
+@composed
 def unique(x: T, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Any:
     """The distinct numbers of x, sorted in any case. No gradient flows. It waits for the device, to learn how many there are.
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import composed
 from ..graph import T
-from ..op import Rule, numpy_names, op
+from ..op import Rule, op
 from .indexing import getitem
 from .join import cat
 from .repeating import broadcast_to
@@ -17,7 +18,7 @@ from .shape import flip, whole_numbers
 Pair = tuple[int, int]
 
 
-@numpy_names
+@composed
 def pad(x: T, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> T:
     """x with so many more numbers on each side; a negative number crops that side.
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import lift
 from ..backend import Array
 from ..graph import Node, T
-from ..op import Rule, lift, op, result_type
+from ..op import Rule, op, result_type
 
 
 def matmul(x: T, y: T) -> T:

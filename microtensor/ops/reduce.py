@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import composed
 from ..backend import Array
 from ..graph import Node, T, is_floating
-from ..op import Rule, numpy_names, op
+from ..op import Rule, op
 from .elementwise import where
 from .padding import pad
 from .shape import normalize_dim, normalize_dims, permute
@@ -37,7 +38,7 @@ def mean(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
     return data.astype(x.dtype, copy=False), (lambda g: spread(g / (count or math.nan)),)
 
 
-@numpy_names
+@composed
 def prod(x: T, dim: Any = None, keepdim: bool = False) -> Any:
     """Product over the axes `dim` (all if None): 1 where there is nothing to multiply. Integers and bools give int64.
 
@@ -91,7 +92,7 @@ def var(x: T, /, dim: Any = None, correction: float = 1, keepdim: bool = False) 
     return (total(data, dims, keepdim) / freedom).astype(x.dtype, copy=False), (vjp,)
 
 
-@numpy_names
+@composed
 def std(x: T, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Any:
     """Standard deviation, the square root of `var`: as wide as x itself. The gradient is 0 where it is 0.
 
@@ -103,7 +104,7 @@ def std(x: T, dim: Any = None, correction: float = 1, keepdim: bool = False) -> 
     return y.to(x.dtype) if is_floating(x.dtype) else y
 
 
-@numpy_names
+@composed
 def var_mean(x: T, dim: Any = None, correction: float = 1, keepdim: bool = False) -> tuple[T, T]:
     """`var` and `mean`, as a pair.
 

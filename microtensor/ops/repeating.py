@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import composed
 from ..backend import is_array, to_numpy
 from ..graph import Node, T
-from ..op import Rule, numpy_names, op
+from ..op import Rule, op
 from .indexing import getitem
 from .shape import flatten, normalize_dim, reshape, transpose, unsqueeze, whole_number, whole_numbers
 
@@ -42,7 +43,7 @@ def broadcast_to(x: T, /, shape: Any) -> Rule[T]:
     return data, (lambda g: g.sum(repeated, keepdim=True).reshape(before),)
 
 
-@numpy_names
+@composed
 def expand(x: T, shape: Any) -> T:
     """`broadcast_to`, in which −1 keeps the length that an axis has.
 
@@ -65,7 +66,7 @@ def expand(x: T, shape: Any) -> T:
     return broadcast_to(x, tuple(x.shape[i - new] if n == -1 else n for i, n in enumerate(lengths)))
 
 
-@numpy_names
+@composed
 def repeat(x: T, repeats: Any) -> T:
     """Copies of x side by side, so many along each axis. More numbers than x has axes add axes on the left.
 
@@ -90,7 +91,7 @@ def repeat(x: T, repeats: Any) -> T:
     return reshape(side_by_side, [count * n for count, n in zip(counts, lengths)])
 
 
-@numpy_names
+@composed
 def tile(x: T, dims: Any) -> T:
     """`repeat`, in which the axes on the left that `dims` does not name are repeated once.
 
@@ -103,7 +104,7 @@ def tile(x: T, dims: Any) -> T:
     return repeat(x, (1,) * (x.ndim - len(counts)) + counts)
 
 
-@numpy_names
+@composed
 def repeat_interleave(x: T, repeats: Any, dim: int | None = None) -> T:
     """Each slice of x along axis `dim`, followed by its copies. NumPy calls this `repeat`.
 
@@ -165,7 +166,7 @@ def meshgrid(*tensors: T, indexing: str = "ij") -> tuple[T, ...]:
     return tuple(transpose(grid, 0, 1) if indexing == "xy" and count > 1 else grid for grid in grids)
 
 
-@numpy_names
+@composed
 def unfold(x: T, dimension: int, size: int, step: int) -> T:
     """Windows of `size` numbers along an axis, a new one every `step`: (…, n, …) → (…, ⌊(n − size) / step⌋ + 1, …, size).
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import composed
 from ..backend import Array
 from ..graph import T, is_floating
-from ..op import Rule, numpy_names, op
+from ..op import Rule, op
 from .elementwise import clone
 from .extremes import Picked, pick
 from .padding import pad
@@ -34,7 +35,7 @@ def cumsum(x: T, /, dim: int) -> Rule[T]:
     return data, (vjp,)
 
 
-@numpy_names
+@composed
 def cumprod(x: T, dim: int) -> Any:
     """Products along axis `dim`, of each number and all before it. Integers and bools give int64.
 
@@ -55,7 +56,7 @@ def cumprod(x: T, dim: int) -> Any:
     return y.to(x.dtype) if is_floating(x.dtype) else y
 
 
-@numpy_names
+@composed
 def cummax(x: T, dim: int) -> Picked:
     """The largest number so far along axis `dim`, and its index: (values, indices).
 
@@ -69,7 +70,7 @@ def cummax(x: T, dim: int) -> Picked:
     return _so_far("cummax", x, dim)
 
 
-@numpy_names
+@composed
 def cummin(x: T, dim: int) -> Picked:
     """The smallest number so far along axis `dim`, and its index: (values, indices). Otherwise as `cummax`.
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import composed
 from ..graph import T
-from ..op import Rule, numpy_names, op
+from ..op import Rule, op
 
 # How axes and lengths are written
 
@@ -135,7 +136,7 @@ def reshape(x: T, /, shape: Any) -> Rule[T]:
     return x.data.reshape(_fill("reshape", shape, before)), (lambda g: g.reshape(before),)
 
 
-@numpy_names
+@composed
 def view(x: T, shape: Any) -> T:
     """`reshape`, with the promise that nothing is copied: an assignment to the view is one to x.
 
@@ -153,7 +154,7 @@ def view(x: T, shape: Any) -> T:
     return result
 
 
-@numpy_names
+@composed
 def flatten(x: T, start_dim: int = 0, end_dim: int = -1) -> T:
     """Axes `start_dim` to `end_dim` of x as one axis.
 
@@ -169,7 +170,7 @@ def flatten(x: T, start_dim: int = 0, end_dim: int = -1) -> T:
     return reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
 
-@numpy_names
+@composed
 def unflatten(x: T, dim: int, sizes: Sequence[int]) -> T:
     """Axis `dim` of x as several axes of lengths `sizes`, one of which may be −1: the inverse of `flatten`.
 
@@ -182,14 +183,14 @@ def unflatten(x: T, dim: int, sizes: Sequence[int]) -> T:
     return reshape(x, (*x.shape[:axis], *_fill("unflatten", sizes, x.shape[axis : axis + 1]), *x.shape[axis + 1 :]))
 
 
-@numpy_names
+@composed
 def squeeze(x: T, dim: Any = None) -> T:
     """x without its axes of length 1: those of `dim`, or all. An axis of another length stays, as in PyTorch."""
     dims = normalize_dims("squeeze", dim, x.shape)
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if n != 1 or i not in dims))
 
 
-@numpy_names
+@composed
 def unsqueeze(x: T, dim: int) -> T:
     """x with a new axis of length 1 at `dim`, counted in the result: 0 puts it first, −1 last."""
     axes = x.ndim + 1
@@ -218,7 +219,7 @@ def permute(x: T, /, dims: Sequence[int]) -> Rule[T]:
     return x.data.transpose(order), (lambda g: g.permute(back),)
 
 
-@numpy_names
+@composed
 def transpose(x: T, dim0: int, dim1: int) -> T:
     """x with two axes exchanged. A view."""
     i, j = normalize_dim("transpose", dim0, x.shape), normalize_dim("transpose", dim1, x.shape)
@@ -231,7 +232,7 @@ swapaxes = transpose
 """NumPy's name for it."""
 
 
-@numpy_names
+@composed
 def movedim(x: T, source: Any, destination: Any) -> T:
     """x with the axes `source` moved to the places `destination`; the others keep their order. A view.
 
@@ -299,7 +300,7 @@ def roll(x: T, /, shifts: Any, dims: Any = None) -> Rule[T]:
     return data, (lambda g: g.roll(back, axes),)
 
 
-@numpy_names
+@composed
 def rot90(x: T, k: int = 1, dims: Sequence[int] = (0, 1)) -> T:
     """x turned `k` times by 90° in the plane of two axes, from the first towards the second. A view.
 
