@@ -15,7 +15,7 @@ import sys
 import time
 from typing import NamedTuple
 
-PEERS = ("microtensor", "torch", "autograd", "tinygrad")
+PEERS = ("microtensor", "numpy", "torch", "autograd", "tinygrad")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .anomaly import detect_anomaly
+from .checkpointing import checkpoint
 from .creation import (
     arange,
     as_tensor,
@@ -31,7 +32,7 @@ from .creation import (
     zeros_like,
 )
 from .draw import draw_graph
-from .functional import checkpoint, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from .functional import hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .gradient import backward, enable_grad, grad, is_grad_enabled, no_grad
 from .op import op
 from .ops.activations import (
@@ -272,6 +273,8 @@ __all__ = [
     "ge",
     "gelu",
     "grad",
+    "draw",
+    "functional",
     "gradcheck",
     "gt",
     "hardsigmoid",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from .graph import Node, Origin, mode
 
-PACKAGE = str(Path(__file__).parent.resolve())
+PACKAGE = os.path.join(os.path.dirname(__file__), "")
 
 
 @contextmanager

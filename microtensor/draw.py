@@ -15,7 +15,8 @@ def draw_graph(t: Node, format: str = "dot") -> str:
 
     Raises:
         TypeError: `t` is no tensor.
-        ValueError: it has no graph, the graph was released, or the format is unknown.
+        ValueError: it has no graph, or the format is unknown.
+        RuntimeError: the graph was released.
 
     >>> import microtensor as mt
     >>> x = mt.Tensor([1.0, 2.0], requires_grad=True)

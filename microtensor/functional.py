@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from . import random
-from .gradient import enable_grad, grad, same, topological, walk
-from .graph import Node, Origin, clock, is_floating, mode
+from .gradient import enable_grad, grad, same
+from .graph import is_floating
 from .ops.join import cat
 from .tensor import Tensor
 
@@ -75,15 +73,15 @@ def jvp(func: Function, inputs: Any, v: Any = None) -> tuple[Any, Any]:
     leaves, output = _call("jvp", func, inputs)
     directions = _directions("jvp", leaves, v)
     if not output.requires_grad:
-        return output, output * 0
+        return output, _zeros(output)
     with enable_grad():
-        u = (output.detach() * 0).requires_grad_()
+        u = _zeros(output).requires_grad_()
         products = grad(output, leaves, u, create_graph=True, allow_unused=True)
         pairs = [(p, d) for p, d in zip(products, directions) if p is not None and p.requires_grad]
         if not pairs:
-            return output.detach(), output.detach() * 0
+            return output.detach(), _zeros(output)
         (tangent,) = grad([p for p, _ in pairs], u, [d for _, d in pairs], allow_unused=True)
-    return output.detach(), output.detach() * 0 if tangent is None else tangent
+    return output.detach(), _zeros(output) if tangent is None else tangent
 
 
 def jacobian(func: Function, inputs: Any, create_graph: bool = False) -> Any:
@@ -143,10 +141,10 @@ def hvp(func: Function, inputs: Any, v: Any = None) -> tuple[Any, Any]:
     directions = _directions("hvp", leaves, v)
     first = [(g, d) for g, d in zip(_gradients(output, leaves, None, True, create_graph=True), directions) if g.requires_grad]
     if not first:
-        return output.detach(), _as_given(inputs, [x.detach() * 0 for x in leaves])
+        return output.detach(), _as_given(inputs, [_zeros(x) for x in leaves])
     with enable_grad():
         second = grad([g for g, _ in first], leaves, [d for _, d in first], allow_unused=True)
-    return output.detach(), _as_given(inputs, [x.detach() * 0 if g is None else g for x, g in zip(leaves, second)])
+    return output.detach(), _as_given(inputs, [_zeros(x) if g is None else g for x, g in zip(leaves, second)])
 
 
 def _call(name: str, func: Function, inputs: Any, connect: bool = False) -> tuple[list[Tensor], Tensor]:
@@ -172,9 +170,9 @@ def _gradients(
 ) -> list[Tensor]:
     """The gradient for each leaf: zeros where the output does not depend on it."""
     if not output.requires_grad:
-        return [x.detach() * 0 for x in leaves]
+        return [_zeros(x) for x in leaves]
     found = grad(output, leaves, v, retain_graph=retain or create_graph, create_graph=create_graph, allow_unused=True)
-    return [x.detach() * 0 if g is None else g for x, g in zip(leaves, found)]
+    return [_zeros(x) if g is None else g for x, g in zip(leaves, found)]
 
 
 def _directions(name: str, leaves: Sequence[Tensor], v: Any) -> list[Tensor]:
@@ -183,7 +181,7 @@ def _directions(name: str, leaves: Sequence[Tensor], v: Any) -> list[Tensor]:
             raise ValueError(
                 f"{name}: a direction v is only implied (1) for one input of a single number; pass v like the inputs"
             )
-        return [leaves[0].detach() * 0 + 1]
+        return [leaves[0].constant(leaves[0].xp.ones_like(leaves[0].data))]
     directions = list(v) if isinstance(v, (tuple, list)) else [v]
     if [getattr(d, "shape", None) for d in directions] != [x.shape for x in leaves]:
         shapes = ", ".join(str(x.shape) for x in leaves)
@@ -196,78 +194,6 @@ def _as_given(inputs: Any, results: list[Tensor]) -> Any:
     return tuple(results) if isinstance(inputs, (tuple, list)) else results[0]
 
 
-def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
-    """`function(*inputs)`, but keeping none of its intermediate results: the backward pass computes them again.
-
-    Memory for time: a network cut into √n parts of √n layers, each in a checkpoint, keeps O(√n) activations for one more
-    forward pass (Chen et al. 2016, arxiv.org/abs/1604.06174). Gradients flow to the inputs and to every leaf that the
-    function uses besides, such as the parameters of a module. The default random generator is set back for the second run, so
-    that dropout drops the same. Running statistics of batch normalisation are updated by both runs.
-
-    Raises:
-        TypeError: the function returns something else than one tensor.
-
-    >>> x = Tensor([2.0], requires_grad=True)
-    >>> checkpoint(lambda x: (x * x) * x, x).backward()
-    >>> x.grad
-    Tensor([12.])
-    """
-    state = random.default.get_state()
-    clock[0] += 1  # what the function computes is from now on, what it captures from before
-    start = clock[0]
-    with enable_grad():
-        leaves = [_apart(x) for x in inputs]
-        result = function(*leaves)
-    if not isinstance(result, Tensor):
-        raise TypeError(f"checkpoint: the function must return one Tensor, it returned {type(result).__name__}")
-    output = result.detach()
-    if not mode.recording or result.origin is None:
-        return output
-
-    places = _places(leaves)
-    order = topological([result.origin])
-    used = [origin for origin in order if origin in places]
-    captured = {parent for origin in order if origin.time >= start for parent, _ in origin.sources or () if parent.time < start}
-    cache: list[Any] = []
-
-    def run_again(g: Any) -> dict[Any, Any]:
-        """The gradients, for each input's number and each captured leaf; computed once for all vjps of one backward pass."""
-        if not cache or cache[0]() is not g:
-            now = random.default.get_state()
-            random.default.set_state(state)
-            recording = mode.recording
-            try:
-                with enable_grad():
-                    again = [
-                        same(x) if recording and isinstance(x, Node) and x.origin is not None else _apart(x) for x in inputs
-                    ]
-                    origin: Any = function(*again).origin
-            finally:
-                random.default.set_state(now)
-            wanted = _places(again)
-            gradients = walk([(origin, g)], {*wanted, *captured}, retain=recording, create=recording, beyond=False)[0]
-            cache[:] = weakref.ref(g), {wanted.get(o, o): gradient for o, gradient in gradients.items()}
-        return cache[1]
-
-    def vjp_of(key: Any) -> Callable[[Any], Any]:
-        return lambda g: run_again(g).pop(key)
-
-    origin = Origin()
-    origin.sources = (
-        *((inputs[places[leaf]].origin, vjp_of(places[leaf])) for leaf in used),
-        *((place, vjp_of(place)) for place in captured),
-    )
-    origin.shape, origin.dtype, origin.device = output.shape, output.dtype, output.device
-    origin.op, origin.time = checkpoint, clock[0]
-    output.origin = origin
-    return output
-
-
-def _places(inputs: Sequence[Any]) -> dict[Origin, int]:
-    """The origins of those inputs that have one, and their numbers."""
-    return {x.origin: i for i, x in enumerate(inputs) if isinstance(x, Node) and x.origin is not None}
-
-
-def _apart(x: Any) -> Any:
-    """A leaf of its own, with the same numbers; what requires no gradient as it is."""
-    return x.detach().requires_grad_() if isinstance(x, Node) and x.origin is not None else x  # type: ignore[attr-defined]
+def _zeros(x: Tensor) -> Tensor:
+    zeros: Tensor = x.constant(x.xp.zeros_like(x.data))
+    return zeros

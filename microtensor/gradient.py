@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
-from types import CellType, FunctionType
+from collections.abc import Callable, Sequence, Set
+from contextlib import ContextDecorator
 from typing import Any
 
 from numpy import ndarray
@@ -14,10 +13,29 @@ from numpy import ndarray
 from .anomaly import check_gradient
 from .graph import Node, Origin, T, clock, mode
 from .op import Rule, op
+from .overwritten import check_unchanged
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
+class _Recording(ContextDecorator):
+    """Switches recording for a block or a function, and back afterwards."""
+
+    value: bool
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []
+
+    def _recreate_cm(self) -> _Recording:  # a decorated function may run in several threads at once
+        return type(self)()
+
+    def __enter__(self) -> None:
+        self._before.append(mode.recording)
+        mode.recording = self.value
+
+    def __exit__(self, *error: object) -> None:
+        mode.recording = self._before.pop()
+
+
+class no_grad(_Recording):
     """Operations inside record nothing: no gradient will be asked for. A context manager and a decorator, per thread.
 
     >>> import microtensor as mt
@@ -26,21 +44,21 @@ def no_grad() -> Iterator[None]:
     ...     (x * x).requires_grad
     False
     """
-    before, mode.recording = mode.recording, False
-    try:
-        yield
-    finally:
-        mode.recording = before
+
+    value = False
 
 
-@contextmanager
-def enable_grad() -> Iterator[None]:
-    """Operations inside record again, inside a `no_grad`."""
-    before, mode.recording = mode.recording, True
-    try:
-        yield
-    finally:
-        mode.recording = before
+class enable_grad(_Recording):
+    """Operations inside record again, inside a `no_grad`.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([3.0], requires_grad=True)
+    >>> with no_grad(), enable_grad():
+    ...     (x * x).requires_grad
+    True
+    """
+
+    value = True
 
 
 def is_grad_enabled() -> bool:
@@ -117,10 +135,10 @@ def backward(
     found, owned = walk(seeds, None if wanted is None else set(wanted), retain, create_graph)
     for origin, g in found.items():
         node: Any = wanted[origin] if wanted is not None else origin.leaf() if origin.leaf is not None else None
-        if node is None:
-            continue  # the leaf is gone, and its gradient with it
+        if node is None or origin.retained:
+            continue  # the leaf is gone, and its gradient with it; or a hook has seen to it
         if node.grad is None:
-            node.grad = g if origin in owned or create_graph else g.constant(g._data.copy())
+            node.grad = g if origin in owned or g.origin is not None else g.constant(g._data.copy())
         elif create_graph or node.grad.origin is not None or node.grad.dtype != g.dtype:
             node.grad = node.grad + g
         else:
@@ -142,7 +160,7 @@ def walk(
     Returns:
         The gradient for each wanted origin that was reached, and the origins whose gradient nobody else holds.
     """
-    order = topological([origin for origin, _ in seeds], frozenset() if beyond or wanted is None else wanted)
+    order = topological([origin for origin, _ in seeds], wanted or frozenset(), beyond)
     needed: set[Origin] | None = None
     if wanted is not None:
         needed = set()
@@ -152,6 +170,10 @@ def walk(
 
     gradients: dict[Origin, Any] = {}
     owned: set[Origin] = set()  # where the gradient is an array of our own, to be added to in place
+
+    for origin in order:  # before anything is released
+        if origin.time != clock[0] and (needed is None or origin in needed):
+            check_unchanged(origin, [vjp for parent, vjp in origin.sources or () if needed is None or parent in needed])
 
     found: dict[Origin, Any] = {}
     anomaly = mode.anomaly
@@ -166,15 +188,17 @@ def walk(
             g = gradients.pop(origin)
             if origin.hooks:
                 g = _hooked(origin, g)
+                owned.discard(origin)
             if origin.leaf is not None if wanted is None else origin in wanted:
                 found[origin] = g
                 if not beyond:
                     continue
-            if not origin.sources:
+            if not origin.sources or (needed is not None and not any(p in needed for p, _ in origin.sources)):
                 continue
-            if origin.time != clock[0]:
-                _check_unchanged(origin)
-            output = None if origin.output is None else g.kind.wrap(origin.output[0], origin if create else None)
+            output = None
+            if origin.output is not None:
+                output = g.kind.wrap(origin.output[0], origin if create else None)
+                output.assigned = origin.output[1]
             for parent, vjp in origin.sources:
                 if needed is not None and parent not in needed:
                     continue
@@ -243,12 +267,17 @@ def retain_grad(tensor: Node) -> None:
     if tensor.is_leaf:
         _origin("retain_grad:", tensor)
         return
+    origin = _origin("retain_grad:", tensor)
+    if origin.retained:
+        return
+    origin.retained = True
     keeper = weakref.ref(tensor)
 
     def keep(g: Any) -> None:
         node = keeper()
         if node is not None:
-            node.grad = g if node.grad is None else node.grad + g
+            own = g if g.origin is not None else g.constant(g._data.copy())
+            node.grad = own if node.grad is None else node.grad + own
 
     register_hook(tensor, keep)
 
@@ -291,11 +320,18 @@ def partials(function: Callable[..., T], inputs: Sequence[Node | None], g: T) ->
 @op
 def same(x: T) -> Rule[T]:
     """x again, at a place of its own in the graph."""
-    return x.data, (lambda g: g,)
+    return x.data[...], (lambda g: g,)
 
 
-def topological(roots: Sequence[Origin], stops: Set[Origin] = frozenset()) -> list[Origin]:
-    """All origins that `roots` stand on, each after its sources. No recursion: a graph may be 100,000 operations deep."""
+def topological(roots: Sequence[Origin], wanted: Set[Origin] = frozenset(), beyond: bool = True) -> list[Origin]:
+    """All origins that `roots` stand on, each after its sources. No recursion: a graph may be 100,000 operations deep.
+
+    Args:
+        wanted: origins at which to stop: always if they were released, else unless `beyond`.
+
+    Raises:
+        RuntimeError: another was released.
+    """
     order: list[Origin] = []
     visited: set[Origin] = set()
     stack: list[Any] = list(roots)
@@ -305,14 +341,14 @@ def topological(roots: Sequence[Origin], stops: Set[Origin] = frozenset()) -> li
             order.append(stack.pop())
         elif origin not in visited:
             visited.add(origin)
-            if origin.sources is None:
+            if origin.sources is None and origin not in wanted:
                 raise RuntimeError(
                     f"backward: the graph behind {_name(origin)} was released by an earlier pass; "
                     "compute the result again, or give the first pass retain_graph=True"
                 )
             stack += (origin, None)
-            if origin not in stops:
-                for parent, _ in origin.sources:  # a loop costs half of what a comprehension does here
+            if beyond or origin not in wanted:
+                for parent, _ in origin.sources or ():  # a loop costs half of what a comprehension does here
                     if parent not in visited:
                         stack.append(parent)
     return order
@@ -359,7 +395,9 @@ def _seeds(what: str, outputs: Sequence[Any], gradients: Any) -> list[tuple[Orig
                 f"{what}: the gradient is {g.dtype} {g.shape} on {g.device}, "
                 f"but its output is {y.dtype} {y.shape} on {y.device}"
             )
-        seeds.append((origin, g))
+        fresh = g.kind.wrap(g._data, g.origin)
+        fresh.assigned = g.assigned
+        seeds.append((origin, fresh))
     return seeds
 
 
@@ -370,32 +408,3 @@ def _wrong_gradient(origin: Origin, parent: Origin, back: Any) -> Exception:
         f"{_name(origin)}: a vjp returned a gradient of {back.dtype} {back.shape} on {back.device}, "
         f"but its input is {parent.dtype} {parent.shape} on {parent.device}"
     )
-
-
-def _check_unchanged(origin: Origin) -> None:
-    """Refuse to differentiate with numbers that were assigned to after the operation had seen them."""
-    overwritten = origin.output is not None and origin.output[1][0] > origin.time
-    if overwritten or any(_holds_newer(vjp, origin.time, set()) for _, vjp in origin.sources or ()):
-        raise RuntimeError(
-            f"backward: a tensor that the gradient of {_name(origin)} needs was assigned to after the operation ran; "
-            "assign before it runs or after backward(), or compute with a copy: .clone()"
-        )
-
-
-def _holds_newer(value: Any, time: int, visited: set[int]) -> bool:
-    """Whether a vjp closes over a tensor assigned to since: itself, or in a function or sequence that it closes over."""
-    if isinstance(value, Node):
-        return value.assigned[0] > time
-    if id(value) in visited:
-        return False
-    visited.add(id(value))
-    if hasattr(value, "__wrapped__"):  # a cached function
-        return _holds_newer(value.__wrapped__, time, visited)
-    if isinstance(value, FunctionType):
-        return any(_holds_newer(cell, time, visited) for cell in value.__closure__ or ())
-    if isinstance(value, CellType):
-        try:
-            return _holds_newer(value.cell_contents, time, visited)
-        except ValueError:  # not bound yet
-            return False
-    return isinstance(value, (list, tuple)) and any(_holds_newer(item, time, visited) for item in value)

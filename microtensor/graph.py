@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from .backend import Array, array_module, device_of
+from .backend import Array, array_module, device_of, is_array
 
 T = TypeVar("T", bound="Node")
 
@@ -32,6 +32,7 @@ class Mode(threading.local):
 
 mode = Mode()
 
+lock = threading.Lock()
 clock = [0]
 """How many assignments to tensors there have been: a tensor that changed after an operation saw it has the later time."""
 
@@ -58,6 +59,8 @@ class Origin:
     output: tuple[Array, list[int]] | None = None
     """The result and when it was assigned to, for the operations whose derivative is written in terms of it (exp)."""
     leaf: weakref.ref[Node] | None = None
+    retained: bool = False
+    """Whether a hook leaves the gradient of this result in `.grad`."""
     place: str = "an unknown place"
     """Where the user called the operation: known to `detect_anomaly` alone."""
     hooks: tuple[Callable[[Any], Any], ...] = ()
@@ -108,16 +111,24 @@ class Node:
 
     def assign(self, data: Array) -> None:
         """Replace the array and say so, so that a backward pass that needs the old numbers can refuse."""
-        self._data = data
-        self.touch()
+        if isinstance(data, np.generic):
+            data = np.asarray(data)
+        if not is_array(data):
+            raise TypeError(f"data: expected an array, got {type(data).__name__}; to write numbers into it: x[...] = numbers")
+        if data is self._data:
+            self.touch()
+        else:  # views of the old memory are as they were
+            self._data, self.assigned = data, [0]
+            self.touch()
         origin = self.origin
         if origin is not None and origin.leaf is not None:  # the next gradient is for the new numbers
             origin.shape, origin.dtype, origin.device = self.shape, self.dtype, self.device
 
     def touch(self) -> None:
         """Note that the numbers changed. Whoever writes into the array itself calls this."""
-        clock[0] += 1
-        self.assigned[0] = clock[0]
+        with lock:
+            clock[0] += 1
+            self.assigned[0] = clock[0]
 
     data = property(attrgetter("_data"), assign, doc="The array. Assigning to it is not recorded in any graph.")
 
@@ -171,6 +182,8 @@ class Node:
             raise RuntimeError("requires_grad: only a leaf can stop requiring a gradient; use detach() on a result")
         if value and not is_floating(self.dtype):
             raise TypeError(f"requires_grad: only floating-point numbers have gradients, not {self.dtype}; use .to('float32')")
+        if self.origin is not None:
+            self.origin.leaf = None  # graphs of before leave no gradient here any more
         self.origin = Origin.of_leaf(self) if value else None
 
 

@@ -1,4 +1,4 @@
-"""Activation functions as layers. Each applies a function of microtensor/activations.py, whose docstring says more.
+"""Activation functions as layers. Each applies a function of microtensor/ops/activations.py, whose docstring says more.
 
 `inplace` is understood, so that networks written for PyTorch run unchanged, but a result always has memory of its own.
 """

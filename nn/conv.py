@@ -20,8 +20,9 @@ from microtensor.backend import Array, array_module
 from microtensor.graph import T, is_floating
 from microtensor.nn import init
 from microtensor.nn.module import Module, Parameter
-from microtensor.nn.windows import Window, check_images, pair
+from microtensor.nn.windows import Window, check_images
 from microtensor.op import Rule, op
+from microtensor.ops.shape import whole_number
 from microtensor.random import Generator
 from microtensor.tensor import Tensor
 
@@ -174,7 +175,8 @@ def _forward(x: Array, weight: Array, window: Window, groups: int) -> Array:
     (n, channels, *size), kernels = x.shape, len(weight)
     weight = weight.reshape(groups, kernels // groups, -1)  # (G, O/G, C/G · kh · kw)
     if window == Window((1, 1)):  # an image is its own columns
-        return (weight @ x.reshape(n, groups, channels // groups, -1)).reshape(n, kernels, *size)
+        pixels = x.reshape(n, groups, channels // groups, size[0] * size[1])
+        return (weight @ pixels).reshape(n, kernels, *size)
     columns = _Columns(x, n, channels, size, window, groups)
     y = array_module(x).empty((n, groups, kernels // groups, *columns.places), x.dtype)
     for part in columns.parts(n):
@@ -244,7 +246,7 @@ class Conv2d(Module):
     ) -> None:
         window = Window.of("Conv2d", kernel_size, stride, padding, dilation)
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
-            pair("Conv2d", name, value, 1)
+            whole_number("Conv2d", name, value, least=1)
         if in_channels % groups or out_channels % groups:
             raise ValueError(f"Conv2d: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups

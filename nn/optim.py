@@ -71,11 +71,11 @@ class Optimizer:
         self.check(complete)
         self.param_groups.append(complete)
 
-    def zero_grad(self) -> None:
-        """Forget the gradient of every parameter: `grad` becomes None."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradient of every parameter: `grad` becomes None, or with `set_to_none=False` zeros."""
         for group in self.param_groups:
             for p in group["params"]:
-                p.grad = None
+                p.grad = None if set_to_none or p.grad is None else p.grad.detach() * 0
 
     def step(self) -> None:
         """Move every parameter that has a gradient one step, in place.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
-from microtensor.backend import Array
+import numpy as np
+
+from microtensor.backend import Array, array_module
 from microtensor.graph import T
 from microtensor.nn.module import Module
 from microtensor.nn.windows import Window, check_images
 from microtensor.op import Rule, op
+from microtensor.ops.elementwise import select
 from microtensor.tensor import Tensor
 
 
@@ -50,6 +52,8 @@ def avg_pool2d(x: T, kernel_size: Any, stride: Any = None, padding: Any = 0) -> 
 
 def _pooling_window(name: str, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> Window:
     check_images(name, x)
+    if x.dtype.kind == "b":
+        raise TypeError(f"{name}: expected numbers, got bool; use .to('float32')")
     window = Window.of(name, kernel_size, kernel_size if stride is None else stride, padding, dilation)
     if any(2 * p > k for p, k in zip(window.padding, window.kernel)):
         raise ValueError(
@@ -58,25 +62,28 @@ def _pooling_window(name: str, x: Any, kernel_size: Any, stride: Any, padding: A
     return window
 
 
-@op
+@op(output=True)
 def _max_pool2d(x: T, *, window: Window) -> Rule[T]:
-    xp, size = x.xp, x.shape[2:]
-    places = window.places("max_pool2d", size)
-    lowest = -xp.inf if x.dtype.kind == "f" else xp.iinfo(x.dtype).min
+    size = x.shape[2:]
+    lowest = -x.xp.inf if x.dtype.kind == "f" else x.xp.iinfo(x.dtype).min
     data: Array = None
-    for _, _, view in window.taps(window.pad(x.data, lowest), places):
-        data = view.copy() if data is None else xp.maximum(data, view, out=data)
+    for _, _, view in window.taps(window.pad(x.data, lowest), window.places("max_pool2d", size)):
+        data = view.copy() if data is None else x.xp.maximum(data, view, out=data)
 
-    @functools.cache
-    def winner() -> Array:
-        """For each window, the number of its first maximum, counted along the rows."""
-        count = window.kernel[0] * window.kernel[1]
-        number = xp.full(data.shape, count, "uint8" if count < 256 else "int32")
-        for i, j, view in window.taps(window.pad(x.data, lowest), places):
-            number = xp.minimum(number, count - (view == data).astype(number.dtype) * (count - (i * window.kernel[1] + j)))
-        return number
+    def vjp(g: Any, y: Any) -> Any:
+        return _to_winners(g, winner=_winners(window.pad(x.data, lowest), y.data, window), window=window, size=size)
 
-    return data, (lambda g: _to_winners(g, winner=winner(), window=window, size=size),)
+    return data, (vjp,)
+
+
+def _winners(padded: Array, largest: Array, window: Window) -> Array:
+    """For each window, the number of its first maximum, counted along the rows; a nan is larger than all."""
+    xp, count = array_module(padded), window.kernel[0] * window.kernel[1]
+    number = xp.full(largest.shape, count, "uint8" if count < 256 else "int32")
+    for i, j, view in window.taps(padded, largest.shape[2:]):
+        wins = ((view == largest) | (view != view)).astype(number.dtype)
+        number = xp.minimum(number, count - wins * (count - (i * window.kernel[1] + j)))
+    return number
 
 
 @op
@@ -84,7 +91,7 @@ def _to_winners(g: T, *, winner: Array, window: Window, size: Sequence[int]) -> 
     """The adjoint of max pooling: the gradient of each window goes to its winner."""
     padded = window.blank(g.data, g.shape[0], g.shape[1], size)
     for i, j, view in window.taps(padded, winner.shape[2:]):
-        view += g.data * (winner == i * window.kernel[1] + j)  # much faster than where()
+        view += select(winner == i * window.kernel[1] + j, g.data, 0, g.dtype)
     return window.crop(padded), (lambda h: _from_winners(h, winner=winner, window=window),)
 
 
@@ -93,7 +100,7 @@ def _from_winners(x: T, *, winner: Array, window: Window) -> Rule[T]:
     """Of each window, the number at its winner's place."""
     size, data = x.shape[2:], x.xp.zeros(winner.shape, x.dtype)
     for i, j, view in window.taps(window.pad(x.data), winner.shape[2:]):
-        data += view * (winner == i * window.kernel[1] + j)
+        data += select(winner == i * window.kernel[1] + j, view, 0, x.dtype)
     return data, (lambda g: _to_winners(g, winner=winner, window=window, size=size),)
 
 
@@ -101,11 +108,11 @@ def _from_winners(x: T, *, winner: Array, window: Window) -> Rule[T]:
 def _avg_pool2d(x: T, *, window: Window) -> Rule[T]:
     size = x.shape[2:]
     places = window.places("avg_pool2d", size)
-    data = x.xp.zeros((*x.shape[:2], *places), x.dtype)
+    data = x.xp.zeros((*x.shape[:2], *places), np.promote_types(x.dtype, np.float32))  # a sum may be more than float16 holds
     for _, _, view in window.taps(window.pad(x.data), places):
         data += view
     data *= 1 / (window.kernel[0] * window.kernel[1])
-    return data, (lambda g: _spread_windows(g, window=window, size=size),)
+    return data.astype(x.dtype, copy=False), (lambda g: _spread_windows(g, window=window, size=size),)
 
 
 @op

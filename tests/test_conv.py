@@ -55,6 +55,7 @@ def test_an_empty_batch():
     y = nn.Conv2d(1, 2, 3)(Tensor(np.zeros((0, 1, 5, 5), np.float32)))
     assert y.shape == (0, 2, 3, 3)
     y.sum().backward()
+    assert nn.Conv2d(4, 2, 1, groups=2)(Tensor(np.zeros((0, 4, 5, 5), np.float32))).shape == (0, 2, 5, 5)
 
 
 @pytest.mark.parametrize(("layer", "parameters"), [((3, 1, 3), 28), ((3, 16, 3), 448), ((3, 256, 5), 19_456)])
@@ -105,6 +106,7 @@ IMAGE, KERNEL = Tensor(np.ones((8, 1, 5, 5))), Tensor(np.ones((2, 3, 3, 3)))
         (lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "groups=2 must divide in_channels=3"),
         (lambda: nn.Conv2d(0, 4, 3), ValueError, "in_channels must be at least 1"),
         (lambda: nn.Conv2d(3, 4, 3.0), TypeError, "kernel_size must be a whole number"),
+        (lambda: nn.Conv2d((3, 3), 4, 3), TypeError, "in_channels"),
     ],
 )
 def test_wrong_input_is_refused_in_words(call, error, message):

@@ -1,16 +1,12 @@
 """Derivatives of functions, against PyTorch's; and the checkpoint, against what it replaces."""
 
-import gc
-import tracemalloc
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import microtensor as mt
-from microtensor import nn
-from microtensor.functional import checkpoint, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from microtensor.functional import hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from microtensor.gradcheck import check_gradients
 from microtensor.testing import tensors
 
@@ -91,67 +87,3 @@ def test_wrong_input_is_refused_in_words():
         jvp(lambda x: x, x)
     with pytest.raises(ValueError, match=r"output has shape \(2,\)"):
         value_and_grad(lambda x: x)(x)
-
-
-# Checkpoints
-
-
-def test_a_checkpoint_is_transparent_to_any_order_and_for_what_it_captures():
-    def body(a, b):
-        return lambda x: (b @ x).tanh() * x * b[0]
-
-    x, b = mt.Tensor(np.array([0.1, 0.2, 0.3])), mt.Tensor(A)
-    check_gradients(lambda a, b: checkpoint(body(a, b), a * b[1]) * a, x, b, order=2)
-
-
-def test_a_checkpoint_of_a_module_gives_its_parameters_gradients():
-    mt.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Dropout(0.5), nn.Linear(4, 2))
-    x = mt.Tensor(np.ones((5, 3), np.float32))
-    mt.manual_seed(1)
-    (model(x) ** 2).sum().backward()
-    expected = [p.grad.numpy() for p in model.parameters()]
-    after = mt.random.default.permutation(5)
-    model.zero_grad()
-    mt.manual_seed(1)
-    (checkpoint(model, x) ** 2).sum().backward()
-    for p, g in zip(model.parameters(), expected):
-        np.testing.assert_allclose(p.grad.numpy(), g, rtol=1e-6)
-    np.testing.assert_array_equal(mt.random.default.permutation(5), after)
-
-
-def test_a_checkpoint_does_not_release_the_graph_of_what_it_captures():
-    x = mt.Tensor([2.0], requires_grad=True)
-    h = x * x
-    (checkpoint(lambda z: z * h, x) + h).backward()
-    assert x.grad.item() == 3 * 4 + 4
-
-
-def test_a_checkpoint_keeps_less():
-    x = mt.Tensor(np.ones(100_000), requires_grad=True)
-
-    def body(x):
-        for _ in range(10):
-            x = x.tanh()
-        return x
-
-    def kept(f):
-        gc.collect()
-        tracemalloc.start()
-        y = f(x)
-        size = tracemalloc.get_traced_memory()[0]
-        tracemalloc.stop()
-        y.sum().backward()
-        return size
-
-    assert kept(body) > 10 * 800_000
-    assert kept(lambda x: checkpoint(body, x)) < 2 * 800_000
-
-
-def test_a_checkpoint_without_recording_or_need():
-    x = mt.Tensor([1.0])
-    assert not checkpoint(lambda x: x * 2, x).requires_grad
-    with mt.no_grad():
-        assert not checkpoint(lambda x: x * 2, mt.Tensor([1.0], requires_grad=True)).requires_grad
-    with pytest.raises(TypeError, match="checkpoint: the function must return one Tensor, it returned tuple"):
-        checkpoint(lambda x: (x, x), x)

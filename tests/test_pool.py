@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from microtensor import Tensor, nn
+from microtensor import Tensor, nn, no_grad
 
 SLIDE = [[2, 4, 8, 3, 6], [9, 3, 4, 2, 5], [5, 4, 6, 3, 1], [2, 3, 1, 3, 4], [2, 7, 4, 5, 7]]
 UPSTREAM = [[1, 3, 1], [1, 4, 2], [6, 2, 1]]
@@ -53,9 +53,38 @@ def test_pooling_after_its_input_was_overwritten_is_refused():
     x = Tensor(np.ones((1, 1, 2, 2)), requires_grad=True)
     h = x * 2
     y = nn.max_pool2d(h, 2)
-    h.data = h.data * 0
+    with no_grad():
+        h[...] = 0.0
     with pytest.raises(RuntimeError, match="was assigned to"):
         y.backward()
+
+
+def test_overwriting_the_result_is_refused():
+    x = Tensor(np.ones((1, 1, 2, 2)), requires_grad=True)
+    y = nn.max_pool2d(x, 2)
+    with no_grad():
+        y[...] = 100.0
+    with pytest.raises(RuntimeError, match="was assigned to"):
+        y.backward()
+
+
+def test_a_nan_wins_and_gets_the_gradient():
+    x = images([[1.0, np.nan], [3.0, 2.0]])
+    y = nn.max_pool2d(x, 2)
+    assert np.isnan(y.item())
+    y.backward()
+    np.testing.assert_array_equal(x.grad.numpy()[0, 0], [[0, 1], [0, 0]])
+
+
+def test_an_infinite_gradient_goes_to_the_winner_alone():
+    x = images([[1.0, 4.0], [3.0, 2.0]])
+    nn.max_pool2d(x, 2).backward(Tensor(np.full((1, 1, 1, 1), np.inf)))
+    np.testing.assert_array_equal(x.grad.numpy()[0, 0], [[0, np.inf], [0, 0]])
+
+
+def test_a_mean_in_float16_does_not_overflow():
+    x = Tensor(np.full((1, 1, 64, 64), 100.0, np.float16))
+    assert nn.avg_pool2d(x, 64).item() == pytest.approx(100.0, rel=0.02)
 
 
 @pytest.mark.parametrize("layer", [nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2)])
@@ -77,5 +106,7 @@ def test_wrong_input_is_refused_in_words(pool):
         pool(x, 3, padding=2)
     with pytest.raises(ValueError, match="stride must be at least 1"):
         pool(x, 2, stride=0)
+    with pytest.raises(TypeError, match="expected numbers, got bool"):
+        pool(x > 3, 2)
     with pytest.raises(TypeError, match="kernel_size must be a whole number"):
         nn.MaxPool2d("2")

@@ -56,7 +56,7 @@ def multiply(x: T, y: Operand) -> Rule[T]:
 @op(elementwise=True, floating=True)
 def divide(x: T, y: Operand) -> Rule[T]:
     """x / y, element by element, with broadcasting. Integers divide to float32. Division by 0 gives ±inf or nan."""
-    return x.data / y.data, (lambda g: g / y, lambda g: -g * x / (y * y))
+    return x.data / y.data, (lambda g: g / y, lambda g: -g * (x / y) / y)
 
 
 @binary

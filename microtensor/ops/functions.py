@@ -142,12 +142,16 @@ def atan2(y: T, x: Operand) -> Rule[T]:
     Tensor([  90., -135.])
     """
 
-    def over_square(g: Any) -> Any:
-        height: Any = y
-        total = x * x + height * height
-        return g / where(total == 0, 1, total)
+    def across(g: Any, side: Any) -> Any:
+        """g · side / (x² + y²), with both first divided by the larger: their squares may leave the range. 0 at the origin."""
+        xp, height = g.xp, y
+        size = xp.maximum(*(xp.abs(v.data) if isinstance(v, Node) else math.fabs(v) for v in (x, height)))
+        size = size.astype(g.dtype, copy=False)
+        size = g.constant(xp.where(size == 0, xp.ones_like(size), size))
+        squares: Any = (x / size) ** 2 + (height / size) ** 2
+        return g / size * (side / size) / where(squares == 0, 1, squares)
 
-    return xp_of(y, x).arctan2(y.data, x.data), (lambda g: over_square(g) * x, lambda g: -over_square(g) * y)
+    return xp_of(y, x).arctan2(y.data, x.data), (lambda g: across(g, x), lambda g: -across(g, y))
 
 
 def _difference_of_squares(a: Any, b: Any) -> Any:

@@ -47,7 +47,7 @@ def _part(index: Any, device: str) -> Any:
     if isinstance(index, Node):
         tensor: Any = index
         return tensor.to(device)
-    return to_device(index, device)
+    return to_device(index.copy(), device)  # the gradient needs it as it is now
 
 
 def _arrays(index: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -1,0 +1,32 @@
+"""`import`, in a fresh interpreter that has done nothing else. NumPy is a peer: ours stands on it."""
+
+import subprocess
+import sys
+
+
+def importing(name):
+    def work():
+        subprocess.run([sys.executable, "-c", f"import {name}"], check=True)
+
+    __import__(name)  # an ImportError says that the peer is not installed
+    return work
+
+
+def microtensor():
+    return importing("microtensor")
+
+
+def numpy():
+    return importing("numpy")
+
+
+def torch():
+    return importing("torch")
+
+
+def autograd():
+    return importing("autograd")
+
+
+def tinygrad():
+    return importing("tinygrad")
