@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from .backend import is_array
-from .graph import Node
+from .graph import Node, is_floating
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -126,4 +126,20 @@ def lift(name: str, inputs: Sequence[Any]) -> list[Any]:
         elif not (x is None or isinstance(x, (Node, Int, Float))):
             raise TypeError(f"{name}: expected a Tensor, a number or an array, got {type(x).__name__}; wrap it: Tensor(...)")
         lifted.append(x)
+    return lifted
+
+
+def check_tensors(name: str, required: int, **tensors: Any) -> list[Any]:
+    """The tensors of a layer's operation, arrays as constants. All but the first `required` may be None.
+
+    Raises:
+        TypeError: one is a number or no tensor, or they do not share one floating-point dtype.
+    """
+    lifted = lift(name, [*tensors.values()])
+    for i, (key, value) in enumerate(zip(tensors, lifted)):
+        if not isinstance(value, Node) and (value is not None or i < required):
+            raise TypeError(f"{name}: {key} must be a Tensor, got {value}")
+    if len({value.dtype for value in lifted if value is not None}) != 1 or not is_floating(lifted[0].dtype):
+        given = ", ".join(f"{key} {value.dtype}" for key, value in zip(tensors, lifted) if value is not None)
+        raise TypeError(f"{name}: needs one floating-point dtype, got {given}; use .to('float32'), or .to('float64') for all")
     return lifted

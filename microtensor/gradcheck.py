@@ -126,7 +126,7 @@ def _check(
         )
     if abs(product - (left + right) / 2) <= 1e-4 * scale:
         return  # right at the inputs themselves: the kink that spoils the wide formula is further off
-    raise AssertionError(_report(f, points, u, analytic, step, what))
+    raise AssertionError(_report(f, points, u, analytic, rtol, atol, step, what))
 
 
 def _one_sided(
@@ -137,7 +137,16 @@ def _one_sided(
     return (3 * at[2] - 4 * at[1] + at[0]) / (2 * h), (-3 * at[2] + 4 * at[3] - at[4]) / (2 * h)
 
 
-def _report(f: Function, points: list[Tensor], u: list[Tensor], analytic: Sequence[Tensor], step: float, what: str) -> str:
+def _report(
+    f: Function,
+    points: list[Tensor],
+    u: list[Tensor],
+    analytic: Sequence[Tensor],
+    rtol: float,
+    atol: float,
+    step: float,
+    what: str,
+) -> str:
     """Where the gradient is wrong: the worst element of each input's."""
     lines = [f"the {what} is wrong:"]
     numerical = numerical_gradient(f, *points, cotangent=u, step=step)
@@ -146,7 +155,7 @@ def _report(f: Function, points: list[Tensor], u: list[Tensor], analytic: Sequen
         if not difference.size:
             continue
         worst = np.unravel_index(np.argmax(np.where(np.isnan(difference), np.inf, difference)), a.shape)
-        wrong = int((~(difference <= 1e-6 * np.abs(n.numpy()) + 1e-8)).sum())
+        wrong = int((~(difference <= rtol * np.abs(n.numpy()) + atol)).sum())
         lines.append(
             f"  input {i} {a.shape}: {wrong} of {difference.size} elements differ, worst at {tuple(int(k) for k in worst)}: "
             f"engine {a.numpy()[worst]:.9g}, numerical {n.numpy()[worst]:.9g}"

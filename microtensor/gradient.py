@@ -171,8 +171,9 @@ def walk(
     gradients: dict[Origin, Any] = {}
     owned: set[Origin] = set()  # where the gradient is an array of our own, to be added to in place
 
+    now = clock[0]
     for origin in order:  # before anything is released
-        if origin.time != clock[0] and (needed is None or origin in needed):
+        if origin.time != now and (needed is None or origin in needed):
             check_unchanged(origin, [vjp for parent, vjp in origin.sources or () if needed is None or parent in needed])
 
     found: dict[Origin, Any] = {}

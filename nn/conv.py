@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from microtensor.arguments import check_tensors
 from microtensor.backend import Array, array_module
-from microtensor.graph import T, is_floating
+from microtensor.graph import T
 from microtensor.nn import init
 from microtensor.nn.module import Module, Parameter
 from microtensor.nn.windows import Window, check_images
@@ -49,6 +50,7 @@ def conv2d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any
     >>> conv2d(x, weight)
     Tensor([[[[-1., -1.]]]])
     """
+    x, weight, bias = check_tensors("conv2d", 2, x=x, weight=weight, bias=bias)
     check_images("conv2d", x)
     if weight.ndim != 4:
         raise ValueError(f"conv2d: expected weight of 4 axes (O, C/groups, kh, kw), got shape {weight.shape}")
@@ -63,10 +65,6 @@ def conv2d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"conv2d: weight {weight.shape} has {weight.shape[0]} kernels, but bias has shape {bias.shape}")
-    dtypes = {v.dtype for v in (x, weight, bias) if v is not None}
-    if len(dtypes) != 1 or not is_floating(x.dtype):
-        given = ", ".join(sorted(map(str, dtypes)))
-        raise TypeError(f"conv2d: x, weight and bias must share one floating-point dtype, got {given}; use .to('float32')")
     window = Window.of("conv2d", weight.shape[2:], stride, padding, dilation)
     window.places("conv2d", (x.shape[2], x.shape[3]))
     return _conv2d(x, weight, bias, window=window, groups=groups)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.arguments import lift
-from microtensor.graph import Node, T, is_floating
+from microtensor.arguments import check_tensors
+from microtensor.graph import T
 from microtensor.nn import init
 from microtensor.nn.module import Module, Parameter
 from microtensor.op import Rule, op
@@ -38,22 +38,6 @@ def linear(x: T, weight: T, bias: T | None = None) -> T:
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: weight {weight.shape} gives {weight.shape[0]} numbers, but bias has shape {bias.shape}")
     return _linear(x, weight, bias)
-
-
-def check_tensors(name: str, required: int, **tensors: Any) -> list[Any]:
-    """The tensors of a layer's operation, arrays as constants. All but the first `required` may be None.
-
-    Raises:
-        TypeError: one is a number or no tensor, or they do not share one floating-point dtype.
-    """
-    lifted = lift(name, [*tensors.values()])
-    for i, (key, value) in enumerate(zip(tensors, lifted)):
-        if not isinstance(value, Node) and (value is not None or i < required):
-            raise TypeError(f"{name}: {key} must be a Tensor, got {value}")
-    if len({value.dtype for value in lifted if value is not None}) != 1 or not is_floating(lifted[0].dtype):
-        given = ", ".join(f"{key} {value.dtype}" for key, value in zip(tensors, lifted) if value is not None)
-        raise TypeError(f"{name}: needs one floating-point dtype, got {given}; use .to('float32'), or .to('float64') for all")
-    return lifted
 
 
 # One rule rather than `x @ weight.T + bias`: it writes the gradient of the weight in the weight's own order, and adds the bias

@@ -31,6 +31,8 @@ def cross_entropy(logits: T, target: Any, reduction: str = "mean") -> T:
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f'cross_entropy: reduction must be "mean", "sum" or "none", got {reduction!r}')
+    if not isinstance(logits, Node):
+        raise TypeError(f"cross_entropy: expected logits as a Tensor, got {type(logits).__name__}; wrap it: Tensor(...)")
     if logits.ndim != 2 or not logits.shape[1]:
         raise ValueError(f"cross_entropy: expected logits (N, C), got shape {logits.shape}")
     if logits.dtype.kind != "f":

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from microtensor.arguments import check_tensors
 from microtensor.backend import Array, array_module
 from microtensor.gradient import partials
 from microtensor.graph import T, mode
-from microtensor.nn.linear import check_tensors
 from microtensor.nn.module import Buffer, Module, Parameter
 from microtensor.op import Rule, op
 from microtensor.tensor import Tensor
@@ -225,7 +225,7 @@ class BatchNorm2d(Module):
         if x.ndim != 4 or x.shape[1] != self.num_features:
             raise ValueError(f"BatchNorm2d: expected images (N, {self.num_features}, H, W), got shape {x.shape}")
         momentum: Any = self.momentum
-        if self.training and self.num_batches_tracked is not None:
+        if self.training and self.num_batches_tracked is not None and x.data.size > x.shape[1]:
             self.num_batches_tracked.data += 1
             if momentum is None:
                 momentum = 1 / self.num_batches_tracked.data

@@ -114,8 +114,11 @@ def check_images(operation: str, x: Node) -> None:
     """Refuse what is no batch of images.
 
     Raises:
+        TypeError: x is no tensor.
         ValueError: x has not 4 axes (N, C, H, W).
     """
+    if not isinstance(x, Node):
+        raise TypeError(f"{operation}: expected x as a Tensor, got {type(x).__name__}; wrap it: Tensor(...)")
     if x.ndim != 4:
         hint = "; a single image needs a batch axis: x.unsqueeze(0)" if x.ndim == 3 else ""
         raise ValueError(f"{operation}: expected x of 4 axes (N, C, H, W), got shape {x.shape}{hint}")

@@ -36,6 +36,7 @@ LOGITS = Tensor(np.zeros((2, 3)))
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda: nn.cross_entropy([[0.0, 1.0]], [0]), TypeError, "expected logits as a Tensor, got list; wrap it"),
         (lambda: nn.cross_entropy(LOGITS, [0, 3]), ValueError, "labels must be 0 to 2 for 3 classes, got 3"),
         (lambda: nn.cross_entropy(LOGITS, [0, -1]), ValueError, "got -1"),
         (lambda: nn.cross_entropy(LOGITS, [0]), ValueError, r"logits \(2, 3\) need 2 labels, got shape \(1,\)"),

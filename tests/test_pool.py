@@ -106,6 +106,8 @@ def test_wrong_input_is_refused_in_words(pool):
         pool(x, 3, padding=2)
     with pytest.raises(ValueError, match="stride must be at least 1"):
         pool(x, 2, stride=0)
+    with pytest.raises(TypeError, match="expected x as a Tensor, got list"):
+        pool([[1.0]], 2)
     with pytest.raises(TypeError, match="expected numbers, got bool"):
         pool(x > 3, 2)
     with pytest.raises(TypeError, match="kernel_size must be a whole number"):
