@@ -122,7 +122,7 @@ def lift(name: str, inputs: Sequence[Any]) -> list[Any]:
         elif isinstance(x, int) and type(x) is not Int:
             x = Int(x)
         elif is_array(x):
-            x = like.constant(x)
+            x = like.constant(x.copy())  # a gradient may need it as it is now
         elif not (x is None or isinstance(x, (Node, Int, Float))):
             raise TypeError(f"{name}: expected a Tensor, a number or an array, got {type(x).__name__}; wrap it: Tensor(...)")
         lifted.append(x)

@@ -111,6 +111,10 @@ def zeros(*size: Any, dtype: DTypeLike | None = None, device: str | None = None,
 
     Raises:
         TypeError, ValueError: a length is no whole number, or negative; the dtype or the device is unknown.
+
+    >>> zeros(2, 3)
+    Tensor([[0., 0., 0.],
+            [0., 0., 0.]])
     """
     return _filled("zeros", size, 0, dtype, device, requires_grad)
 
@@ -120,6 +124,9 @@ def ones(*size: Any, dtype: DTypeLike | None = None, device: str | None = None, 
 
     Raises:
         TypeError, ValueError: as `zeros`.
+
+    >>> ones(2), ones((1, 2), dtype="int64")
+    (Tensor([1., 1.]), Tensor([[1, 1]], dtype=int64))
     """
     return _filled("ones", size, 1, dtype, device, requires_grad)
 
@@ -208,6 +215,10 @@ def eye(
 
     Raises:
         TypeError, ValueError: as `zeros`.
+
+    >>> eye(2)
+    Tensor([[1., 0.],
+            [0., 1.]])
     """
     array = np.eye(*as_size("eye", (n, n if m is None else m)), dtype=as_dtype("eye", dtype, np.float32))
     return Tensor(array, device=device, requires_grad=requires_grad)
@@ -218,17 +229,34 @@ def zeros_like(x: Node, *, dtype: DTypeLike | None = None, device: str | None = 
 
     Raises:
         TypeError: x is neither a tensor nor an array.
+
+    >>> zeros_like(Tensor([[3.0, 4.0]]))
+    Tensor([[0., 0.]])
     """
     return _filled_like("zeros_like", x, 0, dtype, device, requires_grad)
 
 
 def ones_like(x: Node, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Ones in the shape of x, of its dtype and on its device where no other is given."""
+    """Ones in the shape of x, of its dtype and on its device where no other is given.
+
+    Raises:
+        TypeError: x is neither a tensor nor an array.
+
+    >>> ones_like(Tensor([[3.0, 4.0]]))
+    Tensor([[1., 1.]])
+    """
     return _filled_like("ones_like", x, 1, dtype, device, requires_grad)
 
 
 def empty_like(x: Node, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Whatever the memory holds, in the shape of x, of its dtype and on its device where no other is given."""
+    """Whatever the memory holds, in the shape of x, of its dtype and on its device where no other is given.
+
+    Raises:
+        TypeError: x is neither a tensor nor an array.
+
+    >>> empty_like(Tensor([[3.0, 4.0]])).shape
+    (1, 2)
+    """
     array = like("empty_like", x)
     data = array_module(array).empty_like(array, dtype=as_dtype("empty_like", dtype, array.dtype))
     return Tensor(data, device=device, requires_grad=requires_grad)
@@ -241,6 +269,9 @@ def full_like(
 
     Raises:
         TypeError: x is neither a tensor nor an array; `fill_value` is no number, or one that the dtype of x cannot hold.
+
+    >>> full_like(Tensor([[3.0, 4.0]]), 7)
+    Tensor([[7., 7.]])
     """
     return _filled_like("full_like", x, as_number("full_like", fill_value), dtype, device, requires_grad)
 

@@ -21,6 +21,10 @@ class _Recording(ContextDecorator):
 
     value: bool
 
+    def __new__(cls, function: Any = None) -> Any:
+        """`@no_grad` without parentheses decorates too."""
+        return super().__new__(cls) if function is None else cls()(function)
+
     def __init__(self) -> None:
         self._before: list[bool] = []
 
@@ -249,6 +253,8 @@ def register_hook(tensor: Node, hook: Callable[[Any], Any]) -> Hook:
     Raises:
         RuntimeError: the tensor does not require a gradient.
 
+    The hook must not write into the gradient that it is given: others may hold it.
+
     >>> import microtensor as mt
     >>> x = mt.Tensor([1.0], requires_grad=True)
     >>> y = x * 3
@@ -264,7 +270,19 @@ def register_hook(tensor: Node, hook: Callable[[Any], Any]) -> Hook:
 
 
 def retain_grad(tensor: Node) -> None:
-    """Let backward passes leave the gradient of a result in `.grad` too, as they do for leaves."""
+    """Let backward passes leave the gradient of a result in `.grad` too, as they do for leaves.
+
+    Raises:
+        RuntimeError: the tensor has no graph.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([1.0, 2.0], requires_grad=True)
+    >>> y = x * 3
+    >>> retain_grad(y)
+    >>> y.sum().backward()
+    >>> y.grad
+    Tensor([1., 1.])
+    """
     if tensor.is_leaf:
         _origin("retain_grad:", tensor)
         return
@@ -376,7 +394,10 @@ def _origin(what: str, x: Node) -> Origin:
 
 def _seeds(what: str, outputs: Sequence[Any], gradients: Any) -> list[tuple[Origin, Any]]:
     """Each output's origin, with the gradient to start from."""
-    given = [None] * len(outputs) if gradients is None else [gradients] if isinstance(gradients, Node) else list(gradients)
+    given = [None] * len(outputs) if gradients is None else gradients if isinstance(gradients, (list, tuple)) else [gradients]
+    for g in given:
+        if g is not None and not isinstance(g, Node):
+            raise TypeError(f"{what}: the gradient of an output must be a Tensor of its shape, got {type(g).__name__}")
     if len(given) != len(outputs):
         raise ValueError(f"{what}: {len(given)} gradients for {len(outputs)} outputs: give one each")
     seeds = []
@@ -389,8 +410,6 @@ def _seeds(what: str, outputs: Sequence[Any], gradients: Any) -> list[tuple[Orig
                     "pass a gradient of that shape, or reduce it first, with .sum() or .mean()"
                 )
             g = y.constant(y.xp.ones_like(y._data))
-        elif not isinstance(g, Node):
-            raise TypeError(f"{what}: a gradient must be a Tensor, got {type(g).__name__}")
         elif g.shape != y.shape or g.dtype != y.dtype or type(g._data) is not type(y._data):
             raise ValueError(
                 f"{what}: the gradient is {g.dtype} {g.shape} on {g.device}, "

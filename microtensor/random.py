@@ -33,7 +33,12 @@ class Generator:
         self.manual_seed(seed)
 
     def manual_seed(self, seed: int | None) -> Generator:
-        """Start again from `seed`, and return the generator itself."""
+        """Start again from `seed`, and return the generator itself.
+
+        Raises:
+            TypeError: the seed is no whole number.
+            ValueError: the seed is negative.
+        """
         if seed is not None:
             if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
                 raise TypeError(f"seed: expected a whole number or None, got {seed!r} ({type(seed).__name__})")
@@ -144,6 +149,9 @@ def randn(
 
     Raises:
         TypeError, ValueError: as `rand`.
+
+    >>> randn(3, generator=Generator(0))
+    Tensor([ 0.12573022, -0.13210486,  0.64042264])
     """
     shape, number = as_size("randn", size), _floating("randn", dtype)
     return Tensor(_source("randn", generator).normal(0, 1, shape, number), device=device, requires_grad=requires_grad)
@@ -163,6 +171,9 @@ def normal(
 
     Raises:
         TypeError, ValueError: as `rand`; or the standard deviation is negative.
+
+    >>> normal(10.0, 0.1, (3,), generator=Generator(0))
+    Tensor([10.012573,  9.98679 , 10.064042])
     """
     mean, std = as_number("normal", mean), as_number("normal", std)
     if not std >= 0:
@@ -218,6 +229,9 @@ def randperm(
 
     Raises:
         TypeError, ValueError: n is no whole number, or negative.
+
+    >>> randperm(4, generator=Generator(0))
+    Tensor([2, 0, 1, 3], dtype=int64)
     """
     (count,) = as_size("randperm", (n,))
     array = _source("randperm", generator).permutation(count)
@@ -230,6 +244,9 @@ def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
     Raises:
         TypeError: p is no tensor, or not floating point.
         ValueError: a probability is not between 0 and 1.
+
+    >>> bernoulli(Tensor([0.0, 0.5, 1.0]), generator=Generator(0))
+    Tensor([0., 0., 1.])
     """
     probabilities = Tensor(like("bernoulli", p))
     numbers = probabilities.numpy()

@@ -43,6 +43,8 @@ def save(path: StrPath, tensors: Mapping[str, Any]) -> None:
     ...     load(path)
     {'fc.weight': Tensor([[1., 2.]]), 'fc.bias': Tensor([0.5])}
     """
+    if isinstance(path, Mapping):
+        raise TypeError("save: the path comes first: save(path, tensors)")
     write, _ = _format("save", path)
     if not isinstance(tensors, Mapping):
         raise TypeError(f"save: expected a dict of name → Tensor, got {type(tensors).__name__}")

@@ -291,6 +291,27 @@ class Tensor(Interop):
 
     __setitem__ = indexing.setitem
 
+    def __iadd__(self, other: Any) -> Tensor:  # type: ignore[misc]
+        return self._become(elementwise.add(self, other))
+
+    def __isub__(self, other: Any) -> Tensor:  # type: ignore[misc]
+        return self._become(elementwise.subtract(self, other))
+
+    def __imul__(self, other: Any) -> Tensor:  # type: ignore[misc]
+        return self._become(elementwise.multiply(self, other))
+
+    def __itruediv__(self, other: Any) -> Tensor:  # type: ignore[misc]
+        return self._become(elementwise.divide(self, other))
+
+    def _become(self, result: Tensor) -> Tensor:
+        """`x += y`: written into the memory of x where nothing is recorded; else the name x goes to the new result."""
+        if not result.requires_grad:
+            self[...] = result
+            return self
+        if self.requires_grad and self.is_leaf:
+            raise RuntimeError("a leaf that requires a gradient cannot be changed in place while recording: use no_grad()")
+        return result
+
     def __getitem__(self, index: Any) -> Tensor:
         return indexing.getitem(self, index=index)
 

@@ -33,6 +33,7 @@ from microtensor.nn.norm import BatchNorm2d, batch_norm
 from microtensor.nn.optim import SGD, Adam, Optimizer
 from microtensor.nn.pool import AvgPool2d, MaxPool2d, avg_pool2d, max_pool2d
 from microtensor.nn.schedule import CosineAnnealingLR
+from microtensor.nn.train import evaluate, fit
 from microtensor.nn.windows import fold, unfold
 
 __all__ = [
@@ -40,5 +41,5 @@ __all__ = [
     "Flatten", "GELU", "Hardsigmoid", "Hardswish", "Hardtanh", "Identity", "LeakyReLU", "Linear", "LogSigmoid", "LogSoftmax",
     "MaxPool2d", "Mish", "Module", "Optimizer", "Parameter", "PReLU", "ReLU", "ReLU6", "Residual", "SELU", "Sequential",
     "Sigmoid", "SiLU", "Softmax", "Softplus", "Softsign", "Tanh", "avg_pool2d", "batch_norm", "conv2d", "cross_entropy",
-    "dropout", "fold", "init", "linear", "max_pool2d", "unfold",
+    "dropout", "evaluate", "fit", "fold", "init", "linear", "max_pool2d", "unfold",
 ]  # fmt: skip

@@ -309,11 +309,11 @@ def _refuse_hidden(module: Module) -> None:
     """Raise for what looks like a part of the module, but that nobody would find."""
     for name, value in vars(module).items():
         place = f"{type(module).__name__}.{name}"
-        if isinstance(value, (list, tuple, dict)):
-            held = [v for v in (value.values() if isinstance(value, dict) else value) if isinstance(v, (Module, Parameter))]
-            if held:
+        if isinstance(value, (list, tuple, set, dict)):
+            held = next(_hidden(value), None)
+            if held is not None:
                 raise TypeError(
-                    f"{place}: a plain {type(value).__name__} hides the {type(held[0]).__name__} in it from parameters(), to() "
+                    f"{place}: a plain {type(value).__name__} hides the {type(held).__name__} in it from parameters(), to() "
                     "and state_dict(); make each an attribute of its own, or hold modules in a Sequential"
                 )
         elif isinstance(value, Tensor) and value.requires_grad and value.is_leaf and not isinstance(value, Parameter):
@@ -321,3 +321,12 @@ def _refuse_hidden(module: Module) -> None:
                 f"{place}: a {type(value).__name__} that requires a gradient is not found by parameters(), and would never be "
                 "learned; make it a Parameter, or call .detach() if it is not to be learned"
             )
+
+
+def _hidden(value: Any) -> Iterator[Module | Parameter]:
+    """The modules and parameters in plain containers, nested or not."""
+    if isinstance(value, (Module, Parameter)):
+        yield value
+    elif isinstance(value, (list, tuple, set, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _hidden(item)

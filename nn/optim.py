@@ -107,6 +107,10 @@ class Optimizer:
         """
         raise NotImplementedError(f"{self._name}: define update(self, p, g, state, group)")
 
+    def remembers(self, group: Mapping[str, Any]) -> set[str]:
+        """The names of what `update` keeps in the state of a parameter, under these settings."""
+        raise NotImplementedError(f"{self._name}: define remembers(self, group)")
+
     def _number(self, group: Mapping[str, Any], key: str, below: float = math.inf) -> None:
         value = group[key]
         if not isinstance(value, (int, float, np.integer, np.floating)):
@@ -132,26 +136,40 @@ class Optimizer:
         """Go on where the optimiser of `state_dict` stood: its memory, copied, and its settings.
 
         Raises:
-            ValueError: its groups do not have as many parameters as these, or not of the same shapes. Nothing is changed then.
+            TypeError: it is no dict with "state" and "param_groups", or a setting is of the wrong kind.
+            ValueError: its groups do not have as many parameters as these, or not of the same shapes; it remembers other
+                things than this optimiser does; a setting is out of range. Nothing is changed then.
         """
+        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
+            raise TypeError(f'{self._name}: expected a dict with "state" and "param_groups", as state_dict() gives it')
         saved, params = state_dict["param_groups"], self._all()
         sizes, own = ([len(group["params"]) for group in groups] for groups in (saved, self.param_groups))
         if sizes != own:
             raise ValueError(f"{self._name}: the state has groups of {sizes} parameters, this optimiser of {own}")
+        settings = [
+            {key: loaded.get(key, value) for key, value in group.items() if key != "params"}
+            for group, loaded in zip(self.param_groups, saved)
+        ]
+        for group in settings:
+            self.check(group)
+        group_of = [group for group, count in zip(settings, own) for _ in range(count)]
         state: dict[Any, dict[str, Any]] = {}
         for number, memory in state_dict["state"].items():
-            p = params[int(number)]
-            state[p] = {key: self._restored(p, key, value) for key, value in memory.items()}
+            if not 0 <= int(number) < len(params):
+                raise ValueError(f"{self._name}: the state is of a parameter {number}, but there are {len(params)}")
+            p, needed = params[int(number)], self.remembers(group_of[int(number)])
+            kept = {key: value for key, value in memory.items() if value is not None}
+            if kept and kept.keys() != needed:
+                raise ValueError(f"{self._name}: the state remembers {sorted(kept)}, this optimiser {sorted(needed)}")
+            state[p] = {key: self._restored(p, key, value) for key, value in kept.items()}
         self.state = state
-        for group, settings in zip(self.param_groups, saved):
-            group.update({key: value for key, value in settings.items() if key != "params"})
+        for group, loaded in zip(self.param_groups, settings):
+            group.update(loaded)
 
     def _restored(self, p: Node, key: str, value: Any) -> Any:
         if key == "step":
             return int(value)
-        if not isinstance(value, Node) and not is_array(value):
-            return value
-        data = value.data if isinstance(value, Node) else value
+        data = value.data if isinstance(value, Node) else value if is_array(value) else np.asarray(value)  # PyTorch's too
         if data.shape != p.shape:
             raise ValueError(f"{self._name}: {key} of the state has shape {data.shape}, its parameter {p.shape}")
         return to_device(data, p.device).astype(p.dtype)
@@ -206,6 +224,10 @@ class SGD(Optimizer):
                 f"SGD: nesterov needs a momentum above 0 and no dampening, "
                 f"got momentum {group['momentum']} and dampening {group['dampening']}"
             )
+
+    def remembers(self, group: Mapping[str, Any]) -> set[str]:
+        """The velocity, if there is momentum."""
+        return {"momentum_buffer"} if group["momentum"] else set()
 
     def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """See the class."""
@@ -267,6 +289,10 @@ class Adam(Optimizer):
             raise TypeError(f"Adam: betas must be a pair of numbers, got {betas!r}")
         for i, beta in enumerate(betas):
             self._number({f"betas[{i}]": beta}, f"betas[{i}]", below=1)
+
+    def remembers(self, group: Mapping[str, Any]) -> set[str]:
+        """The steps, and the means of gradients and of their squares."""
+        return {"step", "exp_avg", "exp_avg_sq"} | ({"max_exp_avg_sq"} if group["amsgrad"] else set())
 
     def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """See the class."""

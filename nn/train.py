@@ -84,6 +84,13 @@ def evaluate(model: Module, data: Batches, loss: Loss = cross_entropy, *, device
 
     Raises:
         ValueError: `data` has no batch.
+
+    >>> import numpy as np
+    >>> from microtensor.data import DataLoader, TensorDataset
+    >>> from microtensor.nn import Identity
+    >>> points = TensorDataset(np.eye(2, dtype="float32"), np.array([0, 0]))
+    >>> evaluate(Identity(), DataLoader(points, batch_size=2))["accuracy"]
+    0.5
     """
     totals = _Totals()
     with model.evaluating(), no_grad():

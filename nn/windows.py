@@ -143,7 +143,15 @@ def fold(x: T, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: A
     """Every column added back to where `unfold` took it from: (N, C·kh·kw, H'·W') → (N, C, H, W).
 
     Raises:
-        ValueError: x does not have as many rows and columns as `unfold` makes of an image of `output_size`.
+        TypeError: a setting is no whole number or pair of them.
+        ValueError: x does not have as many rows and columns as `unfold` makes of an image of `output_size`; or the window is
+            larger than the padded image, or a setting too small.
+
+    >>> from microtensor import ones
+    >>> fold(ones(1, 4, 4), (3, 3), 2)
+    Tensor([[[[1., 2., 1.],
+              [2., 4., 2.],
+              [1., 2., 1.]]]])
     """
     window = Window.of("fold", kernel_size, stride, padding, dilation)
     size = pair("fold", "output_size", output_size, 1)

@@ -140,3 +140,11 @@ def test_a_slope_for_each_channel(shape):
 def test_wrong_input_is_refused_in_words(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_gradients_in_the_tails_and_at_nan():
+    x = mt.Tensor([-20.0, np.nan], requires_grad=True)
+    (g,) = mt.grad(mt.elu(x), x, mt.Tensor([1.0, 1.0]))
+    assert g.numpy()[0] == pytest.approx(np.exp(-20.0), rel=1e-6)
+    (g,) = mt.grad(x.relu(), x, mt.Tensor([1.0, 3.0]))
+    assert g.tolist() == [0.0, 3.0]

@@ -27,6 +27,15 @@ def test_a_result_used_twice_gets_both_gradients():
     np.testing.assert_allclose(x.grad.numpy(), 4 * x.numpy() ** 3 + 2 * x.numpy())
 
 
+def test_an_array_operand_is_taken_as_it_is_then():
+    x, buffer, total = leaf([1.0, 1.0]), np.zeros(2), 0
+    for k in range(3):
+        buffer[:] = k
+        total = total + (x * buffer).sum()
+    total.backward()
+    assert x.grad.tolist() == [3.0, 3.0]
+
+
 def test_the_same_tensor_twice_in_one_operation():
     x = leaf([3.0])
     assert mt.grad(x * x, x)[0].item() == 6.0
@@ -301,8 +310,11 @@ def test_a_seed_of_another_shape_or_dtype_is_refused():
         y.backward(mt.Tensor(np.ones(3)))
     with pytest.raises(ValueError, match="float32"):
         y.backward(mt.Tensor([1.0, 1.0]))
-    with pytest.raises(TypeError, match="must be a Tensor"):
-        y.backward([np.ones(2)])
+    for wrong in ([np.ones(2)], np.ones(2), 1.0, [1.0, 1.0]):
+        with pytest.raises(
+            TypeError, match="backward: the gradient of an output must be a Tensor of its shape, got (ndarray|float)"
+        ):
+            y.backward(wrong)
 
 
 def test_backward_without_a_graph_is_refused():
@@ -473,6 +485,20 @@ def test_no_grad_as_context_and_decorator():
 
     assert not double(double(x)).requires_grad
     assert (x * x).requires_grad
+
+
+def test_no_grad_without_parentheses_and_used_again():
+    @mt.no_grad
+    def double(x):
+        return x * 2
+
+    x = leaf([1.0])
+    assert not double(x).requires_grad
+    off = mt.no_grad()
+    for _ in range(2):
+        with off, off:
+            assert not (x * x).requires_grad
+        assert (x * x).requires_grad
 
 
 def test_no_grad_ends_with_an_exception():

@@ -359,3 +359,14 @@ def test_a_model_dies_with_its_last_name():
         assert gone() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("hide", [lambda m: [[m]], lambda m: {"a": [m]}, lambda m: {m}])
+def test_modules_hidden_in_nested_containers_are_refused(hide):
+    class Model(Module):
+        pass
+
+    model = Model()
+    model.layers = hide(Linear(2, 2))
+    with pytest.raises(TypeError, match="hides the Linear in it from parameters"):
+        list(model.parameters())

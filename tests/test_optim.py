@@ -318,3 +318,42 @@ def test_on_a_device(monkeypatch, kind, settings):
         resumed.step()
         results.append(layer.weight.to("cpu").detach().numpy())
     np.testing.assert_allclose(*results, rtol=1e-6)
+
+
+def test_the_state_of_pytorchs_adam_goes_on_as_it_would_there():
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.Parameter(torch.zeros(3))
+    wanted = torch.optim.Adam([theirs], lr=0.1)
+    gradients = [np.float32([1, -2, 0.5]) * (i + 1) for i in range(5)]
+
+    def their_step(g):
+        theirs.grad = torch.tensor(g)
+        wanted.step()
+
+    for g in gradients[:2]:
+        their_step(g)
+    ours = Parameter(theirs.detach().numpy().copy())
+    optimizer = Adam([ours], lr=0.5)
+    optimizer.load_state_dict(wanted.state_dict())
+    for g in gradients[2:]:
+        ours.grad = mt.Tensor(g)
+        optimizer.step()
+        their_step(g)
+    np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=1e-5)
+
+
+def test_a_state_that_does_not_fit_is_refused():
+    p = Parameter([1.0])
+    sgd, adam = SGD([p], lr=0.1, momentum=0.9), Adam([p])
+    p.grad = mt.Tensor([1.0])
+    sgd.step()
+    with pytest.raises(
+        ValueError, match=r"Adam: the state remembers \['momentum_buffer'\], this optimiser \['exp_avg', 'exp_avg_sq', 'step'\]"
+    ):
+        adam.load_state_dict(sgd.state_dict())
+    with pytest.raises(TypeError, match='expected a dict with "state" and "param_groups"'):
+        adam.load_state_dict({})
+    wrong = Adam([p]).state_dict()
+    wrong["param_groups"][0]["lr"] = -1.0
+    with pytest.raises(ValueError, match="lr"):
+        adam.load_state_dict(wrong)

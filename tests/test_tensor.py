@@ -90,3 +90,59 @@ def test_transposes():
     np.testing.assert_array_equal(x.T.numpy(), x.numpy().T)
     np.testing.assert_array_equal(x.mT.numpy(), x.numpy().swapaxes(-1, -2))
     assert Tensor(1.0).T.shape == ()
+
+
+# In place
+
+
+def test_in_place_arithmetic_outside_graphs_writes_into_the_memory():
+    array = np.array([1.0, 2.0])
+    x = mt.Tensor(array)
+    same, view = x, x[:1]
+    x += 1
+    x *= 2
+    x -= 0.5
+    x /= 0.5
+    assert x is same
+    assert array.tolist() == [7.0, 11.0]
+    assert view.tolist() == [7.0]
+
+
+def test_a_step_by_hand():
+    p = mt.Tensor([1.0], requires_grad=True)
+    (p * p).backward()
+    with mt.no_grad():
+        p -= 0.1 * p.grad
+    assert p.tolist() == pytest.approx([0.8])
+    assert p.requires_grad
+
+
+def test_in_place_arithmetic_while_recording():
+    x = mt.Tensor([1.0], requires_grad=True)
+    total = mt.Tensor([0.0])
+    zero = total
+    for _ in range(3):
+        total += x * x
+    total.backward()
+    assert x.grad.tolist() == [6.0]
+    assert zero.tolist() == [0.0]
+    with pytest.raises(
+        RuntimeError,
+        match=r"a leaf that requires a gradient cannot be changed in place while recording: use no_grad\(\)",
+    ):
+        x += 1
+
+
+def test_in_place_arithmetic_is_seen_by_a_pending_backward():
+    x, w = mt.Tensor([1.0]), mt.Tensor([2.0], requires_grad=True)
+    y = x * w
+    x += 1
+    with pytest.raises(RuntimeError, match="was assigned to"):
+        y.backward()
+
+
+@pytest.mark.parametrize(("x", "y"), [(np.arange(3), 0.5), (np.ones(1), mt.Tensor(np.ones(2)))])
+def test_in_place_arithmetic_keeps_shape_and_dtype(x, y):
+    tensor = mt.Tensor(x)
+    with pytest.raises((TypeError, ValueError), match=r"x\[index\] = value"):
+        tensor += y

@@ -25,9 +25,13 @@ def relu(x: T) -> Rule[T]:
     """max(x, 0). The gradient at 0 is 0.
 
     Nair and Hinton 2010, "Rectified linear units improve restricted Boltzmann machines".
+
+    >>> import microtensor as mt
+    >>> relu(mt.Tensor([-1.0, 0.0, 2.0]))
+    Tensor([0., 0., 2.])
     """
     highest = math.inf if is_floating(x.dtype) else None  # given both limits, NumPy clips floats in a quarter of the time
-    return x.data.clip(0, highest), (lambda g, y: where(y > 0, g, 0),)
+    return x.data.clip(0, highest), (lambda g, y: where(~(y <= 0), g, 0),)  # so that the gradient passes at nan
 
 
 @op(floating=True, output=True)
@@ -36,10 +40,14 @@ def hardtanh(x: T, /, min_val: float = -1.0, max_val: float = 1.0) -> Rule[T]:
 
     Raises:
         ValueError: min_val is larger than max_val.
+
+    >>> import microtensor as mt
+    >>> hardtanh(mt.Tensor([-2.0, 0.5, 2.0]))
+    Tensor([-1. ,  0.5,  1. ])
     """
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} is larger than max_val {max_val}")
-    return x.data.clip(min_val, max_val), (lambda g, y: where((y > min_val) & (y < max_val), g, 0),)
+    return x.data.clip(min_val, max_val), (lambda g, y: where(~((y <= min_val) | (y >= max_val)), g, 0),)
 
 
 @composed
@@ -126,14 +134,24 @@ def hardswish(x: Any) -> Any:
 
 @op(floating=True, output=True)
 def sigmoid(x: T) -> Rule[T]:
-    """Logistic function 1 / (1 + e^−x): between 0 and 1. Where it is smaller than any normal number it is 0."""
+    """Logistic function 1 / (1 + e^−x): between 0 and 1. Where it is smaller than any normal number it is 0.
+
+    >>> import microtensor as mt
+    >>> sigmoid(mt.Tensor([-1.0, 0.0, 2.0])).round(decimals=4)
+    Tensor([0.2689, 0.5   , 0.8808])
+    """
     with np.errstate(over="ignore"):  # where e^−x is inf, 1 / inf is as it should be
         return 1 / (1 + x.xp.exp(-x.data)), (lambda g, y: g * (y * (1 - y)),)
 
 
 @op(floating=True)
 def logsigmoid(x: T) -> Rule[T]:
-    """log(sigmoid(x)) = min(x, 0) − log(1 + e^−|x|), exact also where sigmoid rounds to 0 or 1."""
+    """log(sigmoid(x)) = min(x, 0) − log(1 + e^−|x|), exact also where sigmoid rounds to 0 or 1.
+
+    >>> import microtensor as mt
+    >>> logsigmoid(mt.Tensor([-1.0, 0.0, 2.0])).round(decimals=4)
+    Tensor([-1.3133, -0.6931, -0.1269])
+    """
     xp = x.xp
     return x.data.clip(-math.inf, 0) - xp.log1p(xp.exp(-xp.abs(x.data))), (lambda g: g * sigmoid(neg(x)),)
 
@@ -144,6 +162,10 @@ def softplus(x: T, /, beta: float = 1.0, threshold: float = 20.0) -> Rule[T]:
 
     Raises:
         ValueError: beta is 0.
+
+    >>> import microtensor as mt
+    >>> softplus(mt.Tensor([-1.0, 0.0, 2.0])).round(decimals=4)
+    Tensor([0.3133, 0.6931, 2.1269])
     """
     if beta == 0:
         raise ValueError("softplus: beta must not be 0: it is the steepness of the bend")

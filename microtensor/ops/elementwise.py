@@ -26,7 +26,16 @@ binary = op(elementwise=True)
 
 @binary
 def add(x: T, y: Operand) -> Rule[T]:
-    """x + y, element by element. Shapes broadcast: an axis that is missing on the left, or of length 1, repeats."""
+    """x + y, element by element. Shapes broadcast: an axis that is missing on the left, or of length 1, repeats.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    >>> import microtensor as mt
+    >>> add(mt.Tensor([[1.0, 2.0], [3.0, 4.0]]), mt.Tensor([10.0, 20.0]))
+    Tensor([[11., 22.],
+            [13., 24.]])
+    """
     return x.data + y.data, (lambda g: g, lambda g: g)
 
 
@@ -36,6 +45,11 @@ def subtract(x: T, y: Operand) -> Rule[T]:
 
     Raises:
         TypeError: both are bools.
+        ValueError: the shapes do not broadcast.
+
+    >>> import microtensor as mt
+    >>> subtract(mt.Tensor([3.0, 5.0]), 1)
+    Tensor([2., 4.])
     """
     try:
         data = x.data - y.data
@@ -49,13 +63,30 @@ def subtract(x: T, y: Operand) -> Rule[T]:
 
 @binary
 def multiply(x: T, y: Operand) -> Rule[T]:
-    """x · y, element by element, with broadcasting."""
+    """x · y, element by element, with broadcasting.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    >>> import microtensor as mt
+    >>> multiply(mt.Tensor([1.0, 2.0]), mt.Tensor([[1.0], [10.0]]))
+    Tensor([[ 1.,  2.],
+            [10., 20.]])
+    """
     return x.data * y.data, (lambda g: g * y, lambda g: g * x)
 
 
 @op(elementwise=True, floating=True)
 def divide(x: T, y: Operand) -> Rule[T]:
-    """x / y, element by element, with broadcasting. Integers divide to float32. Division by 0 gives ±inf or nan."""
+    """x / y, element by element, with broadcasting. Integers divide to float32. Division by 0 gives ±inf or nan.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    >>> import microtensor as mt
+    >>> divide(mt.Tensor([1.0, 3.0]), 2)
+    Tensor([0.5, 1.5])
+    """
     return x.data / y.data, (lambda g: g / y, lambda g: -g * (x / y) / y)
 
 
@@ -65,6 +96,10 @@ def floor_divide(x: T, y: Operand) -> Rule[T]:
 
     Raises:
         ZeroDivisionError: whole numbers are divided by 0. (On a GPU nobody looks: it would wait for the device.)
+
+    >>> import microtensor as mt
+    >>> floor_divide(mt.Tensor([-7.0, 7.0]), 3)
+    Tensor([-3.,  2.])
     """
     _refuse_zero("floor_divide", x, y)
     return x.data // y.data, (flat, flat)
@@ -110,7 +145,11 @@ def pow(x: T, y: Operand) -> Rule[T]:
     where x < 0 it is nan, for there the power is defined at whole y only.
 
     Raises:
-        ValueError: a whole number is raised to a negative power.
+        ValueError: a whole number is raised to a negative power, or the shapes do not broadcast.
+
+    >>> import microtensor as mt
+    >>> pow(mt.Tensor([1.0, 2.0, 3.0]), 2)
+    Tensor([1., 4., 9.])
     """
 
     def for_base(g: Any) -> Any:
@@ -146,6 +185,10 @@ def neg(x: T) -> Rule[T]:
 
     Raises:
         TypeError: x is of bools.
+
+    >>> import microtensor as mt
+    >>> neg(mt.Tensor([1.0, -2.0]))
+    Tensor([-1.,  2.])
     """
     if x.dtype == np.bool_:
         raise TypeError("neg: bools have no sign: ~x is true where x is false; to count with 0 and 1, take x.to('int64')")
@@ -154,13 +197,23 @@ def neg(x: T) -> Rule[T]:
 
 @op
 def abs(x: T) -> Rule[T]:
-    """|x|. The gradient at 0 is 0."""
+    """|x|. The gradient at 0 is 0.
+
+    >>> import microtensor as mt
+    >>> abs(mt.Tensor([1.0, -2.0]))
+    Tensor([1., 2.])
+    """
     return x.xp.abs(x.data), (lambda g: g * sign(x),)
 
 
 @op
 def sign(x: T) -> Rule[T]:
-    """−1, 0 or 1, in the dtype of x; nan for nan. The gradient is 0 everywhere, also at the jump."""
+    """−1, 0 or 1, in the dtype of x; nan for nan. The gradient is 0 everywhere, also at the jump.
+
+    >>> import microtensor as mt
+    >>> sign(mt.Tensor([-3.0, 0.0, 5.0]))
+    Tensor([-1.,  0.,  1.])
+    """
     return x.data.copy() if x.dtype == np.bool_ else x.xp.sign(x.data), (flat,)
 
 
@@ -169,13 +222,29 @@ def sign(x: T) -> Rule[T]:
 
 @binary
 def maximum(x: T, y: Operand) -> Rule[T]:
-    """The larger of x and y, element by element, with broadcasting; nan if either is. Equal, each gets half the gradient."""
+    """The larger of x and y, element by element, with broadcasting; nan if either is. Equal, each gets half the gradient.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    >>> import microtensor as mt
+    >>> maximum(mt.Tensor([1.0, 5.0]), mt.Tensor([3.0, 2.0]))
+    Tensor([3., 5.])
+    """
     return xp_of(x, y).maximum(x.data, y.data), (lambda g: g * _wins(x, y), lambda g: g * _wins(y, x))
 
 
 @binary
 def minimum(x: T, y: Operand) -> Rule[T]:
-    """The smaller of x and y, element by element, with broadcasting; nan if either is. Equal, each gets half the gradient."""
+    """The smaller of x and y, element by element, with broadcasting; nan if either is. Equal, each gets half the gradient.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    >>> import microtensor as mt
+    >>> minimum(mt.Tensor([1.0, 5.0]), mt.Tensor([3.0, 2.0]))
+    Tensor([1., 2.])
+    """
     return xp_of(x, y).minimum(x.data, y.data), (lambda g: g * _wins(y, x), lambda g: g * _wins(x, y))
 
 
@@ -297,7 +366,15 @@ def lerp(start: T, end: Operand, weight: Operand) -> Rule[T]:
 
 @op
 def clone(x: T) -> Rule[T]:
-    """The same numbers in memory of their own."""
+    """The same numbers in memory of their own.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([1.0, 2.0])
+    >>> y = clone(x)
+    >>> y[0] = 5.0
+    >>> x, y
+    (Tensor([1., 2.]), Tensor([5., 2.]))
+    """
     return x.data.copy(), (lambda g: g,)
 
 

@@ -40,7 +40,12 @@ def amax(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
     """Largest number over the axes `dim` (all if None), nan if one is nan. Where several are largest, they share the gradient.
 
     Raises:
-        ValueError: there is nothing to choose from.
+        TypeError: `dim` is no integer and no sequence of them.
+        ValueError: there is nothing to choose from, or an axis is out of range or named twice.
+
+    >>> import microtensor as mt
+    >>> amax(mt.Tensor([[1.0, 2.0], [3.0, 4.0]]), dim=1)
+    Tensor([2., 4.])
     """
     dims = _choice("amax", x, dim)
     return x.data.max(dims, keepdims=keepdim), (shared_evenly(x, dims),)
@@ -48,7 +53,15 @@ def amax(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
 
 @op(output=True)
 def amin(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
-    """Smallest number over the axes `dim` (all if None), nan if one is nan. Ties and errors as `amax`."""
+    """Smallest number over the axes `dim` (all if None), nan if one is nan. Ties as `amax`.
+
+    Raises:
+        TypeError, ValueError: as `amax`.
+
+    >>> import microtensor as mt
+    >>> amin(mt.Tensor([[1.0, 2.0], [3.0, 4.0]]), dim=1)
+    Tensor([1., 3.])
+    """
     dims = _choice("amin", x, dim)
     return x.data.min(dims, keepdims=keepdim), (shared_evenly(x, dims),)
 
@@ -69,7 +82,12 @@ def argmax(x: T, /, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
     """Index of the largest number along axis `dim`, or in x laid flat: int64, the first where several are largest.
 
     Raises:
-        ValueError: there is nothing to choose from.
+        TypeError: `dim` is no integer.
+        ValueError: there is nothing to choose from, or `dim` is out of range.
+
+    >>> import microtensor as mt
+    >>> argmax(mt.Tensor([[1.0, 5.0], [4.0, 3.0]]), dim=1)
+    Tensor([1, 0], dtype=int64)
     """
     _choice("argmax", x, dim)
     axis = None if dim is None else one_axis("argmax", dim, x.shape)
@@ -78,7 +96,15 @@ def argmax(x: T, /, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
 
 @op
 def argmin(x: T, /, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
-    """Index of the smallest number along axis `dim`, or in x laid flat: int64, the first where several are smallest."""
+    """Index of the smallest number along axis `dim`, or in x laid flat: int64, the first where several are smallest.
+
+    Raises:
+        TypeError, ValueError: as `argmax`.
+
+    >>> import microtensor as mt
+    >>> argmin(mt.Tensor([[1.0, 5.0], [4.0, 3.0]]), dim=1)
+    Tensor([0, 1], dtype=int64)
+    """
     _choice("argmin", x, dim)
     axis = None if dim is None else one_axis("argmin", dim, x.shape)
     return x.data.argmin(axis, keepdims=keepdim), None

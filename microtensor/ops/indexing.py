@@ -215,6 +215,11 @@ def masked_select(x: T, mask: Any) -> T:
     Raises:
         TypeError: `mask` is not of bools.
         ValueError: the shapes do not broadcast.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([1.0, -2.0, 3.0])
+    >>> masked_select(x, x > 0)
+    Tensor([1., 3.])
     """
     chosen = _mask("masked_select", x, mask)
     tensor: Any = x

@@ -69,13 +69,30 @@ def stack(tensors: Sequence[T], dim: int = 0) -> T:
 
 
 def hstack(tensors: Sequence[T]) -> T:
-    """Tensors side by side: vectors end to end, others along their second axis."""
+    """Tensors side by side: vectors end to end, others along their second axis.
+
+    Raises:
+        TypeError, ValueError: as `cat`.
+
+    >>> import microtensor as mt
+    >>> hstack([mt.Tensor([1.0, 2.0]), mt.Tensor([3.0])])
+    Tensor([1., 2., 3.])
+    """
     wide = [reshape(x, (1,)) if x.ndim == 0 else x for x in _alike("hstack", tensors)]
     return cat(wide, dim=0 if wide[0].ndim == 1 else 1)
 
 
 def vstack(tensors: Sequence[T]) -> T:
-    """Tensors below each other: vectors as rows, others along their first axis."""
+    """Tensors below each other: vectors as rows, others along their first axis.
+
+    Raises:
+        TypeError, ValueError: as `cat`.
+
+    >>> import microtensor as mt
+    >>> vstack([mt.Tensor([1.0, 2.0]), mt.Tensor([3.0, 4.0])])
+    Tensor([[1., 2.],
+            [3., 4.]])
+    """
     return cat([reshape(x, (1, -1)) if x.ndim < 2 else x for x in _alike("vstack", tensors)], dim=0)
 
 
@@ -133,8 +150,12 @@ def chunk(x: T, chunks: int, dim: int = 0) -> tuple[T, ...]:
     Where the length does not go up, there may be fewer, as in PyTorch: 6 numbers in 4 chunks are 2, 2, 2.
 
     Raises:
-        TypeError: `chunks` is no whole number.
-        ValueError: it is below 1.
+        TypeError: `chunks` or `dim` is no whole number.
+        ValueError: `chunks` is below 1, or `dim` is out of range.
+
+    >>> import microtensor as mt
+    >>> chunk(mt.Tensor([1.0, 2.0, 3.0]), 2)
+    (Tensor([1., 2.]), Tensor([3.]))
     """
     count = whole_number("chunk", "chunks", chunks, least=1)
     length = x.shape[normalize_dim("chunk", dim, x.shape)]
@@ -144,6 +165,10 @@ def chunk(x: T, chunks: int, dim: int = 0) -> tuple[T, ...]:
 @composed
 def unbind(x: T, dim: int = 0) -> tuple[T, ...]:
     """The slices of x along axis `dim`, without that axis. Views.
+
+    Raises:
+        TypeError: `dim` is no integer.
+        ValueError: it is out of range, or x has no axes.
 
     >>> import microtensor as mt
     >>> unbind(mt.Tensor([[1.0, 2.0], [3.0, 4.0]]), dim=1)

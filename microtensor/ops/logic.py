@@ -19,7 +19,15 @@ binary = op(elementwise=True)
 
 @binary
 def eq(x: T, y: Operand) -> Rule[T]:
-    """Where x = y: a tensor of bools, with broadcasting. nan equals nothing."""
+    """Where x = y: a tensor of bools, with broadcasting. nan equals nothing.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    >>> import microtensor as mt
+    >>> eq(mt.Tensor([1.0, 2.0]), 2)
+    Tensor([False,  True])
+    """
     return x.data == y.data, None
 
 
@@ -31,7 +39,15 @@ def ne(x: T, y: Operand) -> Rule[T]:
 
 @binary
 def lt(x: T, y: Operand) -> Rule[T]:
-    """Where x < y: a tensor of bools, with broadcasting."""
+    """Where x < y: a tensor of bools, with broadcasting.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+
+    >>> import microtensor as mt
+    >>> lt(mt.Tensor([1.0, 2.0]), 2)
+    Tensor([ True, False])
+    """
     return x.data < y.data, None
 
 

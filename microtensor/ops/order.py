@@ -21,6 +21,10 @@ from .reduce import one_axis
 def argsort(x: T, /, dim: int = -1, descending: bool = False, stable: bool = False) -> Rule[T]:
     """Indices that sort x along axis `dim`: int64. Equal numbers keep their order, whatever `stable` says.
 
+    Raises:
+        TypeError: `dim` is no integer.
+        ValueError: it is out of range.
+
     >>> import microtensor as mt
     >>> argsort(mt.Tensor([3.0, 1.0, 2.0]))
     Tensor([1, 2, 0], dtype=int64)
@@ -37,6 +41,9 @@ def argsort(x: T, /, dim: int = -1, descending: bool = False, stable: bool = Fal
 @composed
 def sort(x: T, dim: int = -1, descending: bool = False, stable: bool = False) -> Picked:
     """x sorted along axis `dim`, and where each number stood before: (values, indices). Equal numbers keep their order.
+
+    Raises:
+        TypeError, ValueError: as `argsort`.
 
     >>> import microtensor as mt
     >>> values, indices = sort(mt.Tensor([3.0, 1.0, 2.0]), descending=True)

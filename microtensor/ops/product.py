@@ -35,6 +35,11 @@ def mm(x: T, y: T) -> T:
 
     Raises:
         TypeError, ValueError: as `matmul`; or an input is no matrix.
+
+    >>> import microtensor as mt
+    >>> mm(mt.Tensor([[1.0, 2.0], [3.0, 4.0]]), mt.Tensor([[1.0], [10.0]]))
+    Tensor([[21.],
+            [43.]])
     """
     return _strict("mm", x, y, (2, 2), "two matrices, (M, K) and (K, N)")
 
@@ -44,6 +49,10 @@ def bmm(x: T, y: T) -> T:
 
     Raises:
         TypeError, ValueError: as `matmul`; or an input has not three axes; or B differs.
+
+    >>> import microtensor as mt
+    >>> bmm(mt.ones(5, 2, 3), mt.ones(5, 3, 4)).shape
+    (5, 2, 4)
     """
     return _strict("bmm", x, y, (3, 3), "as many matrices on either side, (B, M, K) and (B, K, N)")
 
@@ -53,6 +62,10 @@ def mv(x: T, y: T) -> T:
 
     Raises:
         TypeError, ValueError: as `matmul`; or the first is no matrix; or the second no vector.
+
+    >>> import microtensor as mt
+    >>> mv(mt.Tensor([[1.0, 2.0], [3.0, 4.0]]), mt.Tensor([1.0, 10.0]))
+    Tensor([21., 43.])
     """
     return _strict("mv", x, y, (2, 1), "a matrix and a vector, (M, K) and (K,)")
 

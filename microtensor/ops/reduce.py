@@ -23,7 +23,17 @@ from .shape import normalize_dim, normalize_dims, permute
 
 @op
 def sum(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
-    """Sum over the axes `dim` (all if None); `keepdim` leaves them with length 1. Integers and bools sum to int64."""
+    """Sum over the axes `dim` (all if None); `keepdim` leaves them with length 1. Integers and bools sum to int64.
+
+    Raises:
+        TypeError: `dim` is no integer and no sequence of them.
+        ValueError: an axis is out of range, or named twice.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> sum(x), sum(x, dim=0)
+    (Tensor(10.), Tensor([4., 6.]))
+    """
     dims = normalize_dims("sum", dim, x.shape)
     data = total(x.data, dims, keepdim)
     return data.astype(x.dtype, copy=False) if is_floating(x.dtype) else data, (spreading(x, dims),)
@@ -31,7 +41,16 @@ def sum(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
 
 @op(floating=True)
 def mean(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
-    """Arithmetic mean over the axes `dim` (all if None): nan where there is nothing to average."""
+    """Arithmetic mean over the axes `dim` (all if None): nan where there is nothing to average.
+
+    Raises:
+        TypeError, ValueError: as `sum`.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> mean(x), mean(x, dim=1, keepdim=True).shape
+    (Tensor(2.5), (2, 1))
+    """
     dims = normalize_dims("mean", dim, x.shape)
     count, spread = how_many(x, dims), spreading(x, dims)
     data = total(x.data, dims, keepdim) / (count or math.nan)
@@ -44,6 +63,9 @@ def prod(x: T, dim: Any = None, keepdim: bool = False) -> Any:
 
     The numbers are multiplied in pairs, then the pairs, and so on. So the gradient, the product of all the others, comes
     without a division, and is right where numbers are 0.
+
+    Raises:
+        TypeError, ValueError: as `sum`.
 
     >>> import microtensor as mt
     >>> x = mt.Tensor([2.0, 0.0, 3.0], requires_grad=True)
@@ -71,6 +93,10 @@ def var(x: T, /, dim: Any = None, correction: float = 1, keepdim: bool = False) 
 
     With correction 1 (Bessel's) it estimates the variance of what x was drawn from, with 0 it is that of x itself. It is
     nan where n ≤ correction. NumPy's `ddof` and PyTorch's `unbiased` are understood.
+
+    Raises:
+        TypeError: the correction is no number; `dim` is no integer and no sequence of them.
+        ValueError: an axis is out of range, or named twice.
 
     >>> import microtensor as mt
     >>> x = mt.Tensor([1.0, 2.0, 3.0, 4.0])
@@ -120,19 +146,43 @@ def var_mean(x: T, dim: Any = None, correction: float = 1, keepdim: bool = False
 
 @op
 def any(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
-    """Whether a number other than 0 is among those over the axes `dim` (all if None): bools, False where there are none."""
+    """Whether a number other than 0 is among those over the axes `dim` (all if None): bools, False where there are none.
+
+    Raises:
+        TypeError, ValueError: as `sum`.
+
+    >>> import microtensor as mt
+    >>> any(mt.Tensor([[0.0, 0.0], [0.0, 2.0]]), dim=1)
+    Tensor([False,  True])
+    """
     return x.data.any(normalize_dims("any", dim, x.shape), keepdims=keepdim), None
 
 
 @op
 def all(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
-    """Whether no number over the axes `dim` (all if None) is 0: bools, True where there are none."""
+    """Whether no number over the axes `dim` (all if None) is 0: bools, True where there are none.
+
+    Raises:
+        TypeError, ValueError: as `sum`.
+
+    >>> import microtensor as mt
+    >>> all(mt.Tensor([[1.0, 0.0], [1.0, 2.0]]), dim=1)
+    Tensor([False,  True])
+    """
     return x.data.all(normalize_dims("all", dim, x.shape), keepdims=keepdim), None
 
 
 @op
 def count_nonzero(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
-    """How many numbers over the axes `dim` (all if None) are not 0: int64."""
+    """How many numbers over the axes `dim` (all if None) are not 0: int64.
+
+    Raises:
+        TypeError, ValueError: as `sum`.
+
+    >>> import microtensor as mt
+    >>> count_nonzero(mt.Tensor([1.0, 0.0, 2.0]))
+    Tensor(2, dtype=int64)
+    """
     return total(x.data != 0, normalize_dims("count_nonzero", dim, x.shape), keepdim), None
 
 
@@ -141,7 +191,15 @@ def count_nonzero(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
 
 @op(floating=True, output=True)
 def logsumexp(x: T, /, dim: Any, keepdim: bool = False) -> Rule[T]:
-    """log Σ e^x over the axes `dim`: −inf where all are, or there are none. No overflow: the maximum is taken off first."""
+    """log Σ e^x over the axes `dim`: −inf where all are, or there are none. No overflow: the maximum is taken off first.
+
+    Raises:
+        TypeError, ValueError: as `sum`.
+
+    >>> import microtensor as mt
+    >>> logsumexp(mt.Tensor([1000.0, 1000.0]), dim=0)
+    Tensor(1000.6932)
+    """
     dims = normalize_dims("logsumexp", dim, x.shape)
     data = at_least_float32(x.data)
     largest = finite_max(data, dims)
@@ -160,6 +218,14 @@ def softmax(x: T, /, dim: int) -> Rule[T]:
     """e^x over the sum of e^x along axis `dim`: positive numbers that sum to 1. No overflow: the maximum is taken off first.
 
     Where all are −inf, or one is +inf, the result is nan, as in PyTorch.
+
+    Raises:
+        TypeError: `dim` is no integer.
+        ValueError: it is out of range.
+
+    >>> import microtensor as mt
+    >>> softmax(mt.Tensor([0.0, 0.0, 1000.0, 1000.0]), dim=0)
+    Tensor([0. , 0. , 0.5, 0.5])
     """
     dims, data = _below_max("softmax", x, dim)
     e = x.xp.exp(data)
@@ -169,7 +235,15 @@ def softmax(x: T, /, dim: int) -> Rule[T]:
 
 @op(floating=True, output=True)
 def log_softmax(x: T, /, dim: int) -> Rule[T]:
-    """log(softmax(x)) along axis `dim`, exact also where softmax itself rounds to 0."""
+    """log(softmax(x)) along axis `dim`, exact also where softmax itself rounds to 0.
+
+    Raises:
+        TypeError, ValueError: as `softmax`.
+
+    >>> import microtensor as mt
+    >>> log_softmax(mt.Tensor([0.0, 1000.0]), dim=0)
+    Tensor([-1000.,     0.])
+    """
     dims, data = _below_max("log_softmax", x, dim)
     if data.size:
         data -= x.xp.log(x.xp.exp(data).sum(dims, keepdims=True))

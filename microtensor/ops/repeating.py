@@ -95,6 +95,10 @@ def repeat(x: T, repeats: Any) -> T:
 def tile(x: T, dims: Any) -> T:
     """`repeat`, in which the axes on the left that `dims` does not name are repeated once.
 
+    Raises:
+        TypeError: `dims` is not of whole numbers.
+        ValueError: a number is negative.
+
     >>> import microtensor as mt
     >>> tile(mt.Tensor([[1.0], [2.0]]), 2)
     Tensor([[1., 1.],

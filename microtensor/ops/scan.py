@@ -21,6 +21,10 @@ from .shape import flip, movedim
 def cumsum(x: T, /, dim: int) -> Rule[T]:
     """Sums along axis `dim`, of each number and all before it. Integers and bools give int64.
 
+    Raises:
+        TypeError: `dim` is no integer.
+        ValueError: it is out of range.
+
     >>> import microtensor as mt
     >>> cumsum(mt.Tensor([1.0, 2.0, 3.0]), dim=0)
     Tensor([1., 3., 6.])
@@ -42,6 +46,9 @@ def cumprod(x: T, dim: int) -> Any:
     Each number is multiplied by the one before it, then by the one 2 places before, 4, 8 … (Hillis and Steele 1986, Data
     parallel algorithms). As in `prod`, the gradient comes without a division, and is right where numbers are 0.
 
+    Raises:
+        TypeError, ValueError: as `cumsum`.
+
     >>> import microtensor as mt
     >>> cumprod(mt.Tensor([1.0, 2.0, 0.0, 3.0]), dim=0)
     Tensor([1., 2., 0., 0.])
@@ -62,6 +69,9 @@ def cummax(x: T, dim: int) -> Picked:
 
     Of equal ones it is the last, which takes the gradient, as in PyTorch. After a nan, all are nan.
 
+    Raises:
+        TypeError, ValueError: as `cumsum`.
+
     >>> import microtensor as mt
     >>> values, indices = cummax(mt.Tensor([1.0, 3.0, 2.0, 3.0]), dim=0)
     >>> values, indices
@@ -73,6 +83,9 @@ def cummax(x: T, dim: int) -> Picked:
 @composed
 def cummin(x: T, dim: int) -> Picked:
     """The smallest number so far along axis `dim`, and its index: (values, indices). Otherwise as `cummax`.
+
+    Raises:
+        TypeError, ValueError: as `cumsum`.
 
     >>> import microtensor as mt
     >>> cummin(mt.Tensor([3.0, 1.0, 2.0]), dim=0).values

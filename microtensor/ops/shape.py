@@ -143,6 +143,12 @@ def view(x: T, shape: Any) -> T:
     Raises:
         TypeError: `shape` is not of whole numbers.
         ValueError: it has room for more or fewer numbers, or the numbers do not lie in memory in that order.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([1.0, 2.0, 3.0, 4.0])
+    >>> view(x, (2, 2))[0] = 0.0
+    >>> x
+    Tensor([0., 0., 3., 4.])
     """
     filled = _fill("view", shape, x.shape)
     result = reshape(x, filled)
@@ -157,6 +163,10 @@ def view(x: T, shape: Any) -> T:
 @composed
 def flatten(x: T, start_dim: int = 0, end_dim: int = -1) -> T:
     """Axes `start_dim` to `end_dim` of x as one axis.
+
+    Raises:
+        TypeError: an axis is no integer.
+        ValueError: it is out of range, or `start_dim` comes after `end_dim`.
 
     >>> import microtensor as mt
     >>> flatten(mt.Tensor([[[1.0], [2.0]], [[3.0], [4.0]]]), 1).shape
@@ -174,6 +184,10 @@ def flatten(x: T, start_dim: int = 0, end_dim: int = -1) -> T:
 def unflatten(x: T, dim: int, sizes: Sequence[int]) -> T:
     """Axis `dim` of x as several axes of lengths `sizes`, one of which may be −1: the inverse of `flatten`.
 
+    Raises:
+        TypeError: `dim` is no integer, or `sizes` are no whole numbers.
+        ValueError: `dim` is out of range, or the axis is longer or shorter than `sizes` multiply to.
+
     >>> import microtensor as mt
     >>> import numpy as np
     >>> unflatten(mt.Tensor(np.ones((2, 6))), 1, (3, -1)).shape
@@ -185,14 +199,32 @@ def unflatten(x: T, dim: int, sizes: Sequence[int]) -> T:
 
 @composed
 def squeeze(x: T, dim: Any = None) -> T:
-    """x without its axes of length 1: those of `dim`, or all. An axis of another length stays, as in PyTorch."""
+    """x without its axes of length 1: those of `dim`, or all. An axis of another length stays, as in PyTorch.
+
+    Raises:
+        TypeError: `dim` is no integer and no sequence of them.
+        ValueError: an axis is out of range, or named twice.
+
+    >>> import microtensor as mt
+    >>> squeeze(mt.Tensor([[[1.0], [2.0]]])).shape
+    (2,)
+    """
     dims = normalize_dims("squeeze", dim, x.shape)
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if n != 1 or i not in dims))
 
 
 @composed
 def unsqueeze(x: T, dim: int) -> T:
-    """x with a new axis of length 1 at `dim`, counted in the result: 0 puts it first, −1 last."""
+    """x with a new axis of length 1 at `dim`, counted in the result: 0 puts it first, −1 last.
+
+    Raises:
+        TypeError: `dim` is no integer.
+        ValueError: it is out of range.
+
+    >>> import microtensor as mt
+    >>> unsqueeze(mt.Tensor([1.0, 2.0]), 0), unsqueeze(mt.Tensor([1.0, 2.0]), -1).shape
+    (Tensor([[1., 2.]]), (2, 1))
+    """
     axes = x.ndim + 1
     if isinstance(dim, (int, np.integer)) and not -axes <= dim < axes:
         raise ValueError(
@@ -210,7 +242,12 @@ def permute(x: T, /, dims: Sequence[int]) -> Rule[T]:
     """The axes of x in the order `dims`: axis i of the result is axis dims[i] of x. A view.
 
     Raises:
-        ValueError: `dims` does not name each axis once.
+        TypeError: `dims` is not of whole numbers.
+        ValueError: it does not name each axis once.
+
+    >>> import microtensor as mt
+    >>> permute(mt.ones(2, 3, 4), (2, 0, 1)).shape
+    (4, 2, 3)
     """
     order = normalize_dims("permute", whole_numbers("permute", "dims", dims), x.shape)
     if len(order) != x.ndim:
@@ -221,7 +258,17 @@ def permute(x: T, /, dims: Sequence[int]) -> Rule[T]:
 
 @composed
 def transpose(x: T, dim0: int, dim1: int) -> T:
-    """x with two axes exchanged. A view."""
+    """x with two axes exchanged. A view.
+
+    Raises:
+        TypeError: an axis is no integer.
+        ValueError: it is out of range, or x has no axes.
+
+    >>> import microtensor as mt
+    >>> transpose(mt.Tensor([[1.0, 2.0], [3.0, 4.0]]), 0, 1)
+    Tensor([[1., 3.],
+            [2., 4.]])
+    """
     i, j = normalize_dim("transpose", dim0, x.shape), normalize_dim("transpose", dim1, x.shape)
     order = list(range(x.ndim))
     order[i], order[j] = j, i
@@ -264,6 +311,10 @@ moveaxis = movedim
 @op
 def flip(x: T, /, dims: Any) -> Rule[T]:
     """x read backwards along each of the axes `dims`. A view.
+
+    Raises:
+        TypeError: `dims` is no integer and no sequence of them.
+        ValueError: an axis is out of range, or named twice.
 
     >>> import microtensor as mt
     >>> flip(mt.Tensor([[1.0, 2.0], [3.0, 4.0]]), 1)
