@@ -16,6 +16,8 @@ import time
 from typing import NamedTuple
 
 PEERS = ("microtensor", "numpy", "torch", "autograd", "tinygrad")
+PAUSE = 0.3
+"""Seconds between rounds: the idle threads of a peer's BLAS go on spinning for a while, on the cores of the next."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -35,6 +37,7 @@ class Peer:
 
     def round(self) -> float:
         """Seconds of one round."""
+        time.sleep(PAUSE)
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         return float(self._read())
