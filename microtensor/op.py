@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Any, ParamSpec, TypeAlias, overload
 
 import numpy as np
 from numpy import generic, ndarray
@@ -30,7 +30,6 @@ from .backend import Array, device_of
 from .graph import Node, Origin, T, clock, is_floating, mode
 
 P = ParamSpec("P")
-R = TypeVar("R")
 
 Rule: TypeAlias = tuple[Array, Sequence[Callable[..., T] | None] | None]
 """What a rule returns: the result's array, and a vjp per tensor."""

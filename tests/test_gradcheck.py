@@ -54,6 +54,16 @@ def test_planted_wrong_gradients_are_caught():
         check_gradients(swapped, X, X.exp())
 
 
+@pytest.mark.parametrize("error", [1e-2, 1e-4, 2e-5, 5e-6])
+def test_a_small_error_is_caught_too(error):
+    @mt.op
+    def bad(x):
+        return np.sin(x.data), (lambda g: g * x.constant(np.cos(x.data) * (1 + error)),)
+
+    with pytest.raises(AssertionError, match="the gradient is wrong"):
+        check_gradients(bad, mt.Tensor(np.array([0.3])))
+
+
 def test_functions_of_several_outputs():
     check_gradients(lambda x: (x * x, x.sum()), X, order=2)
     with pytest.raises(AssertionError):

@@ -9,10 +9,7 @@ import numpy as np
 from ..arguments import Int
 from ..graph import Node, T, is_floating
 from ..op import Rule, op
-from .elementwise import Operand, xp_of
-
-binary = op(elementwise=True)
-
+from .elementwise import Operand, binary, xp_of
 
 # Comparisons
 
