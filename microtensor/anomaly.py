@@ -31,21 +31,22 @@ def detect_anomaly() -> Iterator[None]:
         ...
     FloatingPointError: multiply made the first inf, at element (0,) of shape (1,), from finite inputs; called at ...
     """
-    before, mode.anomaly = mode.anomaly, True
+    before = mode.anomaly, mode.observers
+    mode.anomaly, mode.observers = True, (*mode.observers, check_result)
     try:
         yield
     finally:
-        mode.anomaly = before
+        mode.anomaly, mode.observers = before
 
 
-def check_result(name: str, result: Node, inputs: Sequence[Any]) -> None:
-    """Raise if `result` is not finite though all tensors among `inputs` are; else note where the operation was called."""
-    place = _caller()
-    if result.origin is not None:
-        result.origin.place = place
+def check_result(operation: Any, inputs: Sequence[Any], settings: dict[str, Any], result: Node) -> None:
+    """Raise if `result` is recorded and not finite though all tensors among `inputs` are; else note where it was called."""
+    if result.origin is None:
+        return
+    result.origin.place = place = _caller()
     found = _first(result)
     if found and not any(_first(x) for x in inputs if isinstance(x, Node)):
-        raise FloatingPointError(f"{name} made the first {found}, from finite inputs; called at {place}")
+        raise FloatingPointError(f"{operation.__name__} made the first {found}, from finite inputs; called at {place}")
 
 
 def check_gradient(origin: Origin, g: Node, back: Node) -> None:

@@ -27,7 +27,9 @@ class Mode(threading.local):
     recording = True
     """Whether operations remember their inputs."""
     anomaly = False
-    """Whether every result is searched for the first nan or infinity."""
+    """Whether every derivative is searched for the first nan or infinity."""
+    observers: tuple[Callable[..., None], ...] = ()
+    """Told of every operation that runs: `observer(operation, inputs, settings, result)`."""
 
 
 mode = Mode()

@@ -24,7 +24,6 @@ from typing import Any, ParamSpec, TypeAlias, overload
 import numpy as np
 from numpy import generic, ndarray
 
-from .anomaly import check_result
 from .arguments import Float, Form, Int, lift
 from .backend import Array, device_of
 from .graph import Node, Origin, T, clock, is_floating, mode
@@ -141,8 +140,9 @@ def op(rule: Any = None, /, *, elementwise: bool = False, floating: bool = False
                     origin.device = device_of(data)
                 if output:
                     origin.output = data, result.assigned
-                if mode.anomaly:
-                    check_result(name, result, inputs)
+        if mode.observers:
+            for observer in mode.observers:
+                observer(operation, inputs, settings, result)
         return result
 
     operation.rule = rule  # type: ignore[attr-defined]

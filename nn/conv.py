@@ -21,7 +21,7 @@ from microtensor.backend import Array, array_module
 from microtensor.graph import T
 from microtensor.nn import init
 from microtensor.nn.module import Module, Parameter
-from microtensor.nn.windows import Window, check_images
+from microtensor.nn.windows import Window, check_images, pair
 from microtensor.op import Rule, op
 from microtensor.ops.shape import whole_number
 from microtensor.random import Generator
@@ -116,7 +116,7 @@ class _Columns:
     def __init__(self, like: Array, images: int, channels: int, size: Sequence[int], window: Window, groups: int) -> None:
         self.window, self.groups, self.channels = window, groups, channels
         self.places = window.places("conv2d", size)
-        self.padded_size = (size[0] + 2 * window.padding[0], size[1] + 2 * window.padding[1])
+        self.padded_size = window.padded(size)
         self.flat = window.stride == (1, 1)
         self.row = self.padded_size[1] if self.flat else self.places[1]
         self.height = channels * window.kernel[0] * window.kernel[1]
@@ -133,9 +133,9 @@ class _Columns:
 
     def unfold(self, x: Array) -> Array:
         """(n, C, H, W) → (G, C/G · kh · kw, n · H' · row)."""
-        n, (height, width), (ph, pw) = len(x), self.padded_size, self.window.padding
+        n, (height, width) = len(x), self.padded_size
         padded = self.padded[: n * self.channels * height * width].reshape(n, self.channels, height, width)
-        padded[:, :, ph : height - ph, pw : width - pw] = x
+        self.window.crop(padded)[...] = x
         (kh, kw), (sh, sw), (dh, dw), item = self.window.kernel, self.window.stride, self.window.dilation, x.itemsize
         plane = height * width
         shape: tuple[int, ...] = (self.channels, kh, kw, n, self.places[0] * self.row)
@@ -185,9 +185,13 @@ def _forward(x: Array, weight: Array, window: Window, groups: int) -> Array:
 def _backward_input(g: Array, weight: Array, window: Window, groups: int, size: Sequence[int]) -> Array:
     """(N, O, H', W'), (O, C/G, kh, kw) → (N, C, H, W)."""
     (n, kernels), channels = g.shape[:2], groups * weight.shape[1]
-    rest = (window.reach[0] - 1 - window.padding[0], window.reach[1] - 1 - window.padding[1])
+    (top, bottom), (left, right) = window.padding
+    rest = (
+        (window.reach[0] - 1 - top, window.reach[0] - 1 - bottom),
+        (window.reach[1] - 1 - left, window.reach[1] - 1 - right),
+    )
     grouped = weight.reshape(groups, kernels // groups, *weight.shape[1:])
-    if window.stride == (1, 1) and min(rest) >= 0:  # a convolution itself, with the kernels turned round
+    if window.stride == (1, 1) and min(rest[0] + rest[1]) >= 0:  # a convolution itself, with the kernels turned round
         turned = grouped.swapaxes(1, 2)[..., ::-1, ::-1].reshape(channels, kernels // groups, *window.kernel)
         return _forward(g, turned, window._replace(padding=rest), groups)
     transposed = grouped.reshape(groups, kernels // groups, -1).swapaxes(1, 2)  # (G, C/G · kh · kw, O/G)
@@ -248,7 +252,8 @@ class Conv2d(Module):
         if in_channels % groups or out_channels % groups:
             raise ValueError(f"Conv2d: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.padding, self.dilation = window
+        self.kernel_size, self.stride, _, self.dilation = window
+        self.padding = pair("Conv2d", "padding", padding, 0)
         self.weight = Parameter(np.empty((out_channels, in_channels // groups, *window.kernel), np.float32))
         self.bias = Parameter(np.empty(out_channels, np.float32)) if bias else None
         bound = 1 / np.sqrt(in_channels // groups * window.kernel[0] * window.kernel[1])

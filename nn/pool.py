@@ -55,10 +55,8 @@ def _pooling_window(name: str, x: Any, kernel_size: Any, stride: Any, padding: A
     if x.dtype.kind == "b":
         raise TypeError(f"{name}: expected numbers, got bool; use .to('float32')")
     window = Window.of(name, kernel_size, kernel_size if stride is None else stride, padding, dilation)
-    if any(2 * p > k for p, k in zip(window.padding, window.kernel)):
-        raise ValueError(
-            f"{name}: padding {window.padding} is over half the kernel {window.kernel}: such a window sees nothing"
-        )
+    if any(2 * max(p) > k for p, k in zip(window.padding, window.kernel)):
+        raise ValueError(f"{name}: padding {padding} is over half the kernel {kernel_size}: such a window sees nothing")
     return window
 
 

@@ -37,20 +37,24 @@ def pair(operation: str, name: str, value: Any, least: int) -> Pair:
 
 
 class Window(NamedTuple):
-    """A window that slides over an image: each field is (height, width), in pixels."""
+    """A window that slides over an image: each field is (height, width), in pixels.
+
+    `padding` is ((top, bottom), (left, right)): padding of "same" size, or that of the last window of a pool, may be uneven.
+    """
 
     kernel: Pair
     stride: Pair = (1, 1)
-    padding: Pair = (0, 0)
+    padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
     dilation: Pair = (1, 1)
 
     @classmethod
     def of(cls, operation: str, kernel: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Window:
-        """A window from settings as a user writes them; the errors name the operation."""
+        """A window from settings as a user writes them, padded alike on both sides; the errors name the operation."""
+        height, width = pair(operation, "padding", padding, 0)
         return cls(
             pair(operation, "kernel_size", kernel, 1),
             pair(operation, "stride", stride, 1),
-            pair(operation, "padding", padding, 0),
+            ((height, height), (width, width)),
             pair(operation, "dilation", dilation, 1),
         )
 
@@ -60,8 +64,12 @@ class Window(NamedTuple):
         (kh, kw), (dh, dw) = self.kernel, self.dilation
         return dh * (kh - 1) + 1, dw * (kw - 1) + 1
 
+    def padded(self, size: Sequence[int]) -> Pair:
+        """Size of an image of this `size` with its padding."""
+        return size[0] + sum(self.padding[0]), size[1] + sum(self.padding[1])
+
     def places(self, operation: str, size: Sequence[int]) -> Pair:
-        """Output size: how many places the window takes in an image of this size: ⌊(n + 2 · padding − reach) / stride⌋ + 1.
+        """Output size: how many places the window takes in an image of this size: ⌊(n + padding − reach) / stride⌋ + 1.
 
         (Dumoulin & Visin 2016, arxiv.org/abs/1603.07285, relationship 6 and section 5.1. It is a floor: what is left over on
         the right and at the bottom is not seen.)
@@ -69,10 +77,10 @@ class Window(NamedTuple):
         Raises:
             ValueError: the window is larger than the padded image.
 
-        >>> Window((3, 3), stride=(2, 2), padding=(1, 1)).places("conv2d", (6, 5))
+        >>> Window.of("conv2d", 3, stride=2, padding=1).places("conv2d", (6, 5))
         (3, 3)
         """
-        padded = size[0] + 2 * self.padding[0], size[1] + 2 * self.padding[1]
+        padded = self.padded(size)
         if padded[0] < self.reach[0] or padded[1] < self.reach[1]:
             raise ValueError(
                 f"{operation}: kernel {self.kernel} with dilation {self.dilation} covers {self.reach} pixels, more than the "
@@ -83,7 +91,7 @@ class Window(NamedTuple):
     def taps(self, padded: Array, places: Sequence[int]) -> Iterator[tuple[int, int, Array]]:
         """For each element (i, j) of the window: the view of `padded` that it sees, one pixel for each place.
 
-        padded (…, H + 2p, W + 2p) → views (…, H', W').
+        padded (…, H + p, W + p) → views (…, H', W').
         """
         (kh, kw), (sh, sw), (dh, dw) = self.kernel, self.stride, self.dilation
         for i in range(kh):
@@ -93,21 +101,19 @@ class Window(NamedTuple):
                 yield i, j, padded[..., rows, columns]
 
     def pad(self, x: Array, value: float = 0) -> Array:
-        """x (…, H, W) → (…, H + 2p, W + 2p), with `value` all round; x itself where there is no padding."""
-        (ph, pw) = self.padding
-        if not ph and not pw:
+        """x (…, H, W) → (…, H + p, W + p), with `value` all round; x itself where there is no padding."""
+        if self.padding == ((0, 0), (0, 0)):
             return x
-        return array_module(x).pad(x, [(0, 0)] * (x.ndim - 2) + [(ph, ph), (pw, pw)], constant_values=value)
+        return array_module(x).pad(x, [(0, 0)] * (x.ndim - 2) + [*self.padding], constant_values=value)
 
     def crop(self, padded: Array) -> Array:
-        """The adjoint of `pad`: (…, H + 2p, W + 2p) → (…, H, W), a view."""
-        (ph, pw) = self.padding
-        return padded[..., ph : padded.shape[-2] - ph, pw : padded.shape[-1] - pw]
+        """The adjoint of `pad`: (…, H + p, W + p) → (…, H, W), a view."""
+        (top, bottom), (left, right) = self.padding
+        return padded[..., top : padded.shape[-2] - bottom, left : padded.shape[-1] - right]
 
     def blank(self, like: Array, images: int, channels: int, size: Sequence[int]) -> Array:
-        """Zeros for padded images of `size`, (N, C, H + 2p, W + 2p), with the dtype and the device of `like`."""
-        (ph, pw) = self.padding
-        return array_module(like).zeros((images, channels, size[0] + 2 * ph, size[1] + 2 * pw), like.dtype)
+        """Zeros for padded images of `size`, (N, C, H + p, W + p), with the dtype and the device of `like`."""
+        return array_module(like).zeros((images, channels, *self.padded(size)), like.dtype)
 
 
 def check_images(operation: str, x: Node) -> None:

@@ -102,7 +102,7 @@ def test_wrong_input_is_refused_in_words(pool):
         pool(x[0, 0], 2)
     with pytest.raises(ValueError, match="more than the image"):
         pool(x, 6)
-    with pytest.raises(ValueError, match=r"padding \(2, 2\) is over half the kernel \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"padding 2 is over half the kernel 3"):
         pool(x, 3, padding=2)
     with pytest.raises(ValueError, match="stride must be at least 1"):
         pool(x, 2, stride=0)

@@ -36,7 +36,7 @@ def test_indices_and_axes_fit(data, shape):
 
 @given(geometries())
 def test_geometries_fit(g):
-    assert min(Window(g.kernel, g.stride, g.padding, g.dilation).places("", g.size)) >= 1
+    assert min(Window.of("", g.kernel, g.stride, g.padding, g.dilation).places("", g.size)) >= 1
     assert g.channels % g.groups == g.kernels % g.groups == 0
 
 

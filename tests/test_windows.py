@@ -12,14 +12,14 @@ from microtensor.testing import geometries
 
 @given(geometries())
 def test_output_size_counts_the_places(g):
-    window = Window(g.kernel, g.stride, g.padding, g.dilation)
+    window = Window.of("", g.kernel, g.stride, g.padding, g.dilation)
     for n, k, s, p, d, places in zip(g.size, g.kernel, g.stride, g.padding, g.dilation, window.places("", g.size)):
         starts = range(-p, n + p, s)
         assert places == sum(start + d * (k - 1) < n + p for start in starts)
 
 
 def test_the_lectures_sizes():
-    window = Window((3, 3), (2, 2), (1, 1))
+    window = Window.of("", 3, 2, 1)
     assert window.places("", (5, 5)) == (3, 3)
     assert window.places("", (3, 3)) == (2, 2)
     assert window.places("", (6, 6)) == (3, 3)  # a floor: the slide's ceiling would give 4

@@ -7,6 +7,7 @@ operations through which no gradient flows.
 
 from cases import (
     activations,
+    convolution,
     diagonals,
     elementwise,
     extremes,
@@ -16,8 +17,11 @@ from cases import (
     join,
     layers,
     logic,
+    losses,
+    normalisation,
     order,
     padding,
+    pooling,
     product,
     reduce,
     repeating,
@@ -27,7 +31,7 @@ from cases import (
 from cases.common import Case
 
 FAMILIES = [elementwise, functions, activations, logic, reduce, extremes, order, scan, shape, repeating, join, padding]
-FAMILIES += [diagonals, indexing, gathering, product, layers]
+FAMILIES += [diagonals, indexing, gathering, product, layers, convolution, pooling, normalisation, losses]
 
 CASES, COMPOSED, NOT_DIFFERENTIABLE = {}, {}, set()
 for family in FAMILIES:

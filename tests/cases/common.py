@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import microtensor as mt
+from microtensor.nn.windows import Window
 from microtensor.testing import broadcastable, tensors
 
 
@@ -20,3 +21,18 @@ def unary(ours, theirs, **settings):
 
 def binary(ours, theirs, **settings):
     return broadcastable(**settings).map(lambda inputs: Case(ours, inputs, theirs))
+
+
+# Of a `microtensor.testing.Geometry` g: its images, its settings, its window.
+
+
+def images(g, draw, **settings):
+    return draw(tensors((g.images, g.channels, *g.size), **settings))
+
+
+def sliding(g):
+    return {"stride": g.stride, "padding": g.padding, "dilation": g.dilation}
+
+
+def window_of(g):
+    return Window.of("", g.kernel, g.stride, g.padding, g.dilation)
