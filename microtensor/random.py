@@ -19,31 +19,34 @@ class Generator:
     """A seeded source of random numbers, drawn on the host so that a seed means the same on every device.
 
     Args:
-        seed: a whole number; None takes entropy from the operating system.
+        seed: a whole number; or a tuple of them, for streams that are independent of each other and of the seed's own:
+            (seed, 0), (seed, 1), …; None takes entropy from the operating system.
 
     Raises:
-        TypeError: the seed is no whole number.
-        ValueError: the seed is negative.
+        TypeError: the seed is no whole number, and no tuple of them.
+        ValueError: the seed is negative, or an empty tuple.
 
     >>> Generator(0).permutation(4)
     array([2, 0, 1, 3])
     """
 
-    def __init__(self, seed: int | None = None) -> None:
+    def __init__(self, seed: int | tuple[int, ...] | None = None) -> None:
         self.manual_seed(seed)
 
-    def manual_seed(self, seed: int | None) -> Generator:
+    def manual_seed(self, seed: int | tuple[int, ...] | None) -> Generator:
         """Start again from `seed`, and return the generator itself.
 
         Raises:
-            TypeError: the seed is no whole number.
-            ValueError: the seed is negative.
+            TypeError, ValueError: as the class says.
         """
-        if seed is not None:
-            if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
-                raise TypeError(f"seed: expected a whole number or None, got {seed!r} ({type(seed).__name__})")
-            if seed < 0:
-                raise ValueError(f"seed: expected a whole number of 0 or more, got {seed}")
+        numbers = seed if isinstance(seed, tuple) else () if seed is None else (seed,)
+        if seed is not None and not numbers:
+            raise ValueError("seed: expected at least one whole number in the tuple, got none")
+        for number in numbers:
+            if not isinstance(number, (int, np.integer)) or isinstance(number, bool):
+                raise TypeError(f"seed: expected a whole number or None, got {number!r} ({type(number).__name__})")
+            if number < 0:
+                raise ValueError(f"seed: expected a whole number of 0 or more, got {number}")
         self._seed = seed
         self.__dict__.pop("_numpy", None)
         return self
@@ -51,6 +54,9 @@ class Generator:
     @functools.cached_property
     def _numpy(self) -> np.random.Generator:
         """Made at the first draw: importing numpy.random takes 10 ms, and the default generator is made at import."""
+        if isinstance(self._seed, tuple):
+            seed, *stream = self._seed
+            return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=stream))
         return np.random.default_rng(self._seed)
 
     def get_state(self) -> dict[str, Any]:
@@ -89,6 +95,10 @@ class Generator:
     def normal(self, mean: float, std: float, size: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
         """Numbers of the normal distribution."""
         return np.asarray(self._numpy.normal(mean, std, size)).astype(dtype)
+
+    def beta(self, a: float, b: float, size: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
+        """Numbers of the beta distribution over [0, 1], whose mean is a / (a + b)."""
+        return np.asarray(self._numpy.beta(a, b, size)).astype(dtype)
 
     def bernoulli(self, probability: float | Array, size: tuple[int, ...]) -> Array:
         """Bools, each True with this probability."""

@@ -1,4 +1,4 @@
-"""Data sets, and the loader that cuts them into batches.
+"""Data sets, the loader that cuts them into batches, and what is done to a batch on its way: `transforms`.
 
 >>> from microtensor.data import DataLoader, mnist_sample
 >>> digits = mnist_sample()
@@ -8,18 +8,31 @@
 (64, 1, 28, 28) float32 (64,) int64
 """
 
+from . import transforms
+from .cifar import CIFAR10, CIFAR100
+from .dataset import ConcatDataset, Dataset, Subset, TensorDataset, random_split
+from .folder import ImageFolder
 from .idx import read_idx, write_idx
-from .loader import DataLoader, TensorDataset
-from .mnist import MNIST, FashionMNIST, LabelledImages, mnist_sample, to_input
+from .images import LabelledImages, to_input
+from .loader import DataLoader
+from .mnist import MNIST, FashionMNIST, mnist_sample
 
 __all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "ConcatDataset",
     "DataLoader",
+    "Dataset",
     "FashionMNIST",
+    "ImageFolder",
     "LabelledImages",
     "MNIST",
+    "Subset",
     "TensorDataset",
     "mnist_sample",
+    "random_split",
     "read_idx",
     "to_input",
+    "transforms",
     "write_idx",
 ]

@@ -70,7 +70,7 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
 
 
 def _read(stream: IO[bytes]) -> NDArray[Any]:
-    magic = _take(stream, 4)
+    magic = take(stream, 4)
     if len(magic) < 4:
         raise ValueError(f"expected an IDX header of 4 bytes or more, found {len(magic)} bytes")
     zeros, code, axes = magic[:2], magic[2], magic[3]
@@ -78,14 +78,14 @@ def _read(stream: IO[bytes]) -> NDArray[Any]:
         raise ValueError(f"no IDX file: expected the first bytes 00 00, found {zeros.hex(' ')}")
     if code not in DTYPES:
         raise ValueError(f"expected a dtype code of {_known()}, found 0x{code:02x}")
-    lengths = _take(stream, 4 * axes)
+    lengths = take(stream, 4 * axes)
     if len(lengths) < 4 * axes:
         raise ValueError(f"cut short: expected {4 * axes} bytes for the lengths of {axes} axes, found {len(lengths)}")
     shape = struct.unpack(f">{axes}I", lengths)
     dtype = DTYPES[code]
     size = math.prod(shape) * dtype.itemsize
     what = f"{size} bytes for {dtype.name} {shape}"
-    data = _take(stream, size)
+    data = take(stream, size)
     if len(data) < size:
         raise ValueError(f"cut short: expected {what}, found {len(data)}")
     if stream.read(1):  # at its end, gzip also compares its checksum
@@ -97,8 +97,8 @@ def _read(stream: IO[bytes]) -> NDArray[Any]:
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _take(stream: IO[bytes], count: int) -> bytearray:
-    """The next `count` bytes, or as many as there are."""
+def take(stream: IO[bytes], count: int) -> bytearray:
+    """The next `count` bytes, or as many as there are: memory grows with what there is."""
     data = bytearray()
     while len(data) < count:
         piece = stream.read(min(count - len(data), _PIECE))

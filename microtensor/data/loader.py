@@ -1,78 +1,64 @@
-"""`DataLoader` cuts a data set into batches; `TensorDataset` makes a data set of arrays."""
+"""`DataLoader` cuts a data set into batches: shuffled, transformed, prepared ahead by threads, resumable."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import random
 from ..backend import is_array
 from ..tensor import Tensor
+from .dataset import Indices, Samples, batch_of
+from .prefetch import in_order
+from .transform import transformed
 
 
-class Batches(Protocol):
-    """What a `DataLoader` takes: `dataset[indices]`, for an int64 array (n,), is a tuple of arrays or tensors (n, …)."""
+@dataclass
+class _Pass:
+    """A pass under way: where the generator stood when it began, what was drawn from it then, and how far the pass has come."""
 
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: NDArray[np.int64], /) -> tuple[Any, ...]: ...
-
-
-class TensorDataset:
-    """Arrays of equal length as a data set: sample i is the tuple of the i-th of each.
-
-    Args:
-        tensors: tensors or arrays with a common length N on axis 0, kept as the tensors `tensors`, where they are.
-
-    Raises:
-        TypeError: none is given, or one is neither tensor nor array.
-        ValueError: one has no axis, or another length than the first.
-
-    >>> points = TensorDataset(np.array([[1.0], [2.0], [3.0]]), np.array([0, 1, 1]))
-    >>> points[[0, 2]]
-    (Tensor([[1.],
-            [3.]], dtype=float64), Tensor([0, 1], dtype=int64))
-    """
-
-    def __init__(self, *tensors: Any) -> None:
-        if not tensors:
-            raise TypeError("TensorDataset: expected at least one tensor or array, got none")
-        for x in tensors:
-            if not isinstance(x, Tensor) and not is_array(x):
-                raise TypeError(f"TensorDataset: expected tensors or arrays, got {type(x).__name__}; make it one: np.array(…)")
-            if not x.ndim or len(x) != len(tensors[0]):
-                shapes = ", ".join(str(x.shape) for x in tensors if hasattr(x, "shape"))
-                raise ValueError(f"TensorDataset: expected equal lengths on axis 0, got the shapes {shapes}")
-        self.tensors: tuple[Tensor, ...] = tuple(x if isinstance(x, Tensor) else Tensor(x) for x in tensors)
-
-    def __len__(self) -> int:
-        return len(self.tensors[0])
-
-    def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
-        return tuple(x[index] for x in self.tensors)
+    start: dict[str, Any] | None  # None: nothing is drawn
+    order: Indices
+    seed: int  # of the transform; each batch has a stream of its own: (seed, number of the batch)
+    done: int = 0  # batches handed out
 
 
 class DataLoader:
     """Batches of a data set, all samples once per pass: `for inputs, labels in loader`.
 
     A batch is a tuple of tensors with the samples on axis 0: of MNIST, float32 (B, 1, 28, 28) and int64 (B,). It is a copy: the
-    data set stays as it is, whatever is done to a batch. A pass draws its order when it begins, one permutation from the
-    generator and nothing more, so the same seed gives the same batches.
+    data set stays as it is, whatever is done to a batch. A pass draws from the generator when it begins and at no other time:
+    a permutation if it shuffles, then one number if there is a transform. So the same seed gives the same batches, bit for
+    bit, with any number of workers.
+
+    `state_dict` says where the loader stands, in plain numbers that json writes; after `load_state_dict` in another process
+    the next pass hands out exactly the batches that were still to come.
 
     Args:
-        dataset: `TensorDataset`, `MNIST`, or whatever gives a tuple of arrays for an array of indices.
+        dataset: a `Dataset`, or whatever has a length and gives a tuple for a whole number: a data set of PyTorch's, a list of
+            pairs. Such single samples are stacked.
         batch_size: samples per batch, B.
         shuffle: in random order, a new one for each pass; otherwise in the order of the data set.
         generator: where the order comes from; None: the default generator, which `microtensor.manual_seed` seeds.
         drop_last: leave out the last samples that fill no batch; otherwise the last batch is smaller.
+        num_workers: threads that prepare batches while the last one is being used; 0: each batch is prepared when it is asked
+            for. Threads, not processes: they gain where the work leaves the interpreter, as reading files, decoding pictures
+            and arithmetic on large arrays do. What the data set does in `__getitem__` must then be safe to do in threads.
+        prefetch_factor: batches that each worker prepares ahead.
+        transform: one of `microtensor.data.transforms`, or a function of the batch's first array, the images, that returns
+            another. Each batch gives a random transform a generator of its own.
 
     Raises:
         TypeError: an argument is of the wrong kind, or a batch of the data set is no tuple of arrays.
         ValueError: batch_size is below 1, or a batch has another length than asked for.
 
+    >>> from microtensor.data import TensorDataset
     >>> numbers = TensorDataset(np.arange(5))
     >>> [x.tolist() for (x,) in DataLoader(numbers, batch_size=2)]
     [[0, 1], [2, 3], [4]]
@@ -82,18 +68,27 @@ class DataLoader:
 
     def __init__(
         self,
-        dataset: Batches,
+        dataset: Samples,
         batch_size: int = 1,
         shuffle: bool = False,
         generator: random.Generator | None = None,
         drop_last: bool = False,
+        *,
+        num_workers: int = 0,
+        prefetch_factor: int = 2,
+        transform: Callable[..., Any] | None = None,
     ) -> None:
-        _check(dataset, batch_size, shuffle, generator, drop_last)
+        _check(dataset, shuffle, generator, drop_last, transform)
         self.dataset = dataset
-        self.batch_size = int(batch_size)
+        self.batch_size = _whole("batch_size", batch_size, least=1)
         self.shuffle = bool(shuffle)
         self.generator = random.default if generator is None else generator
         self.drop_last = bool(drop_last)
+        self.num_workers = _whole("num_workers", num_workers, least=0)
+        self.prefetch_factor = _whole("prefetch_factor", prefetch_factor, least=1)
+        self.transform = transform
+        self._pass: _Pass | None = None  # the one begun last, until its end
+        self._resumed = False  # it comes from load_state_dict, and the next iterator goes on with it
 
     def __len__(self) -> int:
         """Number of batches in a pass."""
@@ -101,37 +96,148 @@ class DataLoader:
         return full if self.drop_last or not rest else full + 1
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        count, size = len(self.dataset), self.batch_size
-        order = self.generator.permutation(count) if self.shuffle else np.arange(count)
-        return (self._batch(order[i * size : (i + 1) * size]) for i in range(len(self)))
+        if self._pass is None or not self._resumed:
+            self._pass = self._begin(self.generator)
+        self._resumed = False
+        return self._run(self._pass)
 
-    def _batch(self, indices: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        batch: Any = self.dataset[indices]
-        name = type(self.dataset).__name__
-        if not isinstance(batch, (tuple, list)) or not all(isinstance(x, Tensor) or is_array(x) for x in batch):
-            raise TypeError(
-                f"DataLoader: for an array of {len(indices)} indices, expected a tuple of arrays from {name}, "
-                f"got {type(batch).__name__}"
-            )
-        for x in batch:
-            if not x.ndim or len(x) != len(indices):
-                raise ValueError(f"DataLoader: for {len(indices)} indices, expected as many samples from {name}, got {x.shape}")
+    @property
+    def position(self) -> int:
+        """Batches handed out in the pass under way; 0 if there is none."""
+        return 0 if self._pass is None else self._pass.done
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader stands: dicts, numbers, strings and None, which json and pickle write.
+
+        It counts batches handed out, not those prepared ahead. To be taken between two batches, in the body of a `for` loop, or
+        after its end, when it says that the next pass begins afresh. After a `break` it stands in the midst of the pass that
+        was left; after the last batch, but before the loop has found that there is no more, at its end: a pass resumed there
+        has no batch left.
+
+        The state of a generator of the loader's own is in it. That of the default generator is not, since others draw from it
+        too: keep it beside this state (`microtensor.random.default.get_state()`), or the passes after this one differ.
+        """
+        current = self._pass
+        return {
+            "pass": None if current is None else {"batches": current.done, "generator": copy.deepcopy(current.start)},
+            "generator": self.generator.get_state() if self._draws and self.generator is not random.default else None,
+            "samples": len(self.dataset),
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "drop_last": self.drop_last,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Stand where the loader stood that gave `state`: the next iterator goes on with its pass, and later ones follow on.
+
+        The data set and the arguments must be those of that loader, except the number of workers. The default generator is left
+        as it is: the pass under way is drawn again from the state in which it began.
+
+        >>> from microtensor.data import TensorDataset
+        >>> loader = DataLoader(TensorDataset(np.arange(6)), batch_size=2, shuffle=True, generator=random.Generator(0))
+        >>> batches = iter(loader)
+        >>> first, state = next(batches), loader.state_dict()
+        >>> again = DataLoader(loader.dataset, batch_size=2, shuffle=True, generator=random.Generator())
+        >>> again.load_state_dict(state)
+        >>> [x.tolist() for (x,) in batches] == [x.tolist() for (x,) in again]
+        True
+
+        Raises:
+            TypeError, ValueError: `state` is nothing that `state_dict` gave, or is that of a loader of other batches.
+        """
+        name, here = "DataLoader.load_state_dict", self.state_dict()
+        if not isinstance(state, dict):
+            raise TypeError(f"{name}: expected the dict that state_dict() gave, got {type(state).__name__}")
+        if state.keys() != here.keys():
+            raise ValueError(f"{name}: expected the keys {', '.join(here)}, got {', '.join(map(str, state)) or 'none'}")
+        if (state["generator"] is None) != (here["generator"] is None):
+            there, ours = ("no generator" if x["generator"] is None else "a generator" for x in (state, here))
+            raise ValueError(f"{name}: the state is of a loader with {there} of its own to draw from, but here is {ours}")
+        current = None
+        if state["pass"] is not None:
+            for key in ("samples", "batch_size", "shuffle", "drop_last"):
+                if state[key] != here[key]:
+                    raise ValueError(f"{name}: the state is of a loader with {key} {state[key]}, but here it is {here[key]}")
+            current = self._begun(name, state["pass"])
+        if state["generator"] is not None:
+            self.generator.set_state(state["generator"])
+        self._pass, self._resumed = current, current is not None
+
+    def _begun(self, name: str, kept: Any) -> _Pass:
+        """The pass under way in a state, drawn once more, by a generator that nobody else has."""
+        if not isinstance(kept, dict) or kept.keys() != {"batches", "generator"}:
+            raise ValueError(f"{name}: the state has no position of a pass, but {kept!r}")
+        if (kept["generator"] is not None) != self._draws:
+            raise ValueError(f"{name}: of the loader of the state and this one, only one has a transform")
+        done = kept["batches"]
+        if not isinstance(done, int) or not 0 <= done <= len(self):
+            raise ValueError(f"{name}: expected from 0 to {len(self)} batches handed out, got {done!r}")
+        generator = random.Generator(0)
+        current = self._begin(generator.set_state(kept["generator"]) if self._draws else generator)
+        current.done = done
+        return current
+
+    def _begin(self, generator: random.Generator) -> _Pass:
+        count = len(self.dataset)
+        start = generator.get_state() if self._draws else None
+        order = generator.permutation(count) if self.shuffle else np.arange(count)
+        seed = 0 if self.transform is None else int(generator.integers(0, 2**63 - 1, ()))
+        return _Pass(start, order, seed)
+
+    @property
+    def _draws(self) -> bool:
+        return self.shuffle or self.transform is not None
+
+    def _run(self, current: _Pass) -> Iterator[tuple[Tensor, ...]]:
+        rest = range(current.done, len(self))
+        ahead = self.num_workers * self.prefetch_factor
+        with closing(in_order(partial(self._batch, current), rest, self.num_workers, ahead)) as batches:
+            for batch in batches:
+                current.done += 1
+                yield batch
+        if self._pass is current:
+            self._pass = None
+
+    def _batch(self, current: _Pass, number: int) -> tuple[Tensor, ...]:
+        """One batch of a pass. In a thread if there are workers: it changes nothing."""
+        indices = current.order[number * self.batch_size : (number + 1) * self.batch_size]
+        batch = _checked(batch_of(self.dataset, indices), len(indices), type(self.dataset).__name__)
+        if self.transform is not None:
+            arrays = tuple(x.data if isinstance(x, Tensor) else x for x in batch)
+            result = transformed(self.transform, arrays, random.Generator((current.seed, number)))
+            batch = _checked(result, len(indices), "the transform")
         return tuple(x if isinstance(x, Tensor) else Tensor(x) for x in batch)
 
 
-def _check(dataset: Any, batch_size: Any, shuffle: Any, generator: Any, drop_last: Any) -> None:
+def _checked(batch: Any, count: int, name: str) -> tuple[Any, ...]:
+    if not isinstance(batch, (tuple, list)) or not all(isinstance(x, Tensor) or is_array(x) for x in batch):
+        kind = type(batch).__name__
+        raise TypeError(f"DataLoader: for {count} samples, expected a tuple of arrays from {name}, got {kind}")
+    for x in batch:
+        if not x.ndim or len(x) != count:
+            raise ValueError(f"DataLoader: for {count} indices, expected as many samples from {name}, got {x.shape}")
+    return tuple(batch)
+
+
+def _check(dataset: Any, shuffle: Any, generator: Any, drop_last: Any, transform: Any) -> None:
     indexed = hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
-    if not indexed or isinstance(dataset, (list, tuple, dict, str, Tensor)) or is_array(dataset):
+    if not indexed or isinstance(dataset, (tuple, dict, str, bytes, Tensor)) or is_array(dataset):
         raise TypeError(
             f"DataLoader: dataset: expected a data set, got {type(dataset).__name__}; "
             "make one of arrays: TensorDataset(inputs, labels)"
         )
-    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
-        raise TypeError(f"DataLoader: batch_size: expected a whole number, got {type(batch_size).__name__}")
-    if batch_size < 1:
-        raise ValueError(f"DataLoader: batch_size: expected at least 1, got {batch_size}")
     for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
         if not isinstance(flag, (bool, np.bool_)):
             raise TypeError(f"DataLoader: {name}: expected True or False, got {type(flag).__name__}")
     if generator is not None and not isinstance(generator, random.Generator):
         raise TypeError(f"DataLoader: generator: expected a microtensor.Generator or None, got {type(generator).__name__}")
+    if transform is not None and not callable(transform):
+        raise TypeError(f"DataLoader: transform: expected a transform, a function or None, got {type(transform).__name__}")
+
+
+def _whole(name: str, number: Any, least: int) -> int:
+    if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
+        raise TypeError(f"DataLoader: {name}: expected a whole number, got {type(number).__name__}")
+    if number < least:
+        raise ValueError(f"DataLoader: {name}: expected at least {least}, got {number}")
+    return int(number)

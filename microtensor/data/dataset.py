@@ -1,0 +1,278 @@
+"""Data sets: `Dataset`, what can be made of arrays or of other data sets, and how single samples become a batch."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import random
+from ..backend import Array, array_module, device_of, is_array
+from ..tensor import Tensor
+
+Indices = NDArray[np.int64]
+
+
+class Samples(Protocol):
+    """What a `DataLoader` takes: a length, and a sample for each index from 0 up. A `Dataset`, one of PyTorch's, a list."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class Dataset(ABC):
+    """Samples by their number: write `__len__` and `__getitem__`, which gives one of them as a tuple, such as (image, label).
+
+    A sample holds arrays, tensors and numbers. `batch` gives many samples at once, as arrays with the samples on axis 0. What
+    stands here asks for one after the other and stacks them; where the samples are in an array already, override it: one
+    indexing of the array is a hundred times faster.
+
+    >>> class Squares(Dataset):
+    ...     def __len__(self):
+    ...         return 10
+    ...
+    ...     def __getitem__(self, index):
+    ...         return index, index**2
+    >>> Squares().batch(np.array([2, 3]))
+    (array([2, 3]), array([4, 9]))
+    """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: Any) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def batch(self, indices: Indices) -> tuple[Any, ...]:
+        """The samples of these numbers, int64 (n,): a tuple of arrays or tensors (n, …)."""
+        return stacked(self, indices)
+
+
+def batch_of(dataset: Samples, indices: Indices) -> tuple[Any, ...]:
+    """The samples of any data set as a batch: by its own `batch`, or stacked if it is no `Dataset`."""
+    return dataset.batch(indices) if isinstance(dataset, Dataset) else stacked(dataset, indices)
+
+
+def stacked(dataset: Samples, indices: Indices) -> tuple[Array, ...]:
+    """Sample after sample, stacked: tuples (image, label) → images (n, …) and labels (n,).
+
+    Whole numbers become int64; floats float32, as in `Tensor`.
+
+    Raises:
+        TypeError: a sample is no tuple, or holds something that is no array, tensor or number.
+        ValueError: samples are not equally long or not of one shape.
+    """
+    name = type(dataset).__name__
+    samples = [dataset[int(i)] for i in indices]
+    for i, sample in zip(indices, samples):
+        if not isinstance(sample, (tuple, list)) or not sample:
+            raise TypeError(
+                f"DataLoader: sample {i} of {name}: expected a tuple, such as (image, label), got {type(sample).__name__}"
+            )
+        if len(sample) != len(samples[0]):
+            first = f"sample {indices[0]} has {len(samples[0])}"
+            raise ValueError(f"DataLoader: sample {i} of {name} has {len(sample)} parts, but {first}; make them alike")
+    return tuple(_stack(name, indices, k, parts) for k, parts in enumerate(zip(*samples)))
+
+
+def _stack(name: str, indices: Indices, k: int, parts: Sequence[Any]) -> Array:
+    arrays = [_as_array(part) for part in parts]
+    for i, part, array in zip(indices, parts, arrays):
+        where = f"DataLoader: sample {i} of {name}: part {k}"
+        if array is None:
+            raise TypeError(f"{where}: expected an array, a tensor or a number, got {type(part).__name__}")
+        if array.shape != arrays[0].shape or device_of(array) != device_of(arrays[0]):
+            raise ValueError(
+                f"{where} is {array.shape} on {device_of(array)}, but that of sample {indices[0]} is {arrays[0].shape} "
+                f"on {device_of(arrays[0])}; give all samples one shape and device, to be stacked"
+            )
+    return array_module(arrays[0]).stack(arrays)
+
+
+def _as_array(part: Any) -> Any:
+    """As an array, or None if it is nothing of numbers."""
+    if isinstance(part, Tensor):
+        return part.data
+    if is_array(part):
+        return part
+    if isinstance(part, float) and not isinstance(part, np.generic):
+        return np.array(part, np.float32)
+    if isinstance(part, (int, np.generic)) or hasattr(part, "__array__"):  # the last: a tensor of PyTorch
+        array = np.asarray(part)
+        return array if array.dtype.kind in "biuf" else None
+    return None
+
+
+class TensorDataset(Dataset):
+    """Arrays of equal length as a data set: sample i is the tuple of the i-th of each.
+
+    Args:
+        tensors: tensors or arrays with a common length N on axis 0, kept as the tensors `tensors`, where they are.
+
+    Raises:
+        TypeError: none is given, or one is neither tensor nor array.
+        ValueError: one has no axis, or another length than the first.
+
+    >>> points = TensorDataset(np.array([[1.0], [2.0], [3.0]]), np.array([0, 1, 1]))
+    >>> points[[0, 2]]
+    (Tensor([[1.],
+            [3.]], dtype=float64), Tensor([0, 1], dtype=int64))
+    """
+
+    def __init__(self, *tensors: Any) -> None:
+        if not tensors:
+            raise TypeError("TensorDataset: expected at least one tensor or array, got none")
+        for x in tensors:
+            if not isinstance(x, Tensor) and not is_array(x):
+                raise TypeError(f"TensorDataset: expected tensors or arrays, got {type(x).__name__}; make it one: np.array(…)")
+            if not x.ndim or len(x) != len(tensors[0]):
+                shapes = ", ".join(str(x.shape) for x in tensors if hasattr(x, "shape"))
+                raise ValueError(f"TensorDataset: expected equal lengths on axis 0, got the shapes {shapes}")
+        self.tensors: tuple[Tensor, ...] = tuple(x if isinstance(x, Tensor) else Tensor(x) for x in tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
+        return tuple(x[index] for x in self.tensors)
+
+    def batch(self, indices: Indices) -> tuple[Tensor, ...]:
+        """The rows of these numbers, of each tensor."""
+        return self[indices]
+
+
+class Subset(Dataset):
+    """Some samples of a data set: `subset[i]` is `dataset[indices[i]]`.
+
+    Args:
+        dataset: any data set, kept as `dataset`.
+        indices: whole numbers from 0 to len(dataset) − 1, in any order, kept as `indices`, int64.
+
+    Raises:
+        TypeError: the indices are not whole numbers along one axis.
+        IndexError: one is below 0, or beyond the data set.
+
+    >>> numbers = TensorDataset(np.arange(10) ** 2)
+    >>> [int(x) for (x,) in Subset(numbers, [3, 1])]
+    [9, 1]
+    """
+
+    def __init__(self, dataset: Samples, indices: Iterable[int] | NDArray[Any]) -> None:
+        array = np.asarray(indices if isinstance(indices, (np.ndarray, range)) else [*indices])
+        if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+            raise TypeError(f"Subset: indices: expected whole numbers along one axis, got {array.dtype} {array.shape}")
+        wrong = array[(array < 0) | (array >= len(dataset))]
+        if wrong.size:
+            raise IndexError(f"Subset: indices: expected numbers from 0 to {len(dataset) - 1}, got {wrong[0]}")
+        self.dataset = dataset
+        self.indices: Indices = array.astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        chosen = self.indices[index]
+        return self.dataset[int(chosen)] if not chosen.ndim else batch_of(self.dataset, chosen)
+
+    def batch(self, indices: Indices) -> tuple[Any, ...]:
+        """The chosen samples of these numbers."""
+        return batch_of(self.dataset, self.indices[indices])
+
+
+class ConcatDataset(Dataset):
+    """Data sets one behind the other: first all samples of the first.
+
+    Args:
+        datasets: one or more, kept as the list `datasets`; their samples must be alike.
+
+    Raises:
+        ValueError: there is none.
+
+    >>> both = ConcatDataset([TensorDataset(np.arange(3)), TensorDataset(np.arange(10, 12))])
+    >>> [int(x) for (x,) in both]
+    [0, 1, 2, 10, 11]
+    """
+
+    def __init__(self, datasets: Iterable[Samples]) -> None:
+        self.datasets = [*datasets]
+        if not self.datasets:
+            raise ValueError("ConcatDataset: expected at least one data set, got none")
+        self._ends = np.cumsum([len(dataset) for dataset in self.datasets])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: Any) -> Any:
+        i = int(index)
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"ConcatDataset: sample {i} of {len(self)}")
+        i %= len(self)
+        part = int(np.searchsorted(self._ends, i, side="right"))
+        dataset = self.datasets[part]
+        return dataset[i - int(self._ends[part]) + len(dataset)]
+
+    def batch(self, indices: Indices) -> tuple[Any, ...]:
+        """The samples of these numbers: those of each data set at once, then in the order asked for."""
+        of_part = np.searchsorted(self._ends, indices, side="right")
+        parts = [np.flatnonzero(of_part == part) for part in range(len(self.datasets))]
+        batches = [
+            batch_of(dataset, indices[places] - (end - len(dataset)))
+            for dataset, end, places in zip(self.datasets, self._ends, parts)
+            if len(places)
+        ]
+        back = np.argsort(np.concatenate(parts), kind="stable")
+        return tuple(_joined(fields)[back] for fields in zip(*batches))
+
+
+def _joined(fields: Sequence[Any]) -> Array:
+    arrays = [field.data if isinstance(field, Tensor) else field for field in fields]
+    if len({(array.shape[1:], device_of(array)) for array in arrays}) != 1:
+        shapes = ", ".join(f"{array.shape[1:]} on {device_of(array)}" for array in arrays)
+        raise ValueError(f"ConcatDataset: samples of different data sets are not alike: {shapes}")
+    return array_module(arrays[0]).concatenate(arrays)
+
+
+def random_split(dataset: Samples, lengths: Sequence[int | float], generator: random.Generator | None = None) -> list[Subset]:
+    """Parts of a data set, each sample in one of them at random: `training, validation = random_split(digits, [0.9, 0.1])`.
+
+    Args:
+        lengths: how many samples go to each part, all of them together; or fractions that add up to 1, each rounded down,
+            with what is left over going to the first parts, one each.
+        generator: where the order comes from; None: the default generator.
+
+    Raises:
+        TypeError: a length is no number, or the generator no `microtensor.Generator`.
+        ValueError: a length is negative, or they do not add up.
+
+    >>> [len(part) for part in random_split(TensorDataset(np.arange(7)), [0.5, 0.5])]
+    [4, 3]
+    """
+    if generator is not None and not isinstance(generator, random.Generator):
+        raise TypeError(f"random_split: generator: expected a microtensor.Generator or None, got {type(generator).__name__}")
+    count = len(dataset)
+    if not all(isinstance(n, (int, float, np.integer, np.floating)) and not isinstance(n, bool) for n in lengths):
+        raise TypeError(f"random_split: lengths: expected whole numbers or fractions, got {lengths!r}")
+    if not all(n >= 0 for n in lengths):
+        raise ValueError(f"random_split: lengths: expected no negative number, got {[*lengths]}")
+    if all(isinstance(n, (int, np.integer)) for n in lengths) and sum(lengths) == count:
+        sizes = [int(n) for n in lengths]
+    elif math.isclose(sum(lengths), 1):
+        sizes = [math.floor(count * n) for n in lengths]
+        for i in range(count - sum(sizes)):
+            sizes[i % len(sizes)] += 1
+    else:
+        raise ValueError(
+            f"random_split: lengths: expected numbers that add up to {count}, or fractions to 1, "
+            f"but {[*lengths]} add up to {sum(lengths)}"
+        )
+    source = random.default if generator is None else generator
+    parts = np.split(source.permutation(count), np.cumsum(sizes)[:-1])
+    return [Subset(dataset, cast(Indices, part)) for part in parts]

@@ -1,0 +1,220 @@
+"""Transforms that move pixels: flips, crops, rotation and resizing of whole batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import random
+from .transform import Images, Transform, as_dtype_of, filled, numbers, pair, probability
+
+PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
+
+
+class RandomHorizontalFlip(Transform):
+    """Left becomes right, in each image with probability p."""
+
+    axis = -1
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = probability(type(self).__name__, p)
+
+    def apply(self, images: Images, generator: random.Generator) -> Images:
+        """Images, some of them flipped."""
+        flipped = generator.bernoulli(self.p, (len(images),))
+        result = images.copy()
+        result[flipped] = np.flip(images[flipped], self.axis)
+        return result
+
+
+class RandomVerticalFlip(RandomHorizontalFlip):
+    """Top becomes bottom, in each image with probability p."""
+
+    axis = -2
+
+
+class CenterCrop(Transform):
+    """The middle of each image: (N, C, H, W) → (N, C, h, w). Where the margins are odd, their halves round to even.
+
+    Args:
+        size: (h, w), or one number for a square.
+
+    Raises:
+        TypeError, ValueError: the size is no positive whole number or pair of them; or, when called, exceeds the images'.
+    """
+
+    def __init__(self, size: int | Sequence[int]) -> None:
+        self.size = pair("CenterCrop", "size", size)
+
+    def apply(self, images: Images, generator: random.Generator) -> Images:
+        """Cropped images."""
+        (height, width), (h, w) = images.shape[2:], self.size
+        if h > height or w > width:
+            raise ValueError(f"CenterCrop: {h} × {w} is larger than the images, {height} × {width}; Resize them first")
+        top, left = round((height - h) / 2), round((width - w) / 2)
+        return images[:, :, top : top + h, left : left + w].copy()
+
+
+class RandomCrop(Transform):
+    """A piece of each image at a place of its own, all places equally likely: (N, C, H, W) → (N, C, h, w).
+
+    Args:
+        size: (h, w), or one number for a square.
+        padding: pixels put around the images first: one number for all sides, (left and right, top and bottom), or (left, top,
+            right, bottom); None: no padding.
+        fill: the value of those pixels in mode "constant": a number, or one per channel. 0 is black in images not yet
+            normalised, and the mean in normalised ones.
+        padding_mode: "constant"; "edge": as the pixel at the edge; "reflect": mirrored, without the edge; "symmetric": with it.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong kind; or, when called, the size exceeds that of the padded images.
+    """
+
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        padding: int | Sequence[int] | None = None,
+        *,
+        fill: float | Sequence[float] = 0,
+        padding_mode: str = "constant",
+    ) -> None:
+        self.size = pair("RandomCrop", "size", size)
+        sides = (0,) if padding is None else (padding,) if isinstance(padding, (int, np.integer)) else tuple(padding)
+        if len(sides) not in (1, 2, 4) or not all(isinstance(n, (int, np.integer)) and n >= 0 for n in sides):
+            raise ValueError(f"RandomCrop: padding: expected 1, 2 or 4 whole numbers of 0 or more, got {padding!r}")
+        self.padding = tuple(int(n) for n in sides * (4 // len(sides)))
+        self.fill = numbers("RandomCrop", "fill", fill)
+        if padding_mode not in PADDING_MODES:
+            raise ValueError(f"RandomCrop: padding_mode: expected one of {', '.join(PADDING_MODES)}, got {padding_mode!r}")
+        self.padding_mode = padding_mode
+
+    def apply(self, images: Images, generator: random.Generator) -> Images:
+        """Cropped images."""
+        images = self._padded(images)
+        count, _, height, width = images.shape
+        h, w = self.size
+        if h > height or w > width:
+            raise ValueError(f"RandomCrop: {h} × {w} is larger than the padded images, {height} × {width}; Resize or pad more")
+        top, left = (generator.integers(0, n + 1, (count,)) for n in (height - h, width - w))
+        pieces = np.lib.stride_tricks.sliding_window_view(images, self.size, axis=(2, 3))  # (N, C, H−h+1, W−w+1, h, w)
+        return pieces[np.arange(count), :, top, left]
+
+    def _padded(self, images: Images) -> Images:
+        left, top, right, bottom = self.padding
+        if not any(self.padding):
+            return images
+        if self.padding_mode != "constant":
+            return np.pad(images, ((0, 0), (0, 0), (top, bottom), (left, right)), self.padding_mode)  # type: ignore[call-overload]
+        height, width = images.shape[2:]
+        padded = filled((*images.shape[:2], height + top + bottom, width + left + right), self.fill, images.dtype)
+        padded[:, :, top : top + height, left : left + width] = images
+        return padded
+
+
+class RandomRotation(Transform):
+    """Each image turned about its centre by an angle of its own, counter-clockwise as it is seen. Sizes stay.
+
+    A pixel is interpolated bilinearly among the four that it comes from; around the image there is nothing but `fill`.
+
+    Args:
+        degrees: (least, most), all angles in between equally likely; or one number d for (−d, d).
+        fill: the value outside: a number, or one per channel.
+
+    Raises:
+        TypeError, ValueError: the degrees are no number or pair of them in order.
+
+    >>> turn = RandomRotation((90, 90))
+    >>> turn(np.arange(4.0).reshape(1, 1, 2, 2)).round(6)
+    array([[[[1., 3.],
+             [0., 2.]]]])
+    """
+
+    def __init__(self, degrees: float | Sequence[float], *, fill: float | Sequence[float] = 0) -> None:
+        bounds = numbers("RandomRotation", "degrees", degrees)
+        least, most = bounds if len(bounds) == 2 else (-bounds[0], bounds[0])
+        if len(bounds) > 2 or not -math.inf < least <= most < math.inf:
+            raise ValueError(f"RandomRotation: degrees: expected d of 0 or more, or (least, most), got {degrees!r}")
+        self.degrees = least, most
+        self.fill = numbers("RandomRotation", "fill", fill)
+
+    def apply(self, images: Images, generator: random.Generator) -> Images:
+        """Turned images."""
+        count, _, height, width = images.shape
+        angle = np.deg2rad(generator.uniform(*self.degrees, (count, 1, 1), np.float64))
+        cos, sin = np.cos(angle), np.sin(angle)
+        y, x = np.arange(height)[:, None] - (height - 1) / 2, np.arange(width) - (width - 1) / 2  # from the centre
+        from_x = cos * x - sin * y + (width - 1) / 2  # (N, H, W)
+        from_y = sin * x + cos * y + (height - 1) / 2
+        return _bilinear(images, from_x, from_y, self.fill)
+
+
+class Resize(Transform):
+    """Images in another size, interpolated bilinearly: (N, C, H, W) → (N, C, h, w).
+
+    Pixels are squares: the centre of the first is at 0.5. Each new pixel is a weighted mean of old ones under a triangle, which
+    spans two old pixels, or two new ones where they are larger (antialias), as in Pillow and in torchvision.
+
+    Args:
+        size: (h, w); or one number for the shorter side, the other following in proportion, rounded down.
+        antialias: let the triangle grow where images shrink, so that no old pixel is overlooked.
+
+    Raises:
+        TypeError, ValueError: the size is no positive whole number or pair of them.
+    """
+
+    def __init__(self, size: int | Sequence[int], *, antialias: bool = True) -> None:
+        pair("Resize", "size", size)
+        self.size = int(size) if isinstance(size, (int, np.integer)) else pair("Resize", "size", size)
+        self.antialias = bool(antialias)
+
+    def apply(self, images: Images, generator: random.Generator) -> Images:
+        """Resized images."""
+        height, width = images.shape[2:]
+        if isinstance(self.size, tuple):
+            h, w = self.size
+        else:
+            short = min(height, width)
+            h, w = self.size * height // short, self.size * width // short
+        dtype = images.dtype if images.dtype.kind == "f" else np.dtype(np.float32)
+        rows, columns = (_weights(*sides, self.antialias).astype(dtype) for sides in ((height, h), (width, w)))
+        flat = images.reshape(-1, width).astype(dtype, copy=False) @ columns.T  # (N·C·H, w): one product, not N·C of them
+        return as_dtype_of(images.dtype, rows @ flat.reshape(*images.shape[:3], w))
+
+
+def _weights(given: int, wanted: int, antialias: bool) -> NDArray[np.float64]:
+    """How much each old pixel counts in each new one: (wanted, given), rows that add up to 1."""
+    scale = given / wanted
+    centre = (np.arange(wanted)[:, None] + 0.5) * scale - 0.5
+    reach = max(scale, 1.0) if antialias else 1.0
+    weights = np.maximum(1 - np.abs(np.arange(given) - centre) / reach, 0)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _bilinear(images: Images, x: NDArray[np.float64], y: NDArray[np.float64], fill: tuple[float, ...]) -> Images:
+    """The images at the places x, y (N, h, w), in pixels from the centre of the first, among surroundings of `fill`."""
+    count, channels, height, width = images.shape
+    dtype = images.dtype if images.dtype.kind == "f" else np.dtype(np.float32)
+    framed = filled((count, channels, height + 2, width + 2), fill, images.dtype)
+    framed[:, :, 1:-1, 1:-1] = images
+    pixels = framed.transpose(0, 2, 3, 1).astype(dtype, order="C").reshape(-1, channels)  # the channels of a pixel side by side
+    x, y = np.clip(x, -1, width) + 1, np.clip(y, -1, height) + 1  # within the frame; beyond it there is `fill` as well
+    left, top = np.minimum(x.astype(np.intp), width), np.minimum(y.astype(np.intp), height)
+    corner = (np.arange(count)[:, None, None] * (height + 2) + top) * (width + 2) + left
+
+    def row(first: NDArray[np.intp]) -> Images:
+        return _between(pixels.take(first, axis=0), pixels.take(first + 1, axis=0), (x - left).astype(dtype))
+
+    result = _between(row(corner), row(corner + width + 2), (y - top).astype(dtype))  # (N, h, w, C)
+    return as_dtype_of(images.dtype, np.ascontiguousarray(result.transpose(0, 3, 1, 2)))
+
+
+def _between(a: Images, b: Images, share: NDArray[Any]) -> Images:
+    """a + share · (b − a), in the memory of b."""
+    b -= a
+    b *= share[..., None]
+    b += a
+    return b
