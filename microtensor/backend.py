@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,9 @@ import numpy as np
 
 Array = Any
 """A numpy.ndarray or a cupy.ndarray; neither library's stubs describe both."""
+
+after_copy: list[Callable[[str], None]] = []
+"""Called with the name of a device after each copy from it to the host. The host has waited for it: see deferred.py."""
 
 
 def array_module(array: Array) -> ModuleType:
@@ -75,14 +79,19 @@ def parse_device(device: str) -> str:
 def to_device(array: Array, device: str) -> Array:
     """`array` on `device`: itself where it is there already, else a copy.
 
+    A copy to the host also raises the errors of checks that had not waited for the device: see deferred.py.
+
     Raises:
         RuntimeError: a GPU is asked for and CuPy is not installed, or finds no such GPU.
     """
-    device = parse_device(device)
-    if device_of(array) == device:
+    device, here = parse_device(device), device_of(array)
+    if here == device:
         return array
     if device == "cpu":
-        return array.get()
+        host = array.get()
+        for function in after_copy:
+            function(here)
+        return host
     try:
         cupy = importlib.import_module("cupy")
     except ImportError as error:

@@ -36,12 +36,12 @@ class Interop(Conversions):
         """
         if self._data.size != 1:
             raise ValueError(f"item: expected one element, the tensor has shape {self.shape}; use .tolist() or .numpy()")
-        number: Number = self._data.item()
+        number: Number = to_numpy(self._data).item()
         return number
 
     def tolist(self) -> Any:
         """The numbers as nested lists of Python numbers."""
-        return self._data.tolist()
+        return to_numpy(self._data).tolist()
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The numbers as a NumPy array, in no graph: on the CPU the very same memory, from a GPU a copy.

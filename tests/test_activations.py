@@ -36,6 +36,10 @@ def slopes(f, *values):
         (lambda x: mt.softplus(x, 1.0, 1.0), [1.0, 1.001], [1 / (1 + math.exp(-1)), 1.0]),
         (mt.logsigmoid, [0.0], [0.5]),
         (mt.gelu, [0.0], [0.5]),
+        (lambda x: mt.threshold(x, 0.5, 9.0), [0.5, 0.6], [0.0, 1.0]),
+        (lambda x: mt.hardshrink(x, 0.5), [-0.5, 0.5, 0.0, 0.6], [0.0, 0.0, 0.0, 1.0]),
+        (lambda x: mt.softshrink(x, 0.5), [-0.5, 0.5, 0.0, 0.6], [0.0, 0.0, 0.0, 1.0]),
+        (lambda x: mt.hardshrink(x, 0.0), [0.0], [0.0]),
     ],
 )
 def test_gradients_at_kinks(f, kinks, expected):
@@ -67,6 +71,8 @@ EXACT = {
     "gelu": lambda x: x * math.erfc(-x / math.sqrt(2)) / 2,
     "leaky_relu": lambda x: x if x > 0 else 0.01 * x,
     "hardswish": lambda x: x * min(max(x + 3, 0), 6) / 6,
+    "hardshrink": lambda x: x if abs(x) > 0.5 else 0.0,
+    "softshrink": lambda x: math.copysign(max(abs(x) - 0.5, 0.0), x),
     "tanh": math.tanh,
 }
 
@@ -134,6 +140,10 @@ def test_a_slope_for_each_channel(shape):
         ),
         (lambda: mt.prelu(IMAGES, IMAGES), ValueError, r"shape \(1,\) or \(3,\), .* got \(2, 3, 4, 4\)"),
         (lambda: mt.prelu(X, X), ValueError, r"prelu: for x \(3,\) the weight must have shape \(1,\), one slope"),
+        (lambda: mt.softshrink(X, -0.1), ValueError, "softshrink: lambd must not be negative, got -0.1"),
+        (lambda: mt.glu(X), ValueError, r"glu: axis -1 of x \(3,\) must have an even length, to be halved, and has 3"),
+        (lambda: mt.glu(X, 1), ValueError, "glu: dim 1"),
+        (lambda: mt.softmin([1.0], 0), TypeError, "softmin: expected a Tensor, got list"),
         (lambda: mt.elu(X, "1"), TypeError, "expected a Tensor, a number or an array, got str"),
     ],
 )
@@ -148,3 +158,27 @@ def test_gradients_in_the_tails_and_at_nan():
     assert g.numpy()[0] == pytest.approx(np.exp(-20.0), rel=1e-6)
     (g,) = mt.grad(x.relu(), x, mt.Tensor([1.0, 3.0]))
     assert g.tolist() == [0.0, 3.0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_slope_that_gelu_computes_with_its_value_is_the_recorded_one(dtype):
+    numbers = np.concatenate([np.linspace(-15, 15, 70_001), [0.0, -1e4, 1e4, 1e30, -1e30]]).astype(dtype)  # several blocks
+    x = mt.Tensor(numbers, requires_grad=True)
+    g = mt.Tensor(np.ones(numbers.shape, dtype))
+    (fast,) = mt.grad(mt.gelu(x), x, g)
+    with np.errstate(over="ignore"):
+        (recorded,) = mt.grad(mt.gelu(x), x, g, create_graph=True)
+    inside = np.abs(numbers) < 1e9
+    np.testing.assert_allclose(fast.numpy()[inside], recorded.numpy()[inside], rtol=1e-5, atol=1e-6)
+    assert fast.numpy()[-2:].tolist() == [1.0, 0.0]
+
+
+def test_gelu_of_nothing_of_float16_and_without_a_graph():
+    assert mt.gelu(mt.Tensor(np.zeros((0, 3)))).shape == (0, 3)
+    y = mt.gelu(mt.Tensor(np.array([-1.0, 2.0], np.float16), requires_grad=True))
+    assert y.dtype == np.float16
+    np.testing.assert_allclose(y.numpy(), [-0.1587, 1.9545], rtol=1e-3)
+    with mt.no_grad():
+        assert not mt.gelu(mt.Tensor([1.0], requires_grad=True)).requires_grad
+    columns = np.asfortranarray(np.random.default_rng(0).standard_normal((5, 7)))
+    np.testing.assert_allclose(mt.gelu(mt.Tensor(columns)).numpy(), mt.gelu(mt.Tensor(columns.copy("C"))).numpy())

@@ -24,7 +24,7 @@ def operations():
         if module.name.endswith("__main__"):
             continue
         for value in vars(importlib.import_module(module.name)).values():
-            if hasattr(value, "rule"):
+            if hasattr(value, "rule") and hasattr(value, "output"):
                 names.add(value.__name__)
     return names
 

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from ..arguments import composed
-from ..graph import Node, T, is_floating
+from ..backend import Array, array_module
+from ..graph import Node, T, is_floating, mode
 from ..op import Rule, op
 from .elementwise import abs, clamp, multiply, neg, select, where
-from .error_function import erfc
-from .functions import expm1, tanh
+from .error_function import BLOCK, _erfc, erfc
+from .functions import exp, expm1, tanh
+from .reduce import at_least_float32, softmax
+from .shape import normalize_dim
 
 # Straight pieces
 
@@ -103,6 +106,44 @@ def prelu(x: Any, weight: Any) -> Any:
         )
     slope = weight.reshape((channels,) + (1,) * (x.ndim - 2) if weight.numel() > 1 else ())
     return where(x > 0, x, x * slope)
+
+
+@composed
+def threshold(x: Any, threshold: float, value: float) -> Any:
+    """x where x > threshold, `value` elsewhere. The gradient at the threshold is 0.
+
+    >>> import microtensor as mt
+    >>> threshold(mt.Tensor([-1.0, 0.5, 2.0]), 0.5, -7.0)
+    Tensor([-7., -7.,  2.])
+    """
+    return where(x <= threshold, value, x)
+
+
+@composed
+def hardshrink(x: Any, lambd: float = 0.5) -> Any:
+    """x, but 0 where |x| ≤ lambd. The gradient there is 0, at ±lambd too.
+
+    >>> import microtensor as mt
+    >>> hardshrink(mt.Tensor([-2.0, 0.5, 0.6]))
+    Tensor([-2. ,  0. ,  0.6])
+    """
+    return where((x >= -lambd) & (x <= lambd), 0, x)
+
+
+@composed
+def softshrink(x: Any, lambd: float = 0.5) -> Any:
+    """x, brought nearer to 0 by lambd, and 0 where |x| ≤ lambd. The gradient there is 0, at ±lambd too.
+
+    Raises:
+        ValueError: lambd is negative.
+
+    >>> import microtensor as mt
+    >>> softshrink(mt.Tensor([-2.0, 0.5, 0.75]))
+    Tensor([-1.5 ,  0.  ,  0.25])
+    """
+    if lambd < 0:
+        raise ValueError(f"softshrink: lambd must not be negative, got {lambd}")
+    return x - clamp(x, -lambd, lambd)
 
 
 @composed
@@ -256,10 +297,44 @@ def gelu(x: Any, approximate: str = "none") -> Any:
     (Tensor([-0.1587,  0.    ,  1.9545]), Tensor([-0.1588,  0.    ,  1.9546]))
     """
     if approximate == "none":
-        return x * 0.5 * erfc(x * -math.sqrt(0.5))
+        return _gelu(x)
     if approximate == "tanh":  # (1 + tanh u) / 2 is sigmoid(2u), and keeps its digits where tanh is near −1
         return x * sigmoid(x * (1 + 0.044715 * x * x) * (2 * math.sqrt(2 / math.pi)))
     raise ValueError(f'gelu: approximate must be "none" or "tanh", got {approximate!r}')
+
+
+# One rule: the slope needs the same numbers as the value, and is computed with it, while they are in a core's cache.
+@op(floating=True)
+def _gelu(x: T) -> Rule[T]:
+    y, slope = _gelu_and_slope(x.data, mode.recording and x.requires_grad)
+
+    def vjp(g: Any) -> Any:
+        if slope is not None and not mode.recording:
+            return g * g.constant(slope)
+        z: Any = x
+        return g * (erfc(z * -ROOT) * 0.5 + z * exp(z * z * -0.5) * DENSITY)
+
+    return y, (vjp,)
+
+
+ROOT, DENSITY = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+
+
+def _gelu_and_slope(x: Array, sloping: bool) -> tuple[Array, Array | None]:
+    """x · Φ(x), and Φ(x) + x · φ(x) if wanted: a block at a time, see `_in_blocks`."""
+    xp, dtype, x = array_module(x), x.dtype, at_least_float32(x)
+    y, slope = xp.empty(x.shape, dtype), xp.empty(x.shape, dtype) if sloping else None
+    step = BLOCK if xp is np else max(1, x.size)
+    for start in range(0, x.size, step):
+        part = slice(start, start + step)
+        z = x.reshape(-1)[part]
+        probability = _erfc(z * -ROOT) * 0.5
+        y.reshape(-1)[part] = z * probability
+        if slope is not None:
+            z = z.clip(-40, 40)  # where the density is 0
+            probability += z * xp.exp(z * z * -0.5) * DENSITY
+            slope.reshape(-1)[part] = probability
+    return y, slope
 
 
 @composed
@@ -286,3 +361,52 @@ def mish(x: Any) -> Any:
     Tensor([-0.3034,  0.    ,  1.944 ])
     """
     return x * tanh(softplus(x))
+
+
+@composed
+def tanhshrink(x: Any) -> Any:
+    """x − tanh(x).
+
+    >>> import microtensor as mt
+    >>> tanhshrink(mt.Tensor([-1.0, 0.0, 2.0])).round(decimals=4)
+    Tensor([-0.2384,  0.    ,  1.036 ])
+    """
+    return x - tanh(x)
+
+
+# Over an axis
+
+
+@composed
+def glu(x: Any, dim: int = -1) -> Any:
+    """a · sigmoid(b), where a is the first half of x along axis `dim` and b the second: that axis becomes half as long.
+
+    Dauphin et al. 2017, "Language modeling with gated convolutional networks", section 2, arxiv.org/abs/1612.08083.
+
+    Raises:
+        TypeError: `dim` is no integer.
+        ValueError: it is out of range, or the axis has an odd length.
+
+    >>> import microtensor as mt
+    >>> glu(mt.Tensor([1.0, 2.0, 0.0, 0.0]))
+    Tensor([0.5, 1. ])
+    """
+    axis = normalize_dim("glu", dim, x.shape)
+    if x.shape[axis] % 2:
+        raise ValueError(f"glu: axis {dim} of x {x.shape} must have an even length, to be halved, and has {x.shape[axis]}")
+    before, half = (slice(None),) * axis, x.shape[axis] // 2
+    return x[(*before, slice(half))] * sigmoid(x[(*before, slice(half, None))])
+
+
+@composed
+def softmin(x: Any, dim: int) -> Any:
+    """softmax(−x) along axis `dim`: positive numbers that sum to 1, the larger the smaller x is.
+
+    Raises:
+        TypeError, ValueError: as `softmax`.
+
+    >>> import microtensor as mt
+    >>> softmin(mt.Tensor([1000.0, 0.0, 0.0]), dim=0)
+    Tensor([0. , 0.5, 0.5])
+    """
+    return softmax(neg(x), dim=dim)

@@ -1,7 +1,7 @@
 """Operations whose indices run along one axis: gather and its adjoint, scatter, and what is made of them.
 
 Indices are whole numbers from 0: negative ones are refused, as in PyTorch, for −1 is more often a mistake (a label that was
-to be ignored) than the last element. On a GPU they are not checked: that would wait for the device.
+to be ignored) than the last element. On a GPU nobody waits for the check: the error comes with the next copy from there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..arguments import composed
 from ..backend import Array, is_array, to_device
+from ..deferred import check_range
 from ..graph import Node, T
 from ..op import Rule, op
 from .elementwise import where
@@ -35,17 +36,13 @@ def _integers(name: str, index: Any, like: Node) -> Any:
 
 
 def _check_range(name: str, index: Node, least: int, length: int, of: str) -> None:
-    """Refuse indices outside an axis of `length`, on the CPU.
+    """Refuse indices outside an axis of `length`: at once on the CPU, on a GPU at the next copy from there.
 
     Raises:
         IndexError: one is below `least`, or `length` or more.
     """
-    if type(index.data) is not np.ndarray or not index.data.size:
-        return
-    low, high = int(index.data.min()), int(index.data.max())
-    if low < least or high >= length:
-        wrong = low if low < least else high
-        raise IndexError(f"{name}: index {wrong} is out of range for {of}: it must be from {least} to {length - 1}")
+    message = f"{name}: index {{}} is out of range for {of}: it must be from {least} to {length - 1}"
+    check_range(index.data, least, length, message)
 
 
 def _checked(name: str, x: Node, dim: Any, index: Any) -> tuple[int, Any]:

@@ -214,7 +214,7 @@ def logsumexp(x: T, /, dim: Any, keepdim: bool = False) -> Rule[T]:
 
 
 @op(floating=True, output=True)
-def softmax(x: T, /, dim: int) -> Rule[T]:
+def softmax(x: T, /, dim: int | None = None) -> Rule[T]:
     """e^x over the sum of e^x along axis `dim`: positive numbers that sum to 1. No overflow: the maximum is taken off first.
 
     Where all are −inf, or one is +inf, the result is nan, as in PyTorch.
@@ -234,7 +234,7 @@ def softmax(x: T, /, dim: int) -> Rule[T]:
 
 
 @op(floating=True, output=True)
-def log_softmax(x: T, /, dim: int) -> Rule[T]:
+def log_softmax(x: T, /, dim: int | None = None) -> Rule[T]:
     """log(softmax(x)) along axis `dim`, exact also where softmax itself rounds to 0.
 
     Raises:
@@ -252,6 +252,8 @@ def log_softmax(x: T, /, dim: int) -> Rule[T]:
 
 def _below_max(name: str, x: Node, dim: Any) -> tuple[tuple[int, ...], Array]:
     """The axes of `dim`, and x less its maximum over them."""
+    if dim is None:
+        raise TypeError(f"{name}: dim is missing: the axis along which the numbers sum to 1; for (N, C) that is dim=1")
     axis = one_axis(name, dim, x.shape)
     dims = () if axis is None else (axis,)
     data = at_least_float32(x.data)

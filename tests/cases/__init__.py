@@ -25,13 +25,14 @@ from cases import (
     product,
     reduce,
     repeating,
+    resizing,
     scan,
     shape,
 )
 from cases.common import Case
 
 FAMILIES = [elementwise, functions, activations, logic, reduce, extremes, order, scan, shape, repeating, join, padding]
-FAMILIES += [diagonals, indexing, gathering, product, layers, convolution, pooling, normalisation, losses]
+FAMILIES += [diagonals, indexing, gathering, product, layers, convolution, pooling, resizing, normalisation, losses]
 
 CASES, COMPOSED, NOT_DIFFERENTIABLE = {}, {}, set()
 for family in FAMILIES:

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 import microtensor as mt
 from cases.common import Case, unary
-from microtensor.testing import tensors
+from microtensor.nn import rrelu
+from microtensor.testing import shapes, tensors
 
 
 def activation(name, *settings, **limits):
@@ -24,6 +25,32 @@ def learned_slope(draw):
     return Case(mt.prelu, [x, weight], lambda torch, x, weight: torch.nn.functional.prelu(x, weight))
 
 
+@st.composite
+def halves(draw):
+    shape = list(draw(shapes(min_dims=1)))
+    dim = draw(st.integers(-len(shape), len(shape) - 1))
+    shape[dim] *= 2
+    return Case(lambda x: mt.glu(x, dim), [draw(tensors(shape))], lambda torch, x: torch.nn.functional.glu(x, dim))
+
+
+@st.composite
+def along_an_axis(draw, name):
+    x = draw(tensors(shapes(min_dims=1)))
+    dim = draw(st.integers(-x.ndim, x.ndim - 1))
+    return Case(lambda x: getattr(mt, name)(x, dim=dim), [x], lambda torch, x: getattr(torch.nn.functional, name)(x, dim=dim))
+
+
+@st.composite
+def random_slope(draw):
+    """While training PyTorch draws other slopes, so there numerical gradients alone."""
+    training, seed = draw(st.booleans()), draw(st.integers(0, 99))
+    return Case(
+        lambda x: rrelu(x, 0.1, 0.5, training, generator=mt.Generator(seed)),
+        [draw(tensors(away_from=[0.0]))],
+        None if training else lambda torch, x: torch.nn.functional.rrelu(x, 0.1, 0.5),
+    )
+
+
 CASES = {
     "relu": activation("relu", away_from=[0.0]),
     "hardtanh": activation("hardtanh", away_from=[-1.0, 1.0]) | activation("hardtanh", -0.5, 1.5, away_from=[-0.5, 1.5]),
@@ -34,6 +61,7 @@ CASES = {
         activation("softplus", 2.0, low=-4.0, high=4.0),
         activation("softplus", 1.0, 1.5, away_from=[1.5]),
     ),
+    "_gelu": activation("gelu", low=-4.0, high=4.0),
 }
 
 COMPOSED = {
@@ -49,15 +77,19 @@ COMPOSED = {
     "elu": activation("elu", away_from=[0.0]) | activation("elu", 0.3, away_from=[0.0]),
     "celu": activation("celu", away_from=[0.0]) | activation("celu", 0.5, away_from=[0.0]),
     "selu": activation("selu", away_from=[0.0]),
-    "gelu": st.one_of(
-        activation("gelu", low=-4.0, high=4.0),
-        unary(
-            lambda x: mt.gelu(x, "tanh"),
-            lambda torch, x: torch.nn.functional.gelu(x, approximate="tanh"),
-            low=-4.0,
-            high=4.0,
-        ),
+    "gelu": unary(
+        lambda x: mt.gelu(x, "tanh"),
+        lambda torch, x: torch.nn.functional.gelu(x, approximate="tanh"),
+        low=-4.0,
+        high=4.0,
     ),
     "silu": activation("silu", low=-4.0, high=4.0),
     "mish": activation("mish", low=-4.0, high=4.0),
+    "threshold": activation("threshold", 0.3, -7.0, away_from=[0.3]),
+    "hardshrink": activation("hardshrink", away_from=[-0.5, 0.5]) | activation("hardshrink", 1.0, away_from=[-1.0, 1.0]),
+    "softshrink": activation("softshrink", away_from=[-0.5, 0.5]) | activation("softshrink", 1.0, away_from=[-1.0, 1.0]),
+    "tanhshrink": activation("tanhshrink"),
+    "glu": halves(),
+    "softmin": along_an_axis("softmin"),
+    "rrelu": random_slope(),
 }

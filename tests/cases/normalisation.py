@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from cases.common import Case
-from microtensor.nn import norm
+from microtensor import nn
+from microtensor.nn import norm, response_norm
 from microtensor.testing import shapes, tensors
 
 
@@ -25,7 +26,78 @@ def normalisation():
     )
 
 
+@st.composite
+def last_axes(draw, function, vectors):
+    """x, its last axes, and so many vectors of them, or none."""
+    x = draw(tensors(shapes(min_dims=1, max_dims=3)))
+    lengths = x.shape[draw(st.integers(0, x.ndim - 1)) :]
+    given = [draw(tensors(lengths)) for _ in range(draw(st.integers(0, vectors)))]
+    return Case(
+        lambda x, *v: getattr(nn, function)(x, lengths, *v, eps=0.1),
+        [x, *given],
+        lambda torch, x, *v: getattr(torch.nn.functional, function)(x, lengths, *v, eps=0.1),
+    )
+
+
+@st.composite
+def groups(draw):
+    n, groups, each = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    count = groups * each
+    x = draw(tensors((max(n, 2), count, *draw(shapes(max_dims=2, max_side=3)))))
+    given = [draw(tensors((count,))) for _ in range(draw(st.integers(0, 2)))]
+    return Case(
+        lambda x, *v: nn.group_norm(x, groups, *v, eps=0.1),
+        [x, *given],
+        lambda torch, x, *v: torch.nn.functional.group_norm(x, groups, *v, eps=0.1),
+    )
+
+
+@st.composite
+def instances(draw):
+    x = draw(tensors(shapes(min_dims=3, max_dims=4).filter(lambda s: np.prod(s[2:]) > 1)))
+    given = [draw(tensors(x.shape[1:2])) for _ in range(draw(st.sampled_from([0, 2])))]
+    return Case(
+        lambda x, *v: nn.instance_norm(x, None, None, *v, eps=0.1),
+        [x, *given],
+        lambda torch, x, *v: torch.nn.functional.instance_norm(x, None, None, *v, eps=0.1),
+    )
+
+
+@st.composite
+def responses(draw):
+    x, size = draw(tensors(shapes(min_dims=3, max_dims=4))), draw(st.integers(1, 6))
+    settings = (size, draw(st.floats(0.1, 2.0)), draw(st.sampled_from([0.5, 0.75, 1.0, 2.0])), draw(st.floats(0.5, 2.0)))
+    return Case(
+        lambda x: nn.local_response_norm(x, *settings),
+        [x],
+        lambda torch, x: torch.nn.functional.local_response_norm(x, *settings),
+    )
+
+
+@st.composite
+def neighbours(draw):
+    before, after = draw(st.integers(0, 4)), draw(st.integers(0, 4))
+    x = draw(tensors(shapes(min_dims=2)))
+    return Case(lambda x: response_norm._neighbours(x, before=before, after=after), [x])
+
+
+@st.composite
+def to_length_1(draw):
+    x = draw(tensors(shapes(min_dims=1), low=0.1))
+    p, dim = draw(st.sampled_from([1.0, 2.0, 3.0])), draw(st.integers(-x.ndim, x.ndim - 1))
+    return Case(lambda x: nn.normalize(x, p, dim), [x], lambda torch, x: torch.nn.functional.normalize(x, p, dim))
+
+
 CASES = {
     "_batch_norm": normalisation(),
     "_affine": channels(least=1).map(lambda inputs: Case(norm._affine, inputs)),
+    "_normalize_rows": st.one_of(last_axes("layer_norm", 2), groups()),
+    "_neighbours": neighbours(),
+}
+
+COMPOSED = {
+    "instance_norm": instances(),
+    "rms_norm": last_axes("rms_norm", 1),
+    "normalize": to_length_1(),
+    "local_response_norm": responses(),
 }

@@ -1,0 +1,151 @@
+"""Targets that are class numbers: checked, and as what they are in the formulas, a share of each class for each example."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from microtensor.backend import Array, array_module, is_array, to_device
+from microtensor.convert import as_array
+from microtensor.deferred import check_range
+from microtensor.graph import Node
+from microtensor.ops.reduce import total
+
+
+def class_axis(name: str, what: str, scores: Node) -> int:
+    """The axis of the classes: 1 of (N, C, …), 0 of (C,), a single example.
+
+    Raises:
+        ValueError: there are no classes.
+    """
+    axis = 1 if scores.ndim > 1 else 0
+    if not scores.ndim or not scores.shape[axis]:
+        raise ValueError(f"{name}: expected {what} (N, C, …) of one class or more, got shape {scores.shape}")
+    return axis
+
+
+def as_target(name: str, target: Any) -> Any:
+    """A target as a tensor or an array: Python's whole numbers as int64, its other numbers as float32."""
+    if isinstance(target, Node):
+        return target
+    array = as_array(name, target, whole=np.int64)
+    return array if array.size or is_array(target) else array.astype(np.int64)  # of an empty list NumPy makes floats
+
+
+class Labels:
+    """Class numbers as shares: the target of an example has `own` of the class of its label, and `others` of every class.
+
+    Examples are laid out as (N, P): P positions, the pixels of an image for instance, of each of N. The shares of all classes,
+    (N, C, P), are written out only where a gradient is to be differentiated.
+    """
+
+    shape: tuple[int, int, int]
+    """(N, C, P)."""
+    kept: Array
+    """(N, P), bools: which examples count."""
+    weight: Array
+    """(N, P): what each counts in the mean: the weight of its class; 0 if it is ignored, nan if its label is out of range."""
+    places: Array
+    """(N, P): where in (N, C, P), laid flat, the number of the labelled class is."""
+    own: Array
+    """(N, P)."""
+    others: Array | None
+    """(C,); None without label smoothing."""
+    sum: Array
+    """(N, P): of an example's shares over all classes."""
+
+    def __init__(
+        self,
+        name: str,
+        target: Any,
+        what: str,
+        scores: Node,
+        weight: Array | None,
+        ignore: int,
+        smoothing: float = 0.0,
+        classes: int | None = None,
+    ) -> None:
+        """Check the labels against `scores` (N, C, …), and move them beside it.
+
+        Args:
+            name, what: of the function that asks, and what it calls its scores, for errors.
+            weight: (C,), or None for 1 each.
+            classes: C, if it is not the scores' own.
+
+        Raises:
+            TypeError: labels that are no whole numbers.
+            ValueError: labels of another shape than (N, …), or out of range; see `cross_entropy`.
+        """
+        xp, axis = scores.xp, class_axis(name, what, scores)
+        _check_shape(name, target, what, scores, axis)
+        classes = scores.shape[axis] if classes is None else classes
+        self.shape = n, _, positions = math.prod(scores.shape[:axis]), classes, math.prod(scores.shape[axis + 1 :])
+        given = (target.data if isinstance(target, Node) else target).astype(np.int64, copy=False).reshape(n, positions)
+        kept = given != ignore
+        labels = array_module(given).where(kept, given, 0)
+        message = (
+            f"{name}: labels must be 0 to {classes - 1} for {classes} classes, got {{}}; "
+            f"an example that is to be left out has the label ignore_index={ignore}"
+        )
+        outside = check_range(labels, 0, classes, message, ValueError)  # before a move: on the CPU the error comes at once
+        self.kept, labels = to_device(kept, scores.device), to_device(labels, scores.device)
+        if outside is not None:
+            labels = xp.where(outside, 0, labels)
+
+        dtype = np.result_type(scores.dtype, np.float32)
+        self.weight = self.kept.astype(dtype)
+        if weight is not None:
+            self.weight *= weight[labels]
+        if outside is not None:
+            self.weight = xp.where(outside, math.nan, self.weight)
+        self.places = ((xp.arange(n) * classes)[:, None] + labels) * positions + xp.arange(positions)
+        self.own = self.sum = self.weight
+        self.others = None
+        if smoothing:
+            self.others = (xp.ones(classes, dtype) if weight is None else weight) * (smoothing / classes)
+            self.own = self.weight * (1 - smoothing)
+            self.sum = self.own + self.kept * self.others.sum()
+
+    def count(self) -> tuple[Array, Array]:
+        """What a sum of losses is divided by for their mean, the sum of the weights, and what is added to it: nan where that is
+        0. (Divided by 0, not only the mean would be nan, but the gradient too, which is 0.)
+        """
+        xp, weights = array_module(self.weight), total(self.weight, (0, 1), False)
+        nothing = weights == 0
+        divisor, addend = xp.where(nothing, 1, weights), xp.where(nothing, math.nan, xp.zeros_like(weights))
+        return divisor.astype(self.weight.dtype), addend.astype(self.weight.dtype)
+
+    def dot(self, z: Array) -> Array:
+        """Σ shares · z over the classes: (N, C, P) → (N, P)."""
+        products = self.own * z.reshape(-1)[self.places]
+        return products if self.others is None else products + self.others @ z
+
+    def subtract_from(self, z: Array, scale: Array) -> None:
+        """z −= shares · scale: z (N, C, P), scale (N, P) or one number. Writes to z."""
+        if self.others is not None:
+            z -= self.others[:, None] * (self.kept * scale)[:, None]
+        z.reshape(-1)[self.places] -= self.own * scale
+
+    def written_out(self) -> Array:
+        """The shares: (N, C, P)."""
+        z = array_module(self.own).zeros(self.shape, self.own.dtype)
+        self.subtract_from(z, -array_module(self.own).ones_like(self.own))
+        return z
+
+
+def _check_shape(name: str, target: Any, what: str, scores: Node, axis: int) -> None:
+    expected = scores.shape[:axis] + scores.shape[axis + 1 :]
+    given = f"{target.dtype} of shape {target.shape}"
+    if target.shape == scores.shape and target.shape != expected and target.dtype.kind in "iub":
+        raise TypeError(
+            f"{name}: a target of the shape of the {what} {scores.shape} must be probabilities, got {target.dtype}; of rows "
+            f"with a single 1 take .argmax({axis}) for class numbers, or .to('float32') for probabilities"
+        )
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"{name}: labels must be whole numbers of shape {expected}, got {given}; use .to('int64')")
+    if target.shape != expected:
+        fits = math.prod(target.shape) == math.prod(expected)
+        hint = f"; use .reshape({', '.join(map(str, expected))})" if fits and expected else ""
+        raise ValueError(f"{name}: {what} {scores.shape} need labels of shape {expected}, got {target.shape}{hint}")

@@ -1,0 +1,163 @@
+"""What all losses share: how many become one, how targets and constants arrive, and the layer that holds the settings."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from microtensor.backend import is_array, to_device
+from microtensor.convert import as_array
+from microtensor.graph import Node, is_floating
+from microtensor.nn.module import Buffer, Module
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def check_reduction(name: str, reduction: Any, allowed: tuple[str, ...] = REDUCTIONS) -> None:
+    """Refuse a reduction that is none of those `allowed`.
+
+    Raises:
+        ValueError: naming them.
+
+    >>> check_reduction("example", "avg")
+    Traceback (most recent call last):
+        ...
+    ValueError: example: reduction must be "mean", "sum" or "none", got 'avg'
+    """
+    if not isinstance(reduction, str) or reduction not in allowed:
+        *others, last = (f'"{each}"' for each in allowed)
+        raise ValueError(f"{name}: reduction must be {', '.join(others)} or {last}, got {reduction!r}")
+
+
+def reduce(losses: Any, reduction: str) -> Any:
+    """A tensor of losses → their mean (nan if there are none), their sum, or all of them."""
+    return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
+
+
+def number_within(name: str, what: str, value: Any, least: float, most: float) -> float:
+    """A setting that is a number from `least` to `most`.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is outside.
+    """
+    if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool):
+        raise TypeError(f"{name}: {what} must be a number, got {type(value).__name__}")
+    if not least <= value <= most:
+        limits = f"from {least} to {most}" if np.isfinite(most) else f"{least} or more"
+        raise ValueError(f"{name}: {what} must be {limits}, got {value!r}")
+    return float(value)
+
+
+def check_prediction(name: str, what: str, x: Any) -> None:
+    """Refuse what is no tensor of floating-point numbers.
+
+    Raises:
+        TypeError: saying what it is.
+    """
+    if not isinstance(x, Node):
+        raise TypeError(f"{name}: expected {what} as a Tensor, got {type(x).__name__}; wrap it: Tensor(...)")
+    if not is_floating(x.dtype):
+        raise TypeError(f"{name}: expected floating-point {what}, got {x.dtype}; use .to('float32')")
+
+
+def paired(name: str, x: Any, target: Any) -> Any:
+    """A target with a number for each number of x: as a tensor of floating-point numbers, where x is.
+
+    A tensor keeps its graph, and its dtype if it is floating point. An array or a list is a constant in the dtype of x.
+
+    Raises:
+        TypeError: x is no tensor of floating-point numbers, or the target is no numbers.
+        ValueError: the shapes differ.
+    """
+    check_prediction(name, "x", x)
+    given = variable(name, "target", target, x)
+    if given.shape != x.shape:
+        fits = given.data.size == x.data.size
+        raise ValueError(
+            f"{name}: x {x.shape} and target {given.shape} must have the same shape, as each number is compared with one other"
+            + (f"; use target.reshape({', '.join(map(str, x.shape))}), or bring x to the target's shape" if fits else "")
+        )
+    return given
+
+
+def variable(name: str, what: str, value: Any, like: Node) -> Any:
+    """A tensor of floating-point numbers with its graph and dtype; anything else as `constant` takes it.
+
+    Raises:
+        TypeError: it is not numbers.
+        ValueError: a tensor on another device.
+    """
+    if isinstance(value, Node) and is_floating(value.dtype):
+        _check_device(name, what, value, like)
+        return value
+    return constant(name, what, value, like)
+
+
+def constant(name: str, what: str, value: Any, like: Node) -> Any:
+    """A tensor, an array or nested lists as a constant tensor in the dtype of `like`, where `like` is.
+
+    Raises:
+        TypeError: they are not numbers.
+        ValueError: a tensor that requires a gradient, for it would get none; or one on another device.
+    """
+    if isinstance(value, Node):
+        refuse_gradient(name, what, value)
+        _check_device(name, what, value, like)
+        tensor: Any = value
+        return tensor.to(like.dtype)
+    array = as_array(f"{name}: {what}", value)
+    return like.constant(to_device(array.astype(like.dtype, copy=is_array(value)), like.device))  # as it is now
+
+
+def _check_device(name: str, what: str, value: Node, like: Node) -> None:
+    if value.device != like.device:
+        raise ValueError(f"{name}: {what} is on {value.device}, and not on {like.device}; move it: .to({like.device!r})")
+
+
+def refuse_gradient(name: str, what: str, value: Any) -> None:
+    """Refuse a tensor that wants a gradient from a loss that gives it none.
+
+    Raises:
+        ValueError: saying what to do.
+    """
+    if isinstance(value, Node) and value.requires_grad:
+        raise ValueError(f"{name}: {what} requires a gradient, but is taken as a constant; give {what}.detach()")
+
+
+class Loss(Module):
+    """A loss as a layer: a prediction and its target → one number, or one for each example with `reduction` "none".
+
+    Args:
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ValueError: an unknown reduction.
+    """
+
+    reductions: ClassVar[tuple[str, ...]] = REDUCTIONS
+    usual: ClassVar[dict[str, Any]] = {"reduction": "mean"}
+    """The settings, each with the value at which `repr` leaves it out."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        check_reduction(type(self).__name__, reduction, self.reductions)
+        self.reduction = reduction
+
+    def extra_repr(self) -> str:
+        given = {name: getattr(self, name) for name in self.usual}
+        return ", ".join(f"{name}={value!r}" for name, value in given.items() if value != self.usual[name])
+
+
+def buffered(name: str, what: str, value: Any) -> Buffer | None:
+    """A constant that a loss keeps: it moves with the loss, and is in `state_dict()`, as PyTorch's are. None stays None.
+
+    Raises:
+        TypeError: it is not numbers.
+        ValueError: it requires a gradient.
+    """
+    if value is None:
+        return None
+    refuse_gradient(name, what, value)
+    array = as_array(f"{name}: {what}", value)
+    return Buffer(array if is_floating(array.dtype) else array.astype(np.float32))
