@@ -1,5 +1,7 @@
 """Activation functions as layers. Each applies a function of microtensor/ops/activations.py, whose docstring says more.
 
+`rrelu` is here, for it draws random numbers, and the operations know nothing of generators.
+
 `inplace` is understood, so that networks written for PyTorch run unchanged, but a result always has memory of its own.
 """
 
@@ -9,8 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from microtensor.arguments import check_tensors
+from microtensor.backend import to_device
+from microtensor.graph import T
 from microtensor.nn.module import Module, Parameter
 from microtensor.ops import activations
+from microtensor.ops.elementwise import where
+from microtensor.ops.shape import whole_number
+from microtensor.random import Generator, default
 from microtensor.tensor import Tensor
 
 
@@ -26,7 +34,7 @@ class _Inplace(Module):
 
 
 def _number(layer: Module, setting: str, value: Any) -> Any:
-    if not isinstance(value, (int, float)):
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
         name = type(layer).__name__
         raise TypeError(f"{name}: {setting} must be a number, got {type(value).__name__}; apply a layer as {name}()(x)")
     return value
@@ -103,6 +111,116 @@ class PReLU(Module):
         return f"num_parameters={self.num_parameters}"
 
 
+def rrelu(
+    x: T,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    inplace: bool = False,
+    *,
+    generator: Generator | None = None,
+) -> T:
+    """x where x > 0, slope · x elsewhere: while training each slope is drawn from U(lower, upper), otherwise it is their mean.
+
+    Xu, Wang, Chen & Li 2015, "Empirical evaluation of rectified activations in convolutional network", section 2.4.
+
+    Args:
+        generator: where random numbers come from; the default one if None.
+
+    Raises:
+        TypeError: x is no tensor of floating-point numbers.
+        ValueError: lower is larger than upper.
+
+    >>> rrelu(Tensor([-2.0, 2.0]), 0.25, 0.75)
+    Tensor([-1.,  2.])
+    """
+    (given,) = check_tensors("rrelu", 1, x=x)
+    if not lower <= upper:
+        raise ValueError(f"rrelu: lower must not be larger than upper, got {lower} and {upper}")
+    if not training:
+        return activations.leaky_relu(given, (lower + upper) / 2)
+    slopes = (default if generator is None else generator).uniform(0, 1, given.shape, given.dtype) * (upper - lower) + lower
+    return where(given > 0, given, given * given.constant(to_device(slopes, given.device)))
+
+
+class RReLU(_Inplace):
+    """`rrelu`: a leaky ReLU whose slopes are drawn from U(lower, upper) while training, and their mean afterwards.
+
+    Args:
+        generator: where random numbers come from; the default generator if None.
+
+    Raises:
+        ValueError: lower is larger than upper.
+
+    >>> RReLU(0.25, 0.75).eval()(Tensor([-2.0, 2.0]))
+    Tensor([-1.,  2.])
+    """
+
+    def __init__(
+        self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False, *, generator: Generator | None = None
+    ) -> None:
+        super().__init__(inplace)
+        self.lower, self.upper, self.generator = _number(self, "lower", lower), _number(self, "upper", upper), generator
+        if not lower <= upper:
+            raise ValueError(f"RReLU: lower must not be larger than upper, got {lower} and {upper}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rrelu(x, self.lower, self.upper, self.training, generator=self.generator)
+
+    def extra_repr(self) -> str:
+        return f"lower={self.lower}, upper={self.upper}"
+
+
+class Threshold(_Inplace):
+    """x where x > threshold, `value` elsewhere. The gradient at the threshold is 0.
+
+    >>> Threshold(0.5, -7.0)(Tensor([0.5, 2.0]))
+    Tensor([-7.,  2.])
+    """
+
+    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.threshold, self.value = _number(self, "threshold", threshold), _number(self, "value", value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.threshold(x, self.threshold, self.value)
+
+    def extra_repr(self) -> str:
+        return f"threshold={self.threshold}, value={self.value}"
+
+
+class Hardshrink(Module):
+    """x, but 0 where |x| ≤ lambd. The gradient there is 0."""
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = _number(self, "lambd", lambd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.hardshrink(x, self.lambd)
+
+    def extra_repr(self) -> str:
+        return str(self.lambd)
+
+
+class Softshrink(Module):
+    """x, brought nearer to 0 by lambd, and 0 where |x| ≤ lambd. The gradient there is 0.
+
+    Raises:
+        ValueError: lambd is negative.
+    """
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = _number(self, "lambd", lambd)
+        if lambd < 0:
+            raise ValueError(f"Softshrink: lambd must not be negative, got {lambd}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.softshrink(x, self.lambd)
+
+    def extra_repr(self) -> str:
+        return str(self.lambd)
+
+
 class Hardtanh(_Inplace):
     """x, but no smaller than `min_val` and no larger than `max_val`. The gradient at these is 0.
 
@@ -148,6 +266,13 @@ class Tanh(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.tanh()
+
+
+class Tanhshrink(Module):
+    """x − tanh(x), element by element."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.tanhshrink(x)
 
 
 class Sigmoid(Module):
@@ -256,33 +381,77 @@ class Mish(_Inplace):
 # Over an axis
 
 
-class Softmax(Module):
-    """e^x over the sum of e^x along axis `dim`: positive numbers that sum to 1.
+class _Along(Module):
+    """A layer that works along an axis, which has to be named: PyTorch guesses it, with a warning."""
 
-    Not in front of `CrossEntropyLoss`, which takes logits.
-
-    >>> Softmax(dim=1)(Tensor([[0.0, 0.0]]))
-    Tensor([[0.5, 0.5]])
-    """
-
-    def __init__(self, dim: int) -> None:
-        self.dim = dim
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.softmax(dim=self.dim)
+    def __init__(self, dim: int | None = None) -> None:
+        if not isinstance(dim, (int, np.integer)) or isinstance(dim, bool):
+            name, given = (
+                type(self).__name__,
+                "is missing" if dim is None else f"must be a whole number, got {type(dim).__name__}",
+            )
+            raise TypeError(f"{name}: dim {given}; name the axis of the classes, {name}(dim=1) for (N, C) and (N, C, H, W)")
+        self.dim = int(dim)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
 
 
-class LogSoftmax(Module):
-    """log(softmax(x)) along axis `dim`, exact also where softmax itself rounds to 0."""
+class Softmax(_Along):
+    """e^x over the sum of e^x along axis `dim`: positive numbers that sum to 1.
 
-    def __init__(self, dim: int) -> None:
-        self.dim = dim
+    Not in front of `CrossEntropyLoss`, which takes logits.
+
+    Raises:
+        TypeError: `dim` is missing, or no whole number.
+
+    >>> Softmax(dim=1)(Tensor([[0.0, 0.0]]))
+    Tensor([[0.5, 0.5]])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.softmax(dim=self.dim)
+
+
+class LogSoftmax(_Along):
+    """log(softmax(x)) along axis `dim`, exact also where softmax itself rounds to 0."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.log_softmax(dim=self.dim)
+
+
+class Softmin(_Along):
+    """softmax(−x) along axis `dim`: positive numbers that sum to 1, the larger the smaller x is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.softmin(x, dim=self.dim)
+
+
+class Softmax2d(Module):
+    """Softmax over the channels, at each position by itself: (N, C, H, W) or (C, H, W) → the same shape.
+
+    Raises:
+        ValueError: on call, x has other axes.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim not in (3, 4):
+            raise ValueError(f"Softmax2d: expected images (N, C, H, W) or (C, H, W), got shape {x.shape}")
+        return x.softmax(dim=-3)
+
+
+class GLU(Module):
+    """a · sigmoid(b), where a is the first half of x along axis `dim` and b the second: that axis becomes half as long.
+
+    >>> GLU(dim=1)(Tensor([[1.0, 2.0, 0.0, 0.0]]))
+    Tensor([[0.5, 1. ]])
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = whole_number("GLU", "dim", dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activations.glu(x, self.dim)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"

@@ -1,17 +1,23 @@
-"""Dropout: leaving numbers out at random, so that a network learns not to rely on any one of them."""
+"""Dropout: leaving numbers out at random, so that a network learns not to rely on any one of them.
+
+`inplace` is understood, so that networks written for PyTorch run unchanged, but a result always has memory of its own.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, ClassVar
 
+from microtensor.arguments import check_tensors
 from microtensor.backend import to_device
-from microtensor.graph import T, is_floating
+from microtensor.graph import T
 from microtensor.nn.module import Module
+from microtensor.ops.activations import SELU_ALPHA, SELU_SCALE
 from microtensor.random import Generator, default
 from microtensor.tensor import Tensor
 
 
-def dropout(x: T, p: float = 0.5, training: bool = True, generator: Generator | None = None) -> T:
+def dropout(x: T, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None) -> T:
     """Each number becomes 0 with probability `p`, or is divided by 1 − p: what is expected stays the same.
 
     The mask is a constant: the gradient is left out where the number was. When not training, x itself is returned.
@@ -22,53 +28,178 @@ def dropout(x: T, p: float = 0.5, training: bool = True, generator: Generator | 
         generator: where random numbers come from; the default one if None.
 
     Raises:
-        TypeError: x is not floating point.
+        TypeError: x is not floating point, p is no number, or a setting is of another kind.
         ValueError: p is not between 0 and 1.
 
     >>> dropout(Tensor([1.0, 2.0, 3.0, 4.0]), 0.5, generator=Generator(3))
     Tensor([0., 4., 6., 8.])
     """
-    _check_probability("dropout", p)
-    if not is_floating(x.dtype):
-        raise TypeError(f"dropout: expected floating-point numbers, got {x.dtype}; use .to('float32')")
+    (given,) = check_tensors("dropout", 1, x=x)
+    _check("dropout", p, inplace, training)
     if not training or p == 0:
-        return x
-    kept = (default if generator is None else generator).bernoulli(1 - p, x.shape)
-    scale = kept.astype(x.dtype)
+        return given
+    return given * _mask(given, p, given.shape, generator)
+
+
+def dropout1d(x: T, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None) -> T:
+    """`dropout` of whole channels of sequences: (N, C, L) → the same shape.
+
+    Neighbours in a sequence say much the same, so that leaving out single numbers would teach little.
+
+    Raises:
+        TypeError, ValueError: as `dropout`; or x has other axes.
+    """
+    return _drop_channels("dropout1d", x, p, training, inplace, generator, 3)
+
+
+def dropout2d(x: T, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None) -> T:
+    """`dropout` of whole channels of images: (N, C, H, W) → the same shape.
+
+    Tompson et al. 2015, section 3.2, "Efficient object localization using convolutional networks", arxiv.org/abs/1411.4280.
+
+    Raises:
+        TypeError, ValueError: as `dropout`; or x has other axes.
+
+    >>> dropout2d(Tensor([[[[1.0, 2.0]], [[3.0, 4.0]], [[5.0, 6.0]]]]), generator=Generator(3)).tolist()
+    [[[[0.0, 0.0]], [[6.0, 8.0]], [[10.0, 12.0]]]]
+    """
+    return _drop_channels("dropout2d", x, p, training, inplace, generator, 4)
+
+
+AXES = {3: "(N, C, L)", 4: "(N, C, H, W)"}
+
+
+def _drop_channels(name: str, x: Any, p: float, training: bool, inplace: bool, generator: Generator | None, ndim: int) -> Any:
+    (given,) = check_tensors(name, 1, x=x)
+    _check(name, p, inplace, training)
+    if given.ndim != ndim:
+        hint = "; a single sample: x[None] is a batch of one" if given.ndim == ndim - 1 else ""
+        raise ValueError(f"{name}: expected x {AXES[ndim]}, got shape {given.shape}{hint}")
+    if not training or p == 0:
+        return given
+    return given * _mask(given, p, given.shape[:2] + (1,) * (ndim - 2), generator)
+
+
+def _mask(x: Any, p: float, shape: tuple[int, ...], generator: Generator | None, scale: float | None = None) -> Any:
+    """1 / (1 − p), or `scale`, where something is kept, else 0: a constant of the dtype of x, where x is."""
+    kept = (default if generator is None else generator).bernoulli(1 - p, shape)
+    mask = kept.astype(x.dtype)
     if p < 1:
-        scale /= 1 - p
-    y: Any = x * x.constant(to_device(scale, x.device))
-    return y
+        mask *= 1 / (1 - p) if scale is None else scale
+    return x.constant(to_device(mask, x.device))
 
 
-def _check_probability(name: str, p: float) -> None:
+def alpha_dropout(
+    x: T, p: float = 0.5, training: bool = False, inplace: bool = False, *, generator: Generator | None = None
+) -> T:
+    """`dropout` that keeps mean 0 and variance 1, for networks of `selu`: what is left out becomes selu(−∞) = −1.7581.
+
+    Then everything is scaled and shifted: y = a · x + b where x is kept, a · −1.7581 + b where it is not, with
+    a = 1 / √((1 − p) (1 + p · 1.7581²)) and b = a · p · 1.7581. Klambauer et al. 2017, section 3 ("new dropout technique"),
+    arxiv.org/abs/1706.02515. As in PyTorch, `training` is False if it is not given.
+
+    Raises:
+        TypeError, ValueError: as `dropout`.
+
+    >>> alpha_dropout(Tensor([1.0, 1.0, 1.0]), 0.5, training=True, generator=Generator(3)).round(decimals=4)
+    Tensor([-0.7792,  1.6656,  1.6656])
+    """
+    return _alpha_dropout("alpha_dropout", x, p, training, inplace, generator, whole_channels=False)
+
+
+def feature_alpha_dropout(
+    x: T, p: float = 0.5, training: bool = False, inplace: bool = False, *, generator: Generator | None = None
+) -> T:
+    """`alpha_dropout` of whole channels: (N, C, …) → the same shape.
+
+    Raises:
+        TypeError, ValueError: as `dropout`; or x has no axis of channels.
+    """
+    return _alpha_dropout("feature_alpha_dropout", x, p, training, inplace, generator, whole_channels=True)
+
+
+def _alpha_dropout(
+    name: str, x: Any, p: float, training: bool, inplace: bool, generator: Generator | None, *, whole_channels: bool
+) -> Any:
+    (given,) = check_tensors(name, 1, x=x)
+    _check(name, p, inplace, training)
+    if whole_channels and given.ndim < 2:
+        raise ValueError(f"{name}: expected x (N, C, …), got shape {given.shape}")
+    if not training or p == 0:
+        return given
+    shape = given.shape[:2] + (1,) * (given.ndim - 2) if whole_channels else given.shape
+    if p == 1:
+        return given * _mask(given, p, shape, generator)
+    lowest = -SELU_ALPHA * SELU_SCALE
+    a = 1 / math.sqrt((1 - p) * (1 + p * lowest**2))
+    mask = _mask(given, p, shape, generator, a)
+    return given * mask + (lowest * (a - mask) - a * p * lowest)
+
+
+def _check(name: str, p: Any, inplace: Any, training: Any = True) -> None:
+    if not isinstance(p, (int, float)) or isinstance(p, bool):
+        raise TypeError(f"{name}: p is the probability to leave a number out, between 0 and 1, got {p!r}")
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: p is the probability to leave a number out, between 0 and 1, got {p}")
+    for setting, value in (("training", training), ("inplace", inplace)):
+        if not isinstance(value, bool):
+            raise TypeError(f"{name}: {setting} must be True or False, got {type(value).__name__}")
 
 
-class Dropout(Module):
-    """`dropout` while training, the identity otherwise.
+class _Dropout(Module):
+    """What the layers share."""
+
+    function: ClassVar[Any]
+
+    def __init__(self, p: float = 0.5, inplace: bool = False, *, generator: Generator | None = None) -> None:
+        _check(type(self).__name__, p, inplace)
+        self.p, self.generator = p, generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        return type(self).function(x, self.p, self.training, generator=self.generator)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class Dropout(_Dropout):
+    """`dropout` while training, the identity otherwise: any shape → the same.
 
     Args:
         p: the probability to leave a number out.
+        inplace: understood, and does nothing.
         generator: where random numbers come from; the default generator if None.
 
     Raises:
+        TypeError: p is no number, inplace no bool.
         ValueError: p is not between 0 and 1.
 
     >>> Dropout(0.5).eval()(Tensor([1.0, 2.0]))
     Tensor([1., 2.])
     """
 
-    def __init__(self, p: float = 0.5, *, generator: Generator | None = None) -> None:
-        _check_probability("Dropout", p)
-        self.p = p
-        self.generator = generator
+    function = staticmethod(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x → the same shape."""
-        return dropout(x, self.p, self.training, self.generator)
 
-    def extra_repr(self) -> str:
-        """The probability."""
-        return f"p={self.p}"
+class Dropout1d(_Dropout):
+    """`dropout1d` while training, the identity otherwise: whole channels of (N, C, L). Arguments as in `Dropout`."""
+
+    function = staticmethod(dropout1d)
+
+
+class Dropout2d(_Dropout):
+    """`dropout2d` while training, the identity otherwise: whole channels of (N, C, H, W). Arguments as in `Dropout`."""
+
+    function = staticmethod(dropout2d)
+
+
+class AlphaDropout(_Dropout):
+    """`alpha_dropout` while training, the identity otherwise: for networks of SELU. Arguments as in `Dropout`."""
+
+    function = staticmethod(alpha_dropout)
+
+
+class FeatureAlphaDropout(_Dropout):
+    """`feature_alpha_dropout` while training, the identity otherwise: whole channels. Arguments as in `Dropout`."""
+
+    function = staticmethod(feature_alpha_dropout)

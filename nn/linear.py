@@ -1,8 +1,9 @@
-"""Fully connected layers, and the two layers that only pass their input on: flattened, or as it is."""
+"""Fully connected layers, of one input or of two; and layers that pass their input on, in another shape or as it is."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from microtensor.graph import T
 from microtensor.nn import init
 from microtensor.nn.module import Module, Parameter
 from microtensor.op import Rule, op
+from microtensor.ops.contraction import bilinear
+from microtensor.ops.shape import whole_number, whole_numbers
 from microtensor.random import Generator
 from microtensor.tensor import Tensor
 
@@ -80,9 +83,7 @@ class Linear(Module):
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, generator: Generator | None = None) -> None:
-        for name, count in (("in_features", in_features), ("out_features", out_features)):
-            if not isinstance(count, (int, np.integer)) or count < 1:
-                raise ValueError(f"Linear: {name} must be a whole number of 1 or more, got {count!r}")
+        _check_counts("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(np.empty((out_features, in_features), np.float32))
         self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
@@ -97,6 +98,50 @@ class Linear(Module):
     def extra_repr(self) -> str:
         """The settings."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Bilinear(Module):
+    """x1ᵀ W x2 + b, with a matrix W for each output: (…, in1_features) and (…, in2_features) → (…, out_features).
+
+    `weight` (out_features, in1_features, in2_features) and `bias` (out_features,) are drawn from U(−b, b) with
+    b = 1/√in1_features, as PyTorch draws them.
+
+    Args:
+        in1_features, in2_features: how many numbers it takes of each input, along the last axis.
+        out_features: how many it gives.
+        bias: whether it adds a bias; without, `self.bias` is None.
+        generator: where the initial weights come from; the default generator if None.
+
+    Raises:
+        ValueError: a number of features is less than 1.
+
+    >>> Bilinear(20, 30, 40)(Tensor([[0.0] * 20]), Tensor([[0.0] * 30])).shape
+    (1, 40)
+    """
+
+    def __init__(
+        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, *, generator: Generator | None = None
+    ) -> None:
+        _check_counts("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
+        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
+        self.weight = Parameter(np.empty((out_features, in1_features, in2_features), np.float32))
+        self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
+        bound = 1 / math.sqrt(in1_features)
+        for parameter in self.parameters():
+            init.uniform_(parameter, -bound, bound, generator)
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return bilinear(x1, x2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        counts = f"in1_features={self.in1_features}, in2_features={self.in2_features}, out_features={self.out_features}"
+        return f"{counts}, bias={self.bias is not None}"
+
+
+def _check_counts(layer: str, **counts: int) -> None:
+    for name, count in counts.items():
+        if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or count < 1:
+            raise ValueError(f"{layer}: {name} must be a whole number of 1 or more, got {count!r}")
 
 
 class Flatten(Module):
@@ -119,8 +164,35 @@ class Flatten(Module):
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
 
+class Unflatten(Module):
+    """Axis `dim` as several axes of lengths `unflattened_size`, one of which may be −1: the inverse of `Flatten`.
+
+    Raises:
+        TypeError: `dim` is no integer, `unflattened_size` is not of whole numbers.
+        ValueError: on call, the axis is longer or shorter than the lengths multiply to.
+
+    >>> Unflatten(1, (3, -1))(Tensor([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])).shape
+    (1, 3, 2)
+    """
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        self.dim = whole_number("Unflatten", "dim", dim)
+        self.unflattened_size = whole_numbers("Unflatten", "unflattened_size", unflattened_size, least=-1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(self.dim, self.unflattened_size)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
+
+
 class Identity(Module):
-    """The input as it is: a place where another layer may stand, or a branch that passes everything on."""
+    """The input as it is: a place where another layer may stand, or a branch that passes everything on.
+
+    It takes any arguments and does nothing with them, so that it can take the place of any layer.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
     def forward(self, x: Tensor) -> Tensor:
         """x → x."""

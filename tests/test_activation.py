@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+import microtensor as mt
 from microtensor import Tensor
 from microtensor.gradcheck import check_gradients
 from microtensor.nn import activation
@@ -34,11 +35,18 @@ LAYERS = [
     ("GELU", {"approximate": "tanh"}),
     ("SiLU", {}),
     ("Mish", {}),
+    ("Threshold", {"threshold": 0.5, "value": -7.0}),
+    ("Hardshrink", {}),
+    ("Hardshrink", {"lambd": 1.0}),
+    ("Softshrink", {}),
+    ("Softshrink", {"lambd": 1.0}),
+    ("Tanhshrink", {}),
     ("Softmax", {"dim": -1}),
     ("LogSoftmax", {"dim": 0}),
+    ("Softmin", {"dim": -1}),
 ]
 ids = [f"{name}({', '.join(map(str, settings.values()))})" for name, settings in LAYERS]
-KINKS = [-3.0, -1.0, -0.5, 0.0, 1.0, 2.5, 3.0, 6.0]
+KINKS = [-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.5, 3.0, 6.0]
 
 
 @pytest.mark.parametrize(("name", "arguments"), LAYERS, ids=ids)
@@ -71,6 +79,51 @@ def test_hardsigmoid():  # PyTorch's own gradient takes 1/6 in float32
     assert repr(activation.Hardsigmoid()) == repr(torch.nn.Hardsigmoid())
     y = activation.Hardsigmoid()(Tensor(x)).numpy()
     np.testing.assert_allclose(y, torch.nn.Hardsigmoid()(torch.tensor(x)).numpy(), rtol=1e-14)
+
+
+def test_every_activation_of_pytorch_is_here():
+    torch = pytest.importorskip("torch")
+    names = set(torch.nn.modules.activation.__all__) - {"MultiheadAttention"}
+    assert not names - set(vars(activation))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "shape"),
+    [("GLU", {}, (3, 4)), ("GLU", {"dim": 0}, (4, 3)), ("Softmax2d", {}, (2, 3, 4, 5)), ("Softmax2d", {}, (3, 4, 5))],
+)
+def test_layers_that_need_certain_shapes_are_pytorchs(name, arguments, shape):
+    torch = pytest.importorskip("torch")
+    ours, theirs = getattr(activation, name)(**arguments), getattr(torch.nn, name)(**arguments)
+    assert repr(ours) == repr(theirs)
+    x, g = (
+        np.random.default_rng(0).standard_normal(shape),
+        np.random.default_rng(1).standard_normal(ours(Tensor(np.ones(shape))).shape),
+    )
+    leaf, there = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y, expected = ours(leaf), theirs(there)
+    np.testing.assert_allclose(y.numpy(), expected.detach().numpy(), rtol=1e-12, strict=True)
+    y.backward(Tensor(g))
+    expected.backward(torch.tensor(g))
+    np.testing.assert_allclose(leaf.grad.numpy(), there.grad.numpy(), rtol=1e-10, atol=1e-14)
+    check_gradients(ours, leaf.detach(), order=2)
+
+
+def test_random_slopes_are_drawn_in_training_and_averaged_after():
+    torch = pytest.importorskip("torch")
+    x = -np.ones(20_000, np.float32)
+    layer = activation.RReLU(0.1, 0.5, generator=mt.Generator(0))
+    leaf = Tensor(x, requires_grad=True)
+    y = layer(leaf)
+    slopes = -y.numpy()
+    assert slopes.min() >= 0.1
+    assert slopes.max() <= 0.5
+    assert slopes.mean() == pytest.approx(0.3, abs=0.005)
+    assert slopes.std() == pytest.approx(0.4 / np.sqrt(12), rel=0.03)
+    y.backward(Tensor(np.ones_like(x)))
+    np.testing.assert_array_equal(leaf.grad.numpy(), slopes)
+    np.testing.assert_allclose(layer.eval()(leaf).numpy(), torch.nn.RReLU(0.1, 0.5).eval()(torch.tensor(x)).numpy(), rtol=1e-6)
+    assert repr(activation.RReLU()) == repr(torch.nn.RReLU())
+    assert activation.RReLU(0.5, 0.5)(Tensor([-2.0, 4.0])).tolist() == [-1.0, 4.0]
 
 
 INPLACE = ["ReLU", "ReLU6", "LeakyReLU", "Hardtanh", "Hardsigmoid", "Hardswish", "ELU", "CELU", "SELU", "SiLU", "Mish"]
@@ -124,6 +177,25 @@ def test_the_slopes_of_prelu_are_learned_and_saved_under_pytorchs_name():
         (lambda x: activation.PReLU(0), ValueError, "PReLU: num_parameters must be a whole number of 1 or more, got 0"),
         (lambda x: activation.PReLU(x), ValueError, "PReLU: num_parameters must be a whole number of 1 or more"),
         (lambda x: activation.PReLU(1, "a"), TypeError, "PReLU: init must be a number, got str"),
+        (
+            lambda x: activation.Softmax(),
+            TypeError,
+            r"Softmax: dim is missing; name the axis of the classes, Softmax\(dim=1\) for \(N, C\)",
+        ),
+        (lambda x: activation.LogSoftmax(x), TypeError, "LogSoftmax: dim must be a whole number, got Tensor"),
+        (lambda x: activation.Softmin(), TypeError, "Softmin: dim is missing"),
+        (
+            lambda x: activation.Softmax2d()(x),
+            ValueError,
+            r"Softmax2d: expected images \(N, C, H, W\) or \(C, H, W\), got shape \(2,\)",
+        ),
+        (lambda x: activation.GLU("1"), TypeError, "GLU: dim must be a whole number, got '1'"),
+        (lambda x: activation.Threshold("1", 2), TypeError, "Threshold: threshold must be a number, got str"),
+        (lambda x: activation.Hardshrink(x), TypeError, "Hardshrink: lambd must be a number, got Tensor"),
+        (lambda x: activation.Softshrink(-1), ValueError, "Softshrink: lambd must not be negative, got -1"),
+        (lambda x: activation.RReLU(0.5, 0.1), ValueError, "RReLU: lower must not be larger than upper, got 0.5 and 0.1"),
+        (lambda x: activation.rrelu(x, 0.5, 0.1), ValueError, "rrelu: lower must not be larger than upper"),
+        (lambda x: activation.ELU(True), TypeError, "ELU: alpha must be a number, got bool"),
         (lambda x: activation.PReLU(3)(x), ValueError, r"prelu: for x \(2,\) the weight must have shape \(1,\)"),
     ],
 )

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import microtensor as mt
-from microtensor import Tensor
+from microtensor import Tensor, nn
 from microtensor.gradcheck import check_gradients
 from microtensor.nn.dropout import Dropout, dropout
 from microtensor.testing import tensors
@@ -59,6 +59,84 @@ def test_the_same_seed_drops_the_same():
     before = mt.random.default._numpy.bit_generator.state
     dropout(x, 0.5, generator=mt.Generator(5))
     assert mt.random.default._numpy.bit_generator.state == before  # an explicit generator leaves the default one alone
+
+
+CHANNELS = [
+    ("dropout1d", (64, 50, 3)),
+    ("dropout2d", (64, 50, 2, 2)),
+    ("feature_alpha_dropout", (64, 50, 2, 2)),
+    ("feature_alpha_dropout", (64, 50)),
+]
+
+
+@pytest.mark.parametrize(("name", "shape"), CHANNELS)
+def test_whole_channels_are_left_out(name, shape):
+    y = getattr(nn, name)(Tensor(np.ones(shape)), 0.3, True, generator=mt.Generator(0)).numpy().reshape(*shape[:2], -1)
+    np.testing.assert_array_equal(y, np.broadcast_to(y[..., :1], y.shape))
+    low = y.min()
+    assert (y[..., 0] == low).mean() == pytest.approx(0.3, abs=0.02)
+    assert {round(v, 6) for v in np.unique(y)} == {round(low, 6), round(y.max(), 6)}
+
+
+@pytest.mark.parametrize("name", ["alpha_dropout", "feature_alpha_dropout"])
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_alpha_dropout_keeps_mean_and_variance(name, p):
+    x = np.random.default_rng(0).standard_normal((2000, 100))
+    y = getattr(nn, name)(Tensor(x), p, True, generator=mt.Generator(0)).numpy()
+    assert y.mean() == pytest.approx(0, abs=0.02)
+    assert y.var() == pytest.approx(1, abs=0.03)
+
+
+def test_alpha_dropout_of_a_number_is_pytorchs():
+    """PyTorch draws other random numbers, but each number has two possible results."""
+    torch = pytest.importorskip("torch")
+    for value in (1.0, -3.0):
+        ours = nn.alpha_dropout(Tensor(np.full(1000, value)), 0.4, True).numpy()
+        theirs = torch.nn.functional.alpha_dropout(torch.full((1000,), value, dtype=torch.float64), 0.4, True).numpy()
+        np.testing.assert_allclose(np.unique(ours.round(9)), np.unique(theirs.round(9)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Dropout", "Dropout1d", "Dropout2d", "AlphaDropout", "FeatureAlphaDropout"])
+def test_the_layers(name):
+    layer, x = getattr(nn, name)(0.5, inplace=True), Tensor(np.ones((8, 16, 3, 3)[: 3 if name == "Dropout1d" else 4]))
+    assert layer.eval()(x) is x
+    y = layer.train()(x).numpy()
+    assert np.unique(y).size == 2
+    assert x.numpy().min() == 1.0
+    torch = pytest.importorskip("torch")
+    assert repr(layer) == f"{name}(p=0.5)"
+    assert list(layer.state_dict()) == list(getattr(torch.nn, name)().state_dict())
+    zeros = getattr(nn, name)(1.0)(x).numpy()
+    np.testing.assert_array_equal(zeros, 0)
+
+
+@pytest.mark.parametrize("name", ["Dropout", "Dropout1d", "Dropout2d", "AlphaDropout", "FeatureAlphaDropout"])
+def test_wrong_settings_are_refused_in_words(name):
+    layer = getattr(nn, name)
+    for error, message, call in (
+        (TypeError, f"{name}: p is the probability to leave a number out, between 0 and 1, got 'a'", lambda: layer("a")),
+        (TypeError, f"{name}: p is .* got True", lambda: layer(True)),
+        (TypeError, f"{name}: inplace must be True or False, got int", lambda: layer(0.5, 1)),
+        (ValueError, f"{name}: p is .* got 1.5", lambda: layer(1.5)),
+    ):
+        with pytest.raises(error, match=message):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: nn.dropout(x, "a"), TypeError, "dropout: p is the probability to leave a number out, .* got 'a'"),
+        (lambda x: nn.dropout("a"), TypeError, "dropout: expected a Tensor"),
+        (lambda x: nn.dropout(x, 0.5, 1), TypeError, "dropout: training must be True or False, got int"),
+        (lambda x: nn.dropout1d(x), ValueError, r"dropout1d: expected x \(N, C, L\), got shape \(2, 3\); a single sample"),
+        (lambda x: nn.dropout2d(x), ValueError, r"dropout2d: expected x \(N, C, H, W\), got shape \(2, 3\)$"),
+        (lambda x: nn.feature_alpha_dropout(x[0]), ValueError, r"expected x \(N, C, …\), got shape \(3,\)"),
+    ],
+)
+def test_wrong_input_is_refused_in_words(call, error, message):
+    with pytest.raises(error, match=message):
+        call(Tensor(np.ones((2, 3))))
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])

@@ -1,4 +1,4 @@
-"""Fully connected layers against PyTorch and numerical gradients, their errors, Flatten and Identity."""
+"""Fully connected layers against PyTorch and numerical gradients, their errors; Flatten, Unflatten and Identity."""
 
 import math
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import microtensor as mt
 from microtensor import Tensor
 from microtensor.gradcheck import check_gradients
-from microtensor.nn.linear import Flatten, Identity, Linear, linear
+from microtensor.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten, linear
 from microtensor.testing import shapes, tensors
 
 
@@ -115,3 +115,56 @@ def test_flatten_keeps_the_batch_and_identity_all():
     x = Tensor(np.zeros((2, 3, 4, 5)))
     assert Flatten()(x).shape == (2, 60)
     assert Identity()(x) is x
+    assert Identity(54, unused=True)(x) is x
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_bilinear_is_pytorchs(bias):
+    torch = pytest.importorskip("torch")
+    ours, theirs = Bilinear(3, 4, 5, bias), torch.nn.Bilinear(3, 4, 5, bias)
+    assert repr(ours) == repr(theirs)
+    assert [*ours.state_dict()] == [*theirs.state_dict()]
+    for p, q in zip(ours.parameters(), theirs.parameters()):
+        assert p.shape == q.shape
+        q.data = torch.tensor(p.numpy().copy())
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((2, 6, n)).astype(np.float32) for n in (3, 4)]
+    leaves, there = [Tensor(x, requires_grad=True) for x in inputs], [torch.tensor(x, requires_grad=True) for x in inputs]
+    y, expected = ours(*leaves), theirs(*there)
+    np.testing.assert_allclose(y.numpy(), expected.detach().numpy(), rtol=1e-5, atol=1e-6, strict=True)
+    g = rng.standard_normal(y.shape).astype(np.float32)
+    y.backward(Tensor(g))
+    expected.backward(torch.tensor(g))
+    for a, b in zip([*leaves, *ours.parameters()], [*there, *theirs.parameters()]):
+        np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-4, atol=1e-5, strict=True)
+
+
+def test_bilinear_starts_as_pytorchs_and_refuses_what_does_not_fit():
+    layer = Bilinear(400, 3, 20, generator=mt.Generator(0))
+    for p in layer.parameters():
+        assert np.abs(p.numpy()).max() <= 1 / math.sqrt(400)
+    assert layer.weight.numpy().std() == pytest.approx(1 / math.sqrt(3 * 400), rel=0.05)
+    for counts in ((0, 1, 1), (1, 2.0, 1), (1, 1, True)):
+        with pytest.raises(ValueError, match="Bilinear: .*features must be a whole number of 1 or more"):
+            Bilinear(*counts)
+    with pytest.raises(ValueError, match=r"bilinear: weight \(1, 2, 3\) takes x1 \(…, 2\) and x2 \(…, 3\)"):
+        Bilinear(2, 3, 1)(Tensor([[1.0, 2.0]]), Tensor([[1.0]]))
+
+
+def test_unflatten_undoes_flatten():
+    torch = pytest.importorskip("torch")
+    x = Tensor(np.arange(24.0).reshape(2, 12))
+    for dim, sizes in ((1, (3, 4)), (-1, (2, -1, 3)), (0, [2, 1])):
+        layer, theirs = Unflatten(dim, sizes), torch.nn.Unflatten(dim, tuple(sizes))
+        np.testing.assert_array_equal(
+            layer(x).numpy(), torch.tensor(x.numpy()).unflatten(dim, tuple(sizes)).numpy(), strict=True
+        )
+        assert repr(layer) == repr(theirs)
+    assert Flatten()(Unflatten(1, (3, 4))(x)).tolist() == x.tolist()
+    check_gradients(Unflatten(1, (3, 4)), x, order=2)
+    with pytest.raises(TypeError, match="Unflatten: dim must be a whole number, got '1'"):
+        Unflatten("1", (2, 2))
+    with pytest.raises(TypeError, match="Unflatten: unflattened_size must be whole numbers, got 2.5"):
+        Unflatten(1, 2.5)
+    with pytest.raises(ValueError, match="unflatten"):
+        Unflatten(1, (5, 5))(x)

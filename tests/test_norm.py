@@ -14,7 +14,7 @@ import microtensor as mt
 from microtensor import Tensor
 from microtensor.gradcheck import check_gradients
 from microtensor.nn.module import Parameter
-from microtensor.nn.norm import BatchNorm2d, batch_norm
+from microtensor.nn.norm import BatchNorm1d, BatchNorm2d, batch_norm
 from microtensor.testing import shapes, tensors
 
 
@@ -113,18 +113,30 @@ def test_gradients_accumulate():
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"momentum": 0.3, "eps": 0.01}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}]
+    ("name", "shape"), [("BatchNorm2d", (4, 3, 5, 6)), ("BatchNorm1d", (4, 3)), ("BatchNorm1d", (4, 3, 5))]
 )
-def test_the_layer_is_pytorchs_through_training_and_evaluation(settings):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"momentum": 0.3, "eps": 0.01},
+        {"momentum": None},
+        {"affine": False},
+        {"bias": False},
+        {"track_running_stats": False},
+    ],
+)
+def test_the_layer_is_pytorchs_through_training_and_evaluation(name, shape, settings):
     torch = pytest.importorskip("torch")
-    ours, theirs = BatchNorm2d(3, **settings), torch.nn.BatchNorm2d(3, **settings)
+    ours, theirs = getattr(mt.nn, name)(3, **settings), getattr(torch.nn, name)(3, **settings)
     assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert repr(ours) == repr(theirs)
     rng = np.random.default_rng(0)
     for p, q in zip(ours.parameters(), theirs.parameters()):
         p.data = rng.standard_normal(3).astype(np.float32)
         q.data = torch.tensor(p.numpy().copy())
     for _ in range(3):
-        x = rng.standard_normal((4, 3, 5, 6)).astype(np.float32) * 3 + 1
+        x = rng.standard_normal(shape).astype(np.float32) * 3 + 1
         np.testing.assert_allclose(ours(Tensor(x)).numpy(), theirs(torch.tensor(x)).detach().numpy(), rtol=1e-5, atol=1e-5)
     for name, value in theirs.state_dict().items():
         np.testing.assert_allclose(ours.state_dict()[name].numpy(), value.numpy(), rtol=1e-6, atol=1e-6, strict=True)
@@ -141,6 +153,64 @@ def test_the_result_has_mean_0_and_variance_1_also_far_from_0():
     assert y.dtype == np.float32
     np.testing.assert_allclose(y.numpy().mean((0, 2, 3)), 0, atol=1e-3)
     np.testing.assert_allclose(y.numpy().var((0, 2, 3)), 1, rtol=1e-3)
+
+
+@pytest.mark.parametrize("value", [1.1, -1e4, 12345.678])
+@pytest.mark.parametrize("shape", [(64, 2, 32, 32), (7, 2, 5), (33, 2)])
+def test_a_channel_that_does_not_vary_becomes_the_bias(value, shape):
+    x = Parameter(np.full(shape, value, np.float32))
+    bias, scale = Tensor([0.0, 3.0]), Parameter([1.0, 1.0])
+    y = batch_norm(x, None, None, scale, bias, training=True)
+    np.testing.assert_array_equal(y.numpy(), np.broadcast_to(bias.numpy().reshape((2,) + (1,) * (len(shape) - 2)), shape))
+    y.backward(Tensor(np.random.default_rng(0).standard_normal(shape).astype(np.float32)))
+    np.testing.assert_array_equal(scale.grad.numpy(), 0)
+
+
+def test_the_first_part_of_a_batch_may_be_far_from_the_rest():
+    x = np.random.default_rng(0).standard_normal((64, 1, 4, 4))
+    x[:8] += 1e3
+    expected = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
+    y = batch_norm(Tensor(x.astype(np.float32)), None, None, training=True)
+    np.testing.assert_allclose(y.numpy(), expected, rtol=2e-5, atol=2e-6)
+
+
+def test_long_sums_keep_their_digits():
+    x = np.random.default_rng(0).random((200_000, 2)).astype(np.float32) + 3
+    y = BatchNorm1d(2)(Tensor(x)).numpy()
+    exact = (x - x.mean(0, dtype=np.float64)) / np.sqrt(x.var(0, dtype=np.float64) + 1e-5)
+    np.testing.assert_allclose(y, exact, rtol=1e-5, atol=2e-6)
+
+
+def test_float16_is_summed_as_float32():
+    x = (np.random.default_rng(0).standard_normal((64, 3, 16, 16)) * 10 + 300).astype(np.float16)
+    layer, wide = BatchNorm2d(3).to("float16"), BatchNorm2d(3)
+    leaf, exact = Tensor(x, requires_grad=True), Tensor(x.astype(np.float32), requires_grad=True)
+    y, expected = layer(leaf), wide(exact)
+    assert y.dtype == np.float16
+    np.testing.assert_allclose(y.numpy(), expected.numpy(), rtol=2e-3, atol=1e-3)
+    g = np.random.default_rng(1).standard_normal(x.shape).astype(np.float16)
+    y.backward(Tensor(g))
+    expected.backward(Tensor(g.astype(np.float32)))
+    np.testing.assert_allclose(leaf.grad.numpy(), exact.grad.numpy(), rtol=2e-2, atol=1e-3)
+    np.testing.assert_allclose(layer.weight.grad.numpy(), wide.weight.grad.numpy(), rtol=2e-2, atol=0.1)
+
+
+@pytest.mark.parametrize("make", [lambda: BatchNorm2d(2), lambda: BatchNorm2d(2, momentum=None)])
+def test_a_frozen_layer_keeps_its_statistics_and_uses_them(make):
+    x = Tensor(np.random.default_rng(0).standard_normal((4, 2, 3, 3)).astype(np.float32) + 5)
+    layer = make()
+    layer(x)
+    before = {name: value.numpy().copy() for name, value in layer.state_dict().items()}
+    expected = layer.eval()(x).numpy()
+    layer.train().freeze()
+    np.testing.assert_array_equal(layer(x).numpy(), expected)
+    for name, value in layer.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[name])
+    assert repr(layer).endswith("frozen=True)")
+    assert np.abs(layer.unfreeze()(x).numpy() - expected).max() > 0.01
+    assert layer.num_batches_tracked.item() == 2
+    without = BatchNorm2d(2, track_running_stats=False).freeze()
+    assert abs(without(x).numpy().mean()) < 1e-5
 
 
 def test_statistics_follow_in_their_own_memory_and_nothing_else_changes():
@@ -231,6 +301,18 @@ def test_what_does_not_fit_is_refused():
         (ValueError, "expected images", lambda: BatchNorm2d(3)(x[0])),
         (ValueError, "num_features", lambda: BatchNorm2d(0)),
         (ValueError, "num_features", lambda: BatchNorm2d(3.0)),
+        (
+            ValueError,
+            r"BatchNorm2d: expected images \(N, 3, H, W\), got .* a single sample: x\[None\]",
+            lambda: BatchNorm2d(3)(x[0]),
+        ),
+        (ValueError, r"BatchNorm1d: expected \(N, 3\) or \(N, 3, L\), got shape \(2, 3, 2, 2\)", lambda: BatchNorm1d(3)(x)),
+        (ValueError, "got list", lambda: BatchNorm1d(3)([1.0])),
+        (ValueError, "1 values per channel", lambda: BatchNorm1d(3)(x[:1, :, 0, 0].to("float32"))),
+        (TypeError, "BatchNorm2d: momentum must be a number or None, got '0.1'", lambda: BatchNorm2d(3, momentum="0.1")),
+        (TypeError, "BatchNorm2d: momentum must be a number or None, got True", lambda: BatchNorm2d(3, 1e-5, True)),
+        (TypeError, "BatchNorm1d: eps must be a number, got None", lambda: BatchNorm1d(3, eps=None)),
+        (ValueError, "BatchNorm1d: eps must be positive, got 0", lambda: BatchNorm1d(3, eps=0)),
     ):
         with pytest.raises(error, match=message):
             call()
