@@ -1,0 +1,135 @@
+"""Padding as layers. Each applies `microtensor.pad` to the last axis or the last two, in one of its modes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from microtensor.nn.module import Module
+from microtensor.ops.padding import pad
+from microtensor.ops.shape import whole_numbers
+from microtensor.tensor import Tensor
+
+
+class _Pad(Module):
+    """What the layers share: how much room on each side, (left, right) or (left, right, top, bottom)."""
+
+    axes = 2
+    """2 for images, 1 for sequences."""
+    mode = "constant"
+
+    def __init__(self, padding: Any) -> None:
+        name, sides = type(self).__name__, 2 * self.axes
+        numbers = whole_numbers(name, "padding", padding)
+        if not isinstance(padding, (tuple, list)):
+            numbers *= sides
+        if len(numbers) != sides:
+            order = "(left, right)" if sides == 2 else "(left, right, top, bottom)"
+            raise ValueError(f"{name}: padding must be one number for all sides, or {order}, got {padding!r}")
+        self.padding = numbers
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pad(x, self.padding, self.mode, getattr(self, "value", None))
+
+    def extra_repr(self) -> str:
+        return f"padding={self.padding}"
+
+
+class _ConstantPad(_Pad):
+    def __init__(self, padding: Any, value: float) -> None:
+        super().__init__(padding)
+        if not isinstance(value, (int, float, np.integer, np.floating)):
+            raise TypeError(f"{type(self).__name__}: value must be a number, got {type(value).__name__}")
+        self.value = value
+
+    def extra_repr(self) -> str:
+        return f"padding={self.padding}, value={self.value}"
+
+
+class ConstantPad2d(_ConstantPad):
+    """A number all round: (…, H, W) → (…, top + H + bottom, left + W + right). Negative padding crops.
+
+    Args:
+        padding: pixels, one number for all sides or (left, right, top, bottom).
+
+    Raises:
+        TypeError: `padding` is not of whole numbers, or `value` no number.
+        ValueError: there are more or fewer than four.
+
+    >>> ConstantPad2d((1, 0, 0, 0), 7.0)(Tensor([[[1.0, 2.0]]]))
+    Tensor([[[7., 1., 2.]]])
+    """
+
+
+class ConstantPad1d(_ConstantPad):
+    """A number at both ends: (…, L) → (…, left + L + right)."""
+
+    axes = 1
+
+
+class ZeroPad2d(_Pad):
+    """Zeros all round: (…, H, W) → (…, top + H + bottom, left + W + right).
+
+    >>> ZeroPad2d(1)(Tensor([[[5.0]]]))
+    Tensor([[[0., 0., 0.],
+             [0., 5., 0.],
+             [0., 0., 0.]]])
+    """
+
+
+class ZeroPad1d(_Pad):
+    """Zeros at both ends: (…, L) → (…, left + L + right)."""
+
+    axes = 1
+
+
+class ReflectionPad2d(_Pad):
+    """A mirror on the outermost pixels, which are not repeated: (…, H, W) → (…, top + H + bottom, left + W + right).
+
+    >>> ReflectionPad2d((2, 0, 0, 0))(Tensor([[[1.0, 2.0, 3.0]]]))
+    Tensor([[[3., 2., 1., 2., 3.]]])
+    """
+
+    mode = "reflect"
+
+
+class ReflectionPad1d(_Pad):
+    """A mirror on the first and the last number: (…, L) → (…, left + L + right)."""
+
+    axes = 1
+    mode = "reflect"
+
+
+class ReplicationPad2d(_Pad):
+    """The outermost pixels again: (…, H, W) → (…, top + H + bottom, left + W + right).
+
+    >>> ReplicationPad2d((2, 0, 0, 0))(Tensor([[[1.0, 2.0, 3.0]]]))
+    Tensor([[[1., 1., 1., 2., 3.]]])
+    """
+
+    mode = "replicate"
+
+
+class ReplicationPad1d(_Pad):
+    """The first and the last number again: (…, L) → (…, left + L + right)."""
+
+    axes = 1
+    mode = "replicate"
+
+
+class CircularPad2d(_Pad):
+    """The other end of the image: (…, H, W) → (…, top + H + bottom, left + W + right).
+
+    >>> CircularPad2d((2, 0, 0, 0))(Tensor([[[1.0, 2.0, 3.0]]]))
+    Tensor([[[2., 3., 1., 2., 3.]]])
+    """
+
+    mode = "circular"
+
+
+class CircularPad1d(_Pad):
+    """The other end of the sequence: (…, L) → (…, left + L + right)."""
+
+    axes = 1
+    mode = "circular"

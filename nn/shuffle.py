@@ -1,0 +1,121 @@
+"""Numbers that change places: channels become pixels and the reverse, groups of channels mix."""
+
+from __future__ import annotations
+
+from microtensor.arguments import composed
+from microtensor.graph import T
+from microtensor.nn.module import Module
+from microtensor.ops.shape import permute, reshape, transpose, whole_number
+from microtensor.tensor import Tensor
+
+
+@composed
+def pixel_shuffle(x: T, upscale_factor: int) -> T:
+    """r² channels become a square of r × r pixels: (…, C · r², H, W) → (…, C, H · r, W · r).
+
+    Pixel (h · r + i, w · r + j) of channel c is pixel (h, w) of channel c · r² + i · r + j: a convolution at low resolution
+    followed by this makes an image of high resolution (Shi et al. 2016, section 2.2, arxiv.org/abs/1609.05158).
+
+    Raises:
+        TypeError: x is no tensor, or the factor no whole number.
+        ValueError: x has fewer than 3 axes, the factor is less than 1, or r² does not divide the channels.
+
+    >>> pixel_shuffle(Tensor([[[1.0]], [[2.0]], [[3.0]], [[4.0]]]), 2)
+    Tensor([[[1., 2.],
+             [3., 4.]]])
+    """
+    r = whole_number("pixel_shuffle", "upscale_factor", upscale_factor, least=1)
+    *batch, channels, height, width = _image("pixel_shuffle", x)
+    if channels % (r * r):
+        raise ValueError(f"pixel_shuffle: the {channels} channels of x {x.shape} are no multiple of {r}² = {r * r}")
+    n, c = len(batch), channels // (r * r)
+    squares = reshape(x, (*batch, c, r, r, height, width))
+    rows = permute(squares, (*range(n), n, n + 3, n + 1, n + 4, n + 2))  # (…, C, H, r, W, r)
+    return reshape(rows, (*batch, c, height * r, width * r))
+
+
+@composed
+def pixel_unshuffle(x: T, downscale_factor: int) -> T:
+    """Each square of r × r pixels becomes r² channels: (…, C, H · r, W · r) → (…, C · r², H, W). Undoes `pixel_shuffle`.
+
+    Raises:
+        TypeError: x is no tensor, or the factor no whole number.
+        ValueError: x has fewer than 3 axes, the factor is less than 1, or r does not divide height and width.
+
+    >>> pixel_unshuffle(Tensor([[[1.0, 2.0], [3.0, 4.0]]]), 2).shape
+    (4, 1, 1)
+    """
+    r = whole_number("pixel_unshuffle", "downscale_factor", downscale_factor, least=1)
+    *batch, channels, height, width = _image("pixel_unshuffle", x)
+    if height % r or width % r:
+        raise ValueError(f"pixel_unshuffle: the {height} × {width} pixels of x {x.shape} are no multiple of {r}")
+    n = len(batch)
+    squares = reshape(x, (*batch, channels, height // r, r, width // r, r))
+    apart = permute(squares, (*range(n), n, n + 2, n + 4, n + 1, n + 3))  # (…, C, r, r, H, W)
+    return reshape(apart, (*batch, channels * r * r, height // r, width // r))
+
+
+@composed
+def channel_shuffle(x: T, groups: int) -> T:
+    """The channels of g groups taken in turn, one of each group, then the next of each: (N, C, …) → the same shape.
+
+    Between two grouped convolutions, so that each group sees all groups (Zhang et al. 2018, section 3.1,
+    arxiv.org/abs/1707.01083).
+
+    Raises:
+        TypeError: x is no tensor, or `groups` no whole number.
+        ValueError: x has fewer than 3 axes, or `groups` does not divide the channels, or is less than 1.
+
+    >>> channel_shuffle(Tensor([[[1.0], [2.0], [3.0], [4.0]]]), 2).flatten()
+    Tensor([1., 3., 2., 4.])
+    """
+    g = whole_number("channel_shuffle", "groups", groups, least=1)
+    if x.ndim < 3 or x.shape[1] % g:
+        raise ValueError(f"channel_shuffle: expected x (N, C, …) with a multiple of {g} channels, got shape {x.shape}")
+    apart = reshape(x, (x.shape[0], g, x.shape[1] // g, *x.shape[2:]))
+    return reshape(transpose(apart, 1, 2), x.shape)
+
+
+def _image(name: str, x: T) -> tuple[int, ...]:
+    if x.ndim < 3:
+        raise ValueError(f"{name}: expected x of 3 axes or more (…, C, H, W), got shape {x.shape}")
+    return x.shape
+
+
+class PixelShuffle(Module):
+    """`pixel_shuffle` as a layer: (N, C · r², H, W) → (N, C, H · r, W · r)."""
+
+    def __init__(self, upscale_factor: int) -> None:
+        self.upscale_factor = whole_number("PixelShuffle", "upscale_factor", upscale_factor, least=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pixel_shuffle(x, self.upscale_factor)
+
+    def extra_repr(self) -> str:
+        return f"upscale_factor={self.upscale_factor}"
+
+
+class PixelUnshuffle(Module):
+    """`pixel_unshuffle` as a layer: (N, C, H · r, W · r) → (N, C · r², H, W)."""
+
+    def __init__(self, downscale_factor: int) -> None:
+        self.downscale_factor = whole_number("PixelUnshuffle", "downscale_factor", downscale_factor, least=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pixel_unshuffle(x, self.downscale_factor)
+
+    def extra_repr(self) -> str:
+        return f"downscale_factor={self.downscale_factor}"
+
+
+class ChannelShuffle(Module):
+    """`channel_shuffle` as a layer: (N, C, …) → the same shape."""
+
+    def __init__(self, groups: int) -> None:
+        self.groups = whole_number("ChannelShuffle", "groups", groups, least=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return channel_shuffle(x, self.groups)
+
+    def extra_repr(self) -> str:
+        return f"groups={self.groups}"
