@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from microtensor.backend import Array, to_device
@@ -23,6 +26,33 @@ GAINS = {
     "selu": 3 / 4,
 }
 """By how much weights must be larger so that signals keep their size through each function. leaky_relu depends on its slope."""
+
+
+class _Skipping(threading.local):
+    now = False
+
+
+_skipping = _Skipping()
+
+
+@contextmanager
+def skipped() -> Iterator[None]:
+    """Inside, the functions of this file leave tensors as they are, so layers are made without drawing their weights.
+
+    For weights that are to be loaded, or only counted: memory that nobody writes to takes no room on most systems, and
+    VGG-16, of 138 million parameters, is there at once. What the weights are until then is undefined.
+
+    >>> from microtensor import nn
+    >>> with skipped():
+    ...     layer = nn.Linear(25088, 4096)
+    >>> layer.weight.shape
+    (4096, 25088)
+    """
+    before, _skipping.now = _skipping.now, True
+    try:
+        yield
+    finally:
+        _skipping.now = before
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -74,6 +104,8 @@ def uniform_(tensor: X, a: float = 0.0, b: float = 1.0, generator: Generator | N
     """
     if not a <= b:
         raise ValueError(f"uniform_: the interval [{a}, {b}) is empty; a must not be larger than b")
+    if _skipping.now:
+        return tensor
     return _fill(tensor, _source(generator).uniform(a, b, tensor.shape, tensor.dtype))
 
 
@@ -85,6 +117,8 @@ def normal_(tensor: X, mean: float = 0.0, std: float = 1.0, generator: Generator
     """
     if not std >= 0:
         raise ValueError(f"normal_: the standard deviation must not be negative, got {std}")
+    if _skipping.now:
+        return tensor
     return _fill(tensor, _source(generator).normal(mean, std, tensor.shape, tensor.dtype))
 
 
@@ -173,6 +207,8 @@ def _source(generator: Generator | None) -> Generator:
 
 def _fill(tensor: X, values: Array | float) -> X:
     """Write into the tensor's own memory: what shares it sees the new numbers, and a pending backward pass can refuse."""
+    if _skipping.now:
+        return tensor
     with no_grad():
         tensor[...] = values if isinstance(values, (int, float)) else to_device(values, tensor.device)
     return tensor

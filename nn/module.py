@@ -2,57 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from microtensor.backend import is_array, to_device
-from microtensor.gradient import no_grad
-from microtensor.graph import Node, is_floating
+from microtensor.graph import is_floating
+from microtensor.nn.hooks import Hooked
+from microtensor.nn.loading import Loaded, load
+from microtensor.nn.parameter import Buffer as Buffer
+from microtensor.nn.parameter import Parameter as Parameter
+from microtensor.nn.parameter import refuse_hidden
 from microtensor.tensor import Tensor
 
 V = TypeVar("V")
 M = TypeVar("M", bound="Module")
 
 
-class Parameter(Tensor):
-    """A tensor that a module learns. As an attribute of a module it is found by `parameters()`, saved and moved.
-
-    What is computed from a parameter is a Tensor. An array given as `data` keeps its dtype and shares its memory.
-
-    Raises:
-        TypeError: `data` is not numeric, or not floating point and requires_grad.
-
-    >>> weight = Parameter([1.0, 2.0])
-    >>> weight.requires_grad, type(weight * 2).__name__
-    (True, 'Tensor')
-    """
-
-    __slots__ = ()
-
-    def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(data, requires_grad=requires_grad)
-
-
-class Buffer(Tensor):
-    """A tensor that a module keeps but does not learn, such as a running mean. As an attribute it is saved and moved."""
-
-    __slots__ = ()
-
-    def __init__(self, data: Any) -> None:
-        super().__init__(data)
-
-
-class Loaded(NamedTuple):
-    """What `load_state_dict(state, strict=False)` passed over."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-
-class Module:
+class Module(Hooked):
     """A layer, a network or a part of one: `forward` computes, the attributes remember.
 
     Attributes that are a Parameter, a Buffer or a Module are the module's own, in the order in which they were first
@@ -60,7 +29,7 @@ class Module:
 
     Modules or parameters in a plain list, tuple or dict would be found by nobody, and a Tensor that requires a gradient but is
     no Parameter would never be learned: whoever walks over the module raises TypeError for both, in words. A plain Tensor is
-    neither saved nor moved.
+    neither saved nor moved; assigned where a Buffer stands, it becomes one.
 
     >>> class Scale(Module):
     ...     def __init__(self):
@@ -76,13 +45,8 @@ class Module:
 
     training: bool = True
     """Whether the module computes as in training, where dropout drops and batch normalisation uses the batch's statistics."""
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes: each module defines its own."""
-        raise NotImplementedError(f"{type(self).__name__} computes nothing yet: define its method forward(self, x)")
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+    frozen: bool = False
+    """Whether `freeze()` was called last, not `unfreeze()`: nothing is learned here, running statistics stay as they are."""
 
     # What it holds
 
@@ -90,8 +54,10 @@ class Module:
         """Each parameter once, also where it is shared: the module's own, then (`recurse`) those of the modules below."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
-        """Each parameter once, under the first dotted name that leads to it.
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """Each parameter once, under the first dotted name that leads to it; without `remove_duplicate` under every name.
 
         >>> class Pair(Module):
         ...     def __init__(self):
@@ -99,15 +65,17 @@ class Module:
         >>> [name for name, _ in Pair().named_parameters()]
         ['a', 'b']
         """
-        return _once(self._named(Parameter, prefix, recurse))
+        return _once(self._named(Parameter, prefix, recurse), remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Buffer]:
         """Each buffer once: the module's own, then those of the modules below."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Buffer]]:
-        """Each buffer once, under the first dotted name that leads to it."""
-        return _once(self._named(Buffer, prefix, recurse))
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Buffer]]:
+        """Each buffer once, under the first dotted name that leads to it; without `remove_duplicate` under every name."""
+        return _once(self._named(Buffer, prefix, recurse), remove_duplicate)
 
     def children(self) -> Iterator[Module]:
         """Each module that is an attribute of this one, once."""
@@ -121,9 +89,115 @@ class Module:
         """This module and each one below it, once, parents first."""
         return (module for _, module in self.named_modules())
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module, named `prefix`, and each one below it, once, parents first, under the first dotted name of each."""
-        return _once((place.removesuffix("."), module) for place, module in self._walk(_place(prefix)))
+    def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+        """This module, named `prefix`, and each one below it, once, parents first, under the first dotted name of each.
+
+        Without `remove_duplicate`, under every name.
+        """
+        return _once(((place.removesuffix("."), module) for place, module in self._walk(_place(prefix))), remove_duplicate)
+
+    def get_submodule(self, target: str) -> Module:
+        """The module of this dotted name; this one for the empty name.
+
+        Raises:
+            AttributeError: there is none.
+
+        >>> from microtensor.nn import Linear, Sequential
+        >>> Sequential(Sequential(Linear(2, 1))).get_submodule("0.0")
+        Linear(in_features=2, out_features=1, bias=True)
+        """
+        module: Module = self
+        for name in target.split(".") if target else ():
+            below = dict(module._own(Module))
+            if name not in below:
+                here = ", ".join(below) or "none"
+                raise AttributeError(f"{type(self).__name__}: no module {target!r}; {type(module).__name__} holds {here}")
+            module = below[name]
+        return module
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter of this dotted name.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        return self._get(Parameter, target)
+
+    def get_buffer(self, target: str) -> Buffer:
+        """The buffer of this dotted name.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        return self._get(Buffer, target)
+
+    def _get(self, kind: type[V], target: str) -> V:
+        place, _, name = target.rpartition(".")
+        below = dict(self.get_submodule(place)._own(kind))
+        if name not in below:
+            here = ", ".join(below) or "none"
+            raise AttributeError(f"{type(self).__name__}: no {kind.__name__.lower()} {target!r}; there is {here} beside it")
+        return below[name]
+
+    # How it comes to hold it
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Tensor) and not isinstance(value, (Parameter, Buffer)):
+            old = vars(self).get(name)
+            if isinstance(old, Parameter) or isinstance(old, Buffer) and value.requires_grad:
+                kind = type(old).__name__
+                hint = ", or del it first to compute it from others" if kind == "Parameter" else " of its .detach()"
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is a {kind}, and a Tensor in its place would be lost to state_dict(); copy "
+                    f"the numbers, {name}[...] = x in no_grad(), or assign a new {kind}{hint}"
+                )
+            if isinstance(old, Buffer):
+                value = Buffer(value, persistent=old.persistent)
+        object.__setattr__(self, name, value)
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """The same as the assignment `self.name = param`, for a name that is only known when the program runs.
+
+        Raises:
+            TypeError: `param` is neither a Parameter nor None; the name is no text.
+            ValueError: the name is empty, has a dot or means something else already.
+        """
+        if not (param is None or isinstance(param, Parameter)):
+            raise TypeError(
+                f"register_parameter: {name} must be a Parameter or None, got {type(param).__name__}; make it one: Parameter(x)"
+            )
+        self._register("register_parameter", name, param, Parameter)
+
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+        """The same as the assignment `self.name = Buffer(tensor, persistent=persistent)`; None registers that there is none.
+
+        Raises:
+            TypeError: `tensor` is not made of numbers; the name is no text.
+            ValueError: the name is empty, has a dot or means something else already.
+        """
+        buffer = None if tensor is None else Buffer(tensor, persistent=persistent)
+        self._register("register_buffer", name, buffer, Buffer)
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        """The same as the assignment `self.name = module`, for a name that is only known when the program runs.
+
+        Raises:
+            TypeError: `module` is neither a Module nor None; the name is no text.
+            ValueError: the name is empty, has a dot or means something else already.
+        """
+        if not (module is None or isinstance(module, Module)):
+            raise TypeError(f"register_module: {name} must be a Module or None, got {type(module).__name__}")
+        self._register("register_module", name, module, Module)
+
+    add_module = register_module
+
+    def _register(self, operation: str, name: str, value: Any, kind: type[Any]) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"{operation}: a name must be a text, got {name!r}")
+        taken = hasattr(self, name) and not isinstance(vars(self).get(name, ...), (kind, type(None)))
+        if not name or "." in name or taken:
+            raise ValueError(f"{operation}: {name!r} cannot name a {kind.__name__}: it is empty, has a dot or is taken")
+        setattr(self, name, value)
 
     def _own(self, kind: type[V]) -> Iterator[tuple[str, V]]:
         """This module's own attributes of class `kind`, in the order of their first assignment."""
@@ -133,10 +207,16 @@ class Module:
         """This module and all below it, parents first, under every name that they have. Below `self` a name ends in a dot."""
         if any(self is module for module in above):
             raise ValueError(f"{type(above[0]).__name__}: {place[:-1]} leads back to it; a module cannot hold itself")
-        _refuse_hidden(self)
+        refuse_hidden(type(self).__name__, vars(self), Module)
         yield place, self
         for name, child in self._own(Module):
             yield from child._walk(f"{place}{name}.", (*above, self))
+
+    def _upwards(self) -> Iterator[Module]:
+        """All modules below, children before parents, then this one; one that several hold, several times."""
+        for child in self.children():
+            yield from child._upwards()
+        yield self
 
     def _named(self, kind: type[V], prefix: str, recurse: bool) -> Iterator[tuple[str, V]]:
         walked = self._walk(_place(prefix))
@@ -185,97 +265,158 @@ class Module:
             for module, training in before:
                 module.training = training
 
-    def zero_grad(self) -> None:
-        """Forget the gradient of every parameter: `grad` becomes None."""
+    def freeze(self: M) -> M:
+        """Let nothing here change in training, and return the module itself: transfer learning keeps what was learned so.
+
+        No parameter requires a gradient any more, and none keeps one, so no optimiser moves it and no time is spent on it.
+        `frozen` is True here and in every module below: a frozen batch normalisation keeps its running statistics, and
+        normalises by them, in training mode too. Dropout goes on dropping: that is `training`'s business.
+
+        >>> class Model(Module):
+        ...     def __init__(self):
+        ...         self.weight, self.table = Parameter([1.0]), Parameter([2.0], requires_grad=False)
+        >>> model = Model().freeze()
+        >>> [parameter.requires_grad for parameter in model.parameters()]
+        [False, False]
+        >>> [parameter.requires_grad for parameter in model.unfreeze().parameters()]
+        [True, False]
+        """
+        for module in self.modules():
+            module.frozen = True
         for parameter in self.parameters():
-            parameter.grad = None
+            if parameter.requires_grad:
+                parameter.requires_grad, parameter.grad, parameter.frozen = False, None, True
+        return self
+
+    def unfreeze(self: M) -> M:
+        """Undo `freeze()`, here or in a part of what was frozen, and return the module itself.
+
+        The parameters that `freeze()` found learnable are learnable again. One that was not stays as it is, and so does one
+        whose `requires_grad` was cleared by hand: `requires_grad_()` makes all learnable.
+        """
+        for module in self.modules():
+            module.frozen = False
+        for parameter in self.parameters():
+            if parameter.frozen:
+                parameter.requires_grad, parameter.frozen = True, False
+        return self
 
     def requires_grad_(self: M, requires_grad: bool = True) -> M:
-        """Set `requires_grad` of every parameter, and return the module itself. What does not require a gradient is frozen."""
+        """Set `requires_grad` of every parameter, and return the module itself. `freeze` also stops running statistics."""
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
         return self
 
-    def to(self: M, target: Any) -> M:
-        """Move every parameter and buffer to a device, or change the dtype of those that are floating point.
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradient of every parameter: `grad` becomes None, or with `set_to_none=False` zeros."""
+        for parameter in self.parameters():
+            parameter.grad = None if set_to_none or parameter.grad is None else parameter.grad.detach() * 0
+
+    def apply(self: M, fn: Callable[[Module], Any]) -> M:
+        """Call `fn` with every module once, those below a module before it, this one last; return the module itself.
+
+        >>> from microtensor.nn import Linear, Sequential, init
+        >>> def start(module):
+        ...     if isinstance(module, Linear):
+        ...         init.zeros_(module.bias)
+        >>> Sequential(Linear(2, 2)).apply(start)[0].bias.detach()
+        Tensor([0., 0.])
+        """
+        list(self.modules())  # raises for what nobody would find, before anything is done
+        for module in dict.fromkeys(self._upwards()):
+            fn(module)
+        return self
+
+    def to(self: M, *targets: Any, dtype: DTypeLike | None = None, device: str | None = None) -> M:
+        """Move every parameter and buffer to a device, and change the dtype of those that are floating point.
 
         In place: the Parameter objects stay, so an optimiser goes on with them, and what was shared stays shared. Gradients go
         along.
 
         Args:
-            target: a device ("cpu", "cuda", "cuda:N"), or a floating-point dtype.
+            targets: a device ("cpu", "cuda", "cuda:N"), a floating-point dtype, both in either order, or a tensor to be like.
 
         Returns:
             The module itself.
 
         Raises:
-            TypeError, ValueError: `target` is neither a device nor a floating-point dtype.
+            TypeError, ValueError: a target is neither a device nor a floating-point dtype.
+
+        >>> from microtensor.nn import Linear
+        >>> Linear(2, 1).to("cpu", "float64").weight.dtype
+        dtype('float64')
         """
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.detach().to(*targets, dtype=dtype, device=device)
+
+        goal = moved(Tensor(np.empty(0, np.float32))).dtype  # whatever is wrong is so before anything moves
+        if not is_floating(goal):
+            raise TypeError(f"to: a module computes in floating point, not in {goal}; use 'float32' or 'float64'")
         for tensor in [*self.parameters(), *self.buffers()]:
-            data = tensor.detach().to(target).data
-            if is_floating(tensor.dtype) and not is_floating(data.dtype):
-                raise TypeError(f"to: a module computes in floating point, not in {data.dtype}; use 'float32' or 'float64'")
-            if data is tensor.data or data.dtype != tensor.dtype and not is_floating(tensor.dtype):
-                continue
-            tensor.data = data
+            if is_floating(tensor.dtype):
+                data = moved(tensor).data
+            else:  # to the same device, in its own dtype
+                place = moved(tensor.constant(tensor.xp.empty_like(tensor.data, np.float32))).device
+                data = tensor.detach().to(place).data
+            if data is not tensor.data:
+                tensor.data = data
             if tensor.grad is not None:
-                tensor.grad = tensor.grad.detach().to(target)
+                tensor.grad = moved(tensor.grad)
         return self
+
+    def cpu(self: M) -> M:
+        """Move every parameter and buffer to main memory, and return the module itself."""
+        return self.to("cpu")
+
+    def cuda(self: M, device: Any = None) -> M:
+        """Move every parameter and buffer to a GPU, the first or the one with this number or name; return the module itself."""
+        return self.to("cuda" if device is None else device if isinstance(device, str) else f"cuda:{device}")
+
+    def float(self: M) -> M:
+        """Compute in float32: `to("float32")`."""
+        return self.to(np.float32)
+
+    def double(self: M) -> M:
+        """Compute in float64: `to("float64")`."""
+        return self.to(np.float64)
+
+    def half(self: M) -> M:
+        """Compute in float16: `to("float16")`."""
+        return self.to(np.float16)
 
     # Saving and loading
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Every parameter and buffer under its dotted name, detached, in the same memory.
+    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+        """Every parameter and persistent buffer under its dotted name behind `prefix`, detached, in the same memory.
 
         A tensor that is shared is there under each of its names.
         """
-        return {name: tensor.detach() for name, tensor in self._state()}
+        return {prefix + name: tensor.detach() for name, tensor in self._state()}
 
     def _state(self) -> Iterator[tuple[str, Tensor]]:
         for place, module in self._walk():
-            for kind in (Parameter, Buffer):
-                for name, tensor in module._own(kind):
-                    yield place + name, tensor
+            for name, parameter in module._own(Parameter):
+                yield place + name, parameter
+            for name, buffer in module._own(Buffer):
+                if buffer.persistent:
+                    yield place + name, buffer
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Loaded:
-        """Copy the values of `state` into the parameters and buffers of the same names, in their dtype, on their device.
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Loaded:
+        """Copy the values of `state_dict` into the parameters and buffers of these names, in their dtype, on their device.
 
         Args:
-            state: tensors or arrays by dotted name, as `state_dict()` gives.
+            state_dict: tensors or arrays by dotted name, as `state_dict()` gives; PyTorch's tensors too.
             strict: refuse names that only one side has; otherwise pass over them.
 
         Returns:
             The names that were passed over: `missing_keys`, `unexpected_keys`.
 
         Raises:
-            TypeError: `state` is no mapping, or holds something that is no tensor and no array.
+            TypeError: `state_dict` is no mapping, or holds something that is no tensor and no array.
             ValueError: a name is missing or unexpected, or a shape differs. One message lists them all, and nothing is loaded.
         """
-        if not isinstance(state, Mapping):
-            raise TypeError(f"load_state_dict: expected tensors by name, as state_dict() gives, got {type(state).__name__}")
-        for name, value in state.items():
-            if not (isinstance(value, (Node, np.generic)) or is_array(value)):
-                raise TypeError(f"load_state_dict: {name} must be a Tensor or an array, got {type(value).__name__}")
-        own = dict(self._state())
-        values = {name: Tensor(state[name]) for name in own if name in state}
-        missing = [name for name in own if name not in state]
-        unexpected = [name for name in state if name not in own]
-        unlike = [
-            f"{name} is {own[name].shape} here, {value.shape} in the state"
-            for name, value in values.items()
-            if value.shape != own[name].shape
-        ]
-        if unlike or strict and (missing or unexpected):
-            lines = [f"load_state_dict: the state does not fit {type(self).__name__}, and nothing was loaded"]
-            lines += [f"missing: {', '.join(missing)}"] if missing and strict else []
-            lines += [f"unexpected: {', '.join(unexpected)}"] if unexpected and strict else []
-            lines += [f"of another shape: {'; '.join(unlike)}"] if unlike else []
-            lines += ["strict=False passes over missing and unexpected names"] if strict and not unlike else []
-            raise ValueError("\n  ".join(lines))
-        with no_grad():
-            for name, value in values.items():
-                own[name][...] = to_device(value.data.astype(own[name].dtype, copy=False), own[name].device)
-        return Loaded(missing, unexpected)
+        return load(type(self).__name__, dict(self._state()), state_dict, strict)
 
     # How it shows itself
 
@@ -283,9 +424,14 @@ class Module:
         """What stands between the parentheses of `repr`: the settings."""
         return ""
 
+    def _below(self) -> list[str]:
+        return [f"({name}): {child!r}" for name, child in self._own(Module)]
+
     def __repr__(self) -> str:
         name, settings = type(self).__name__, self.extra_repr()
-        below = [f"({key}): {child!r}" for key, child in self._own(Module)]
+        if self.frozen and any(self._own(Tensor)):
+            settings = f"{settings}, frozen=True" if settings else "frozen=True"
+        below = self._below()
         if not below:
             return f"{name}({settings})"
         lines = "\n".join([settings, *below] if settings else below)
@@ -296,37 +442,10 @@ def _place(prefix: str) -> str:
     return f"{prefix}." if prefix else ""
 
 
-def _once(named: Iterable[tuple[str, V]]) -> Iterator[tuple[str, V]]:
-    """Each object under its first name."""
+def _once(named: Iterable[tuple[str, V]], remove_duplicate: bool = True) -> Iterator[tuple[str, V]]:
+    """Each object under its first name, or under all."""
     seen: set[int] = set()
     for name, value in named:
-        if id(value) not in seen:
+        if id(value) not in seen or not remove_duplicate:
             seen.add(id(value))
             yield name, value
-
-
-def _refuse_hidden(module: Module) -> None:
-    """Raise for what looks like a part of the module, but that nobody would find."""
-    for name, value in vars(module).items():
-        place = f"{type(module).__name__}.{name}"
-        if isinstance(value, (list, tuple, set, dict)):
-            held = next(_hidden(value), None)
-            if held is not None:
-                raise TypeError(
-                    f"{place}: a plain {type(value).__name__} hides the {type(held).__name__} in it from parameters(), to() "
-                    "and state_dict(); make each an attribute of its own, or hold modules in a Sequential"
-                )
-        elif isinstance(value, Tensor) and value.requires_grad and value.is_leaf and not isinstance(value, Parameter):
-            raise TypeError(
-                f"{place}: a {type(value).__name__} that requires a gradient is not found by parameters(), and would never be "
-                "learned; make it a Parameter, or call .detach() if it is not to be learned"
-            )
-
-
-def _hidden(value: Any) -> Iterator[Module | Parameter]:
-    """The modules and parameters in plain containers, nested or not."""
-    if isinstance(value, (Module, Parameter)):
-        yield value
-    elif isinstance(value, (list, tuple, set, dict)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _hidden(item)

@@ -114,3 +114,17 @@ def test_filling_what_a_pending_backward_needs_is_refused():
     init.zeros_(layer.weight)
     with pytest.raises(RuntimeError, match="assigned to"):
         y.backward()
+
+
+def test_inside_skipped_nothing_is_drawn_or_written():
+    state, weight = mt.random.default.get_state(), mt.Tensor([[3.0, 4.0]])
+    with init.skipped():
+        assert init.kaiming_normal_(weight) is weight
+        init.uniform_(weight)
+        init.zeros_(weight)
+        Linear(3, 2)
+    assert weight.tolist() == [[3.0, 4.0]]
+    assert mt.random.default.get_state() == state
+    assert init.zeros_(weight).tolist() == [[0.0, 0.0]]
+    with pytest.raises(ValueError, match="must not be negative"), init.skipped():
+        init.normal_(weight, std=-1)

@@ -1,7 +1,9 @@
 """Modules: what is found, named, moved, saved and loaded; compared with PyTorch's module of the same structure."""
 
 import contextlib
+import copy
 import gc
+import pickle
 import sys
 import weakref
 
@@ -11,12 +13,15 @@ import stand_in
 
 import microtensor as mt
 from microtensor import Tensor
+from microtensor.nn import init
 from microtensor.nn.activation import ReLU
 from microtensor.nn.containers import Sequential
+from microtensor.nn.dropout import Dropout
 from microtensor.nn.linear import Flatten, Linear
 from microtensor.nn.module import Buffer, Module, Parameter
 from microtensor.nn.norm import BatchNorm2d
 from microtensor.nn.optim import SGD
+from microtensor.random import Generator
 
 
 class Block(Module):
@@ -190,6 +195,206 @@ def test_a_module_without_forward_says_so():
         Nothing()(Tensor([1.0]))
 
 
+# Freezing
+
+
+def test_freeze_stops_learning_and_unfreeze_undoes_it():
+    net = Net()
+    net.second.offset.requires_grad = False
+    net(Tensor([1.0, 2.0])).sum().backward()
+    before = [p.requires_grad for p in net.parameters()]
+    assert net.freeze() is net
+    assert all(m.frozen for m in net.modules())
+    assert not any(p.requires_grad for p in net.parameters())
+    assert all(p.grad is None for p in net.parameters())  # or an optimiser would go on with it
+    assert not net(Tensor([1.0, 2.0])).requires_grad
+    assert net.unfreeze() is net
+    assert not any(m.frozen for m in net.modules())
+    assert [p.requires_grad for p in net.parameters()] == before == [True, True, True, False]
+
+
+def test_freeze_twice_unfreeze_once():
+    net = Net().freeze().freeze().unfreeze()
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_a_part_of_what_is_frozen_can_be_unfrozen():
+    net = Net().freeze()
+    net.second.unfreeze()
+    assert not net.second.frozen
+    assert net.first.frozen
+    assert net.frozen
+    assert [name for name, p in net.named_parameters() if p.requires_grad] == [
+        "first.scale",
+        "second.offset",
+    ]  # scale is shared
+
+
+def test_unfreeze_leaves_alone_what_was_made_constant_by_hand():
+    net = Linear(2, 2)
+    net.requires_grad_(False).unfreeze()
+    assert not any(p.requires_grad for p in net.parameters())
+    net.requires_grad_().freeze().bias.requires_grad = True  # one bias goes on learning
+    net.unfreeze()
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_an_optimiser_leaves_the_frozen_part_where_it_is():
+    net = Sequential(Linear(2, 2), Linear(2, 1))
+    optimizer = SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    x = Tensor([[1.0, 2.0]])
+    net(x).sum().backward()
+    optimizer.step()
+    net[0].freeze()
+    before = {name: t.numpy().copy() for name, t in net.state_dict().items()}
+    optimizer.zero_grad()
+    net(x).sum().backward()
+    optimizer.step()
+    changed = [name for name, t in net.state_dict().items() if (t.numpy() != before[name]).any()]
+    assert changed == ["1.weight", "1.bias"]
+
+
+def test_a_frozen_batch_normalisation_keeps_its_statistics():
+    norm = BatchNorm2d(2).freeze()
+    x = Tensor(np.arange(8, dtype=np.float32).reshape(2, 2, 1, 2))
+    y = norm(x)  # in training mode
+    np.testing.assert_array_equal(norm.running_mean.numpy(), [0, 0])
+    assert norm.num_batches_tracked.item() == 0
+    np.testing.assert_array_equal(y.numpy(), norm.eval()(x).numpy())
+    norm.train().unfreeze()(x)
+    assert norm.num_batches_tracked.item() == 1
+
+
+def test_repr_says_what_is_frozen():
+    net = Sequential(Linear(2, 2), ReLU(), Linear(2, 1, bias=False))
+    net[0].freeze()
+    assert repr(net) == (
+        "Sequential(\n  (0): Linear(in_features=2, out_features=2, bias=True, frozen=True)\n  (1): ReLU()\n"
+        "  (2): Linear(in_features=2, out_features=1, bias=False)\n)"
+    )
+    assert "frozen" not in repr(net.unfreeze())
+    assert repr(Block().freeze()) == "Block(frozen=True)"
+
+
+def test_frozen_survives_copies():
+    for net in (copy.deepcopy(Net().freeze()), pickle.loads(pickle.dumps(Net().freeze()))):
+        assert net.second.frozen
+        assert all(p.requires_grad for p in net.unfreeze().parameters())
+
+
+# Reaching what is inside, and adding to it
+
+
+def test_every_name_where_none_is_removed():
+    theirs = torch_net(pytest.importorskip("torch"))
+    ours = Net()
+    for walk in ("named_parameters", "named_buffers", "named_modules"):
+        assert names(getattr(ours, walk)(remove_duplicate=False)) == names(getattr(theirs, walk)(remove_duplicate=False))
+
+
+def test_get_by_dotted_name():
+    net = Net()
+    assert net.get_submodule("") is net
+    assert net.get_submodule("again") is net.first
+    assert net.get_parameter("second.offset") is net.second.offset
+    assert net.get_parameter("weight") is net.weight
+    assert net.get_buffer("first.count") is net.first.count
+
+
+@pytest.mark.parametrize(
+    ("get", "target", "message"),
+    [
+        ("get_submodule", "second.conv", "Net: no module 'second.conv'; Block holds none"),
+        ("get_submodule", "weight", "Net: no module 'weight'; Net holds first, again, second"),
+        ("get_parameter", "second.mean", "Net: no parameter 'second.mean'; there is scale, offset beside it"),
+        ("get_parameter", "third.mean", "Net: no module 'third'; Net holds first, again, second"),
+        ("get_buffer", "", "Net: no buffer ''; there is seen beside it"),
+    ],
+)
+def test_get_what_is_not_there(get, target, message):
+    with pytest.raises(AttributeError) as error:
+        getattr(Net(), get)(target)
+    assert str(error.value) == message
+
+
+def test_registering_is_assigning():
+    net = Block()
+    net.register_parameter("extra", Parameter([1.0]))
+    net.register_parameter("nothing", None)
+    net.register_buffer("steps", Tensor([3.0]))
+    net.register_buffer("table", np.zeros(2), persistent=False)
+    net.add_module("inner", Block())
+    net.register_module("inner", Linear(1, 1))  # again: in its place
+    assert names(net.named_parameters()) == ["scale", "offset", "extra", "inner.weight", "inner.bias"]
+    assert names(net.named_buffers()) == ["count", "mean", "steps", "table"]
+    assert [name for name in net.state_dict() if "." not in name] == ["scale", "offset", "extra", "count", "mean", "steps"]
+    assert net.nothing is None
+
+
+@pytest.mark.parametrize(
+    ("register", "args", "error", "message"),
+    [
+        ("register_parameter", ("a", Tensor([1.0])), TypeError, "a must be a Parameter or None, got Tensor; make it one"),
+        ("register_parameter", ("a.b", None), ValueError, "'a.b' cannot name a Parameter: it is empty, has a dot or is taken"),
+        ("register_parameter", (3, None), TypeError, "a name must be a text, got 3"),
+        ("register_buffer", ("", np.zeros(1)), ValueError, "'' cannot name a Buffer"),
+        ("register_buffer", ("scale", np.zeros(1)), ValueError, "'scale' cannot name a Buffer"),
+        ("register_buffer", ("table", "x"), TypeError, "expected numbers"),
+        ("register_module", ("forward", Block()), ValueError, "'forward' cannot name a Module"),
+        ("register_module", ("training", Block()), ValueError, "'training' cannot name a Module"),
+        ("register_module", ("a", Block), TypeError, "a must be a Module or None, got type"),
+    ],
+)
+def test_what_cannot_be_registered(register, args, error, message):
+    net = Block()
+    with pytest.raises(error, match=message):
+        getattr(net, register)(*args)
+
+
+def test_a_tensor_assigned_where_a_buffer_stands_becomes_one():
+    net = Block()
+    net.mean = net.mean * 0.9
+    assert type(net.mean) is Buffer
+    assert "mean" in net.state_dict()
+    net.register_buffer("table", np.zeros(2), persistent=False)
+    net.table = Tensor([1.0])
+    assert not net.table.persistent
+    with pytest.raises(TypeError, match=r"Block\.mean is a Buffer, .* assign a new Buffer of its \.detach\(\)"):
+        net.mean = net.mean * net.scale
+    with pytest.raises(TypeError, match=r"Block\.scale is a Parameter, .* scale\[\.\.\.\] = x in no_grad"):
+        net.scale = Tensor([1.0, 1.0])
+    net.scale = None
+    net.scale = Tensor([1.0, 1.0])  # nothing is lost
+
+
+def test_apply_goes_upwards_and_to_each_once():
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.Sequential(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Identity()), torch.nn.Flatten())
+    ours = Sequential(Sequential(ReLU(), Dropout()), Flatten())
+    order = {"ours": [], "theirs": []}
+    theirs.apply(lambda module: order["theirs"].append(type(module).__name__.replace("Identity", "Dropout")))
+    assert ours.apply(lambda module: order["ours"].append(type(module).__name__)) is ours
+    assert order["ours"] == order["theirs"] == ["ReLU", "Dropout", "Sequential", "Flatten", "Sequential"]
+    met = []
+    net = Net()
+    net.apply(met.append)
+    assert len(met) == 3
+    net.second.hidden = [Block()]
+    with pytest.raises(TypeError, match=r"Block\.hidden: a plain list hides the Block .* ModuleList or ModuleDict"):
+        net.apply(met.append)
+    assert len(met) == 3
+    assert Linear(2, 2).apply(lambda m: init.zeros_(m.weight)).weight.sum().item() == 0
+
+
+def test_zero_grad_with_zeros():
+    net = Linear(2, 1)
+    net(Tensor([[1.0, 2.0]])).sum().backward()
+    net.bias.grad = None
+    net.zero_grad(set_to_none=False)
+    np.testing.assert_array_equal(net.weight.grad.numpy(), [[0, 0]])
+    assert net.bias.grad is None
+
+
 # Moving
 
 
@@ -206,6 +411,40 @@ def test_to_a_dtype_keeps_objects_sharing_and_integers():
     net.zero_grad()
     net(Tensor(np.array([1.0, 2.0]))).sum().backward()  # the gradients are float64 now
     assert all(p.grad.dtype == np.float64 for p in net.parameters())
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda m: m.to("cuda", "float64"),
+        lambda m: m.to(np.float64, "cuda:0"),
+        lambda m: m.to(device="cuda", dtype=float),
+        lambda m: m.to(Tensor(np.zeros(1)).to("cuda")),
+        lambda m: m.cuda().double(),
+        lambda m: m.double().cuda(0),
+    ],
+)
+def test_to_a_device_and_a_dtype_in_any_order(monkeypatch, move):
+    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    net = Net()
+    assert move(net) is net
+    assert {t.device for t in net.state_dict().values()} == {"cuda:0"}
+    assert {t.dtype for t in net.parameters()} == {np.dtype(np.float64)}
+    assert net.first.count.dtype == np.int64
+    assert net.first.count.item() == 5
+    net.cpu().float()
+    assert {(t.device, t.dtype) for t in net.parameters()} == {("cpu", np.dtype(np.float32))}
+    assert next(net.half().parameters()).dtype == np.float16
+
+
+def test_to_what_is_wrong_moves_nothing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    net = Net()
+    with pytest.raises(TypeError, match="a module computes in floating point, not in int32"):
+        net.to("cuda", "int32")
+    assert {t.device for t in net.state_dict().values()} == {"cpu"}
+    with pytest.raises(TypeError, match="not in bool"):
+        ReLU().to(bool)  # also where there is nothing to move
 
 
 def test_to_where_it_is_changes_nothing():
@@ -347,6 +586,57 @@ def test_repr_with_settings_and_children():
     assert repr(part) == "Part(a=1)"
     part.inner = Block()
     assert repr(part) == "Part(\n  a=1\n  (inner): Block()\n)"
+
+
+# Copies
+
+
+class Noisy(Module):
+    """Shared parameters, a generator, a hook, a buffer that is not saved: what a copy has to keep."""
+
+    def __init__(self):
+        generator = Generator(3)
+        self.first = Linear(3, 3, generator=generator)
+        self.second = Linear(3, 3, generator=generator)
+        self.second.weight = self.first.weight
+        self.drop = Dropout(0.5, generator=generator)
+        self.norm = Block()
+        self.scales = Sequential(Linear(3, 2))
+        self.register_buffer("shift", np.float32([1.0, 2.0]), persistent=False)
+        self.second.register_forward_hook(double)
+
+    def forward(self, x):
+        return self.norm(self.scales(self.drop(self.second(self.first(x))))) + self.shift
+
+
+def double(module, args, result):
+    return result * 2
+
+
+@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))], ids=["deepcopy", "pickle"])
+def test_a_copy_computes_the_same_and_shares_nothing(twin_of):
+    net = Noisy()
+    x = Tensor([[1.0, 2.0, 3.0]])
+    net(x).sum().backward()  # the generator has moved on
+    twin = twin_of(net)
+    assert repr(twin) == repr(net)
+    assert list(twin.state_dict()) == list(net.state_dict())
+    for mine, other in zip([*net.parameters(), *net.buffers()], [*twin.parameters(), *twin.buffers()]):
+        assert type(mine) is type(other)
+        assert not np.shares_memory(mine.data, other.data)
+        assert mine.requires_grad == other.requires_grad
+    assert twin.second.weight is twin.first.weight
+    assert twin.drop.generator is not net.drop.generator
+    assert not twin.shift.persistent
+    ours, theirs = net(x), twin(x)  # each draws from a generator of its own
+    np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    np.testing.assert_array_equal(net(x).numpy(), twin(x).numpy())
+    np.testing.assert_array_equal(net.eval()(x).numpy(), twin.eval()(x).numpy())
+    with mt.no_grad():
+        twin.first.weight[...] = 0.0
+    assert net.first.weight.data.any()
+    twin.second.register_forward_hook(double)
+    assert len(net.second._hooks) == 1
 
 
 def test_a_model_dies_with_its_last_name():

@@ -1,0 +1,274 @@
+"""Hooks: functions that are called when a module computes. They may look, and they may replace what goes through.
+
+    before    hook(module, args)                       → new arguments, or None
+    after     hook(module, args, result)               → a new result, or None
+    backward  hook(module, grad_input, grad_output)    → a new grad_input, or None
+
+A module without hooks pays for them with one look at an empty tuple.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from microtensor.gradient import register_hook, same
+from microtensor.graph import Node, mode
+from microtensor.ops.join import cat, split
+
+
+class Hook:
+    """A function at a place of a module: "before" it computes, "after" it has, or on the way "backward" through it."""
+
+    def __init__(self, place: str, function: Callable[..., Any], with_kwargs: bool = False) -> None:
+        self.place, self.function, self.with_kwargs = place, function, with_kwargs
+
+
+class Handle:
+    """A hook that was registered: `remove()` detaches it, and so does the end of a `with` block that it opens."""
+
+    def __init__(self, module: Hooked, hook: Hook) -> None:
+        self._module, self._hook = module, hook
+
+    def remove(self) -> None:
+        """Detach the hook; once detached, nothing more."""
+        self._module._hooks = tuple(hook for hook in self._module._hooks if hook is not self._hook)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.remove()
+
+
+class Hooked:
+    """What can be called, and has hooks."""
+
+    _hooks: tuple[Hook, ...] = ()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes: each module defines its own."""
+        raise NotImplementedError(f"{type(self).__name__} computes nothing yet: define its method forward(self, x)")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return _call(self, args, kwargs) if self._hooks else self.forward(*args, **kwargs)
+        except (TypeError, ValueError, IndexError) as error:
+            _name_the_layer(self, error)
+            raise
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> Handle:
+        """Call hook(module, args) before each computation. What it returns, if not None, takes the place of the arguments.
+
+        Args:
+            hook: gets the positional arguments as a tuple; returns None, a tuple of new ones, or the only new one.
+            prepend: before the hooks that are there, not after them.
+            with_kwargs: hook(module, args, kwargs), which returns None or (args, kwargs).
+
+        Returns:
+            A handle: `handle.remove()` detaches the hook, as does the end of `with handle:`.
+
+        >>> from microtensor import Tensor
+        >>> from microtensor.nn import Identity
+        >>> layer = Identity()
+        >>> with layer.register_forward_pre_hook(lambda module, args: args[0] * 2):
+        ...     layer(Tensor([1.0]))
+        Tensor([2.])
+        >>> layer(Tensor([1.0]))
+        Tensor([1.])
+        """
+        return _attach(self, Hook("before", hook, with_kwargs), prepend)
+
+    def register_forward_hook(self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False) -> Handle:
+        """Call hook(module, args, result) after each computation. What it returns, if not None, takes the result's place.
+
+        With `with_kwargs`, hook(module, args, kwargs, result). All else is as in `register_forward_pre_hook`.
+
+        >>> from microtensor import Tensor
+        >>> from microtensor.nn import ReLU, Sequential
+        >>> seen = {}
+        >>> net = Sequential(ReLU(), ReLU())
+        >>> handle = net[0].register_forward_hook(lambda module, args, result: seen.update(first=result))
+        >>> y = net(Tensor([-1.0, 2.0]))
+        >>> seen["first"]
+        Tensor([0., 2.])
+        """
+        return _attach(self, Hook("after", hook, with_kwargs), prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+        """Call hook(module, grad_input, grad_output) when a backward pass has gone through a computation of this module.
+
+        Both are tuples: a gradient for each positional argument (None where it has none) and for each tensor of the result.
+        What the hook returns, if not None, takes the place of `grad_input`. Where no argument has a gradient, as in a first
+        layer, it is called when that of the result is known. It must not write into the gradients that it is given.
+
+        Returns:
+            A handle, as `register_forward_pre_hook`. Computations made before it is removed keep the hook.
+
+        Raises:
+            TypeError: (when the module computes) the result is neither a Tensor nor a tuple of them.
+
+        >>> from microtensor import Tensor
+        >>> from microtensor.nn import ReLU
+        >>> layer = ReLU()
+        >>> handle = layer.register_full_backward_hook(lambda module, grad_input, grad_output: grad_output)
+        >>> x = Tensor([-1.0, 2.0], requires_grad=True)
+        >>> layer(x).sum().backward()
+        >>> x.grad  # the gradient that came to the result, also where relu would stop it
+        Tensor([1., 1.])
+        """
+        return _attach(self, Hook("backward", hook), prepend)
+
+
+def _name_the_layer(module: Any, error: Exception) -> None:
+    """Let the message begin with the dotted name of the layer that raised, seen from `module`, through which it passes."""
+    if not (len(error.args) == 1 and isinstance(error.args[0], str)):
+        return
+    layer, message = vars(error).setdefault("layer", (module, error.args[0]))
+    name = next((name for name, below in module.named_modules() if below is layer), "")
+    if name:
+        error.args = (f"{name} ({type(layer).__name__}): {message}",)
+
+
+def _attach(module: Hooked, hook: Hook, prepend: bool) -> Handle:
+    if not callable(hook.function):
+        raise TypeError(f"{type(module).__name__}: a hook must be a function, got {hook.function!r}")
+    module._hooks = (hook, *module._hooks) if prepend else (*module._hooks, hook)
+    return Handle(module, hook)
+
+
+def _call(module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """module.forward(*args, **kwargs), with its hooks around it."""
+    hooks = module._hooks
+    for hook in hooks:
+        if hook.place == "before":
+            args, kwargs = _replaced(module, hook, args, kwargs)
+    backward = [hook.function for hook in hooks if hook.place == "backward"]
+    passage = _Passage(module, backward, len(args)) if backward and mode.recording else None
+    if passage is not None:
+        args = passage.enter(args)
+    result = module.forward(*args, **kwargs)
+    for hook in hooks:
+        if hook.place == "after":
+            given = (args, kwargs) if hook.with_kwargs else (args,)
+            answer = hook.function(module, *given, result)
+            result = result if answer is None else answer
+    return result if passage is None else passage.leave(result)
+
+
+def _replaced(
+    module: Hooked, hook: Hook, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments, as a hook before the module leaves them."""
+    if not hook.with_kwargs:
+        answer = hook.function(module, args)
+        return (args if answer is None else answer if isinstance(answer, tuple) else (answer,)), kwargs
+    answer = hook.function(module, args, kwargs)
+    if answer is None:
+        return args, kwargs
+    if not (isinstance(answer, tuple) and [type(part) for part in answer] == [tuple, dict]):
+        raise TypeError(
+            f"{type(module).__name__}: a hook before it that takes keywords must return None or (args, kwargs), a tuple and a "
+            f"dict, it returned {answer!r}"
+        )
+    return answer[0], answer[1]
+
+
+class _Passage:
+    """One computation of a module, so that the gradient of what came out, then that of what went in, pass by its hooks."""
+
+    def __init__(self, module: Hooked, hooks: Sequence[Callable[..., Any]], count: int) -> None:
+        self.module, self.hooks, self.count = module, hooks, count
+        self.places: list[int] = []
+        """Which arguments have a gradient."""
+        self.outer: tuple[Any, ...] = ()
+        """The gradient of what came out, from when it is known until that of what went in is."""
+
+    def enter(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments, those with a gradient at places of their own in the graph."""
+        self.places = [i for i, x in enumerate(args) if isinstance(x, Node) and x.requires_grad]
+        if not self.places:
+            return args
+        inner = [args[i] for i in self.places]
+        gate, apart = _gate(inner)
+        register_hook(gate, lambda g: self.at_entry(g, inner))
+        fresh = dict(zip(self.places, apart))
+        return tuple(fresh.get(i, x) for i, x in enumerate(args))
+
+    def leave(self, result: Any) -> Any:
+        """The result, at a place of its own in the graph."""
+        several = isinstance(result, (tuple, list))
+        parts = list(result) if several else [result]
+        if not all(isinstance(part, Node) for part in parts):
+            raise TypeError(
+                f"{type(self.module).__name__}: a backward hook needs a Tensor or a tuple of them as result, "
+                f"got {type(result).__name__}"
+            )
+        places = [i for i, part in enumerate(parts) if part.requires_grad]
+        if not places:
+            return result
+        outer = [parts[i] for i in places]
+        gate, apart = _gate(outer)
+        register_hook(gate, lambda g: self.at_exit(g, outer, places, len(parts)))
+        for i, part in zip(places, apart):
+            parts[i] = part
+        if not several:
+            return parts[0]
+        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
+
+    def at_exit(self, g: Any, outer: Sequence[Any], places: Sequence[int], count: int) -> None:
+        """The gradient of what came out is complete."""
+        found = dict(zip(places, _parts(g, outer)))
+        self.outer = tuple(found.get(i) for i in range(count))
+        if not self.places:  # nothing that went in has a gradient: nobody will come by the entry
+            for hook in self.hooks:
+                if hook(self.module, (None,) * self.count, self.outer) is not None:
+                    raise ValueError(f"{type(self.module).__name__}: a backward hook replaced a gradient that nothing asks for")
+            self.outer = ()
+
+    def at_entry(self, g: Any, inner: Sequence[Any]) -> Any:
+        """The gradient of what went in is complete: the hooks see it, and may replace it."""
+        found: dict[int, Any] = dict(zip(self.places, _parts(g, inner)))
+        outer, self.outer = self.outer, ()
+        for hook in self.hooks:
+            answer = hook(self.module, tuple(found.get(i) for i in range(self.count)), outer)
+            if answer is not None:
+                found = self.checked(answer, inner)
+        gradients = [found[i] for i in self.places]
+        return gradients[0] if len(gradients) == 1 else cat([gradient.reshape(-1) for gradient in gradients])
+
+    def checked(self, answer: Any, inner: Sequence[Any]) -> dict[int, Any]:
+        """What a hook returned as the gradient of what went in, if it fits."""
+        given = answer if isinstance(answer, (tuple, list)) else (answer,)
+        shapes = [x.shape for x in inner]
+        if len(given) == self.count:
+            fitting = [given[i] for i in self.places]
+            if all(isinstance(g, Node) for g in fitting) and [g.shape for g in fitting] == shapes:
+                return dict(zip(self.places, fitting))
+        found = [g.shape if isinstance(g, Node) else type(g).__name__ for g in given]
+        raise ValueError(
+            f"{type(self.module).__name__}: a backward hook must return None or one gradient for each of the {self.count} "
+            f"arguments, of shape {', '.join(map(str, shapes))} where they have one, it returned {', '.join(map(str, found))}"
+        )
+
+
+def _gate(tensors: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """One place in the graph that the gradients of all `tensors` pass together; and the tensors behind it.
+
+    A single tensor passes as it is. Several are laid end to end and cut apart again, which copies them.
+    """
+    if len(tensors) == 1:
+        gate = same(tensors[0])
+        return gate, [gate]
+    gate = cat([x.reshape(-1) for x in tensors])
+    return gate, [part.to(x.dtype) for part, x in zip(_parts(gate, tensors), tensors)]
+
+
+def _parts(gate: Any, tensors: Sequence[Any]) -> list[Any]:
+    """What lies in a gate, in the shapes of `tensors`."""
+    if len(tensors) == 1:
+        return [gate]
+    return [part.reshape(x.shape) for part, x in zip(split(gate, [math.prod(x.shape) for x in tensors]), tensors)]

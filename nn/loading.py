@@ -1,0 +1,60 @@
+"""Copying saved numbers into the parameters and buffers of a module: what must hold, and what is said where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from microtensor.backend import is_array, to_device
+from microtensor.gradient import no_grad
+from microtensor.graph import Node
+from microtensor.tensor import Tensor
+
+
+class Loaded(NamedTuple):
+    """What `load_state_dict(state, strict=False)` passed over."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def load(name: str, own: Mapping[str, Tensor], state: Any, strict: bool) -> Loaded:
+    """Copy the values of `state` into the tensors of the same names: see `Module.load_state_dict`. `name` is the module's."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"load_state_dict: expected tensors by name, as state_dict() gives, got {type(state).__name__}")
+    found = {key: _tensor(key, value) for key, value in state.items()}
+    values = {key: found[key] for key in own if key in found}
+    missing = [key for key in own if key not in found]
+    unexpected = [key for key in found if key not in own]
+    unlike = [
+        f"{key} is {own[key].shape} here, {value.shape} in the state"
+        for key, value in values.items()
+        if value.shape != own[key].shape
+    ]
+    if unlike or strict and (missing or unexpected):
+        lines = [f"load_state_dict: the state does not fit {name}, and nothing was loaded"]
+        lines += [f"missing: {', '.join(missing)}"] if missing and strict else []
+        lines += [f"unexpected: {', '.join(unexpected)}"] if unexpected and strict else []
+        lines += [f"of another shape: {'; '.join(unlike)}"] if unlike else []
+        lines += ["strict=False passes over missing and unexpected names"] if strict and not unlike else []
+        raise ValueError("\n  ".join(lines))
+    with no_grad():
+        for key, value in values.items():
+            own[key][...] = to_device(value.data.astype(own[key].dtype, copy=False), own[key].device)
+    return Loaded(missing, unexpected)
+
+
+def _tensor(key: str, value: Any) -> Tensor:
+    """A value of a state as a Tensor: ours, an array, or another library's tensor, such as PyTorch's."""
+    if isinstance(value, (Node, np.generic)) or is_array(value):
+        return Tensor(value)
+    if not hasattr(value, "__array__"):
+        raise TypeError(f"load_state_dict: {key} must be a Tensor or an array, got {type(value).__name__}")
+    try:
+        for method in ("detach", "cpu"):
+            value = getattr(value, method, lambda same=value: same)()
+        return Tensor(np.asarray(value))
+    except (TypeError, ValueError, RuntimeError) as error:  # PyTorch's bfloat16, to name one
+        raise TypeError(f"load_state_dict: NumPy cannot read {key}, a {type(value).__name__}: {error}") from error

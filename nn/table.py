@@ -1,0 +1,74 @@
+"""Text in columns, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,), totals: int = 0) -> str:
+    """Rows of cells under a header, each column as wide as its widest cell.
+
+    Args:
+        left: the columns that are aligned on the left; the others, numbers, on the right.
+        totals: how many rows at the end stand below a line of their own.
+
+    >>> print(table(["fruit", "count"], [["apple", "12"], ["fig", "1,000"], ["", "1,012"]], totals=1))
+    fruit  count
+    ────────────
+    apple     12
+    fig    1,000
+    ────────────
+           1,012
+    """
+    widths = [max(map(len, column)) for column in zip(header, *rows)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [cell.ljust(n) if i in left else cell.rjust(n) for i, (cell, n) in enumerate(zip(cells, widths))]
+        return "  ".join(padded).rstrip()
+
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    body = [line(row) for row in rows]
+    end = len(body) - totals
+    return "\n".join([line(header), rule, *body[:end], *([rule, *body[end:]] if totals else [])])
+
+
+def branches(depths: Sequence[int]) -> list[str]:
+    """For each line of an outline, given by its depths, the branch of the tree that leads to it.
+
+    >>> for depth, branch in zip([0, 1, 2, 1], branches([0, 1, 2, 1])):
+    ...     print(branch + f"level {depth}")
+    level 0
+    ├ level 1
+    │ └ level 2
+    └ level 1
+    """
+    lines: list[str] = []
+    going_on: set[int] = set()  # the depths at which another line follows further down
+    for depth in reversed(depths):
+        going_on = {d for d in going_on if d <= depth}
+        stem = "".join("│ " if d in going_on else "  " for d in range(1, depth))
+        lines.append(stem + ("" if depth == 0 else "├ " if depth in going_on else "└ "))
+        going_on.add(depth)
+    return lines[::-1]
+
+
+def shape_text(shape: Any) -> str:
+    """A shape as people write it; several, one after the other.
+
+    >>> shape_text((6, 28, 28)), shape_text([(3,), (4, 4)])
+    ('6×28×28', '3, 4×4')
+    """
+    if isinstance(shape, (tuple, list)) and any(isinstance(part, (tuple, list)) for part in shape):
+        return ", ".join(shape_text(part) for part in shape)
+    return "×".join(map(str, shape)) if isinstance(shape, (tuple, list)) else str(shape)
+
+
+def sides_text(numbers: Sequence[float | None] | None) -> str:
+    """A number for each side, or one where they are alike; nothing for None.
+
+    >>> sides_text((5, 5)), sides_text((1, 0.5)), sides_text((None, None))
+    ('5', '1×0.5', '')
+    """
+    cells = ["" if number is None else f"{number:g}" for number in numbers or ()]
+    return cells[0] if len(set(cells)) == 1 else "×".join(cell or "-" for cell in cells)

@@ -1,0 +1,303 @@
+"""How what units see changes with each operation: a rule for each, that follows one axis of the image. See reach.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from microtensor.ops.shape import normalize_dims
+
+
+class Track(NamedTuple):
+    """What units see along one axis of the image, on its way through the operations."""
+
+    size: float
+    """Of a unit's field."""
+    jump: float
+    """From one field to the next; 0 where all units see the same."""
+    center: float
+    """Of the first field."""
+    places: int
+    """How many fields there are, one after the other."""
+    axis: int | None
+    """The axis of the tensor along which they are; None if along none any more."""
+    repeat: int = 1
+    """How many units in succession see the same, as after an upsampling."""
+    merged: int = 0
+    """If the axis was made of several, so that units in succession are no neighbours: how many units further a neighbour is."""
+
+    def everything(self) -> Track:
+        """What all units together see."""
+        way = (self.places - 1) * self.jump
+        return Track(self.size + way, self.jump, self.center + way / 2, 1, None)
+
+
+Tracks: TypeAlias = tuple[Track, ...]
+"""One for each axis of the image."""
+
+
+class Call(NamedTuple):
+    """An operation that ran."""
+
+    name: str
+    shapes: list[tuple[int, ...]]
+    """Of its inputs; () for a number."""
+    settings: dict[str, Any]
+    shape: tuple[int, ...]
+    """Of its result."""
+    located: set[int | None]
+    """The axes of the inputs along which there is a track."""
+
+
+# The rules: what each input sees along one axis of the image, None for a constant → what the result sees along it
+
+
+def _meet(tracks: Sequence[Track | None]) -> Track:
+    """Branches that are added, multiplied or laid side by side."""
+    branches = [track for track in tracks if track is not None]
+    first = max(branches, key=lambda track: (track.axis is not None, track.places))
+    apart = any(track.axis != first.axis or track.merged != first.merged for track in branches)
+    if apart:  # such as a gate, which was computed from the whole image
+        branches = [track.everything() for track in branches]
+    low = min(track.center - track.size / 2 for track in branches)
+    high = max(track.center + track.size / 2 for track in branches)
+    finest = first._replace(jump=0) if apart else min(branches, key=lambda track: track.repeat)
+    return finest._replace(size=high - low, center=(low + high) / 2)
+
+
+def _alike(tracks: Sequence[Track | None], call: Call) -> Track:
+    """Element by element. What gives another shape, and has no rule, is taken to look at everything."""
+    alike = all(shape == call.shape for shape, track in zip(call.shapes, tracks) if track is not None)
+    met = _meet(tracks)
+    return met if alike else met.everything()
+
+
+def _windows(tracks: Sequence[Track | None], call: Call) -> Track:
+    """A window slides over the last two axes: convolution and pooling."""
+    track, window = _meet(tracks), call.settings["window"]
+    side = -1 if track.axis is None else track.axis - len(call.shapes[0]) + 2
+    if side < 0 or track.merged:
+        return track.everything() if track.merged else track
+    before, places = window.padding[side][0], call.shape[side - 2]
+    return _slide(track, (window.kernel[side] - 1) * window.dilation[side], window.stride[side], before, places)
+
+
+def _slide(track: Track, way: int, stride: int, before: int, places: int) -> Track:
+    """The first window covers the units −before to way − before, each further one those `stride` after."""
+    repeat, jump = track.repeat, track.jump
+    if way == 0 and before == 0 and repeat % stride == 0:
+        return track._replace(repeat=repeat // stride)
+    first, last = -before // repeat, (way - before) // repeat
+    size, center = track.size + math.ceil(way / repeat) * jump, track.center + (first + last) / 2 * jump
+    return Track(size, jump * stride / repeat, center, places, track.axis)
+
+
+def _spread(tracks: Sequence[Track | None], call: Call) -> Track:
+    """The adjoint of a window: each unit is spread over a window, so one of the result sees those whose windows cover it."""
+    track, window = _meet(tracks), call.settings["window"]
+    side = -1 if track.axis is None else track.axis - len(call.shapes[0]) + 2
+    if side < 0 or track.merged:
+        return track.everything() if track.merged else track
+    stride, before = window.stride[side], window.padding[side][0]
+    way = (window.kernel[side] - 1) * window.dilation[side]
+    if way < stride and before == 0:
+        return track._replace(repeat=track.repeat * stride)
+    jump = track.jump / track.repeat
+    first, last = math.ceil((before - way) / stride), before // stride
+    center = track.center + (first + last) / 2 * jump
+    return Track(track.size + way // stride * jump, jump / stride, center, call.shape[side - 2], track.axis)
+
+
+def _unfold(tracks: Sequence[Track | None], call: Call) -> Track:
+    """(N, C, H, W) → (N, C · kh · kw, H' · W'): windows in a row."""
+    window = call.settings["window"]
+    places = window.places("unfold", call.shapes[0][2:])
+    track = _windows(tracks, call._replace(shape=(0, 0, *places)))
+    return track if track.axis is None else track._replace(axis=2, merged=places[1] if track.axis == 2 else 1)
+
+
+def _pad(tracks: Sequence[Track | None], call: Call) -> Track:
+    track = _meet(tracks)
+    before, after = (0, 0) if track.axis is None else call.settings["pairs"][track.axis]
+    if (before, after) == (0, 0) or track.merged:
+        return track
+    jump = track.jump / track.repeat
+    return track._replace(
+        center=track.center - before * jump, jump=jump, places=track.places * track.repeat + before + after, repeat=1
+    )
+
+
+def _cat(tracks: Sequence[Track | None], call: Call) -> Track:
+    """Side by side along an axis: of the image only where it is padded, by a part of itself; the longest part is the image."""
+    dim = call.settings["dim"]
+    if all(track is None or track.axis != dim for track in tracks):
+        return _meet(tracks)
+    lengths = [shape[dim] for shape in call.shapes]
+    known = [i for i, track in enumerate(tracks) if track is not None]
+    longest = max(known, key=lambda i: lengths[i])
+    track = _meet([tracks[longest]])
+    if track.axis != dim or track.merged or track.repeat > 1:
+        return _meet([track.everything() for track in tracks if track is not None])
+    size = max(track.size for track in tracks if track is not None)
+    return track._replace(size=size, center=track.center - sum(lengths[:longest]) * track.jump, places=sum(lengths))
+
+
+def _reduce(tracks: Sequence[Track | None], call: Call) -> Track:
+    """Sums, means, maxima: over an axis of the image they see all of it."""
+    track = _meet(tracks)
+    dims = normalize_dims(call.name, call.settings.get("dim"), call.shapes[0])
+    if track.axis is None or track.axis in dims:
+        return track.everything()
+    return track if call.settings.get("keepdim") else track._replace(axis=track.axis - sum(dim < track.axis for dim in dims))
+
+
+def _broadcast(tracks: Sequence[Track | None], call: Call) -> Track:
+    track, (before, *_) = _meet(tracks), call.shapes
+    if track.axis is None:
+        return track
+    axis = track.axis + len(call.shape) - len(before)
+    return track._replace(axis=axis) if call.shape[axis] == before[track.axis] else track.everything()
+
+
+def _permute(tracks: Sequence[Track | None], call: Call) -> Track:
+    track, ndim = _meet(tracks), len(call.shape)
+    dims = [dim % ndim for dim in call.settings["dims"]]
+    return track if track.axis is None else track._replace(axis=dims.index(track.axis))
+
+
+def _product(tracks: Sequence[Track | None], call: Call) -> Track:
+    """Weighted sums over the last axis of the first tensor; in a matrix product, the last but one of the second."""
+    track = _meet(tracks)
+    second = call.name == "_matmul" and tracks[0] is None
+    summed = len(call.shape) - 2 if second else len(call.shapes[0]) - 1
+    both = call.name == "_matmul" and tracks[0] is not None and tracks[1] is not None
+    return track.everything() if both or track.axis is None or track.axis == summed else track
+
+
+def _getitem(tracks: Sequence[Track | None], call: Call) -> Track:
+    """Numbers and slices move and thin out what is seen; an array of places may look anywhere."""
+    track, index, before = _meet(tracks), call.settings["index"], call.shapes[0]
+    parts = list(index) if isinstance(index, tuple) else [index]
+    plain = all(part is None or part is Ellipsis or type(part) in (int, slice) for part in parts)
+    if track.axis is None or not plain:
+        return track.everything()
+    used = sum(type(part) in (int, slice) for part in parts)
+    rest = [slice(None)] * (len(before) - used)
+    at = parts.index(Ellipsis) if Ellipsis in parts else len(parts)
+    parts[at : at + 1] = rest
+    old = new = 0
+    for part in parts:
+        if part is not None and old == track.axis:
+            break
+        old, new = old + (part is not None), new + (type(part) is not int)
+    if part == slice(None):
+        return track._replace(axis=new)
+    if track.merged or track.repeat > 1:
+        return track.everything()
+    if isinstance(part, int):
+        return track._replace(center=track.center + part % before[old] * track.jump, places=1, axis=None)
+    start, _, step = part.indices(before[old])
+    return track._replace(
+        center=track.center + start * track.jump, jump=track.jump * abs(step), places=call.shape[new], axis=new
+    )
+
+
+def _reshape(tracks: Sequence[Track | None], call: Call) -> Track:
+    """Axes are cut and joined in groups, each of as many numbers before as after; axes of length 1 belong to none."""
+    track, (before, *_) = _meet(tracks), call.shapes
+    if track.axis is None or 0 in call.shape:
+        return track.everything()
+    old, new = _group(before, call.shape, track.axis)
+    length = track.places * track.repeat
+    step = max(track.merged, 1) * math.prod(before[i] for i in old if i > track.axis)  # from a unit to the next, in the group
+    for axis in new:
+        inner = math.prod(call.shape[i] for i in new if i > axis)
+        outer = inner * call.shape[axis]
+        if (step, step * length) == (inner, outer):  # an axis of its own
+            return track._replace(axis=axis, merged=0)
+        if step % inner == 0 and step * length <= outer:  # inside a longer one
+            if step * length == outer and call.located.isdisjoint(i for i in old if i != track.axis) and not track.merged:
+                return track._replace(axis=axis, repeat=track.repeat * step // inner)
+            return track._replace(axis=axis, merged=step // inner)
+        if step * length == outer and inner % step == 0:  # cut in two
+            count = inner // step
+            if track.repeat % count == 0:  # units that saw the same come apart
+                return track._replace(axis=axis, repeat=track.repeat // count, merged=0)
+            if track.repeat == 1:  # an outer unit stands for what the inner ones see
+                way = (count - 1) * track.jump
+                return Track(track.size + way, track.jump * count, track.center + way / 2, call.shape[axis], axis)
+    return track.everything()
+
+
+def _group(before: Sequence[int], after: Sequence[int], axis: int) -> tuple[list[int], list[int]]:
+    """The axes of `before` that `axis` is reshaped together with, and those of `after` that are made of them."""
+    olds = [i for i, n in enumerate(before) if n != 1]
+    news = [i for i, n in enumerate(after) if n != 1]
+    while olds:
+        old, new = [olds.pop(0)], [news.pop(0)]
+        while (a := math.prod(before[i] for i in old)) != (b := math.prod(after[i] for i in new)):
+            if a < b:
+                old.append(olds.pop(0))
+            else:
+                new.append(news.pop(0))
+        if axis in old:
+            return old, new
+    return [axis], []  # of length 1: nobody can say where it went, nor need to
+
+
+def _resample(tracks: Sequence[Track | None], call: Call) -> Track:
+    """Each unit takes a few of the old line's, as `Taps` lists them: resizing, and pooling with windows of several sizes."""
+    track = _meet(tracks)
+    taps = None if track.axis is None else call.settings[("down", "across")[track.axis - 2]]
+    if taps is None or track.merged:
+        return track.everything() if track.merged else track
+    low, high = np.full(taps.after, taps.before), np.zeros(taps.after, int)
+    np.minimum.at(low, taps.place, taps.index)
+    np.maximum.at(high, taps.place, taps.index)
+    times = taps.after // taps.before
+    if taps.after % taps.before == 0 and (low == np.arange(taps.after) // times).all() and (low == high).all():
+        return track._replace(repeat=track.repeat * times)
+    jump, wide = track.jump / track.repeat, int((high - low).max())
+    center = track.center + (int(low[0]) + int(high[0])) / 2 * jump
+    return Track(track.size + wide * jump, jump * taps.before / taps.after, center, taps.after, track.axis)
+
+
+def _adapt(tracks: Sequence[Track | None], call: Call) -> Track:
+    """Adaptive max pooling: windows of nearly equal size that cover the axis."""
+    track = _meet(tracks)
+    if track.axis is None or track.merged:
+        return track.everything()
+    n, m, jump = call.shapes[0][track.axis], call.shape[track.axis], track.jump / track.repeat
+    ways = [-(-(i + 1) * n // m) - i * n // m - 1 for i in range(m)]
+    return Track(track.size + max(ways) * jump, jump * n / m, track.center + ways[0] / 2 * jump, m, track.axis)
+
+
+Rule: TypeAlias = Callable[[Sequence[Track | None], Call], Track]
+
+_REDUCTIONS = ("sum", "mean", "amax", "amin", "var", "any", "all", "argmax", "argmin", "count_nonzero", "logsumexp", "_length")
+
+RULES: dict[str, Rule] = {
+    "_to_input": _spread,
+    "_unfold": _unfold,
+    "_fold": lambda tracks, call: _meet(tracks).everything(),
+    "_pad": _pad,
+    "_cat": _cat,
+    "broadcast_to": _broadcast,
+    "permute": _permute,
+    "reshape": _reshape,
+    "getitem": _getitem,
+    "_resample": _resample,
+    "_from_winners": _adapt,
+    "_linear": _product,
+    "_matmul": _product,
+    **dict.fromkeys(_REDUCTIONS, _reduce),
+}
+"""By the name of the operation. What has a `window` among its settings, and is not here, is a sliding window."""
+
+
+def rule(call: Call) -> Rule:
+    """The rule for an operation."""
+    return RULES.get(call.name) or (_windows if "window" in call.settings else _alike)
