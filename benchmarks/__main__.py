@@ -10,6 +10,7 @@ BENCHMARKS = {
     "chain": "1,000 additions and multiplications of 16 numbers, forward and backward",
     "lenet_step": "LeNet-5: 10 training steps at batch 64 (forward, loss, backward, Adam)",
     "mnist_epoch": "LeNet-5: an epoch of MNIST at batch 64 (needs the data: MICROTENSOR_DATA)",
+    "fashion_epoch": "two convolutions: an epoch of Fashion-MNIST at batch 128 (needs the data: MICROTENSOR_DATA)",
     "import_time": "import, in a fresh interpreter",
 }
 

@@ -15,8 +15,7 @@ from . import backend, saliency
 from .data import MNIST, DataLoader, LabelledImages, mnist_sample
 from .gradient import no_grad
 from .models import lenet5
-from .nn import Adam, CosineAnnealingLR, Module, cross_entropy
-from .nn.train import fit
+from .nn import Adam, Callback, CosineAnnealingLR, Module, Run, cross_entropy, fit
 from .random import Generator, manual_seed
 from .state import save
 from .tensor import Tensor
@@ -58,6 +57,17 @@ def _add_demo(commands: Any) -> None:
     demo.set_defaults(run=_demo)
 
 
+class _KeepWeights(Callback):
+    """Writes the weights after every epoch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.epoch = path, 0
+
+    def on_epoch(self, run: Run) -> None:
+        save(self.path, run.model.state_dict())
+        self.epoch = run.epoch
+
+
 def _at_least(least: int) -> Callable[[str], int]:
     def whole(text: str) -> int:
         number = int(text)
@@ -94,16 +104,11 @@ def _demo(options: argparse.Namespace) -> int:
     )
 
     weights = out / "lenet5.npz"
-    history: list[dict[str, float]] = []
-
-    def keep(row: dict[str, float]) -> None:
-        history.append(row)
-        save(weights, model.state_dict())
-
+    keep = _KeepWeights(weights)
     start = time.perf_counter()
     try:
         optimizer = Adam(model.parameters(), lr=options.lr)
-        fit(
+        history = fit(
             model,
             data,
             cross_entropy,
@@ -111,13 +116,12 @@ def _demo(options: argparse.Namespace) -> int:
             epochs=options.epochs,
             schedule=CosineAnnealingLR(optimizer, T_max=options.epochs * len(data)),
             validation=test_data,
-            device=device,
-            on_epoch=keep,
+            callbacks=[keep],
         )
     except KeyboardInterrupt:
         done = (
-            f"the weights of epoch {len(history)} are in {weights}"
-            if history
+            f"the weights of epoch {keep.epoch} are in {weights}"
+            if keep.epoch
             else "before the first epoch ended: nothing was saved"
         )
         print(f"\nstopped; {done}", file=sys.stderr)

@@ -1,0 +1,55 @@
+"""An epoch of examples/fashion_mnist.py's network, two convolutions, on the whole of Fashion-MNIST at batch 128, data loading
+included. MICROTENSOR_DATA names the files' folder."""
+
+import os
+
+BATCH = 128
+
+
+def fashion():
+    from microtensor.data import FashionMNIST
+
+    if "MICROTENSOR_DATA" not in os.environ:
+        raise RuntimeError("set MICROTENSOR_DATA to the folder of Fashion-MNIST's files")
+    return FashionMNIST(os.environ["MICROTENSOR_DATA"])
+
+
+def network(nn):
+    """Of the layers of either library."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 5, padding=2), nn.ReLU()),
+        *(nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.3), nn.Linear(32 * 7 * 7, 10)),
+    )
+
+
+def microtensor():
+    from microtensor import nn
+    from microtensor.data import DataLoader
+
+    data, model = DataLoader(fashion(), BATCH, shuffle=True), network(nn)
+    optimizer = nn.AdamW(model.parameters(), lr=3e-3)
+
+    def work():
+        for images, labels in data:
+            optimizer.zero_grad()
+            nn.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+
+    return work
+
+
+def torch():
+    import torch
+    from torch import nn
+
+    images, labels = (torch.tensor(x.numpy()) for x in fashion().tensors())
+    model = network(nn)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+
+    def work():
+        for batch in torch.randperm(len(labels)).split(BATCH):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
+            optimizer.step()
+
+    return work

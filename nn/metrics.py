@@ -1,0 +1,107 @@
+"""How good scores are, beside the loss: fractions of right answers, summed up over batches without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from microtensor.graph import is_floating
+from microtensor.tensor import Tensor
+
+Metrics: TypeAlias = Mapping[str, Callable[[Tensor, Tensor], Any]]
+"""Name → a function of scores and labels that gives a mean over the batch: one number."""
+
+
+def accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
+    """The fraction of labels among the k highest scores: scores (N, C, …), labels (N, …) → one number, on the same device.
+
+    Of equal scores the first counts as the highest, so a network that gives the same score to all classes is not always
+    right; a nan is never right. Labels below 0, such as an ignored −100, are left out. Labels may be probabilities (N, C, …)
+    too: then the likeliest class is the label.
+
+    Raises:
+        ValueError: the shapes do not fit, a label is out of range (on the CPU), or k is no whole number of 1 or more.
+
+    >>> scores = Tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
+    >>> accuracy(scores, Tensor([1, 2], dtype="int64")).item(), accuracy(scores, Tensor([1, 1], dtype="int64"), k=2).item()
+    (0.5, 1.0)
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ValueError(f"accuracy: k must be a whole number of 1 or more, got {k!r}")
+    if labels.shape == scores.shape and is_floating(labels.dtype):
+        labels = labels.argmax(dim=1)
+    if not is_classification(scores, labels):
+        raise ValueError(
+            f"accuracy: scores (N, C, …) need whole-number labels (N, …), got {scores.shape} and {labels.dtype} {labels.shape}"
+        )
+    xp, given, wanted = scores.xp, scores.data, labels.data
+    if labels.device == "cpu" and wanted.size and wanted.max() >= scores.shape[1]:
+        raise ValueError(f"accuracy: labels must be below {scores.shape[1]}, the number of classes, got {wanted.max()}")
+    asked = wanted >= 0
+    wanted = xp.maximum(wanted, 0)[:, None]
+    own = xp.take_along_axis(given, wanted, axis=1)
+    classes = xp.arange(scores.shape[1]).reshape(-1, *[1] * (scores.ndim - 2))
+    before = ~(given <= own) | ((given == own) & (classes < wanted))  # what stands before the label in the order of scores
+    right = (before.sum(1) < k) & asked
+    counted = xp.maximum(asked.sum(), 1)
+    return scores.constant((right.sum() / counted).astype("float32"))
+
+
+def is_classification(scores: Any, labels: Any) -> bool:
+    """Whether these are scores (N, C, …) and whole-number labels (N, …), or as many probabilities as scores."""
+    if not isinstance(scores, Tensor) or not isinstance(labels, Tensor) or scores.ndim < 2:
+        return False
+    if labels.dtype.kind in "iu":
+        return labels.shape == (scores.shape[0], *scores.shape[2:])
+    return is_floating(labels.dtype) and labels.shape == scores.shape and scores.shape[1] > 1
+
+
+def usual_metrics(scores: Any, labels: Any) -> Metrics:
+    """What is measured where nobody says what: the accuracy of a classifier, and of one with more than ten classes top-5 too.
+
+    Labels of floating point are regression's or probabilities; they are taken for probabilities where they are none below 0
+    and sum up to one for every sample, which is looked at in the first batch alone.
+    """
+    if not is_classification(scores, labels) or is_floating(labels.dtype) and not _are_probabilities(labels):
+        return {}
+    top5: Metrics = {"top5": lambda scores, labels: accuracy(scores, labels, k=5)} if scores.shape[1] > 10 else {}
+    return {"accuracy": accuracy, **top5}
+
+
+def _are_probabilities(labels: Tensor) -> bool:
+    with_one = abs(labels.data.sum(1) - 1) < 1e-3
+    return bool(with_one.all()) and bool((labels.data >= 0).all())
+
+
+class Means:
+    """Means over samples, batch by batch. On a device the sums stay there: nothing waits for them before `values`."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sums: dict[str, Any] = {}
+
+    def add(self, count: int, **means: Any) -> None:
+        """Take in a batch of `count` samples with these means."""
+        self.count += count
+        for name, mean in means.items():
+            if isinstance(mean, Tensor):
+                mean = mean.item() if mean.device == "cpu" else mean.detach()
+            self.sums[name] = self.sums.get(name, 0.0) + mean * count
+
+    def values(self) -> dict[str, float]:
+        """The means over everything so far.
+
+        Raises:
+            ValueError: there was nothing.
+        """
+        if not self.count:
+            raise ValueError("the data has no batch: a data set that is empty, or smaller than a batch with drop_last")
+        return {name: float(total) / self.count for name, total in self.sums.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums, to go on from."""
+        return {"count": self.count, "sums": {name: float(total) for name, total in self.sums.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
+        self.count, self.sums = state["count"], dict(state["sums"])
