@@ -1,34 +1,33 @@
-"""Convolution: three operations that are each other's adjoints, and the layer.
+"""Convolution: three operations that are each other's adjoints, and the layers.
 
     forward    y = conv2d(x, w)         bilinear in x and w
     input      x̄ = _to_input(ȳ, w)      ⟨y, ȳ⟩ = ⟨x, x̄⟩: the transposed convolution
     weight     w̄ = _to_weight(x, ȳ)     ⟨y, ȳ⟩ = ⟨w, w̄⟩
 
-The derivative of each is written in the other two, so gradients exist to any order. On arrays each is one matrix product per
-group of images, on columns: every window of the images laid out as a column (Chellapilla, Puri & Simard 2006, "High
-performance convolutional neural networks for document processing", section 4), of as many images at a time as the cache holds.
+The derivative of each is written in the other two, so gradients exist to any order. On arrays they are matrix products: of
+columns, or of lines where each channel has a kernel of its own (`columns`, `depthwise`). A sequence is an image of height 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from microtensor.arguments import check_tensors
-from microtensor.backend import Array, array_module
 from microtensor.graph import T
-from microtensor.nn import init
+from microtensor.nn import columns, depthwise, init
 from microtensor.nn.module import Module, Parameter
-from microtensor.nn.windows import Window, check_images, pair
+from microtensor.nn.windows import Window, check_images, per_axis
 from microtensor.op import Rule, op
+from microtensor.ops.padding import pad
 from microtensor.ops.shape import whole_number
 from microtensor.random import Generator
 from microtensor.tensor import Tensor
 
-COLUMN_BYTES = 1 << 20
-"""Memory for the columns of one matrix product: about what a core's cache holds. Measured, see benchmarks."""
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 def conv2d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> T:
@@ -39,7 +38,9 @@ def conv2d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any
     (A cross-correlation, as in every library for neural networks.) H' = ⌊(H + 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1.
 
     Args:
-        stride, padding, dilation: pixels, one number or (height, width). Padding is with zeros.
+        stride, dilation: pixels, one number or (height, width).
+        padding: with zeros, on each side: pixels, one number or (height, width). Or "valid": none. Or "same": as many as give
+            H' = ⌈H / stride⌉; if their number is odd, the odd pixel goes to the bottom, and to the right.
         groups: channels are cut into so many groups, each with kernels of its own; C groups of 1 are a depthwise convolution.
 
     Raises:
@@ -49,31 +50,74 @@ def conv2d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any
     >>> x, weight = Tensor([[[[1.0, 2.0, 3.0]]]]), Tensor([[[[1.0, -1.0]]]])
     >>> conv2d(x, weight)
     Tensor([[[[-1., -1.]]]])
+    >>> conv2d(x, weight, padding="same")
+    Tensor([[[[-1., -1.,  3.]]]])
     """
-    x, weight, bias = check_tensors("conv2d", 2, x=x, weight=weight, bias=bias)
-    check_images("conv2d", x)
-    if weight.ndim != 4:
-        raise ValueError(f"conv2d: expected weight of 4 axes (O, C/groups, kh, kw), got shape {weight.shape}")
-    if not isinstance(groups, (int, np.integer)) or groups < 1 or x.shape[1] % groups or weight.shape[0] % groups:
+    x, weight, bias = _checked("conv2d", 2, x, weight, bias, groups)
+    window = _window("conv2d", weight.shape[2:], stride, padding, dilation, x.shape[2:])
+    return _conv2d(x, weight, bias, window=window, groups=groups)
+
+
+def conv1d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> T:
+    """Slide kernels along sequences: (N, C, L), (O, C/groups, k), (O,) → (N, O, L').
+
+    `conv2d` with one axis less: see there for the settings, each of them one number, and for what it raises.
+
+    >>> conv1d(Tensor([[[1.0, 2.0, 4.0]]]), Tensor([[[-1.0, 1.0]]]))
+    Tensor([[[1., 2.]]])
+    """
+    lines, kernels, bias = _checked("conv1d", 1, x, weight, bias, groups)
+    window = _window("conv1d", kernels.shape[2:], stride, padding, dilation, lines.shape[2:])
+    y: Any = _conv2d(lines.unsqueeze(2), kernels.unsqueeze(2), bias, window=window, groups=groups)
+    line: T = y.squeeze(2)
+    return line
+
+
+def _checked(operation: str, axes: int, x: Any, weight: Any, bias: Any, groups: Any) -> list[Any]:
+    x, weight, bias = check_tensors(operation, 2, x=x, weight=weight, bias=bias)
+    check_images(operation, x, axes)
+    whole_number(operation, "groups", groups, least=1)
+    if weight.ndim != axes + 2:
+        names = "(O, C/groups, kh, kw)" if axes == 2 else "(O, C/groups, k)"
+        raise ValueError(f"{operation}: expected weight of {axes + 2} axes {names}, got shape {weight.shape}")
+    if x.shape[1] % groups or weight.shape[0] % groups:
         raise ValueError(
-            f"conv2d: groups={groups!r} must divide the {x.shape[1]} channels of x and the {weight.shape[0]} kernels of weight"
+            f"{operation}: groups={groups} must divide the {x.shape[1]} channels of x "
+            f"and the {weight.shape[0]} kernels of weight"
         )
     if x.shape[1] != groups * weight.shape[1]:
         raise ValueError(
-            f"conv2d: weight {weight.shape} takes {weight.shape[1]} channels per group, "
+            f"{operation}: weight {weight.shape} takes {weight.shape[1]} channels per group, "
             f"but x {x.shape} has {x.shape[1] // groups}"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"conv2d: weight {weight.shape} has {weight.shape[0]} kernels, but bias has shape {bias.shape}")
-    window = Window.of("conv2d", weight.shape[2:], stride, padding, dilation)
-    window.places("conv2d", (x.shape[2], x.shape[3]))
-    return _conv2d(x, weight, bias, window=window, groups=groups)
+        raise ValueError(f"{operation}: weight {weight.shape} has {weight.shape[0]} kernels, but bias has shape {bias.shape}")
+    return [x, weight, bias]
+
+
+def _window(operation: str, kernel: Any, stride: Any, padding: Any, dilation: Any, size: Sequence[int]) -> Window:
+    """The window that slides over images or sequences of `size`, padded as the user asks, by number or name."""
+    named, axes = isinstance(padding, str), len(size)
+    window = Window.of(operation, kernel, stride, 0 if named else padding, dilation, axes=axes)
+    if named:
+        _check_name(operation, padding)
+        window = window.keeping((*(1,) * (2 - axes), *size)) if padding == "same" else window
+    window.check(operation, size)
+    return window
+
+
+def _check_name(operation: str, padding: str) -> None:
+    if padding not in ("valid", "same"):
+        raise ValueError(f'{operation}: padding must be "valid", "same" or a number of pixels, got {padding!r}')
 
 
 @op
 def _conv2d(x: T, weight: T, bias: T | None = None, *, window: Window, groups: int) -> Rule[T]:
     size = (x.shape[2], x.shape[3])
-    y = _forward(x.data, weight.data, window, groups)
+    if groups == x.shape[1] == weight.shape[0]:
+        y = depthwise.forward(x.data, weight.data, window)
+    else:
+        y = columns.forward(x.data, weight.data, window, groups)
     if bias is not None:
         y += bias.data[:, None, None]
     return y, (
@@ -84,11 +128,18 @@ def _conv2d(x: T, weight: T, bias: T | None = None, *, window: Window, groups: i
 
 
 @op
-def _to_input(g: T, weight: T, *, window: Window, groups: int, size: Sequence[int]) -> Rule[T]:
-    """What each pixel contributed: (N, O, H', W'), (O, C/groups, kh, kw) → (N, C, *size)."""
-    return _backward_input(g.data, weight.data, window, groups, size), (
+def _to_input(g: T, weight: T, bias: T | None = None, *, window: Window, groups: int, size: tuple[int, int]) -> Rule[T]:
+    """What each pixel contributed: (N, O, H', W'), (O, C/groups, kh, kw), (C,) → (N, C, *size)."""
+    if groups == g.shape[1] and weight.shape[1] == 1:
+        x = depthwise.to_input(g.data, weight.data, window, size)
+    else:
+        x = columns.to_input(g.data, weight.data, window, groups, size)
+    if bias is not None:
+        x += bias.data[:, None, None]
+    return x, (
         lambda h: _conv2d(h, weight, None, window=window, groups=groups),
         lambda h: _to_weight(h, g, window=window, groups=groups),
+        lambda h: h.sum((0, 2, 3)),
     )
 
 
@@ -96,142 +147,21 @@ def _to_input(g: T, weight: T, *, window: Window, groups: int, size: Sequence[in
 def _to_weight(x: T, g: T, *, window: Window, groups: int) -> Rule[T]:
     """What each weight contributed: (N, C, H, W), (N, O, H', W') → (O, C/groups, kh, kw)."""
     size = (x.shape[2], x.shape[3])
-    return _backward_weight(x.data, g.data, window, groups), (
+    if groups == x.shape[1] == g.shape[1]:
+        weight = depthwise.to_weight(x.data, g.data, window)
+    else:
+        weight = columns.to_weight(x.data, g.data, window, groups)
+    return weight, (
         lambda h: _to_input(g, h, window=window, groups=groups, size=size),
         lambda h: _conv2d(x, h, None, window=window, groups=groups),
     )
 
 
-# On arrays
+class Convolution(Module):
+    """What the layers share: their settings, checked, their weights, and how they print."""
 
-
-class _Columns:
-    """Images unfolded, a part of the batch at a time, into memory that is used again.
-
-    For stride 1 the places are all pixels of H' whole padded rows: each element of the kernel then sees one run of memory,
-    and copying that is much faster than copying row by row. What is computed at the end of each row, where the window hangs
-    over, is cropped.
-    """
-
-    def __init__(self, like: Array, images: int, channels: int, size: Sequence[int], window: Window, groups: int) -> None:
-        self.window, self.groups, self.channels = window, groups, channels
-        self.places = window.places("conv2d", size)
-        self.padded_size = window.padded(size)
-        self.flat = window.stride == (1, 1)
-        self.row = self.padded_size[1] if self.flat else self.places[1]
-        self.height = channels * window.kernel[0] * window.kernel[1]
-        each = self.height * self.places[0] * self.row * like.itemsize
-        self.step = min(max(1, COLUMN_BYTES // max(each, 1)), max(images, 1))
-        xp = array_module(like)
-        overhang = window.reach[1] - 1
-        self.padded = xp.zeros(self.step * channels * self.padded_size[0] * self.padded_size[1] + overhang, like.dtype)
-        self.columns = xp.empty(self.height * self.step * self.places[0] * self.row, like.dtype)
-
-    def parts(self, images: int) -> Iterator[slice]:
-        """The batch cut into parts whose columns fill `COLUMN_BYTES`."""
-        return (slice(i, min(i + self.step, images)) for i in range(0, images, self.step))
-
-    def unfold(self, x: Array) -> Array:
-        """(n, C, H, W) → (G, C/G · kh · kw, n · H' · row)."""
-        n, (height, width) = len(x), self.padded_size
-        padded = self.padded[: n * self.channels * height * width].reshape(n, self.channels, height, width)
-        self.window.crop(padded)[...] = x
-        (kh, kw), (sh, sw), (dh, dw), item = self.window.kernel, self.window.stride, self.window.dilation, x.itemsize
-        plane = height * width
-        shape: tuple[int, ...] = (self.channels, kh, kw, n, self.places[0] * self.row)
-        strides: tuple[int, ...] = (plane, dh * width, dw, self.channels * plane, 1)
-        if not self.flat:
-            shape, strides = (*shape[:4], *self.places), (*strides[:4], sh * width, sw)
-        windows = array_module(x).lib.stride_tricks.as_strided(self.padded, shape, [item * stride for stride in strides])
-        columns = self.columns[: windows.size].reshape(shape)
-        columns[...] = windows
-        return columns.reshape(self.groups, self.height // self.groups, -1)
-
-    def crop(self, product: Array) -> Array:
-        """(G, O/G, n · H' · row) → (n, G, O/G, H', W'), a view."""
-        grid = product.reshape(*product.shape[:2], -1, self.places[0], self.row)
-        return grid[..., : self.places[1]].transpose(2, 0, 1, 3, 4)
-
-    def spread(self, g: Array) -> Array:
-        """The adjoint of `crop`: (n, O, H', W') → (G, O/G, n · H' · row), with zeros where the window hangs over."""
-        n, kernels = g.shape[:2]
-        grid = array_module(g).zeros((self.groups, kernels // self.groups, n, self.places[0], self.row), g.dtype)
-        grid[..., : self.places[1]] = g.reshape(n, self.groups, -1, *self.places).transpose(1, 2, 0, 3, 4)
-        return grid.reshape(self.groups, kernels // self.groups, -1)
-
-    def fold(self, columns: Array, size: Sequence[int]) -> Array:
-        """The adjoint of `unfold` for any stride: (G, C/G · kh · kw, n · H' · W') → (n, C, H, W)."""
-        columns = columns.reshape(self.channels, *self.window.kernel, -1, *self.places)
-        padded = self.window.blank(columns, columns.shape[3], self.channels, size)
-        for i, j, view in self.window.taps(padded, self.places):
-            view += columns[:, i, j].swapaxes(0, 1)
-        return self.window.crop(padded)
-
-
-def _forward(x: Array, weight: Array, window: Window, groups: int) -> Array:
-    """(N, C, H, W), (O, C/G, kh, kw) → (N, O, H', W')."""
-    (n, channels, *size), kernels = x.shape, len(weight)
-    weight = weight.reshape(groups, kernels // groups, -1)  # (G, O/G, C/G · kh · kw)
-    if window == Window((1, 1)):  # an image is its own columns
-        pixels = x.reshape(n, groups, channels // groups, size[0] * size[1])
-        return (weight @ pixels).reshape(n, kernels, *size)
-    columns = _Columns(x, n, channels, size, window, groups)
-    y = array_module(x).empty((n, groups, kernels // groups, *columns.places), x.dtype)
-    for part in columns.parts(n):
-        y[part] = columns.crop(weight @ columns.unfold(x[part]))
-    return y.reshape(n, kernels, *columns.places)
-
-
-def _backward_input(g: Array, weight: Array, window: Window, groups: int, size: Sequence[int]) -> Array:
-    """(N, O, H', W'), (O, C/G, kh, kw) → (N, C, H, W)."""
-    (n, kernels), channels = g.shape[:2], groups * weight.shape[1]
-    (top, bottom), (left, right) = window.padding
-    rest = (
-        (window.reach[0] - 1 - top, window.reach[0] - 1 - bottom),
-        (window.reach[1] - 1 - left, window.reach[1] - 1 - right),
-    )
-    grouped = weight.reshape(groups, kernels // groups, *weight.shape[1:])
-    if window.stride == (1, 1) and min(rest[0] + rest[1]) >= 0:  # a convolution itself, with the kernels turned round
-        turned = grouped.swapaxes(1, 2)[..., ::-1, ::-1].reshape(channels, kernels // groups, *window.kernel)
-        return _forward(g, turned, window._replace(padding=rest), groups)
-    transposed = grouped.reshape(groups, kernels // groups, -1).swapaxes(1, 2)  # (G, C/G · kh · kw, O/G)
-    columns = _Columns(g, n, channels, size, window, groups)
-    x = array_module(g).empty((n, channels, *size), g.dtype)
-    for part in columns.parts(n):
-        x[part] = columns.fold(transposed @ _by_group(g[part], groups), size)
-    return x
-
-
-def _backward_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
-    """(N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw)."""
-    (n, channels, *size), kernels = x.shape, g.shape[1]
-    columns = _Columns(x, n, channels, size, window, groups)
-    total = array_module(x).zeros((groups, kernels // groups, columns.height // groups), x.dtype)
-    for part in columns.parts(n):
-        total += columns.spread(g[part]) @ columns.unfold(x[part]).swapaxes(1, 2)
-    return total.reshape(kernels, channels // groups, *window.kernel)
-
-
-def _by_group(g: Array, groups: int) -> Array:
-    """(n, O, H', W') → (G, O/G, n · H' · W')."""
-    n, kernels = g.shape[:2]
-    return g.reshape(n, groups, kernels // groups, -1).transpose(1, 2, 0, 3).reshape(groups, kernels // groups, -1)
-
-
-class Conv2d(Module):
-    """`conv2d` with kernels that learn: (N, in_channels, H, W) → (N, out_channels, H', W').
-
-    `weight` is (out_channels, in_channels/groups, kh, kw) and `bias` (out_channels,), both drawn from U(−b, b) with
-    b = 1/√(in_channels/groups · kh · kw), as PyTorch draws them. Each kernel has in_channels/groups · kh · kw + 1 parameters.
-
-    Args:
-        kernel_size, stride, padding, dilation: pixels, one number or (height, width).
-        generator: where the initial weights come from; the default generator if None.
-
-    >>> layer = Conv2d(3, 16, 3)
-    >>> sum(p.data.size for p in layer.parameters())
-    448
-    """
+    axes: ClassVar[int]
+    transposed: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -243,28 +173,96 @@ class Conv2d(Module):
         dilation: Any = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
         *,
         generator: Generator | None = None,
     ) -> None:
-        window = Window.of("Conv2d", kernel_size, stride, padding, dilation)
-        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
-            whole_number("Conv2d", name, value, least=1)
+        name = type(self).__name__
+        for key, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
+            whole_number(name, key, value, least=1)
         if in_channels % groups or out_channels % groups:
-            raise ValueError(f"Conv2d: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, _, self.dilation = window
-        self.padding = pair("Conv2d", "padding", padding, 0)
-        self.weight = Parameter(np.empty((out_channels, in_channels // groups, *window.kernel), np.float32))
+            raise ValueError(f"{name}: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
+        if padding_mode not in PADDING_MODES:
+            raise ValueError(f"{name}: padding_mode must be one of {', '.join(PADDING_MODES)}, got {padding_mode!r}")
+        self.in_channels, self.out_channels, self.groups, self.padding_mode = in_channels, out_channels, groups, padding_mode
+        self.kernel_size = per_axis(name, "kernel_size", kernel_size, 1, self.axes)
+        self.stride = per_axis(name, "stride", stride, 1, self.axes)
+        self.dilation = per_axis(name, "dilation", dilation, 1, self.axes)
+        self.padding: str | tuple[int, ...]
+        if isinstance(padding, str):
+            _check_name(name, padding)
+            self.padding = padding
+        else:
+            self.padding = per_axis(name, "padding", padding, 0, self.axes)
+
+        first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
+        self.weight = Parameter(np.empty((first, second // groups, *self.kernel_size), np.float32))
         self.bias = Parameter(np.empty(out_channels, np.float32)) if bias else None
-        bound = 1 / np.sqrt(in_channels // groups * window.kernel[0] * window.kernel[1])
+        bound = 1 / math.sqrt(second // groups * math.prod(self.kernel_size))
         for parameter in self.parameters():
             init.uniform_(parameter, -bound, bound, generator=generator)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+    def bordered(self, x: Tensor) -> tuple[Tensor, Any]:
+        """x with the border that `padding_mode` asks for, and the padding with zeros that is left to do."""
+        if self.padding_mode == "zeros":
+            return x, self.padding
+        name = type(self).__name__
+        check_images(name, x, self.axes)
+        (top, bottom), (left, right) = _window(
+            name, self.kernel_size, self.stride, self.padding, self.dilation, x.shape[2:]
+        ).padding
+        return pad(x, (left, right, top, bottom)[: 2 * self.axes], mode=self.padding_mode), 0
 
     def extra_repr(self) -> str:
+        """The settings, but for what is as usual."""
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
-        unusual = {"padding": (0, 0), "dilation": (1, 1), "groups": 1}
-        parts += [f"{name}={getattr(self, name)}" for name, usual in unusual.items() if getattr(self, name) != usual]
-        return ", ".join(parts + ([] if self.bias is not None else ["bias=False"]))
+        zeros, ones = (0,) * self.axes, (1,) * self.axes
+        usual = {"padding": zeros, "dilation": ones, "output_padding": zeros, "groups": 1}
+        parts += [f"{name}={getattr(self, name)}" for name, value in usual.items() if getattr(self, name, value) != value]
+        parts += ["bias=False"] if self.bias is None else []
+        return ", ".join(parts + ([f"padding_mode={self.padding_mode}"] if self.padding_mode != "zeros" else []))
+
+
+class Conv1d(Convolution):
+    """`conv1d` with kernels that learn: (N, in_channels, L) → (N, out_channels, L'). As `Conv2d`, with one axis less.
+
+    >>> Conv1d(16, 33, 3, stride=2)
+    Conv1d(16, 33, kernel_size=(3,), stride=(2,))
+    """
+
+    axes = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, in_channels, L) → (N, out_channels, L')."""
+        x, padding = self.bordered(x)
+        return conv1d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+class Conv2d(Convolution):
+    """`conv2d` with kernels that learn: (N, in_channels, H, W) → (N, out_channels, H', W').
+
+    `weight` is (out_channels, in_channels/groups, kh, kw) and `bias` (out_channels,), both drawn from U(−b, b) with
+    b = 1/√(in_channels/groups · kh · kw), as PyTorch draws them. Each kernel has in_channels/groups · kh · kw + 1 parameters.
+
+    Args:
+        kernel_size, stride, padding, dilation, groups: as for `conv2d`: pixels, one number or (height, width); a padding may be
+            "same" or "valid" too.
+        bias: whether it adds a bias; without, `self.bias` is None.
+        padding_mode: what the padding is filled with: "zeros", or "reflect", "replicate" or "circular", as `pad` does it.
+        generator: where the initial weights come from; the default generator if None.
+
+    Raises:
+        TypeError: a setting is no whole number.
+        ValueError: a setting is out of range, groups do not divide the channels, or a name is not known.
+
+    >>> layer = Conv2d(3, 16, 3, padding="same")
+    >>> layer(Tensor([[[[0.0] * 5] * 5] * 3])).shape, sum(p.data.size for p in layer.parameters())
+    ((1, 16, 5, 5), 448)
+    """
+
+    axes = 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, in_channels, H, W) → (N, out_channels, H', W')."""
+        x, padding = self.bordered(x)
+        return conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)

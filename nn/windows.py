@@ -1,7 +1,7 @@
 """The geometry of sliding windows: their sizes and places, and the two operations that are nothing but geometry.
 
 `unfold` copies every window of an image into a column; `fold` adds columns back where they came from. Each is the other's
-adjoint: ⟨unfold(x), c⟩ = ⟨x, fold(c)⟩. Convolution and pooling stand on the same `Window`.
+adjoint: ⟨unfold(x), c⟩ = ⟨x, fold(c)⟩. Convolution and pooling stand on the same `Window`; a sequence is an image of height 1.
 """
 
 from __future__ import annotations
@@ -13,27 +13,44 @@ import numpy as np
 
 from microtensor.backend import Array, array_module
 from microtensor.graph import Node, T
+from microtensor.nn.module import Module
 from microtensor.op import Rule, op
+from microtensor.tensor import Tensor
 
 Pair = tuple[int, int]
 
 
-def pair(operation: str, name: str, value: Any, least: int) -> Pair:
-    """A setting for height and width: one whole number for both, or two.
+def per_axis(operation: str, name: str, value: Any, least: int, axes: int) -> tuple[int, ...]:
+    """A setting for each of so many axes: one whole number for all, or one for each.
 
     Raises:
         TypeError: it is neither.
         ValueError: a number is below `least`.
 
+    >>> per_axis("conv1d", "stride", 2, least=1, axes=1)
+    (2,)
+    """
+    numbers = (value,) * axes if isinstance(value, (int, np.integer)) else value
+    if not isinstance(numbers, (tuple, list)) or len(numbers) != axes or not all(map(_whole, numbers)):
+        wanted = "a whole number or two of them (height, width)" if axes == 2 else "a whole number"
+        raise TypeError(f"{operation}: {name} must be {wanted}, got {value!r}")
+    if min(numbers) < least:
+        raise ValueError(f"{operation}: {name} must be at least {least}, got {value!r}")
+    return tuple(map(int, numbers))
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def pair(operation: str, name: str, value: Any, least: int) -> Pair:
+    """A setting for height and width: one whole number for both, or two. Raises as `per_axis`.
+
     >>> pair("conv2d", "stride", 2, least=1)
     (2, 2)
     """
-    both = (value, value) if isinstance(value, (int, np.integer)) else tuple(value) if isinstance(value, (tuple, list)) else ()
-    if len(both) != 2 or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in both):
-        raise TypeError(f"{operation}: {name} must be a whole number or two of them (height, width), got {value!r}")
-    if min(both) < least:
-        raise ValueError(f"{operation}: {name} must be at least {least}, got {value!r}")
-    return int(both[0]), int(both[1])
+    height, width = per_axis(operation, name, value, least, 2)
+    return height, width
 
 
 class Window(NamedTuple):
@@ -48,15 +65,32 @@ class Window(NamedTuple):
     dilation: Pair = (1, 1)
 
     @classmethod
-    def of(cls, operation: str, kernel: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Window:
-        """A window from settings as a user writes them, padded alike on both sides; the errors name the operation."""
-        height, width = pair(operation, "padding", padding, 0)
-        return cls(
-            pair(operation, "kernel_size", kernel, 1),
-            pair(operation, "stride", stride, 1),
-            ((height, height), (width, width)),
-            pair(operation, "dilation", dilation, 1),
-        )
+    def of(cls, operation: str, kernel: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, *, axes: int = 2) -> Window:
+        """A window from settings as a user writes them, padded alike on both sides; the errors name the operation.
+
+        Args:
+            axes: 1 for a window that slides along a sequence: each setting is one number, and the height is 1.
+        """
+        settings = (("kernel_size", kernel, 1), ("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1))
+        kernel, stride, padding, dilation = (per_axis(operation, name, value, least, axes) for name, value, least in settings)
+        if axes == 1:
+            kernel, stride, padding, dilation = (1, *kernel), (1, *stride), (0, *padding), (1, *dilation)
+        return cls(kernel, stride, ((padding[0], padding[0]), (padding[1], padding[1])), dilation)
+
+    def keeping(self, size: Sequence[int]) -> Window:
+        """This window, padded for "same" output: ⌈n / stride⌉ places along an axis of n pixels.
+
+        What that takes is max((⌈n / stride⌉ − 1) · stride + reach − n, 0) pixels, half of them on each side, the odd one at the
+        bottom or on the right: as PyTorch has it for stride 1, and TensorFlow for any.
+
+        >>> Window.of("conv2d", 3, stride=2).keeping((6, 5)).padding
+        ((0, 1), (1, 1))
+        """
+        sides = []
+        for n, stride, reach in zip(size, self.stride, self.reach):
+            total = max((-(-n // stride) - 1) * stride + reach - n, 0)
+            sides.append((total // 2, total - total // 2))
+        return self._replace(padding=(sides[0], sides[1]))
 
     @property
     def reach(self) -> Pair:
@@ -67,6 +101,22 @@ class Window(NamedTuple):
     def padded(self, size: Sequence[int]) -> Pair:
         """Size of an image of this `size` with its padding."""
         return size[0] + sum(self.padding[0]), size[1] + sum(self.padding[1])
+
+    def check(self, operation: str, size: Sequence[int]) -> None:
+        """Refuse an image or, of one axis, a sequence into which the window does not fit.
+
+        Raises:
+            ValueError: the window is larger than the padded image.
+        """
+        first = 2 - len(size)
+        kernel, reach, dilation = self.kernel[first:], self.reach[first:], self.dilation[first:]
+        padding = self.padding[first:]
+        if any(n + sum(sides) < pixels for n, sides, pixels in zip(size, padding, reach)):
+            what, unit = ("image", "pixels") if len(size) == 2 else ("sequence", "numbers")
+            raise ValueError(
+                f"{operation}: kernel {kernel} with dilation {dilation} covers {reach} {unit}, more than the {what} "
+                f"{tuple(size)} with padding {padding}: give a larger {what}, a smaller kernel or more padding"
+            )
 
     def places(self, operation: str, size: Sequence[int]) -> Pair:
         """Output size: how many places the window takes in an image of this size: ⌊(n + padding − reach) / stride⌋ + 1.
@@ -80,13 +130,18 @@ class Window(NamedTuple):
         >>> Window.of("conv2d", 3, stride=2, padding=1).places("conv2d", (6, 5))
         (3, 3)
         """
-        padded = self.padded(size)
-        if padded[0] < self.reach[0] or padded[1] < self.reach[1]:
-            raise ValueError(
-                f"{operation}: kernel {self.kernel} with dilation {self.dilation} covers {self.reach} pixels, more than the "
-                f"image {tuple(size)} with padding {self.padding}: give a larger image, a smaller kernel or more padding"
-            )
-        return (padded[0] - self.reach[0]) // self.stride[0] + 1, (padded[1] - self.reach[1]) // self.stride[1] + 1
+        self.check(operation, size)
+        height, width = self.padded(size)
+        return (height - self.reach[0]) // self.stride[0] + 1, (width - self.reach[1]) // self.stride[1] + 1
+
+    def covered(self, places: Sequence[int]) -> Pair:
+        """The smallest image with so many `places`: (n − 1) · stride + reach − padding. The next stride − 1 have as many.
+
+        >>> Window.of("conv2d", 3, stride=2, padding=1).covered((3, 3))
+        (5, 5)
+        """
+        (sh, sw), reach, (rows, columns) = self.stride, self.reach, self.padding
+        return (places[0] - 1) * sh + reach[0] - sum(rows), (places[1] - 1) * sw + reach[1] - sum(columns)
 
     def taps(self, padded: Array, places: Sequence[int]) -> Iterator[tuple[int, int, Array]]:
         """For each element (i, j) of the window: the view of `padded` that it sees, one pixel for each place.
@@ -116,24 +171,26 @@ class Window(NamedTuple):
         return array_module(like).zeros((images, channels, *self.padded(size)), like.dtype)
 
 
-def check_images(operation: str, x: Node) -> None:
-    """Refuse what is no batch of images.
+def check_images(operation: str, x: Node, axes: int = 2) -> None:
+    """Refuse what is no batch of images or, of one axis, of sequences.
 
     Raises:
         TypeError: x is no tensor.
-        ValueError: x has not 4 axes (N, C, H, W).
+        ValueError: x has not 4 axes (N, C, H, W), or 3 axes (N, C, L).
     """
     if not isinstance(x, Node):
         raise TypeError(f"{operation}: expected x as a Tensor, got {type(x).__name__}; wrap it: Tensor(...)")
-    if x.ndim != 4:
-        hint = "; a single image needs a batch axis: x.unsqueeze(0)" if x.ndim == 3 else ""
-        raise ValueError(f"{operation}: expected x of 4 axes (N, C, H, W), got shape {x.shape}{hint}")
+    if x.ndim != axes + 2:
+        what, names = ("image", "(N, C, H, W)") if axes == 2 else ("sequence", "(N, C, L)")
+        hint = f"; a single {what} needs a batch axis: x.unsqueeze(0)" if x.ndim == axes + 1 else ""
+        raise ValueError(f"{operation}: expected x of {axes + 2} axes {names}, got shape {x.shape}{hint}")
 
 
 def unfold(x: T, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> T:
-    """Every window of x as a column: (N, C, H, W) → (N, C·kh·kw, H'·W').
+    """Every window of x as a column: (N, C, H, W) → (N, C·kh·kw, H'·W'). Padding is with zeros.
 
     Raises:
+        TypeError: x is no tensor, or a setting is no whole number or pair of them.
         ValueError: x is no batch of images, or the window is larger than the padded image.
 
     >>> import numpy as np
@@ -149,7 +206,7 @@ def fold(x: T, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: A
     """Every column added back to where `unfold` took it from: (N, C·kh·kw, H'·W') → (N, C, H, W).
 
     Raises:
-        TypeError: a setting is no whole number or pair of them.
+        TypeError: x is no tensor, or a setting is no whole number or pair of them.
         ValueError: x does not have as many rows and columns as `unfold` makes of an image of `output_size`; or the window is
             larger than the padded image, or a setting too small.
 
@@ -159,6 +216,8 @@ def fold(x: T, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: A
               [2., 4., 2.],
               [1., 2., 1.]]]])
     """
+    if not isinstance(x, Node):
+        raise TypeError(f"fold: expected x as a Tensor, got {type(x).__name__}; wrap it: Tensor(...)")
     window = Window.of("fold", kernel_size, stride, padding, dilation)
     size = pair("fold", "output_size", output_size, 1)
     area, places = window.kernel[0] * window.kernel[1], window.places("fold", size)
@@ -190,3 +249,53 @@ def _fold(x: T, *, window: Window, size: Sequence[int]) -> Rule[T]:
     for i, j, view in window.taps(padded, places):
         view += columns[:, :, i, j]
     return window.crop(padded), (lambda g: _unfold(g, window=window),)
+
+
+class Unfold(Module):
+    """`unfold` as a layer: (N, C, H, W) → (N, C·kh·kw, H'·W').
+
+    Raises:
+        TypeError: a setting is no whole number or pair of them.
+        ValueError: one is too small.
+
+    >>> Unfold(3, padding=1)
+    Unfold(kernel_size=3, dilation=1, padding=1, stride=1)
+    """
+
+    def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
+        Window.of(type(self).__name__, kernel_size, stride, padding, dilation)
+        self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W) → (N, C·kh·kw, H'·W')."""
+        return unfold(x, self.kernel_size, self.dilation, self.padding, self.stride)
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        return ", ".join(f"{name}={getattr(self, name)}" for name in ("kernel_size", "dilation", "padding", "stride"))
+
+
+class Fold(Unfold):
+    """`fold` as a layer: (N, C·kh·kw, H'·W') → (N, C, H, W), the sum of what overlaps.
+
+    Raises:
+        TypeError: a setting is no whole number or pair of them.
+        ValueError: one is too small, or the window is larger than the padded image.
+
+    >>> Fold((4, 4), 2, stride=2)
+    Fold(output_size=(4, 4), kernel_size=2, dilation=1, padding=0, stride=2)
+    """
+
+    def __init__(self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
+        window = Window.of("Fold", kernel_size, stride, padding, dilation)
+        window.check("Fold", pair("Fold", "output_size", output_size, 1))
+        super().__init__(kernel_size, dilation, padding, stride)
+        self.output_size = output_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C·kh·kw, H'·W') → (N, C, H, W)."""
+        return fold(x, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        return f"output_size={self.output_size}, {super().extra_repr()}"
