@@ -1,4 +1,4 @@
-"""Optimisers: how parameters follow their gradients, step by step."""
+"""Optimisers: how parameters follow their gradients, step by step. PyTorch's, by name and number."""
 
 from __future__ import annotations
 
@@ -6,176 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
-from microtensor.backend import Array, array_module, is_array, to_device
-from microtensor.graph import Node
-from microtensor.nn.module import Module
-from microtensor.tensor import Tensor
-
-
-class Optimizer:
-    """What optimisers share: parameters in groups, each with its settings, and a memory for each parameter.
-
-    An optimiser is a constructor that names the settings, `check` for their values, and `update`: the rule for one parameter,
-    on arrays and in place.
-
-    Args:
-        params: tensors, or dicts of a group's tensors under "params" and the settings that are the group's own.
-        defaults: the settings of groups that do not give their own.
-
-    Attributes:
-        param_groups: one dict per group: "params" and every setting. Assign to a setting to change it: `group["lr"] = 0.01`.
-        state: what the optimiser remembers of each parameter.
-
-    Raises:
-        TypeError: `params` holds something that is no tensor, or a setting is no number.
-        ValueError: there are no parameters; one is given twice, or computed from others; a setting is unknown or out of range.
-    """
-
-    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
-        if isinstance(params, (Node, Module, Mapping, str)) or not isinstance(params, Iterable):
-            hint = "; pass model.parameters()" if isinstance(params, Module) else "; put it in a list"
-            raise TypeError(f"{self._name}: expected a sequence of Tensors or of groups, got {type(params).__name__}{hint}")
-        self.defaults = defaults
-        self.param_groups: list[dict[str, Any]] = []
-        self.state: dict[Any, dict[str, Any]] = {}
-        given = list(params)
-        if not given:
-            raise ValueError(f"{self._name}: there are no parameters; model.parameters() found none, or was used up before")
-        for group in given if isinstance(given[0], Mapping) else [{"params": given}]:
-            self.add_param_group(group)
-
-    @property
-    def _name(self) -> str:
-        return type(self).__name__
-
-    def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """Take in further parameters: {"params": tensors, settings that differ from the defaults}."""
-        if not isinstance(group, Mapping) or "params" not in group:
-            raise TypeError(f'{self._name}: a group is a dict with "params" and settings, got {group!r}')
-        params = [group["params"]] if isinstance(group["params"], Node) else list(group["params"])
-        if unknown := group.keys() - self.defaults.keys() - {"params"}:
-            known = ", ".join(self.defaults)
-            raise ValueError(f"{self._name}: unknown setting {', '.join(sorted(unknown))}; a group may set {known}")
-        seen = {id(p) for other in self.param_groups for p in other["params"]}
-        for i, p in enumerate(params):
-            if not isinstance(p, Node):
-                raise TypeError(f"{self._name}: parameter {i} must be a Tensor, got {type(p).__name__}")
-            if not p.is_leaf:
-                raise ValueError(f"{self._name}: parameter {i} {p.shape} is computed from others, and only they can be learned")
-            if id(p) in seen:
-                raise ValueError(f"{self._name}: parameter {i} {p.shape} is given twice, and would be updated twice")
-            seen.add(id(p))
-        complete = {"params": params, **self.defaults, **{key: group[key] for key in group if key != "params"}}
-        self.check(complete)
-        self.param_groups.append(complete)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradient of every parameter: `grad` becomes None, or with `set_to_none=False` zeros."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.grad = None if set_to_none or p.grad is None else p.grad.detach() * 0
-
-    def step(self) -> None:
-        """Move every parameter that has a gradient one step, in place.
-
-        Raises:
-            ValueError: a gradient does not have the shape of its parameter.
-        """
-        for group in self.param_groups:
-            settings = {key: value.item() if isinstance(value, np.generic) else value for key, value in group.items()}
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                if p.grad.shape != p.shape:
-                    raise ValueError(f"{self._name}: a parameter {p.shape} has a gradient of another shape, {p.grad.shape}")
-                data = p.data
-                self.update(data, p.grad.data, self.state.setdefault(p, {}), settings)
-                p.data = data  # the same memory; assigning counts the change
-
-    def check(self, group: dict[str, Any]) -> None:
-        """Refuse settings that mean nothing."""
-        raise NotImplementedError(f"{self._name}: define check(self, group)")
-
-    def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """Change the parameter `p` in place, given its gradient `g`, which stays as it is.
-
-        Args:
-            state: what is remembered of this parameter: empty at first. Arrays in it have the shape of `p`.
-            group: the settings.
-        """
-        raise NotImplementedError(f"{self._name}: define update(self, p, g, state, group)")
-
-    def remembers(self, group: Mapping[str, Any]) -> set[str]:
-        """The names of what `update` keeps in the state of a parameter, under these settings."""
-        raise NotImplementedError(f"{self._name}: define remembers(self, group)")
-
-    def _number(self, group: Mapping[str, Any], key: str, below: float = math.inf) -> None:
-        value = group[key]
-        if not isinstance(value, (int, float, np.integer, np.floating)):
-            raise TypeError(f"{self._name}: {key} must be a number, got {type(value).__name__}")
-        if not 0 <= value < below:
-            bound = "" if below == math.inf else f" and less than {below}"
-            raise ValueError(f"{self._name}: {key} must be at least 0{bound}, got {value}")
-
-    # Saving and loading
-
-    def state_dict(self) -> dict[str, Any]:
-        """Memory and settings, in PyTorch's form: parameters are numbered through all groups. Arrays are not copied."""
-        numbers = {p: i for i, p in enumerate(self._all())}
-        return {
-            "state": {
-                numbers[p]: {key: Tensor(v) if is_array(v) else v for key, v in state.items()}
-                for p, state in self.state.items()
-            },
-            "param_groups": [{**group, "params": [numbers[p] for p in group["params"]]} for group in self.param_groups],
-        }
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on where the optimiser of `state_dict` stood: its memory, copied, and its settings.
-
-        Raises:
-            TypeError: it is no dict with "state" and "param_groups", or a setting is of the wrong kind.
-            ValueError: its groups do not have as many parameters as these, or not of the same shapes; it remembers other
-                things than this optimiser does; a setting is out of range. Nothing is changed then.
-        """
-        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
-            raise TypeError(f'{self._name}: expected a dict with "state" and "param_groups", as state_dict() gives it')
-        saved, params = state_dict["param_groups"], self._all()
-        sizes, own = ([len(group["params"]) for group in groups] for groups in (saved, self.param_groups))
-        if sizes != own:
-            raise ValueError(f"{self._name}: the state has groups of {sizes} parameters, this optimiser of {own}")
-        settings = [
-            {key: loaded.get(key, value) for key, value in group.items() if key != "params"}
-            for group, loaded in zip(self.param_groups, saved)
-        ]
-        for group in settings:
-            self.check(group)
-        group_of = [group for group, count in zip(settings, own) for _ in range(count)]
-        state: dict[Any, dict[str, Any]] = {}
-        for number, memory in state_dict["state"].items():
-            if not 0 <= int(number) < len(params):
-                raise ValueError(f"{self._name}: the state is of a parameter {number}, but there are {len(params)}")
-            p, needed = params[int(number)], self.remembers(group_of[int(number)])
-            kept = {key: value for key, value in memory.items() if value is not None}
-            if kept and kept.keys() != needed:
-                raise ValueError(f"{self._name}: the state remembers {sorted(kept)}, this optimiser {sorted(needed)}")
-            state[p] = {key: self._restored(p, key, value) for key, value in kept.items()}
-        self.state = state
-        for group, loaded in zip(self.param_groups, settings):
-            group.update(loaded)
-
-    def _restored(self, p: Node, key: str, value: Any) -> Any:
-        if key == "step":
-            return int(value)
-        data = value.data if isinstance(value, Node) else value if is_array(value) else np.asarray(value)  # PyTorch's too
-        if data.shape != p.shape:
-            raise ValueError(f"{self._name}: {key} of the state has shape {data.shape}, its parameter {p.shape}")
-        return to_device(data, p.device).astype(p.dtype)
-
-    def _all(self) -> list[Node]:
-        return [p for group in self.param_groups for p in group["params"]]
+from microtensor.backend import Array, array_module
+from microtensor.nn.optimizer import Optimizer, blocks
 
 
 class SGD(Optimizer):
@@ -194,6 +26,7 @@ class SGD(Optimizer):
         nesterov: step along the gradient as if the velocity had already been followed.
         maximize: go up instead of down.
 
+    >>> from microtensor import Tensor
     >>> p = Tensor([1.0], requires_grad=True)
     >>> optimizer = SGD([p], lr=0.1)
     >>> (p * p).sum().backward()
@@ -201,6 +34,8 @@ class SGD(Optimizer):
     >>> p
     Tensor([0.8], requires_grad=True)
     """
+
+    memory = ("momentum_buffer",)
 
     def __init__(
         self,
@@ -210,6 +45,7 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        *,
         maximize: bool = False,
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
@@ -217,8 +53,8 @@ class SGD(Optimizer):
 
     def check(self, group: dict[str, Any]) -> None:
         """Numbers of 0 or more; Nesterov's momentum is one, and is not dampened."""
-        for key in ("lr", "momentum", "weight_decay"):
-            self._number(group, key)
+        self._number(group, "lr", "momentum", "dampening", "weight_decay")
+        self._flag(group, "nesterov", "maximize")
         if group["nesterov"] and not (group["momentum"] > 0 and group["dampening"] == 0):
             raise ValueError(
                 f"SGD: nesterov needs a momentum above 0 and no dampening, "
@@ -231,16 +67,24 @@ class SGD(Optimizer):
 
     def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """See the class."""
-        g, momentum = _descent(p, g, group), group["momentum"]
+        xp = array_module(p)
+        momentum, velocity, first = group["momentum"], None, False
         if momentum:
-            if not state:
-                velocity = state["momentum_buffer"] = array_module(p).array(g)
-            else:
-                velocity = state["momentum_buffer"]
-                velocity *= momentum
-                velocity += (1 - group["dampening"]) * g if group["dampening"] else g
-            g = g + momentum * velocity if group["nesterov"] else velocity
-        p -= group["lr"] * g
+            velocity, first = state.get("momentum_buffer"), "momentum_buffer" not in state
+            if first:
+                velocity = state["momentum_buffer"] = xp.empty_like(p)
+        arrays = p, g, velocity
+        for p, g, v in blocks(*arrays):
+            g = _descent(p, g, group)
+            work = xp.empty_like(p)  # written to where each operator would make a fresh array
+            if v is not None:
+                if first:
+                    v[...] = g
+                else:
+                    v *= momentum
+                    v += xp.multiply(g, 1 - group["dampening"], out=work) if group["dampening"] else g
+                g = xp.add(g, xp.multiply(v, momentum, out=work), out=work) if group["nesterov"] else v
+            p -= xp.multiply(g, group["lr"], out=work)
 
 
 class Adam(Optimizer):
@@ -257,7 +101,9 @@ class Adam(Optimizer):
         weight_decay: adds weight_decay · p to the gradient: a penalty of weight_decay / 2 · |p|².
         amsgrad: divide by the largest mean of squares so far.
         maximize: go up instead of down.
+        decoupled_weight_decay: the decay of AdamW, which stays out of the gradient.
 
+    >>> from microtensor import Tensor
     >>> p = Tensor([1.0], requires_grad=True)
     >>> optimizer = Adam([p], lr=0.5)
     >>> (p * p).sum().backward()
@@ -265,6 +111,8 @@ class Adam(Optimizer):
     >>> round(p.item(), 6)
     0.5
     """
+
+    memory = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
     def __init__(
         self,
@@ -276,56 +124,253 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        decoupled_weight_decay: bool = False,
     ) -> None:
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**defaults, "amsgrad": amsgrad, "maximize": maximize})
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
+        super().__init__(params, {**defaults, "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay})
 
     def check(self, group: dict[str, Any]) -> None:
         """Numbers of 0 or more, and betas less than 1."""
-        for key in ("lr", "eps", "weight_decay"):
-            self._number(group, key)
+        self._number(group, "lr", "eps", "weight_decay")
+        self._flag(group, "amsgrad", "maximize", "decoupled_weight_decay")
         betas = group["betas"]
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise TypeError(f"Adam: betas must be a pair of numbers, got {betas!r}")
+            raise TypeError(f"{self._name}: betas must be a pair of numbers, got {betas!r}")
         for i, beta in enumerate(betas):
             self._number({f"betas[{i}]": beta}, f"betas[{i}]", below=1)
 
     def remembers(self, group: Mapping[str, Any]) -> set[str]:
         """The steps, and the means of gradients and of their squares."""
-        return {"step", "exp_avg", "exp_avg_sq"} | ({"max_exp_avg_sq"} if group["amsgrad"] else set())
+        return set(self.memory[: 4 if group["amsgrad"] else 3])
 
     def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """See the class."""
         xp = array_module(p)
         beta1, beta2 = group["betas"]
-        if not state:
-            names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if group["amsgrad"] else 2]
-            state.update(step=0, **{name: xp.zeros_like(p) for name in names})
-        state["step"] += 1
-        mean, square = state["exp_avg"], state["exp_avg_sq"]
-        g = _descent(p, g, group)
-
-        work = xp.empty_like(p)  # written to again and again: with fresh arrays a million numbers take four times as long
-        xp.subtract(g, mean, out=work)
-        work *= 1 - beta1
-        mean += work
-        xp.multiply(g, g, out=work)
-        work *= 1 - beta2
-        square *= beta2
-        square += work
-
-        if group["amsgrad"]:
-            square = xp.maximum(state["max_exp_avg_sq"], square, out=state["max_exp_avg_sq"])
-        xp.sqrt(square, out=work)
-        work /= math.sqrt(1 - beta2 ** state["step"])
-        work += group["eps"]
-        xp.divide(mean, work, out=work)
-        work *= group["lr"] / (1 - beta1 ** state["step"])
-        p -= work
+        mean, square = _remembered(state, p, "exp_avg"), _remembered(state, p, "exp_avg_sq")
+        largest = _remembered(state, p, "max_exp_avg_sq") if group["amsgrad"] else None
+        step = state["step"] = state.get("step", 0) + 1
+        rate, root = group["lr"] / (1 - beta1**step), math.sqrt(1 - beta2**step)
+        decoupled = group["weight_decay"] and group["decoupled_weight_decay"]
+        arrays = p, g, mean, square, largest
+        for p, g, mean, square, largest in blocks(*arrays):
+            if decoupled:
+                p *= 1 - group["lr"] * group["weight_decay"]
+            g = _descent(p, g, group, penalty=not decoupled)
+            work = xp.empty_like(p)  # written to again and again: with fresh arrays a million numbers take four times as long
+            _running_mean(mean, g, beta1, work)
+            _running_mean(square, xp.multiply(g, g, out=work), beta2, work)
+            if largest is not None:
+                square = xp.maximum(largest, square, out=largest)
+            xp.sqrt(square, out=work)
+            work /= root
+            work += group["eps"]
+            xp.divide(mean, work, out=work)
+            work *= rate
+            p -= work
 
 
-def _descent(p: Array, g: Array, group: dict[str, Any]) -> Array:
+class AdamW(Adam):
+    """Adam whose weight decay stays out of the gradient and its means: before each step p ← (1 − lr · weight_decay) · p.
+
+    In Adam a penalty of the weights is divided by the size of the gradients like all else, and restrains most where they are
+    small; here every weight decays at the same rate. Loshchilov & Hutter 2019, algorithm 2, arxiv.org/abs/1711.05101.
+
+    Args:
+        weight_decay: times lr, the part of each parameter that is lost at each step.
+
+    The other settings are Adam's.
+
+    >>> from microtensor import Tensor
+    >>> p = Tensor([1.0], requires_grad=True)
+    >>> optimizer = AdamW([p], lr=0.1, weight_decay=0.5)
+    >>> (p * 0).sum().backward()
+    >>> optimizer.step()
+    >>> round(p.item(), 6)
+    0.95
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True)
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Adam's, and the decay is decoupled: a state of Adam does not fit."""
+        super().check(group)
+        if not group["decoupled_weight_decay"]:
+            raise ValueError("AdamW: decoupled_weight_decay must be True; where it is False, the optimiser is Adam")
+
+
+class RMSprop(Optimizer):
+    """Gradients over the root of the mean of their squares: p ← p − lr · g / (√s + eps), s ← alpha · s + (1 − alpha) · g².
+
+    Hinton 2012, "Neural networks for machine learning", lecture 6e; centered: Graves 2013, equations 38 to 41,
+    arxiv.org/abs/1308.0850. As in PyTorch, eps is added to the root, and momentum gathers the quotients, before lr.
+
+    Args:
+        params: tensors, or dicts of groups.
+        lr: the learning rate.
+        alpha: the part of the running mean that stays at each step.
+        eps: keeps a parameter whose gradients are 0 from being divided by 0.
+        weight_decay: adds weight_decay · p to the gradient: a penalty of weight_decay / 2 · |p|².
+        momentum: the part of its velocity that a parameter keeps.
+        centered: divide by the root of the variance of the gradients, s minus the square of their mean. Where rounding makes
+            it negative, it is 0.
+        maximize: go up instead of down.
+
+    >>> from microtensor import Tensor
+    >>> p = Tensor([1.0], requires_grad=True)
+    >>> optimizer = RMSprop([p], lr=0.1, alpha=0.75)
+    >>> (p * p).sum().backward()
+    >>> optimizer.step()
+    >>> round(p.item(), 6)
+    0.8
+    """
+
+    memory = ("step", "square_avg", "momentum_buffer", "grad_avg")
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered}
+        super().__init__(params, {**defaults, "weight_decay": weight_decay, "maximize": maximize})
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Numbers of 0 or more, and an alpha of at most 1."""
+        self._number(group, "lr", "alpha", "eps", "weight_decay", "momentum")
+        self._flag(group, "centered", "maximize")
+        if group["alpha"] > 1:
+            raise ValueError(f"RMSprop: alpha must be at most 1, got {group['alpha']}")
+
+    def remembers(self, group: Mapping[str, Any]) -> set[str]:
+        """The steps, the mean of squares, and the velocity and the mean of gradients where there are such."""
+        velocity = {"momentum_buffer"} if group["momentum"] else set()
+        return {"step", "square_avg"} | velocity | ({"grad_avg"} if group["centered"] else set())
+
+    def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """See the class."""
+        xp, alpha = array_module(p), group["alpha"]
+        state["step"] = state.get("step", 0) + 1
+        square = _remembered(state, p, "square_avg")
+        mean = _remembered(state, p, "grad_avg") if group["centered"] else None
+        velocity = _remembered(state, p, "momentum_buffer") if group["momentum"] else None
+        arrays = p, g, square, mean, velocity
+        for p, g, square, mean, velocity in blocks(*arrays):
+            g, work = _descent(p, g, group), xp.empty_like(p)
+            _running_mean(square, xp.multiply(g, g, out=work), alpha, work)
+            if mean is None:
+                xp.sqrt(square, out=work)
+            else:
+                _running_mean(mean, g, alpha, work)
+                xp.subtract(square, xp.multiply(mean, mean, out=work), out=work)
+                xp.sqrt(xp.maximum(work, 0, out=work), out=work)
+            work += group["eps"]
+            xp.divide(g, work, out=work)
+            if velocity is not None:
+                velocity *= group["momentum"]
+                velocity += work
+            p -= xp.multiply(work if velocity is None else velocity, group["lr"], out=work)
+
+
+class Adagrad(Optimizer):
+    """Gradients over the root of the sum of all their squares so far: p ← p − lr · g / (√s + eps), where s ← s + g².
+
+    What seldom has a gradient takes large steps still. Duchi, Hazan & Singer 2011, "Adaptive subgradient methods for online
+    learning and stochastic optimization", section 1.1, diagonal matrices.
+
+    Args:
+        params: tensors, or dicts of groups.
+        lr: the learning rate.
+        lr_decay: in step t, counted from 0, the learning rate is lr / (1 + t · lr_decay).
+        weight_decay: adds weight_decay · p to the gradient: a penalty of weight_decay / 2 · |p|².
+        initial_accumulator_value: the sum of squares to start from.
+        eps: keeps a parameter whose gradients are 0 from being divided by 0.
+        maximize: go up instead of down.
+
+    >>> from microtensor import Tensor
+    >>> p = Tensor([1.0], requires_grad=True)
+    >>> optimizer = Adagrad([p], lr=0.1)
+    >>> (p * p).sum().backward()
+    >>> optimizer.step()
+    >>> round(p.item(), 6)
+    0.9
+    """
+
+    memory = ("step", "sum")
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-2,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, {**defaults, "initial_accumulator_value": initial_accumulator_value, "maximize": maximize})
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Numbers of 0 or more."""
+        self._number(group, "lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
+        self._flag(group, "maximize")
+
+    def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """See the class."""
+        xp = array_module(p)
+        squares = _remembered(state, p, "sum", group["initial_accumulator_value"])
+        step = state["step"] = state.get("step", 0) + 1
+        rate = group["lr"] / (1 + (step - 1) * group["lr_decay"])
+        arrays = p, g, squares
+        for p, g, squares in blocks(*arrays):
+            g, work = _descent(p, g, group), xp.empty_like(p)
+            squares += xp.multiply(g, g, out=work)
+            xp.sqrt(squares, out=work)
+            work += group["eps"]
+            xp.divide(g, work, out=work)
+            work *= rate
+            p -= work
+
+
+def _remembered(state: dict[str, Any], p: Array, name: str, start: float = 0.0) -> Array:
+    """An array of the state, which is full of `start` before it is first asked for."""
+    if name not in state:
+        state[name] = array_module(p).full_like(p, start)
+    return state[name]
+
+
+def _descent(p: Array, g: Array, group: dict[str, Any], penalty: bool = True) -> Array:
     """The gradient of what is to become small: negated to maximise, and with that of the weights' penalty."""
-    if group["maximize"]:
-        g = -g
-    return g + group["weight_decay"] * p if group["weight_decay"] else g
+    xp = array_module(p)
+    if not (penalty and group["weight_decay"]):
+        return -g if group["maximize"] else g
+    combined = xp.multiply(p, group["weight_decay"], out=xp.empty_like(p))
+    return (xp.subtract if group["maximize"] else xp.add)(combined, g, out=combined)
+
+
+def _running_mean(mean: Array, values: Array, beta: float, work: Array) -> None:
+    """mean ← beta · mean + (1 − beta) · values, by way of an array to work in. (Not mean + (1 − beta) · (values − mean), which
+    loses small values that follow large ones if beta is small.)
+    """
+    mean *= beta
+    mean += array_module(mean).multiply(values, 1 - beta, out=work)

@@ -1,0 +1,278 @@
+"""What optimisers share: groups of parameters, settings, memory, and their saving. The rules themselves are in optim.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from microtensor.backend import Array, array_module, is_array, to_device
+from microtensor.graph import Node
+from microtensor.nn.module import Module
+from microtensor.tensor import Tensor
+
+BLOCK_BYTES = 1 << 17
+"""How much of a parameter is worked on at a time: with its gradient, its memory and a work array it fits a core's cache."""
+
+
+class Optimizer:
+    """What optimisers share: parameters in groups, each with its settings, and a memory for each parameter.
+
+    An optimiser is a constructor that names the settings, `check` for their values, and `update`: the rule for one parameter,
+    on arrays and in place.
+
+    Args:
+        params: tensors, or dicts of a group's tensors under "params" and the settings that are the group's own.
+        defaults: the settings of groups that do not give their own.
+
+    Attributes:
+        param_groups: one dict per group: "params" and every setting. Assign to a setting to change it: `group["lr"] = 0.01`.
+        state: what the optimiser remembers of each parameter. It follows where `model.to(...)` takes the parameter.
+
+    Raises:
+        TypeError: `params` holds something that is no tensor, or a setting is of the wrong kind.
+        ValueError: there are no parameters; one is given twice, or computed from others; a setting is unknown or out of range.
+    """
+
+    memory: ClassVar[tuple[str, ...]] = ()
+    """The names of all that `update` may keep in the state of a parameter."""
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Any, dict[str, Any]] = {}
+        self._seen: dict[Any, Array] = {}
+        if isinstance(params, (Mapping, Node)):
+            raise TypeError(f"{self._name}: expected a sequence of Tensors or of groups, got {_a(params)}; put it in a list")
+        given = self._listed("expected a sequence of Tensors or of groups", params)
+        if not given:
+            raise ValueError(f"{self._name}: there are no parameters; model.parameters() found none, or was used up before")
+        for group in given if isinstance(given[0], Mapping) else [{"params": given}]:
+            self.add_param_group(group)
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _listed(self, expected: str, params: Any) -> list[Any]:
+        if isinstance(params, (Module, Mapping, str, set, frozenset)) or not isinstance(params, Iterable):
+            hint = "pass model.parameters()" if isinstance(params, Module) else "put what there is in a list, in an order"
+            raise TypeError(f"{self._name}: {expected}, got {_a(params)}; {hint}")
+        return list(params)
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Take in further parameters: {"params": tensors, settings that differ from the defaults}.
+
+        Raises:
+            TypeError, ValueError: as the constructor. Nothing is changed then.
+        """
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise TypeError(f'{self._name}: a group is a dict with "params" and settings, got {group!r}')
+        given = group["params"]
+        params = (
+            [given] if isinstance(given, Node) else self._listed('"params" of a group must be a sequence of Tensors', given)
+        )
+        if unknown := group.keys() - self.defaults.keys() - {"params", "initial_lr"}:
+            known = ", ".join(self.defaults)
+            raise ValueError(f"{self._name}: unknown setting {', '.join(sorted(unknown))}; a group may set {known}")
+        seen = {id(p) for p in self._all()}
+        for i, p in enumerate(params):
+            if not isinstance(p, Node):
+                raise TypeError(f"{self._name}: parameter {i} must be a Tensor, got {_a(p)}")
+            if not p.is_leaf:
+                raise ValueError(f"{self._name}: parameter {i} {p.shape} is computed from others, and only they can be learned")
+            if id(p) in seen:
+                raise ValueError(f"{self._name}: parameter {i} {p.shape} is given twice, and would be updated twice")
+            seen.add(id(p))
+        complete = {"params": params, **self.defaults, **{key: group[key] for key in group if key != "params"}}
+        self.check(complete)
+        self.param_groups.append(complete)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradient of every parameter: `grad` becomes None, or with `set_to_none=False` zeros."""
+        for p in self._all():
+            gradient = p.grad
+            p.grad = None if set_to_none or gradient is None else gradient.constant(gradient.xp.zeros_like(gradient.data))
+
+    def step(self) -> None:
+        """Move every parameter that has a gradient one step, in place.
+
+        Raises:
+            ValueError: a gradient does not have the shape of its parameter.
+        """
+        for group in self.param_groups:
+            settings = {key: value.item() if isinstance(value, np.generic) else value for key, value in group.items()}
+            for p in group["params"]:
+                gradient = p.grad
+                if gradient is None:
+                    continue
+                data, g = p.data, gradient.data
+                if g.shape != data.shape:
+                    raise ValueError(f"{self._name}: a parameter {p.shape} has a gradient of another shape, {g.shape}")
+                if self._seen.get(p) is not data:
+                    self._follow(p)
+                self.update(data, g, self.state[p], settings)
+                p.touch()
+
+    def _follow(self, p: Node) -> None:
+        """The parameter has another array than at the last step: its memory goes where the numbers went."""
+        state = self.state.setdefault(p, {})
+        for key, value in state.items():
+            if is_array(value):
+                state[key] = self._fitting(p, key, value)
+        self._seen[p] = p.data
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Refuse settings that mean nothing."""
+        raise NotImplementedError(f"{self._name}: define check(self, group)")
+
+    def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """Change the parameter `p` in place, given its gradient `g`, which stays as it is.
+
+        Args:
+            state: what is remembered of this parameter: empty at first. Arrays in it have the shape of `p`.
+            group: the settings.
+        """
+        raise NotImplementedError(f"{self._name}: define update(self, p, g, state, group)")
+
+    def remembers(self, group: Mapping[str, Any]) -> set[str]:
+        """The names of what `update` needs in the state of a parameter, under these settings, after its first step."""
+        return set(self.memory)
+
+    # For `check`
+
+    def _number(self, group: Mapping[str, Any], *keys: str, below: float = math.inf) -> None:
+        """These settings are numbers, at least 0 and less than `below`."""
+        for key in keys:
+            value = group[key]
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+                raise TypeError(f"{self._name}: {key} must be a number, got {value!r} ({_a(value)})")
+            if not 0 <= value < below:
+                bound = "finite" if below == math.inf else f"less than {below}"
+                raise ValueError(f"{self._name}: {key} must be at least 0 and {bound}, got {value}")
+
+    def _flag(self, group: Mapping[str, Any], *keys: str) -> None:
+        """These settings are True or False."""
+        for key in keys:
+            if not isinstance(group[key], (bool, np.bool_)):
+                raise TypeError(f"{self._name}: {key} must be True or False, got {group[key]!r} ({_a(group[key])})")
+
+    # Saving and loading
+
+    def state_dict(self) -> dict[str, Any]:
+        """Memory and settings, in PyTorch's form: parameters are numbered through all groups. Arrays are not copied."""
+        numbers = {p: i for i, p in enumerate(self._all())}
+        return {
+            "state": {
+                numbers[p]: {key: Tensor(v) if is_array(v) else v for key, v in state.items()}
+                for p, state in self.state.items()
+                if state
+            },
+            "param_groups": [{**group, "params": [numbers[p] for p in group["params"]]} for group in self.param_groups],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on where the optimiser of `state_dict`, or PyTorch's, stood: its memory, copied, and its settings.
+
+        Settings that only PyTorch's optimisers have (`foreach`, `fused` …) are passed over.
+
+        Raises:
+            TypeError: it is no dict with "state" and "param_groups", or a setting is of the wrong kind.
+            ValueError: its groups do not have as many parameters as these, or not of the same shapes; it remembers other
+                things than this optimiser does; a setting is out of range. Nothing is changed then.
+        """
+        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
+            raise TypeError(f'{self._name}: expected a dict with "state" and "param_groups", as state_dict() gives it')
+        saved, params = state_dict["param_groups"], self._all()
+        sizes, own = ([len(group["params"]) for group in groups] for groups in (saved, self.param_groups))
+        if sizes != own:
+            raise ValueError(f"{self._name}: the state has groups of {sizes} parameters, this optimiser of {own}")
+        settings = [
+            {key: loaded.get(key, group.get(key)) for key in (*self.defaults, "initial_lr") if key in loaded or key in group}
+            for group, loaded in zip(self.param_groups, saved)
+        ]
+        for group in settings:
+            self.check(group)
+        group_of = [group for group, count in zip(settings, own) for _ in range(count)]
+        state: dict[Any, dict[str, Any]] = {}
+        for number, memory in state_dict["state"].items():
+            if not 0 <= int(number) < len(params):
+                raise ValueError(f"{self._name}: the state is of a parameter {number}, but there are {len(params)}")
+            p, needed = params[int(number)], self.remembers(group_of[int(number)])
+            kept = {key: value for key, value in memory.items() if value is not None}
+            if kept and not needed <= kept.keys() <= needed.union(self.memory):
+                raise ValueError(f"{self._name}: the state remembers {sorted(kept)}, this optimiser {sorted(needed)}")
+            state[p] = {key: self._restored(p, key, value) for key, value in kept.items()}
+        self.state, self._seen = state, {}
+        for group, loaded in zip(self.param_groups, settings):
+            group.update(loaded)
+
+    def _restored(self, p: Node, key: str, value: Any) -> Any:
+        if key == "step":
+            return int(value)
+        array = value.data if isinstance(value, Node) else value if is_array(value) else np.asarray(value)  # PyTorch's too
+        fitting = self._fitting(p, key, array)
+        return fitting.copy() if fitting is array else fitting
+
+    def _fitting(self, p: Node, key: str, array: Array) -> Array:
+        if array.shape != p.shape:
+            raise ValueError(f"{self._name}: {key} of the state has shape {array.shape}, its parameter {p.shape}")
+        return to_device(array, p.device).astype(p.dtype, copy=False)
+
+    def _all(self) -> list[Any]:
+        return [p for group in self.param_groups for p in group["params"]]
+
+    def __repr__(self) -> str:
+        lines = []
+        for group in self.param_groups:
+            settings = ", ".join(f"{key}={value}" for key, value in group.items() if key not in ("params", "initial_lr"))
+            lines.append(f"{len(group['params'])} parameters: {settings}")
+        return f"{self._name}(\n  " + "\n  ".join(lines) + "\n)"
+
+
+def blocks(*arrays: Array | None) -> Iterator[tuple[Any, ...]]:
+    """Arrays of one shape, cut alike into parts that the cache holds; None stays None.
+
+    A rule passes over its arrays ten times: block by block they come from memory only once. On a device, which wants few
+    and large calls, all is one block.
+
+    >>> [len(part) for part, _ in blocks(np.zeros((3, 1 << 15), np.float32), None)]
+    [1, 1, 1]
+    """
+    first = arrays[0]
+    if first is None or first.nbytes <= BLOCK_BYTES or array_module(first) is not np:
+        yield arrays
+        return
+    rows = max(1, BLOCK_BYTES * len(first) // first.nbytes)
+    for i in range(0, len(first), rows):
+        yield tuple(None if array is None else array[i : i + rows] for array in arrays)
+
+
+def decay_groups(model: Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The parameters of `model` that are learned, in two groups for an optimiser: with weight decay, and without.
+
+    Weights of two and more axes decay. Biases, and the scales and shifts of norms, have one axis or none and do not: to pull
+    them to 0 restrains no function (He et al. 2019, "Bag of tricks for image classification", section 3.1,
+    arxiv.org/abs/1812.01187).
+
+    >>> from microtensor import nn
+    >>> groups = decay_groups(nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)), weight_decay=0.01)
+    >>> [(len(group["params"]), group["weight_decay"]) for group in groups]
+    [(1, 0.01), (3, 0.0)]
+    >>> optimizer = nn.SGD(groups, lr=0.1)
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"decay_groups: expected a Module, got {_a(model)}")
+    learned = [p for p in model.parameters() if p.requires_grad]
+    decaying, others = [p for p in learned if p.ndim >= 2], [p for p in learned if p.ndim < 2]
+    groups: list[dict[str, Any]] = [
+        {"params": decaying, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _a(value: object) -> str:
+    return type(value).__name__
