@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from microtensor.models.card import Card
 from microtensor.nn import init
-from microtensor.nn.activation import ReLU
+from microtensor.nn.layers.activation import ReLU
 from microtensor.nn.containers import Sequential
-from microtensor.nn.conv import Conv2d, conv2d
-from microtensor.nn.linear import Flatten, Linear
+from microtensor.nn.layers.conv import Conv2d, conv2d
+from microtensor.nn.layers.linear import Flatten, Linear
 from microtensor.nn.module import Buffer, Module, Parameter
-from microtensor.nn.pool import MaxPool2d, avg_pool2d
+from microtensor.nn.layers.pool import MaxPool2d, avg_pool2d
 from microtensor.ops.join import cat
 from microtensor.tensor import Tensor
 
@@ -196,3 +197,25 @@ def lenet5_1998() -> LeNet5Of1998:
     60000
     """
     return LeNet5Of1998()
+
+
+PAPER = "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, Proc. IEEE 86(11)"
+
+CARDS = (
+    Card(
+        "lenet5_1998",
+        lenet5_1998,
+        year=1998,
+        paper=PAPER,
+        idea="convolution and subsampling in turn, learned as one: more maps and fewer pixels from layer to layer",
+        input_shape=(1, 32, 32),
+    ),
+    Card(
+        "lenet5",
+        lenet5,
+        year=1998,
+        paper=PAPER,
+        idea="LeNet-5 as it is taught now: ReLU, max pooling, every map connected to every map",
+        input_shape=(1, 28, 28),
+    ),
+)

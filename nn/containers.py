@@ -35,8 +35,8 @@ class Layers(Ordered[Module]):
 class Sequential(Layers):
     """One module after the other: each computes on the result of the one before. Without modules, the identity.
 
-    >>> from microtensor.nn.activation import ReLU
-    >>> from microtensor.nn.linear import Linear
+    >>> from microtensor.nn.layers.activation import ReLU
+    >>> from microtensor.nn.layers.linear import Linear
     >>> net = Sequential(Linear(4, 3), ReLU(), Linear(3, 2))
     >>> net
     Sequential(
@@ -68,7 +68,7 @@ class Concat(Layers):
         branches: modules, or one dict of them by name.
         dim: the axis to join along, where the results may differ in length; 1 is the channels'.
 
-    >>> from microtensor.nn.linear import Identity, Linear
+    >>> from microtensor.nn.layers.linear import Identity, Linear
     >>> Concat(Identity(), Linear(4, 3))(Tensor([[1.0, 2.0, 3.0, 4.0]])).shape
     (1, 7)
     """
@@ -97,7 +97,7 @@ class Residual(Module):
         body: a module.
         shortcut: a module that gives x the shape of the body's result; None where x has it already.
 
-    >>> from microtensor.nn.linear import Identity
+    >>> from microtensor.nn.layers.linear import Identity
     >>> Residual(Identity())(Tensor([1.0, 2.0]))
     Tensor([2., 4.])
     """

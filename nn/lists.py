@@ -184,7 +184,7 @@ class ModuleList(_List[Module]):
     Raises:
         TypeError: something is no module.
 
-    >>> from microtensor.nn.linear import Linear
+    >>> from microtensor.nn.layers.linear import Linear
     >>> layers = ModuleList([Linear(2, 3), Linear(3, 1)])
     >>> list(layers.state_dict())
     ['0.weight', '0.bias', '1.weight', '1.bias']
@@ -258,7 +258,7 @@ class ModuleDict(_Dict[Module]):
         TypeError: something is no module, a name is no text.
         ValueError: a name is empty, has a dot or means something else already, as "keys" and "training" do.
 
-    >>> from microtensor.nn.activation import ReLU, Tanh
+    >>> from microtensor.nn.layers.activation import ReLU, Tanh
     >>> choices = ModuleDict({"relu": ReLU(), "tanh": Tanh()})
     >>> choices["relu"](Tensor([-1.0, 1.0]))
     Tensor([0., 1.])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 import microtensor as mt
 from microtensor import Tensor
 from microtensor.gradcheck import check_gradients
-from microtensor.nn import activation
+from microtensor.nn.layers import activation
 from microtensor.testing import shapes, tensors
 
 LAYERS = [

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import microtensor as mt
 from microtensor import Tensor, nn
-from microtensor.nn import adaptive, planes
+from microtensor.nn.layers import adaptive, planes
 from microtensor.testing import tensors
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import microtensor as mt
 from microtensor import Tensor, nn
 from microtensor.backend import to_device
-from microtensor.nn import optimizer as shared
 from microtensor.nn.module import Module, Parameter
+from microtensor.nn.optim import optimizer as shared
 
 
 class Net(Module):

@@ -6,7 +6,7 @@ from test_train import LABELS, POINTS, setting, weights
 
 from microtensor import nn
 from microtensor.data import DataLoader, TensorDataset
-from microtensor.nn.train import fit
+from microtensor.nn.training.train import fit
 
 
 class Log(nn.Callback):

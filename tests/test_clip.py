@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microtensor import Tensor, nn
-from microtensor.nn import optimizer as shared
 from microtensor.nn.module import Parameter
+from microtensor.nn.optim import optimizer as shared
 
 SHAPES = [(3, 4), (5,), (), (0, 2), (40, 3, 2)]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microtensor.nn import columns
-from microtensor.nn.windows import Window
+from microtensor.nn.layers import columns
+from microtensor.nn.layers.windows import Window
 from microtensor.testing import geometries
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from microtensor import Tensor
 from microtensor.gradcheck import check_gradients
-from microtensor.nn.activation import ReLU, Tanh
 from microtensor.nn.containers import Concat, Residual, Sequential
-from microtensor.nn.linear import Flatten, Identity, Linear
+from microtensor.nn.layers.activation import ReLU, Tanh
+from microtensor.nn.layers.linear import Flatten, Identity, Linear
 
 
 @pytest.fixture

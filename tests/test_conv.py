@@ -8,7 +8,7 @@ from test_columns import seven_loops
 
 import microtensor as mt
 from microtensor import Tensor, nn
-from microtensor.nn.windows import Window
+from microtensor.nn.layers.windows import Window
 from microtensor.testing import geometries
 
 

@@ -9,13 +9,13 @@ import pytest
 import microtensor as mt
 from microtensor import nn, ops
 from microtensor.graph import mode
-from microtensor.nn.conv import conv1d, conv2d
-from microtensor.nn.conv_transpose import conv_transpose2d
-from microtensor.nn.costs import COUNTS, multiply_adds
-from microtensor.nn.linear import linear
-from microtensor.nn.norm import batch_norm
-from microtensor.nn.pool import avg_pool2d, max_pool2d
-from microtensor.nn.tracks import RULES
+from microtensor.nn.inspect.costs import COUNTS, multiply_adds
+from microtensor.nn.inspect.tracks import RULES
+from microtensor.nn.layers.batch_norm import batch_norm
+from microtensor.nn.layers.conv import conv1d, conv2d
+from microtensor.nn.layers.conv_transpose import conv_transpose2d
+from microtensor.nn.layers.linear import linear
+from microtensor.nn.layers.pool import avg_pool2d, max_pool2d
 
 
 def cost(function):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import microtensor as mt
 from microtensor import Tensor, nn
 from microtensor.gradcheck import check_gradients
-from microtensor.nn.dropout import Dropout, dropout
+from microtensor.nn.layers.dropout import Dropout, dropout
 from microtensor.testing import tensors
 
 probabilities = st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0])

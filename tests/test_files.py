@@ -1,5 +1,11 @@
+import errno
 import os
+import re
 import stat
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -67,7 +73,36 @@ def test_the_bytes_are_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
         original = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *args, name=name, original=original: (steps.append(name), original(*args))[1])
     write(tmp_path / "file")
-    assert steps == ["fsync", "replace"]
+    assert steps == ["fsync", "replace"] + ["fsync"] * (os.name == "posix")  # and so is the name
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are files on POSIX")
+@pytest.mark.parametrize(("number", "reported"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_folder_that_cannot_be_synced(tmp_path, monkeypatch, number, reported):
+    original = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: refuse(number) if stat.S_ISDIR(os.fstat(fd).st_mode) else original(fd))
+
+    def refuse(number):
+        raise OSError(number, "no")
+
+    with pytest.raises(OSError, match="no") if reported else nullcontext():
+        write(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_a_killed_process_left_behind_goes_after_an_hour(tmp_path):
+    program = "import os, sys; from microtensor.files import whole_file\nwith whole_file(sys.argv[1]): os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", program, tmp_path / "file"], check=False).returncode == 9
+    (left,) = os.listdir(tmp_path)
+    assert re.fullmatch(r"\.microtensor-.*\.part", left)
+    write(tmp_path / "other")
+    assert sorted(os.listdir(tmp_path)) == [left, "other"]  # it might still be growing
+    for name in (left, ".another.part", "other"):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, time.time() - 3700))
+    write(tmp_path / "file")
+    assert sorted(os.listdir(tmp_path)) == [".another.part", "file", "other"]
 
 
 def test_a_name_without_folder_is_in_the_current_one(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from microtensor.nn.history import History, higher_is_better
+from microtensor.nn.training.history import History, higher_is_better
 
 ROWS = [
     {"epoch": 1, "loss": 0.1 + 0.2, "accuracy": 0.5, "val_loss": 1.0},

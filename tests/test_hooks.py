@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from microtensor import Tensor, no_grad
-from microtensor.nn.activation import ReLU, Tanh
 from microtensor.nn.containers import Residual, Sequential
-from microtensor.nn.conv import Conv2d
-from microtensor.nn.linear import Identity, Linear
+from microtensor.nn.layers.activation import ReLU, Tanh
+from microtensor.nn.layers.conv import Conv2d
+from microtensor.nn.layers.linear import Identity, Linear
+from microtensor.nn.layers.pool import MaxPool2d
 from microtensor.nn.lists import ModuleList
 from microtensor.nn.module import Module
-from microtensor.nn.pool import MaxPool2d
 
 
 def x(*shape, seed=0, grad=False):

@@ -8,7 +8,7 @@ import pytest
 import microtensor as mt
 from microtensor import Tensor
 from microtensor.nn import init
-from microtensor.nn.linear import Linear
+from microtensor.nn.layers.linear import Linear
 from microtensor.nn.module import Parameter
 
 SHAPES = [(300, 200), (64, 16, 5, 5)]

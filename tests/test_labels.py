@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microtensor import Tensor, nn
-from microtensor.nn.labels import Labels
+from microtensor.nn.losses.labels import Labels
 
 
 @given(st.integers(0, 999), st.sampled_from([0.0, 0.3]))

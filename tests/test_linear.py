@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import microtensor as mt
 from microtensor import Tensor
 from microtensor.gradcheck import check_gradients
-from microtensor.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten, linear
+from microtensor.nn.layers.linear import Bilinear, Flatten, Identity, Linear, Unflatten, linear
 from microtensor.testing import shapes, tensors
 
 

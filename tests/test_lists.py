@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microtensor import Tensor
-from microtensor.nn.activation import ReLU, Tanh
 from microtensor.nn.containers import Sequential
-from microtensor.nn.linear import Identity, Linear
+from microtensor.nn.layers.activation import ReLU, Tanh
+from microtensor.nn.layers.linear import Identity, Linear
 from microtensor.nn.lists import ModuleDict, ModuleList, ParameterDict, ParameterList
 from microtensor.nn.module import Module, Parameter
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from microtensor.nn.linear import Linear
+from microtensor.nn.layers.linear import Linear
 from microtensor.nn.module import Buffer, Module
 
 

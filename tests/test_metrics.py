@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microtensor import Tensor
-from microtensor.nn.metrics import Means, accuracy, usual_metrics
+from microtensor.nn.training.metrics import Means, accuracy, usual_metrics
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 7), st.integers(0, 99))
@@ -40,7 +40,12 @@ def test_probabilities_stand_for_the_likeliest_class():
 @pytest.mark.parametrize(
     ("scores", "labels", "k", "message"),
     [
-        (np.zeros((2, 3)), np.zeros(3, int), 1, r"scores \(N, C, …\) need whole-number labels \(N, …\), got \(2, 3\) and int64 \(3,\)"),
+        (
+            np.zeros((2, 3)),
+            np.zeros(3, int),
+            1,
+            r"scores \(N, C, …\) need whole-number labels \(N, …\), got \(2, 3\) and int64 \(3,\)",
+        ),
         (np.zeros((2, 3)), np.zeros(2), 1, "need whole-number labels"),
         (np.zeros((2, 3)), np.array([0, 3]), 1, "labels must be below 3, the number of classes, got 3"),
         (np.zeros((2, 3)), np.zeros(2, int), 0, "k must be a whole number of 1 or more, got 0"),

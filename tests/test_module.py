@@ -14,13 +14,13 @@ import stand_in
 import microtensor as mt
 from microtensor import Tensor
 from microtensor.nn import init
-from microtensor.nn.activation import ReLU
 from microtensor.nn.containers import Sequential
-from microtensor.nn.dropout import Dropout
-from microtensor.nn.linear import Flatten, Linear
+from microtensor.nn.layers.activation import ReLU
+from microtensor.nn.layers.batch_norm import BatchNorm2d
+from microtensor.nn.layers.dropout import Dropout
+from microtensor.nn.layers.linear import Flatten, Linear
 from microtensor.nn.module import Buffer, Module, Parameter
-from microtensor.nn.norm import BatchNorm2d
-from microtensor.nn.optim import SGD
+from microtensor.nn.optim.rules import SGD
 from microtensor.random import Generator
 
 

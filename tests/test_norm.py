@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import microtensor as mt
 from microtensor import Tensor
 from microtensor.gradcheck import check_gradients
+from microtensor.nn.layers.batch_norm import BatchNorm1d, BatchNorm2d, batch_norm
 from microtensor.nn.module import Parameter
-from microtensor.nn.norm import BatchNorm1d, BatchNorm2d, batch_norm
 from microtensor.testing import shapes, tensors
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from microtensor.nn import planes
+from microtensor.nn.layers import planes
 
 
 @pytest.mark.parametrize("part_bytes", [1, 100, 1 << 20])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import microtensor as mt
 from microtensor import Tensor, nn, no_grad
-from microtensor.nn import planes
+from microtensor.nn.layers import planes
 from microtensor.testing import geometries, tensors
 
 SLIDE = [[2, 4, 8, 3, 6], [9, 3, 4, 2, 5], [5, 4, 6, 3, 1], [2, 3, 1, 3, 4], [2, 7, 4, 5, 7]]

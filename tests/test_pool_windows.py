@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microtensor.nn import pool_windows
-from microtensor.nn.windows import Window
+from microtensor.nn.layers import pool_windows
+from microtensor.nn.layers.windows import Window
 from microtensor.testing import geometries
 
 

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 import microtensor as mt
 from microtensor import Tensor
 from microtensor.graph import mode
-from microtensor.nn.adaptive import adaptive_avg_pool2d, adaptive_max_pool2d
-from microtensor.nn.conv import conv2d
-from microtensor.nn.conv_transpose import conv_transpose2d
-from microtensor.nn.pool import avg_pool2d, max_pool2d
-from microtensor.nn.reach import Reach, Reaches
-from microtensor.nn.resize import interpolate
-from microtensor.nn.windows import unfold
+from microtensor.nn.inspect.reach import Reach, Reaches
+from microtensor.nn.layers.adaptive import adaptive_avg_pool2d, adaptive_max_pool2d
+from microtensor.nn.layers.conv import conv2d
+from microtensor.nn.layers.conv_transpose import conv_transpose2d
+from microtensor.nn.layers.pool import avg_pool2d, max_pool2d
+from microtensor.nn.layers.resize import interpolate
+from microtensor.nn.layers.windows import unfold
 
 
 def follow(function, *shapes):

@@ -3,13 +3,13 @@
 import pytest
 
 from microtensor.models.lenet import lenet5
-from microtensor.nn.activation import ReLU
 from microtensor.nn.containers import Concat, Residual, Sequential
-from microtensor.nn.conv import Conv1d, Conv2d
-from microtensor.nn.linear import Flatten, Identity, Linear
-from microtensor.nn.norm import BatchNorm2d
-from microtensor.nn.pool import MaxPool2d
-from microtensor.nn.receptive_field import receptive_field
+from microtensor.nn.inspect.receptive_field import receptive_field
+from microtensor.nn.layers.activation import ReLU
+from microtensor.nn.layers.batch_norm import BatchNorm2d
+from microtensor.nn.layers.conv import Conv1d, Conv2d
+from microtensor.nn.layers.linear import Flatten, Identity, Linear
+from microtensor.nn.layers.pool import MaxPool2d
 
 
 def sizes(model, shape):

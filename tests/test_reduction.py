@@ -7,7 +7,7 @@ import pytest
 import stand_in
 
 from microtensor import Tensor, nn
-from microtensor.nn.reduction import Loss, check_reduction, constant, number_within
+from microtensor.nn.losses.reduction import Loss, check_reduction, constant, number_within
 
 LOSSES = [
     nn.BCELoss,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microtensor import Tensor
-from microtensor.nn import planes, resampling
+from microtensor.nn.layers import planes, resampling
 from microtensor.testing import tensors
 
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from microtensor.models.lenet import lenet5, lenet5_1998
-from microtensor.nn.activation import ReLU
 from microtensor.nn.containers import Concat, Sequential
-from microtensor.nn.conv import Conv1d, Conv2d
-from microtensor.nn.linear import Bilinear, Flatten, Identity, Linear
+from microtensor.nn.inspect.summary import formula, summary
+from microtensor.nn.layers.activation import ReLU
+from microtensor.nn.layers.batch_norm import BatchNorm2d
+from microtensor.nn.layers.conv import Conv1d, Conv2d
+from microtensor.nn.layers.linear import Bilinear, Flatten, Identity, Linear
 from microtensor.nn.lists import ModuleList
 from microtensor.nn.module import Module
-from microtensor.nn.norm import BatchNorm2d
-from microtensor.nn.summary import formula, summary
 
 
 def rows(found, *types):

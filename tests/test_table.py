@@ -1,6 +1,6 @@
 """Columns and branches, as they print."""
 
-from microtensor.nn.table import branches, shape_text, sides_text, table
+from microtensor.nn.inspect.table import branches, shape_text, sides_text, table
 
 
 def test_columns_are_as_wide_as_their_widest_cell():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import microtensor as mt
-from microtensor.nn.windows import Window
+from microtensor.nn.layers.windows import Window
 from microtensor.testing import assert_close, axes, broadcastable, geometries, indices, shapes, tensors
 
 

@@ -9,15 +9,15 @@ import stand_in
 import microtensor as mt
 from microtensor import Tensor
 from microtensor.graph import mode
-from microtensor.nn.activation import ReLU
 from microtensor.nn.containers import Sequential
-from microtensor.nn.dropout import Dropout
-from microtensor.nn.embedding import Embedding
-from microtensor.nn.linear import Flatten, Linear
+from microtensor.nn.inspect.trace import trace
+from microtensor.nn.layers.activation import ReLU
+from microtensor.nn.layers.batch_norm import BatchNorm2d
+from microtensor.nn.layers.dropout import Dropout
+from microtensor.nn.layers.embedding import Embedding
+from microtensor.nn.layers.linear import Flatten, Linear
 from microtensor.nn.lists import ParameterList
 from microtensor.nn.module import Buffer, Module, Parameter
-from microtensor.nn.norm import BatchNorm2d
-from microtensor.nn.trace import trace
 from microtensor.random import Generator
 
 

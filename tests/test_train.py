@@ -6,7 +6,7 @@ import pytest
 import microtensor as mt
 from microtensor import nn
 from microtensor.data import DataLoader, TensorDataset
-from microtensor.nn.train import evaluate, fit
+from microtensor.nn.training.train import evaluate, fit
 
 POINTS = np.random.default_rng(0).standard_normal((40, 2)).astype(np.float32)
 LABELS = (POINTS[:, 0] > POINTS[:, 1]).astype(np.int64)
@@ -64,7 +64,7 @@ def test_a_line_per_epoch_where_no_terminal_is(capsys):
 
 def test_a_bar_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("microtensor.nn.train.SHOW_EVERY", 2)
+    monkeypatch.setattr("microtensor.nn.training.train.SHOW_EVERY", 2)
     train(1, progress=True)
     error = capsys.readouterr().err
     assert "epoch 1/1" in error

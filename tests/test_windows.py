@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microtensor import Tensor, nn
-from microtensor.nn.windows import Window, fold, pair, per_axis, unfold
+from microtensor.nn.layers.windows import Window, fold, pair, per_axis, unfold
 from microtensor.testing import geometries
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import microtensor as mt
-from microtensor.nn.windows import Window
+from microtensor.nn.layers.windows import Window
 from microtensor.testing import broadcastable, tensors
 
 

@@ -5,7 +5,7 @@ import warnings
 from hypothesis import strategies as st
 
 from cases.common import Case, images, sliding, window_of
-from microtensor.nn import conv, conv_transpose, windows
+from microtensor.nn.layers import conv, conv_transpose, windows
 from microtensor.testing import geometries, tensors
 
 odd = st.integers(0, 2)

@@ -9,8 +9,9 @@ from hypothesis.extra import numpy as hnp
 import microtensor as mt
 from cases.common import Case
 from microtensor import nn
-from microtensor.nn import loss, regression
-from microtensor.nn.labels import Labels
+from microtensor.nn.losses import classification as loss
+from microtensor.nn.losses import regression
+from microtensor.nn.losses.labels import Labels
 from microtensor.testing import shapes, tensors
 
 REDUCTIONS = st.sampled_from(["mean", "sum", "none"])

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from cases.common import Case
 from microtensor import nn
-from microtensor.nn import norm, response_norm
+from microtensor.nn.layers import batch_norm as norm
+from microtensor.nn.layers import response_norm
 from microtensor.testing import shapes, tensors
 
 

@@ -5,7 +5,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from cases.common import Case, images, sliding, window_of
-from microtensor.nn import adaptive, pool, pool_windows, unpool
+from microtensor.nn.layers import adaptive, pool, pool_windows, unpool
 from microtensor.testing import geometries, tensors
 
 

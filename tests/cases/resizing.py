@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from cases.common import Case
-from microtensor.nn import resampling, resize, shuffle
+from microtensor.nn.layers import resampling, resize, shuffle
 from microtensor.testing import tensors
 
 MODES = {1: ["nearest", "nearest-exact", "linear", "area"], 2: ["nearest", "nearest-exact", "bilinear", "bicubic", "area"]}

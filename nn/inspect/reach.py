@@ -1,0 +1,92 @@
+"""What the units of a tensor see of the input, followed along the operations that compute it.
+
+A unit of a convolutional network depends on a patch of the image alone, its receptive field. Along each axis of the image three
+numbers say which: the field's size, the jump from one unit's field to the next one's, and the centre of the first. A window of
+`kernel` units, `stride` apart, makes of them (Araujo, Norris & Sim 2019, "Computing receptive fields of convolutional neural
+networks", distill.pub/2019/computing-receptive-fields)
+
+    size + (kernel − 1) · dilation · jump,    jump · stride,    centre + ((kernel − 1) · dilation / 2 − padding) · jump
+
+and where branches meet, a unit sees what any of them sees. What the statistics of a normalisation see is not counted.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from microtensor.graph import Node
+from microtensor.nn.inspect.tracks import Call, Track, Tracks, rule
+
+
+class Reach(NamedTuple):
+    """What units see along one axis of the input, in pixels. Pixel i lies between i and i + 1; padding lies outside."""
+
+    size: float
+    """From the first pixel to the last that one unit depends on: the receptive field."""
+    jump: float | None
+    """From the middle of one unit's field to that of its neighbour's; None where no axis is left to have neighbours along."""
+    center: float
+    """The middle of the first unit's field."""
+
+    @property
+    def low(self) -> float:
+        """Where the first unit's field begins: below 0 in the padding."""
+        return self.center - self.size / 2
+
+    @property
+    def high(self) -> float:
+        """Where it ends."""
+        return self.center + self.size / 2
+
+
+class Reaches:
+    """Follows what tensors see of an input: `observe` is told of every operation."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Any, Tracks]] = {}
+
+    def start(self, x: Node) -> None:
+        """x (N, C, …) is an input: along each axis but the first two, each unit sees itself."""
+        self._set(x, tuple(Track(1, 1, 0.5, places, axis + 2) for axis, places in enumerate(x.shape[2:])))
+
+    def observe(self, operation: Callable[..., Any], inputs: Sequence[Any], settings: dict[str, Any], result: Node) -> None:
+        """An operation has run: what its result sees follows from what its inputs see."""
+        seen = [self._tracks(x) for x in inputs]
+        if any(tracks is not None for tracks in seen):
+            self._set(result, follow(operation.__name__, inputs, seen, settings, result.shape))
+        elif operation.__name__ == "_embedding":  # it looks up what the input says, in a table that does not depend on it
+            self._set(result, ())
+
+    def of(self, x: Any) -> tuple[Reach, ...] | None:
+        """What the units of x see along each axis of the input; None where x does not depend on it."""
+        tracks = self._tracks(x)
+        return None if tracks is None else tuple(_reach(track) for track in tracks)
+
+    def _tracks(self, x: Any) -> Tracks | None:
+        return self._known[id(x)][1] if id(x) in self._known else None
+
+    def _set(self, x: Node, tracks: Tracks) -> None:
+        key = id(x)
+        self._known[key] = weakref.ref(x, lambda _: self._known.pop(key, None)), tracks
+
+
+def follow(
+    name: str, inputs: Sequence[Any], seen: Sequence[Tracks | None], settings: dict[str, Any], shape: tuple[int, ...]
+) -> Tracks:
+    """What the result of operation `name` sees, if its inputs see `seen` and it has this shape."""
+    axes = max(len(tracks) for tracks in seen if tracks is not None)
+    seen = [tracks if tracks is not None and len(tracks) == axes else None for tracks in seen]
+    located = {track.axis for tracks in seen for track in tracks or ()}
+    call = Call(name, [x.shape if isinstance(x, Node) else () for x in inputs], settings, shape, located)
+    return tuple(rule(call)([None if tracks is None else tracks[k] for tracks in seen], call) for k in range(axes))
+
+
+def _reach(track: Track) -> Reach:
+    lost = track.axis is None or track.merged > 0
+    return Reach(_whole(track.size), None if lost else _whole(track.jump / track.repeat), _whole(track.center))
+
+
+def _whole(number: float) -> float:
+    return int(number) if number == int(number) else number

@@ -1,0 +1,116 @@
+"""Which pixels a unit depends on, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from microtensor.nn.inspect.reach import Reach
+from microtensor.nn.inspect.table import branches, shape_text, sides_text, table
+from microtensor.nn.inspect.trace import trace
+
+
+class Field(NamedTuple):
+    """What the units of one layer see, in pixels along each axis of the input. Pixel i lies between i and i + 1."""
+
+    name: str
+    """The dotted name of the module; empty for the model itself."""
+    type: str
+    depth: int
+    """How many modules it is below the model."""
+    output_shape: Any
+    size: tuple[float, ...]
+    """Of a unit's field, padding included: the receptive field."""
+    jump: tuple[float | None, ...]
+    """From a unit's field to its neighbour's; None where units have no neighbours along this axis any more."""
+    center: tuple[float, ...]
+    """Of the first unit's field."""
+
+    def of(self, *unit: int) -> list[tuple[float, float]]:
+        """The pixels that one unit sees, as (from, to) along each axis; what is below 0 or beyond the image is padding.
+
+        Args:
+            unit: its place along each axis: (row, column) for images.
+
+        Raises:
+            ValueError: there is another number of axes.
+        """
+        if len(unit) != len(self.size):
+            raise ValueError(
+                f"receptive_field: {self.name or self.type} has {len(self.size)} axes of the input, got unit {unit}"
+            )
+        middles = [center + i * (jump or 0) for center, jump, i in zip(self.center, self.jump, unit)]
+        return [(middle - size / 2, middle + size / 2) for middle, size in zip(middles, self.size)]
+
+
+class Fields:
+    """What `receptive_field` found: `print` it for the table, iterate over its rows, or ask for one by its name."""
+
+    def __init__(self, title: str, rows: list[Field]) -> None:
+        self.title, self.rows = title, tuple(rows)
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, name: str | int) -> Field:
+        """The row of this number, or the first of the module of this name.
+
+        Raises:
+            KeyError: no such module computed.
+        """
+        if not isinstance(name, str):
+            return self.rows[name]
+        found = next((row for row in self.rows if row.name == name), None)
+        if found is None:
+            raise KeyError(f"receptive_field: no module {name!r} among {', '.join(row.name for row in self.rows if row.name)}")
+        return found
+
+    def __repr__(self) -> str:
+        lines = [
+            [
+                branch + f"{row.name.rpartition('.')[2]} {row.type}".strip(),
+                shape_text(row.output_shape),
+                *map(sides_text, (row.size, row.jump, row.center)),
+            ]
+            for row, branch in zip(self.rows, branches([row.depth for row in self.rows]))
+        ]
+        return f"{self.title}\n\n" + table(["layer", "output", "field", "jump", "first centre"], lines, left=(0, 1))
+
+
+def receptive_field(model: Any, input_shape: Any, dtype: Any = None) -> Fields:
+    """How large a patch of the input a unit of each layer depends on, how far apart the patches are, and where the first is.
+
+    Found at the operations, as `summary` counts: of any model, with branches, dilation and functions called in `forward`.
+    The statistics that normalisation takes of whole images are not counted. A unit of a linear layer, and of a global
+    pooling, sees what all that went in do.
+
+    Args:
+        model: a Module.
+        input_shape: of one sample, without the batch axis: (3, 224, 224) for colour images.
+
+    Raises:
+        TypeError, ValueError: as `summary`.
+
+    >>> from microtensor.nn import Conv2d, Sequential
+    >>> net = Sequential(Conv2d(1, 1, 3, stride=2, padding=1), Conv2d(1, 1, 3, stride=2, padding=1))
+    >>> print(receptive_field(net, (1, 5, 5)))
+    Sequential for 1×5×5
+    <BLANKLINE>
+    layer       output  field  jump  first centre
+    ─────────────────────────────────────────────
+    Sequential  1×2×2       7     4           0.5
+    ├ 0 Conv2d  1×3×3       3     2           0.5
+    └ 1 Conv2d  1×2×2       7     4           0.5
+    >>> receptive_field(net, (1, 5, 5))["1"].of(0, 1)
+    [(-3.0, 4.0), (1.0, 8.0)]
+    """
+    rows = []
+    for call in trace("receptive_field", model, input_shape, dtype).calls:
+        reach: tuple[Reach, ...] = call.reach or ()
+        shapes = call.shapes[0] if len(call.shapes) == 1 else tuple(call.shapes)
+        columns = ([getattr(r, key) for r in reach] for key in ("size", "jump", "center"))
+        rows.append(Field(call.name, type(call.module).__name__, call.depth, shapes, *map(tuple, columns)))
+    return Fields(f"{type(model).__name__} for {shape_text(input_shape)}", rows)

@@ -1,0 +1,182 @@
+"""One computation of a model, watched: which modules were called, and what their operations did. See `summary`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from microtensor import random
+from microtensor.convert import as_dtype
+from microtensor.gradient import no_grad
+from microtensor.graph import Node, is_floating, mode
+from microtensor.nn.inspect.costs import multiply_adds
+from microtensor.nn.inspect.reach import Reach, Reaches
+from microtensor.nn.module import Module, Parameter
+from microtensor.ops.shape import whole_numbers
+from microtensor.tensor import Tensor
+
+
+class Called:
+    """One call of a module, and what was done in it outside of the modules that it called in turn."""
+
+    def __init__(self, name: str, module: Module, depth: int) -> None:
+        self.name, self.module, self.depth = name, module, depth
+        self.parameters: list[Parameter] = []
+        """Those that were met here first: its own, then what its operations took from elsewhere."""
+        self.again: list[Parameter] = []
+        """Its own that were met before."""
+        self.multiply_adds = 0
+        self.activation_bytes = 0
+        """Of the results that depend on the input, views not counted."""
+        self.shapes: list[tuple[int, ...]] = []
+        """Of the tensors that it returned, without the batch axis."""
+        self.reach: tuple[Reach, ...] | None = None
+        """What the first of them sees."""
+
+
+class Trace:
+    """The calls of one computation, in their order; the first is the model's own."""
+
+    def __init__(self, model: Module, depth: int | None, size: tuple[int, ...]) -> None:
+        self.size = size
+        """Of the first input, along the axes of which units see a part."""
+        self.names = {id(module): name for name, module in model.named_modules()}
+        self.depth = depth
+        self.calls: list[Called] = []
+        self.stack: list[Called] = []
+        self.met: set[int] = set()
+        """The parameters that were met."""
+        self.reaches = Reaches()
+
+    def enter(self, module: Module, args: Any) -> None:
+        """A hook before the module."""
+        if self.depth is None or len(self.stack) <= self.depth:
+            call = Called(self.names[id(module)], module, len(self.stack))
+            self.calls.append(call)
+        else:
+            call = self.stack[-1]
+        self.stack.append(call)
+        for parameter in module.parameters(recurse=False):
+            if not self.meet(parameter) and call.module is module:
+                call.again.append(parameter)
+
+    def leave(self, module: Module, args: Any, result: Any) -> None:
+        """A hook after the module."""
+        call = self.stack.pop()
+        if call.module is module:
+            tensors = list(_tensors(result))
+            call.shapes = [x.shape[1:] for x in tensors]
+            call.reach = self.reaches.of(tensors[0]) if tensors else None
+
+    def meet(self, parameter: Parameter) -> bool:
+        """Count a parameter for the call that is on, unless it was met before."""
+        new = id(parameter) not in self.met
+        if new:
+            self.met.add(id(parameter))
+            self.stack[-1].parameters.append(parameter)
+        return new
+
+    def observe(self, operation: Any, inputs: Sequence[Any], settings: dict[str, Any], result: Node) -> None:
+        """An operation has run."""
+        call = self.stack[-1]
+        for x in inputs:
+            if isinstance(x, Parameter):
+                self.meet(x)
+        call.multiply_adds += multiply_adds(operation.__name__, inputs, result)
+        self.reaches.observe(operation, inputs, settings, result)
+        view = any(isinstance(x, Node) and x.assigned is result.assigned for x in inputs)
+        if self.reaches.of(result) is not None and not view:
+            call.activation_bytes += result.data.nbytes
+
+
+def trace(name: str, model: Any, input_shape: Any, dtype: Any = None, depth: int | None = None) -> Trace:
+    """Let `model` compute once, on zeros of `input_shape`, and watch. Nothing of it is changed.
+
+    Args:
+        name: of the function that asks, for its errors.
+        input_shape: of one sample, without the batch axis; a list of shapes for several inputs.
+        dtype: of the input, or a list with one for each; the model's, or float32, if None.
+        depth: what modules deeper than this do is counted for those that call them.
+
+    Raises:
+        TypeError: `model` is no Module, or `input_shape` is no shape.
+        ValueError: a length is less than 1; the model cannot compute on this input.
+    """
+    if not isinstance(model, Module):
+        hint = f"; create one: {model.__name__}(...)" if isinstance(model, type) else ""
+        raise TypeError(f"{name}: expected a Module, got {model!r}{hint}")
+    inputs = _inputs(name, model, input_shape, dtype)
+    watch = Trace(model, depth, inputs[0].shape[2:])
+    for x in inputs:
+        watch.reaches.start(x)
+    with ExitStack() as stack:
+        stack.enter_context(model.evaluating())
+        stack.enter_context(_generators_kept(model))
+        stack.enter_context(no_grad())
+        stack.enter_context(np.errstate(all="ignore"))  # zeros are no image
+        for module in list(model.modules()):
+            stack.enter_context(module.register_forward_pre_hook(watch.enter, prepend=True))
+            stack.enter_context(module.register_forward_hook(watch.leave))
+        stack.enter_context(_observing(watch.observe))
+        try:
+            model(*inputs)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{name}: {type(model).__name__} cannot compute for input_shape {input_shape}, which is that of one sample, "
+                f"without the batch axis: {error}"
+            ) from error
+    return watch
+
+
+def _inputs(name: str, model: Module, input_shape: Any, dtype: Any) -> list[Tensor]:
+    several = isinstance(input_shape, list) and all(isinstance(shape, (tuple, list)) for shape in input_shape)
+    shapes = input_shape if several else [input_shape]
+    dtypes = dtype if isinstance(dtype, list) else [dtype] * len(shapes)
+    if len(dtypes) != len(shapes):
+        raise ValueError(f"{name}: {len(dtypes)} dtypes for {len(shapes)} inputs: give one, or one for each")
+    tensors = [*model.parameters(), *model.buffers()]
+    usual = next((x.dtype for x in tensors if is_floating(x.dtype)), np.dtype(np.float32))
+    device = tensors[0].device if tensors else None
+
+    def zeros(shape: Any, dtype: DTypeLike | None) -> Tensor:
+        lengths = whole_numbers(name, "input_shape", shape, least=1)
+        return Tensor(np.zeros((1, *lengths), as_dtype(name, dtype, usual)), device=device)
+
+    return [zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes)]
+
+
+def _tensors(result: Any) -> Iterator[Node]:
+    """The tensors in what a module returned."""
+    if isinstance(result, Node):
+        yield result
+    elif isinstance(result, (tuple, list, dict)):
+        for part in result.values() if isinstance(result, dict) else result:
+            yield from _tensors(part)
+
+
+@contextmanager
+def _observing(observer: Any) -> Iterator[None]:
+    before = mode.observers
+    mode.observers = (*before, observer)
+    try:
+        yield
+    finally:
+        mode.observers = before
+
+
+@contextmanager
+def _generators_kept(model: Module) -> Iterator[None]:
+    """Whatever is drawn inside, generators stand afterwards where they stood: the default one, and those of the modules."""
+    found = {id(random.default): random.default}
+    for module in model.modules():
+        found |= {id(value): value for value in vars(module).values() if isinstance(value, random.Generator)}
+    states = [(generator, generator.get_state()) for generator in found.values()]
+    try:
+        yield
+    finally:
+        for generator, state in states:
+            generator.set_state(state)

@@ -1,0 +1,1 @@
+"""Layers: an operation and its layer in one file, and the geometry that they share."""

@@ -1,0 +1,269 @@
+"""Convolution: three operations that are each other's adjoints, and the layers.
+
+    forward    y = conv2d(x, w)         bilinear in x and w
+    input      x̄ = _to_input(ȳ, w)      ⟨y, ȳ⟩ = ⟨x, x̄⟩: the transposed convolution
+    weight     w̄ = _to_weight(x, ȳ)     ⟨y, ȳ⟩ = ⟨w, w̄⟩
+
+The derivative of each is written in the other two, so gradients exist to any order. On arrays they are matrix products: of
+columns, or of lines where each channel has a kernel of its own (`columns`, `depthwise`). A sequence is an image of height 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from microtensor.arguments import check_tensors
+from microtensor.graph import T
+from microtensor.nn import init
+from microtensor.nn.layers import columns, depthwise
+from microtensor.nn.layers.windows import Window, check_images, per_axis
+from microtensor.nn.module import Module, Parameter
+from microtensor.op import Rule, op
+from microtensor.ops.padding import pad
+from microtensor.ops.shape import whole_number
+from microtensor.random import Generator
+from microtensor.tensor import Tensor
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+def conv2d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> T:
+    """Slide kernels over images: (N, C, H, W), (O, C/groups, kh, kw), (O,) → (N, O, H', W').
+
+    y[n, o, i, j] = bias[o] + Σ weight[o, c, a, b] · x[n, c, i·stride + a·dilation − padding, j·stride + b·dilation − padding]
+
+    (A cross-correlation, as in every library for neural networks.) H' = ⌊(H + 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1.
+
+    Args:
+        stride, dilation: pixels, one number or (height, width).
+        padding: with zeros, on each side: pixels, one number or (height, width). Or "valid": none. Or "same": as many as give
+            H' = ⌈H / stride⌉; if their number is odd, the odd pixel goes to the bottom, and to the right.
+        groups: channels are cut into so many groups, each with kernels of its own; C groups of 1 are a depthwise convolution.
+
+    Raises:
+        TypeError: inputs of different or not floating dtypes; a setting that is no whole number.
+        ValueError: shapes that do not fit each other, or a kernel larger than the padded image.
+
+    >>> x, weight = Tensor([[[[1.0, 2.0, 3.0]]]]), Tensor([[[[1.0, -1.0]]]])
+    >>> conv2d(x, weight)
+    Tensor([[[[-1., -1.]]]])
+    >>> conv2d(x, weight, padding="same")
+    Tensor([[[[-1., -1.,  3.]]]])
+    """
+    x, weight, bias = _checked("conv2d", 2, x, weight, bias, groups)
+    window = _window("conv2d", weight.shape[2:], stride, padding, dilation, x.shape[2:])
+    return _conv2d(x, weight, bias, window=window, groups=groups)
+
+
+def conv1d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> T:
+    """Slide kernels along sequences: (N, C, L), (O, C/groups, k), (O,) → (N, O, L').
+
+    `conv2d` with one axis less: see there for the settings, each of them one number, and for what it raises.
+
+    >>> conv1d(Tensor([[[1.0, 2.0, 4.0]]]), Tensor([[[-1.0, 1.0]]]))
+    Tensor([[[1., 2.]]])
+    """
+    lines, kernels, bias = _checked("conv1d", 1, x, weight, bias, groups)
+    window = _window("conv1d", kernels.shape[2:], stride, padding, dilation, lines.shape[2:])
+    y: Any = _conv2d(lines.unsqueeze(2), kernels.unsqueeze(2), bias, window=window, groups=groups)
+    line: T = y.squeeze(2)
+    return line
+
+
+def _checked(operation: str, axes: int, x: Any, weight: Any, bias: Any, groups: Any) -> list[Any]:
+    x, weight, bias = check_tensors(operation, 2, x=x, weight=weight, bias=bias)
+    check_images(operation, x, axes)
+    whole_number(operation, "groups", groups, least=1)
+    if weight.ndim != axes + 2:
+        names = "(O, C/groups, kh, kw)" if axes == 2 else "(O, C/groups, k)"
+        raise ValueError(f"{operation}: expected weight of {axes + 2} axes {names}, got shape {weight.shape}")
+    if x.shape[1] % groups or weight.shape[0] % groups:
+        raise ValueError(
+            f"{operation}: groups={groups} must divide the {x.shape[1]} channels of x "
+            f"and the {weight.shape[0]} kernels of weight"
+        )
+    if x.shape[1] != groups * weight.shape[1]:
+        raise ValueError(
+            f"{operation}: weight {weight.shape} takes {weight.shape[1]} channels per group, "
+            f"but x {x.shape} has {x.shape[1] // groups}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"{operation}: weight {weight.shape} has {weight.shape[0]} kernels, but bias has shape {bias.shape}")
+    return [x, weight, bias]
+
+
+def _window(operation: str, kernel: Any, stride: Any, padding: Any, dilation: Any, size: Sequence[int]) -> Window:
+    """The window that slides over images or sequences of `size`, padded as the user asks, by number or name."""
+    named, axes = isinstance(padding, str), len(size)
+    window = Window.of(operation, kernel, stride, 0 if named else padding, dilation, axes=axes)
+    if named:
+        _check_name(operation, padding)
+        window = window.keeping((*(1,) * (2 - axes), *size)) if padding == "same" else window
+    window.check(operation, size)
+    return window
+
+
+def _check_name(operation: str, padding: str) -> None:
+    if padding not in ("valid", "same"):
+        raise ValueError(f'{operation}: padding must be "valid", "same" or a number of pixels, got {padding!r}')
+
+
+@op
+def _conv2d(x: T, weight: T, bias: T | None = None, *, window: Window, groups: int) -> Rule[T]:
+    size = (x.shape[2], x.shape[3])
+    if groups == x.shape[1] == weight.shape[0]:
+        y = depthwise.forward(x.data, weight.data, window)
+    else:
+        y = columns.forward(x.data, weight.data, window, groups)
+    if bias is not None:
+        y += bias.data[:, None, None]
+    return y, (
+        lambda g: _to_input(g, weight, window=window, groups=groups, size=size),
+        lambda g: _to_weight(x, g, window=window, groups=groups),
+        lambda g: g.sum((0, 2, 3)),
+    )
+
+
+@op
+def _to_input(g: T, weight: T, bias: T | None = None, *, window: Window, groups: int, size: tuple[int, int]) -> Rule[T]:
+    """What each pixel contributed: (N, O, H', W'), (O, C/groups, kh, kw), (C,) → (N, C, *size)."""
+    if groups == g.shape[1] and weight.shape[1] == 1:
+        x = depthwise.to_input(g.data, weight.data, window, size)
+    else:
+        x = columns.to_input(g.data, weight.data, window, groups, size)
+    if bias is not None:
+        x += bias.data[:, None, None]
+    return x, (
+        lambda h: _conv2d(h, weight, None, window=window, groups=groups),
+        lambda h: _to_weight(h, g, window=window, groups=groups),
+        lambda h: h.sum((0, 2, 3)),
+    )
+
+
+@op
+def _to_weight(x: T, g: T, *, window: Window, groups: int) -> Rule[T]:
+    """What each weight contributed: (N, C, H, W), (N, O, H', W') → (O, C/groups, kh, kw)."""
+    size = (x.shape[2], x.shape[3])
+    if groups == x.shape[1] == g.shape[1]:
+        weight = depthwise.to_weight(x.data, g.data, window)
+    else:
+        weight = columns.to_weight(x.data, g.data, window, groups)
+    return weight, (
+        lambda h: _to_input(g, h, window=window, groups=groups, size=size),
+        lambda h: _conv2d(x, h, None, window=window, groups=groups),
+    )
+
+
+class Convolution(Module):
+    """What the layers share: their settings, checked, their weights, and how they print."""
+
+    axes: ClassVar[int]
+    transposed: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        generator: Generator | None = None,
+    ) -> None:
+        name = type(self).__name__
+        for key, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
+            whole_number(name, key, value, least=1)
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(f"{name}: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
+        if padding_mode not in PADDING_MODES:
+            raise ValueError(f"{name}: padding_mode must be one of {', '.join(PADDING_MODES)}, got {padding_mode!r}")
+        self.in_channels, self.out_channels, self.groups, self.padding_mode = in_channels, out_channels, groups, padding_mode
+        self.kernel_size = per_axis(name, "kernel_size", kernel_size, 1, self.axes)
+        self.stride = per_axis(name, "stride", stride, 1, self.axes)
+        self.dilation = per_axis(name, "dilation", dilation, 1, self.axes)
+        self.padding: str | tuple[int, ...]
+        if isinstance(padding, str):
+            _check_name(name, padding)
+            self.padding = padding
+        else:
+            self.padding = per_axis(name, "padding", padding, 0, self.axes)
+
+        first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
+        self.weight = Parameter(np.empty((first, second // groups, *self.kernel_size), np.float32))
+        self.bias = Parameter(np.empty(out_channels, np.float32)) if bias else None
+        bound = 1 / math.sqrt(second // groups * math.prod(self.kernel_size))
+        for parameter in self.parameters():
+            init.uniform_(parameter, -bound, bound, generator=generator)
+
+    def bordered(self, x: Tensor) -> tuple[Tensor, Any]:
+        """x with the border that `padding_mode` asks for, and the padding with zeros that is left to do."""
+        if self.padding_mode == "zeros":
+            return x, self.padding
+        name = type(self).__name__
+        check_images(name, x, self.axes)
+        (top, bottom), (left, right) = _window(
+            name, self.kernel_size, self.stride, self.padding, self.dilation, x.shape[2:]
+        ).padding
+        return pad(x, (left, right, top, bottom)[: 2 * self.axes], mode=self.padding_mode), 0
+
+    def extra_repr(self) -> str:
+        """The settings, but for what is as usual."""
+        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
+        zeros, ones = (0,) * self.axes, (1,) * self.axes
+        usual = {"padding": zeros, "dilation": ones, "output_padding": zeros, "groups": 1}
+        parts += [f"{name}={getattr(self, name)}" for name, value in usual.items() if getattr(self, name, value) != value]
+        parts += ["bias=False"] if self.bias is None else []
+        return ", ".join(parts + ([f"padding_mode={self.padding_mode}"] if self.padding_mode != "zeros" else []))
+
+
+class Conv1d(Convolution):
+    """`conv1d` with kernels that learn: (N, in_channels, L) → (N, out_channels, L'). As `Conv2d`, with one axis less.
+
+    >>> Conv1d(16, 33, 3, stride=2)
+    Conv1d(16, 33, kernel_size=(3,), stride=(2,))
+    """
+
+    axes = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, in_channels, L) → (N, out_channels, L')."""
+        x, padding = self.bordered(x)
+        return conv1d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+class Conv2d(Convolution):
+    """`conv2d` with kernels that learn: (N, in_channels, H, W) → (N, out_channels, H', W').
+
+    `weight` is (out_channels, in_channels/groups, kh, kw) and `bias` (out_channels,), both drawn from U(−b, b) with
+    b = 1/√(in_channels/groups · kh · kw), as PyTorch draws them. Each kernel has in_channels/groups · kh · kw + 1 parameters.
+
+    Args:
+        kernel_size, stride, padding, dilation, groups: as for `conv2d`: pixels, one number or (height, width); a padding may be
+            "same" or "valid" too.
+        bias: whether it adds a bias; without, `self.bias` is None.
+        padding_mode: what the padding is filled with: "zeros", or "reflect", "replicate" or "circular", as `pad` does it.
+        generator: where the initial weights come from; the default generator if None.
+
+    Raises:
+        TypeError: a setting is no whole number.
+        ValueError: a setting is out of range, groups do not divide the channels, or a name is not known.
+
+    >>> layer = Conv2d(3, 16, 3, padding="same")
+    >>> layer(Tensor([[[[0.0] * 5] * 5] * 3])).shape, sum(p.data.size for p in layer.parameters())
+    ((1, 16, 5, 5), 448)
+    """
+
+    axes = 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, in_channels, H, W) → (N, out_channels, H', W')."""
+        x, padding = self.bordered(x)
+        return conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)

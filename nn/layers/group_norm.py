@@ -1,0 +1,178 @@
+"""Normalisation within each sample, over some or one of its channels: group and instance normalisation."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+
+from microtensor.arguments import check_tensors
+from microtensor.graph import T
+from microtensor.nn.layers.batch_norm import FeatureNorm, batch_norm, check_channels, check_eps
+from microtensor.nn.layers.layer_norm import _normalize_rows
+from microtensor.nn.module import Module, Parameter
+from microtensor.ops.reduce import at_least_float32
+from microtensor.ops.shape import whole_number
+from microtensor.tensor import Tensor
+
+
+def group_norm(x: T, num_groups: int, weight: T | None = None, bias: T | None = None, eps: float = 1e-5) -> T:
+    """weight · (x − mean) / √(var + eps) + bias, with mean and variance of each group of channels in each sample.
+
+    Wu & He 2018, section 3, arxiv.org/abs/1803.08494. x (N, C, …) → the same shape, weight and bias (C,): 1 and 0 if None.
+    One group is layer normalisation over all but the batch, with a weight per channel; C groups are instance normalisation.
+
+    Raises:
+        TypeError: the tensors do not share one floating-point dtype, or num_groups is no whole number.
+        ValueError: the groups do not divide the channels, or a shape does not fit.
+
+    >>> group_norm(Tensor([[1.0, 3.0, 50.0, 70.0]]), 2).round(decimals=3)
+    Tensor([[-1.,  1., -1.,  1.]])
+    """
+    x, weight, bias = check_tensors("group_norm", 1, x=x, weight=weight, bias=bias)
+    check_channels("group_norm", x, (None, None, weight, bias))
+    groups, channels = whole_number("group_norm", "num_groups", num_groups, least=1), x.shape[1]
+    if channels % groups:
+        raise ValueError(f"group_norm: num_groups={groups} must divide the {channels} channels of x {x.shape}")
+    positions = max(1, math.prod(x.shape[2:]))
+    return _normalize_rows(x, weight, bias, width=channels // groups * positions, positions=positions, eps=eps)
+
+
+def instance_norm(
+    x: T,
+    running_mean: T | None = None,
+    running_var: T | None = None,
+    weight: T | None = None,
+    bias: T | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> T:
+    """weight · (x − mean) / √(var + eps) + bias, with mean and variance of each channel in each sample, over its positions.
+
+    Ulyanov, Vedaldi & Lempitsky 2016, equation 3, arxiv.org/abs/1607.08022. x (N, C, L…) → the same shape, all else (C,).
+
+    Args:
+        running_mean, running_var: if given, they follow, as in `batch_norm`, the mean over the samples of each one's mean and
+            unbiased variance.
+        weight, bias: the scale and the shift; 1 and 0 if None.
+        use_input_stats: without, x is normalised by the running statistics: that is `batch_norm` in evaluation.
+
+    Raises:
+        TypeError: the tensors do not share one floating-point dtype.
+        ValueError: shapes that do not fit; one position, whose variance says nothing; no statistics to use.
+
+    >>> x = Tensor([[[1.0, 3.0], [50.0, 70.0]]])
+    >>> instance_norm(x).round(decimals=3)
+    Tensor([[[-1.,  1.],
+             [-1.,  1.]]])
+    """
+    if not use_input_stats:
+        return batch_norm(x, running_mean, running_var, weight, bias, eps=eps)
+    name, settings = "instance_norm", {"running_mean": running_mean, "running_var": running_var}
+    given = check_tensors(name, 1, x=x, **settings, weight=weight, bias=bias)
+    check_channels(name, given[0], given[1:])
+    x, running_mean, running_var, weight, bias = given
+    positions = math.prod(x.shape[2:])
+    if positions < 2:
+        raise ValueError(f"{name}: x {x.shape} has {positions} values per channel of a sample, and a variance needs two")
+    if x.shape[0] and x.shape[1]:
+        rows = at_least_float32(x.data).reshape(x.shape[0], x.shape[1], positions)
+        for running, values in ((running_mean, rows.mean), (running_var, lambda axis: rows.var(axis, ddof=1))):
+            if running is not None:
+                running.data += momentum * (values(2).mean(0) - running.data)
+    return _normalize_rows(x, weight, bias, width=positions, positions=positions, eps=eps)
+
+
+class GroupNorm(Module):
+    """`group_norm` with a scale and a shift that learn: (N, C, …) → the same shape.
+
+    `weight` (C,) starts at 1 and `bias` (C,) at 0.
+
+    Args:
+        num_groups: so many groups of channels that follow each other.
+        num_channels: the number of channels C.
+        eps: keeps a group that does not vary from being divided by 0.
+        affine: whether there is a scale and a shift to learn; without, `weight` and `bias` are None.
+        bias: without, the scale is learned alone.
+
+    Raises:
+        TypeError: a number of groups or channels is not whole, eps is no number.
+        ValueError: the groups do not divide the channels, eps is not positive; on call, x has another number of channels.
+
+    >>> norm = GroupNorm(4, 16)
+    >>> norm(Tensor(np.ones((2, 16, 4, 4), np.float32))).shape, norm
+    ((2, 16, 4, 4), GroupNorm(4, 16, eps=1e-05, affine=True, bias=True))
+    """
+
+    def __init__(
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, bias: bool = True
+    ) -> None:
+        self.num_groups = whole_number("GroupNorm", "num_groups", num_groups, least=1)
+        self.num_channels = whole_number("GroupNorm", "num_channels", num_channels, least=1)
+        if num_channels % num_groups:
+            raise ValueError(f"GroupNorm: num_groups={num_groups} must divide num_channels={num_channels}")
+        check_eps("GroupNorm", eps)
+        self.eps, self.affine = eps, affine
+        self.weight = Parameter(np.ones(num_channels, np.float32)) if affine else None
+        self.bias = Parameter(np.zeros(num_channels, np.float32)) if affine and bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim < 2 or x.shape[1] != self.num_channels:
+            raise ValueError(f"GroupNorm: expected (N, {self.num_channels}, …), got shape {x.shape}")
+        return group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        settings = f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return f"{settings}, bias={self.bias is not None}"
+
+
+class _InstanceNorm(FeatureNorm):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        *,
+        bias: bool = True,
+    ) -> None:
+        if momentum is None:
+            raise TypeError(f"{type(self).__name__}: momentum must be a number, got None: no batches are counted here")
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, momentum, own = self.running_mean, self.momentum or 0.0, self.uses_own_statistics(x)
+        return instance_norm(x, mean, self.running_var, self.weight, self.bias, own, momentum, self.eps)
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """`instance_norm` of sequences: (N, C, L) → the same shape. All else is as in `InstanceNorm2d`."""
+
+    expected: ClassVar[dict[int, str]] = {3: "(N, C, L)"}
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """`instance_norm` of images: (N, C, H, W) → the same shape. As it is made, it has nothing to learn and nothing to keep.
+
+    Args:
+        num_features: the number of channels C.
+        eps: keeps a channel that does not vary from being divided by 0.
+        momentum: the part of the batch's statistics in the running ones.
+        affine: whether there is a scale, which starts at 1, and a shift, which starts at 0, to learn.
+        track_running_stats: whether there are running statistics, by which it normalises after `eval()` or `freeze()`.
+        bias: without, the scale is learned alone.
+
+    Raises:
+        TypeError: eps or momentum is no number.
+        ValueError: num_features is less than 1, eps is not positive; on call, x has other axes or another number of channels,
+            or one value per channel.
+
+    >>> norm = InstanceNorm2d(3)
+    >>> norm(Tensor(np.ones((2, 3, 4, 4), np.float32))).shape, norm.state_dict()
+    ((2, 3, 4, 4), {})
+    """
+
+    expected: ClassVar[dict[int, str]] = {4: "images (N, C, H, W)"}

@@ -1,0 +1,290 @@
+"""Normalisation within each sample, over its last axes: layer normalisation, and what does less of it.
+
+Unlike batch normalisation it needs no batch, keeps no statistics, and does the same in training and evaluation.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from microtensor.arguments import check_tensors, composed
+from microtensor.backend import Array, array_module
+from microtensor.gradient import partials
+from microtensor.graph import T, mode
+from microtensor.nn.layers.batch_norm import PART, channel_products, channel_sums, check_eps
+from microtensor.nn.module import Module, Parameter
+from microtensor.op import Rule, op
+from microtensor.ops.elementwise import clamp
+from microtensor.ops.extremes import norm
+from microtensor.ops.reduce import at_least_float32
+from microtensor.ops.shape import whole_numbers
+from microtensor.tensor import Tensor
+
+
+def layer_norm(x: T, normalized_shape: Any, weight: T | None = None, bias: T | None = None, eps: float = 1e-5) -> T:
+    """weight · (x − mean) / √(var + eps) + bias, with mean and variance of each sample by itself: any shape → the same.
+
+    Ba, Kiros & Hinton 2016, section 3, arxiv.org/abs/1607.06450. Mean and (biased) variance are taken over the last axes.
+    Sums of float16 are float32's.
+
+    Args:
+        normalized_shape: the lengths of these last axes, or of the last one; `weight` and `bias` have this shape.
+        weight, bias: the scale and the shift of each number; 1 and 0 if None.
+        eps: keeps a sample that does not vary from being divided by 0: it becomes the bias.
+
+    Raises:
+        TypeError: the tensors do not share one floating-point dtype, or `normalized_shape` is not of whole numbers.
+        ValueError: the last axes of x are others, or the shape of weight or bias is.
+
+    >>> layer_norm(Tensor([[1.0, 3.0], [5.0, 5.0]]), 2)
+    Tensor([[-0.999995,  0.999995],
+            [ 0.      ,  0.      ]])
+    """
+    x, weight, bias = check_tensors("layer_norm", 1, x=x, weight=weight, bias=bias)
+    lengths = _last_axes("layer_norm", x, normalized_shape, weight=weight, bias=bias)
+    return _normalize_rows(x, weight, bias, width=math.prod(lengths), positions=1, eps=eps)
+
+
+def _last_axes(name: str, x: Any, normalized_shape: Any, **vectors: Any) -> tuple[int, ...]:
+    """The last axes of x, checked."""
+    lengths = _lengths(name, normalized_shape)
+    if x.shape[-len(lengths) :] != lengths:
+        raise ValueError(f"{name}: the last axes of x {x.shape} must be normalized_shape {lengths}")
+    for what, vector in vectors.items():
+        if vector is not None and vector.shape != lengths:
+            raise ValueError(f"{name}: {what} must have normalized_shape {lengths}, got shape {vector.shape}")
+    return lengths
+
+
+def _lengths(name: str, normalized_shape: Any) -> tuple[int, ...]:
+    lengths = whole_numbers(name, "normalized_shape", normalized_shape, least=1)
+    if not lengths:
+        raise ValueError(f"{name}: normalized_shape must name one axis or more, the last ones of x, got {normalized_shape!r}")
+    return lengths
+
+
+# The one rule of layer, group and instance normalisation: composed, it would take three times as long. The pivot is as in
+# batch normalisation: see norm.py.
+@op
+def _normalize_rows(x: Any, weight: Any = None, bias: Any = None, *, width: int, positions: int, eps: float) -> Rule[T]:
+    """x in rows of `width` numbers, each row to mean 0 and variance 1; then scale and shift.
+
+    `weight` and `bias` run along x again and again, each of their numbers for so many `positions`: 1 in layer normalisation,
+    where each place of a sample has a weight; those of an image in group normalisation, where each channel has one.
+    """
+    xp, shape = x.xp, next((v.shape for v in (weight, bias) if v is not None), (width // positions,))
+    count, wide = math.prod(shape), np.promote_types(x.dtype, np.float32)
+
+    def samples(rows: Array) -> Array:
+        """The same numbers in rows along which the weights run once."""
+        return rows.reshape(-1, count * positions)
+
+    def along(vector: Any) -> Array:
+        return xp.repeat(vector.data.reshape(-1), positions)
+
+    rows = _rows(x.data, width)
+    part = -(-width // PART)
+    pivot = _sums(rows[:, :part]) / part
+    data = xp.empty(x.shape, wide)
+    y = _rows(data, width)
+    xp.subtract(rows, pivot, out=y)
+    rest = _sums(y) / width
+    inverse = 1 / xp.sqrt((_products(y, y) / width - rest * rest).clip(0, math.inf) + eps)
+    y -= rest
+    y *= inverse
+    z = samples(y)
+    if weight is not None:
+        z *= along(weight)
+    if bias is not None:
+        z += along(bias)
+
+    composition = _composed(width, positions, eps)
+    products: list[Any] = []
+
+    def normalized(out: Array) -> Array:
+        """x̂ = (x − mean) · inverse, once more."""
+        y = _rows(out, width)
+        xp.subtract(_rows(x.data, width), pivot + rest, out=y)
+        y *= inverse
+        return y
+
+    def products_of(g: Any, known: Array | None = None) -> Array:
+        """Σ g · x̂ over all that a weight holds for: its gradient."""
+        if not products or products[0]() is not g:
+            known = normalized(xp.empty(x.shape, wide)) if known is None else known
+            products[:] = weakref.ref(g), channel_products(samples(_rows(g.data, width)), samples(known), count)
+        return products[1]
+
+    def for_x(g: Any) -> Any:
+        """inverse · (h − mean of h − x̂ · mean of h · x̂), where h = g · weight."""
+        if mode.recording:
+            return partials(composition, (x, weight), g)[0]
+        back = xp.empty(x.shape, wide)
+        dx, h = normalized(back), _rows(g.data, width)
+        if weight is not None:
+            if weight.origin is not None:
+                products_of(g, dx)  # while x̂ is at hand
+            h = (samples(h) * along(weight)).reshape(h.shape)
+        dx *= _products(h, dx) / -width
+        dx += h
+        dx -= _sums(h) / width
+        dx *= inverse
+        return constant(back)
+
+    def for_weight(g: Any) -> Any:
+        if mode.recording:
+            return partials(composition, (x, weight), g)[1]
+        return constant(products_of(g).reshape(shape))
+
+    def for_bias(g: Any) -> Any:
+        if mode.recording:
+            return g.reshape((-1, count, positions)).sum((0, 2)).reshape(shape)
+        return constant(channel_sums(samples(_rows(g.data, width)), count).reshape(shape))
+
+    def constant(data: Array) -> Any:
+        return x.constant(data.astype(x.dtype, copy=False))
+
+    return data.astype(x.dtype, copy=False), (for_x, for_weight, for_bias)
+
+
+def _composed(width: int, positions: int, eps: float) -> Any:
+    """What `_normalize_rows` computes, but for the bias, composed of generic operations: higher derivatives come from it."""
+
+    def function(x: Any, weight: Any) -> Any:
+        rows = x.reshape((-1, width))
+        centred = rows - rows.mean(1, keepdim=True)
+        y = centred / ((centred * centred).mean(1, keepdim=True) + eps).sqrt()
+        if weight is not None:
+            y = y.reshape((-1, weight.data.size, positions)) * weight.reshape((-1, 1))
+        return y.reshape(x.shape)
+
+    return function
+
+
+def _rows(data: Array, width: int) -> Array:
+    """The numbers in rows of `width`, of float32 at least."""
+    return at_least_float32(data).reshape(-1, width)
+
+
+# For short rows einsum adds in a third of the time that `sum` takes, whose inner loop starts anew with each row.
+
+
+def _sums(rows: Array) -> Array:
+    """(R, width) → (R, 1): the sum of each row."""
+    return array_module(rows).einsum("rk->r", rows)[:, None]
+
+
+def _products(a: Array, b: Array) -> Array:
+    """(R, width) twice → (R, 1): the sum of the products of each row."""
+    return array_module(a).einsum("rk,rk->r", a, b)[:, None]
+
+
+@composed
+def rms_norm(x: T, normalized_shape: Any, weight: T | None = None, eps: float | None = None) -> T:
+    """weight · x / √(mean of x² + eps), over the last axes of each sample: layer normalisation that leaves the mean as it is.
+
+    Zhang & Sennrich 2019, equation 4, arxiv.org/abs/1910.07467. Any shape → the same.
+
+    Args:
+        normalized_shape, weight: as in `layer_norm`.
+        eps: None for the distance of the dtype's numbers at 1.
+
+    Raises:
+        TypeError, ValueError: as `layer_norm`.
+
+    >>> rms_norm(Tensor([[3.0, 4.0], [0.0, 0.0]]), 2).round(decimals=4)
+    Tensor([[0.8485, 1.1314],
+            [0.    , 0.    ]])
+    """
+    x, weight = check_tensors("rms_norm", 1, x=x, weight=weight)
+    lengths = _last_axes("rms_norm", x, normalized_shape, weight=weight)
+    dims = tuple(range(-len(lengths), 0))
+    wide: Any = x.to(np.float32) if x.dtype == np.float16 else x  # type: ignore[attr-defined]
+    eps = float(np.finfo(x.dtype).eps) if eps is None else eps
+    y = (wide * ((wide * wide).mean(dims, keepdim=True) + eps).rsqrt()).to(x.dtype)
+    return y if weight is None else y * weight
+
+
+@composed
+def normalize(x: T, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> T:
+    """x / its p-norm along `dim`, so that the norm becomes 1: any shape → the same. A norm below `eps` counts as `eps`.
+
+    Raises:
+        TypeError, ValueError: as `norm`.
+
+    >>> normalize(Tensor([[3.0, 4.0], [0.0, 0.0]]))
+    Tensor([[0.6, 0.8],
+            [0. , 0. ]])
+    """
+    return x / clamp(norm(x, p, dim, keepdim=True), eps)
+
+
+class LayerNorm(Module):
+    """`layer_norm` with a scale and a shift that learn: any shape → the same.
+
+    `weight` starts at 1 and `bias` at 0; both have `normalized_shape`.
+
+    Args:
+        normalized_shape: the lengths of the last axes, or of the last one.
+        eps: keeps a sample that does not vary from being divided by 0.
+        elementwise_affine: whether there is a scale and a shift to learn; without, `weight` and `bias` are None.
+        bias: without, the scale is learned alone.
+
+    Raises:
+        TypeError: normalized_shape is not of whole numbers, eps is no number.
+        ValueError: a length is less than 1, eps is not positive.
+
+    >>> norm = LayerNorm(192)
+    >>> norm(Tensor(np.ones((2, 49, 192), np.float32))).shape, [*norm.state_dict()]
+    ((2, 49, 192), ['weight', 'bias'])
+    """
+
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True
+    ) -> None:
+        self.normalized_shape = _lengths("LayerNorm", normalized_shape)
+        check_eps("LayerNorm", eps)
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        self.weight = Parameter(np.ones(self.normalized_shape, np.float32)) if elementwise_affine else None
+        self.bias = Parameter(np.zeros(self.normalized_shape, np.float32)) if elementwise_affine and bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        affine = f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        return f"{self.normalized_shape}, eps={self.eps}, {affine}"
+
+
+class RMSNorm(Module):
+    """`rms_norm` with a scale that learns, from 1 on: any shape → the same.
+
+    Args:
+        normalized_shape: the lengths of the last axes, or of the last one.
+        eps: None for the distance of the dtype's numbers at 1.
+        elementwise_affine: whether there is a scale to learn; without, `weight` is None.
+
+    Raises:
+        TypeError: normalized_shape is not of whole numbers, eps is no number.
+        ValueError: a length is less than 1, eps is not positive.
+    """
+
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float | None = None, elementwise_affine: bool = True
+    ) -> None:
+        self.normalized_shape = _lengths("RMSNorm", normalized_shape)
+        if eps is not None:
+            check_eps("RMSNorm", eps)
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        self.weight = Parameter(np.ones(self.normalized_shape, np.float32)) if elementwise_affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.normalized_shape, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"

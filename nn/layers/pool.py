@@ -1,0 +1,366 @@
+"""Pooling: each window of an image, or of a sequence, becomes one number: the largest, or the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from microtensor.backend import Array, array_module
+from microtensor.graph import T
+from microtensor.nn.layers.planes import parts, planes
+from microtensor.nn.layers.pool_windows import (
+    check_each_sees,
+    check_numbers,
+    disjoint,
+    over,
+    pool_window,
+    seen,
+    to_the_end,
+)
+from microtensor.nn.layers.windows import Pair, Window
+from microtensor.nn.module import Module
+from microtensor.op import Rule, op
+from microtensor.ops.indexing import add_flat
+from microtensor.ops.shape import squeeze, unsqueeze, whole_number
+from microtensor.tensor import Tensor
+
+
+def max_pool2d(
+    x: T,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The largest number of each window: (N, C, H, W) → (N, C, H', W').
+
+    H' = ⌊(H + 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1. The gradient goes to the first maximum of each window, row by
+    row; a nan is larger than all. Windows that overlap add up. Padding never wins.
+
+    Args:
+        stride: pixels from one window to the next; the kernel's size if None: windows side by side.
+        ceil_mode: round H' up: a last window may hang over the right or lower border, unless it would begin in the padding.
+        return_indices: give a pair: the maxima, and where they are: row · W + column, int64, in the image without padding.
+
+    Raises:
+        TypeError: x is no tensor of numbers, or a setting is no whole number.
+        ValueError: x is no batch of images; the window is larger than the padded image; padding is over half a window, or all
+            that a dilated window sees.
+
+    >>> import numpy as np
+    >>> x = Tensor(np.array([[[[1.0, 5.0], [5.0, 2.0]]]]), requires_grad=True)
+    >>> max_pool2d(x, 2).backward()
+    >>> x.grad.numpy()[0, 0]
+    array([[0., 1.],
+           [0., 0.]])
+    """
+    window = pool_window("max_pool2d", kernel_size, stride, padding, dilation)
+    return _largest("max_pool2d", check_numbers("max_pool2d", x), window, ceil_mode, return_indices)
+
+
+def max_pool1d(
+    x: T,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The largest number of each window of a sequence: (N, C, L) → (N, C, L'). All else as `max_pool2d`.
+
+    >>> max_pool1d(Tensor([[[1.0, 3.0, 2.0, 5.0, 4.0]]]), 2, ceil_mode=True, return_indices=True)
+    (Tensor([[[3., 5., 4.]]]), Tensor([[[1, 3, 4]]], dtype=int64))
+    """
+    window = pool_window("max_pool1d", kernel_size, stride, padding, dilation, axes=1)
+    pooled = _largest("max_pool1d", check_numbers("max_pool1d", x, axes=1), window, ceil_mode, return_indices)
+    return tuple(squeeze(y, 2) for y in pooled) if return_indices else squeeze(pooled, 2)
+
+
+def avg_pool2d(
+    x: T,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> T:
+    """The mean of each window: (N, C, H, W) → (N, C, H', W').
+
+    Args:
+        stride, ceil_mode: as in `max_pool2d`.
+        count_include_pad: take padding as zeros that count; else the mean is over what the window sees of the image. What
+            `ceil_mode` adds beyond the padding never counts.
+        divisor_override: divide the sum of each window by this number instead.
+
+    Raises:
+        TypeError: x is no tensor of numbers, or a setting is no whole number.
+        ValueError: x is no batch of images, the window is larger than the padded image, or padding is over half a window.
+
+    >>> import numpy as np
+    >>> avg_pool2d(Tensor(np.array([[[[1.0, 5.0], [5.0, 2.0]]]])), 2).item()
+    3.25
+    """
+    window = pool_window("avg_pool2d", kernel_size, stride, padding)
+    return _mean("avg_pool2d", check_numbers("avg_pool2d", x), window, ceil_mode, count_include_pad, divisor_override)
+
+
+def avg_pool1d(
+    x: T, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True
+) -> T:
+    """The mean of each window of a sequence: (N, C, L) → (N, C, L'). All else as `avg_pool2d`.
+
+    >>> avg_pool1d(Tensor([[[1.0, 3.0, 2.0, 6.0]]]), 2)
+    Tensor([[[2., 4.]]])
+    """
+    window = pool_window("avg_pool1d", kernel_size, stride, padding, axes=1)
+    return squeeze(_mean("avg_pool1d", check_numbers("avg_pool1d", x, axes=1), window, ceil_mode, count_include_pad, None), 2)
+
+
+# The largest
+
+
+def _as_images(name: str, x: Any, window: Window, ceil_mode: bool) -> tuple[Any, Window]:
+    """x and the window to slide over it. A sequence is taken as an image of one row.
+
+    Raises:
+        ValueError: the window does not fit into an image.
+    """
+    images = unsqueeze(x, 2) if x.ndim == 3 else x
+    window = to_the_end(window, images.shape[2:]) if ceil_mode else window
+    window.check(name, x.shape[2:])
+    return images, window
+
+
+def _largest(name: str, x: Any, window: Window, ceil_mode: bool, return_indices: bool) -> Any:
+    x, window = _as_images(name, x, window, ceil_mode)
+    check_each_sees(name, window, x.shape[2:])
+    y = _max_pool2d(x, window=window)
+    return (y, x.constant(_winners(x.data, y.data, window))) if return_indices else y
+
+
+@op(output=True)
+def _max_pool2d(x: T, *, window: Window) -> Rule[T]:
+    xp, size = x.xp, (x.shape[2], x.shape[3])
+    places, (down, across) = window.places("max_pool2d", size), seen(window, size)
+    lowest = -xp.inf if x.dtype.kind == "f" else xp.iinfo(x.dtype).min
+    data = xp.empty((*x.shape[:2], *places), x.dtype)
+    images, largest = planes(x.data), planes(data)
+    for part in parts(images):  # down first: whole rows are quicker to compare
+        rows = over(xp.maximum, images[part], 1, down, places[0], lowest, x.dtype)
+        largest[part] = over(xp.maximum, rows, 2, across, places[1], lowest, x.dtype)
+
+    def vjp(g: Any, y: Any) -> Any:
+        return _to_winners(g, winner=_winners(x.data, y.data, window), apart=disjoint(window), size=size)
+
+    return data, (vjp,)
+
+
+def _winners(x: Array, largest: Array, window: Window) -> Array:
+    """Where each window has its first maximum, row by row: row · W + column, int64. A nan is larger than all."""
+    xp, size, (kh, kw) = array_module(x), x.shape[2:], window.kernel
+    down, across = seen(window, size)
+    elements, last = [*product(down, across)], kh * kw - 1
+    nans = x.dtype.kind == "f" and (xp is not np or bool(np.isnan(largest).any()))  # on a GPU, asking would wait for it
+    images, best = planes(x), planes(largest)
+    place = xp.empty(best.shape, np.int64)
+    # An element's rank counts from the last, 0, to the first: so the first maximum is the one of highest rank.
+    offset = (xp.arange(kh)[:, None] * (window.dilation[0] * size[1]) + xp.arange(kw) * window.dilation[1]).reshape(-1)[::-1]
+    for part in parts(images):
+        rank = xp.zeros(best[part].shape, "uint8" if last < 256 else "int32")
+        for element, ((above, rows), (left, columns)) in enumerate(elements[:-1]):
+            pixels = images[part, rows, columns]
+            wins = pixels == best[part, above, left]
+            if nans:
+                wins |= pixels != pixels
+            ranked = wins.astype(rank.dtype)
+            ranked *= last - element
+            xp.maximum(rank[:, above, left], ranked, out=rank[:, above, left])
+        place[part] = offset.take(rank)
+    corners = [xp.arange(n) * step - before for n, step, (before, _) in zip(best.shape[1:], window.stride, window.padding)]
+    place += corners[0][:, None] * size[1] + corners[1]
+    return place.reshape(largest.shape)
+
+
+@op
+def _to_winners(g: T, *, winner: Array, apart: Pair, size: Sequence[int]) -> Rule[T]:
+    """The adjoint of taking the pixels `winner`: each number is added to its pixel.
+
+    Places `apart` from each other, which share no pixel, are added at once: so a GPU adds in the same order each time, and the
+    sums round alike.
+    """
+    xp, area = g.xp, size[0] * size[1]
+    data = xp.zeros((*g.shape[:2], *size), g.dtype)
+    images, gradient, place = planes(data), planes(g.data), planes(winner)
+    for part in parts(images):
+        pixels = images[part].reshape(-1)
+        first = (xp.arange(len(images[part])) * area)[:, None, None]
+        for i, j in product(range(apart[0]), range(apart[1])):
+            some = (part, slice(i, None, apart[0]), slice(j, None, apart[1]))
+            add_flat(pixels, (place[some] + first).reshape(-1), gradient[some].reshape(-1))
+    return data, (lambda h: _from_winners(h, winner=winner, apart=apart),)
+
+
+@op
+def _from_winners(x: T, *, winner: Array, apart: Pair) -> Rule[T]:
+    """The pixels `winner`, row · W + column of each image: (N, C, H, W) → (N, C, H', W')."""
+    size = (x.shape[2], x.shape[3])
+    first = x.xp.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], 1, 1) * (size[0] * size[1])
+    return x.data.reshape(-1).take(winner + first), (lambda g: _to_winners(g, winner=winner, apart=apart, size=size),)
+
+
+# The mean
+
+
+def _mean(name: str, x: Any, window: Window, ceil_mode: bool, count_include_pad: bool, divisor: int | None) -> Any:
+    x, hanging = _as_images(name, x, window, ceil_mode)
+    size = x.shape[2:]
+    places = hanging.places(name, size)
+    if divisor is not None:
+        return _avg_pool2d(x, window=hanging, share=1 / whole_number(name, "divisor_override", divisor, least=1))
+    counts = []
+    for n, count, kernel, step, (before, after) in zip(size, places, window.kernel, window.stride, window.padding):
+        start, (low, high) = np.arange(count) * step - before, (-before, n + after) if count_include_pad else (0, n)
+        counts.append(np.minimum(start + kernel, high) - np.maximum(start, low))
+    share = 1 / np.outer(*counts)
+    return _avg_pool2d(x, window=hanging, share=float(share[0, 0]) if (share == share[0, 0]).all() else share)
+
+
+@op(floating=True)
+def _avg_pool2d(x: T, *, window: Window, share: float | np.ndarray) -> Rule[T]:
+    """The sum of each window times its share: one over how many count, a number for all or one for each place."""
+    xp, size = x.xp, (x.shape[2], x.shape[3])
+    places, (down, across) = window.places("avg_pool2d", size), seen(window, size)
+    wide = np.promote_types(x.dtype, np.float32)  # a sum may be more than float16 holds
+    data, factor = xp.empty((*x.shape[:2], *places), x.dtype), _factor(x.data, share, wide)
+    images, means = planes(x.data), planes(data)
+    for part in parts(images):
+        rows = over(xp.add, images[part], 1, down, places[0], 0, wide)
+        sums = over(xp.add, rows, 2, across, places[1], 0, wide)
+        sums *= factor
+        means[part] = sums
+    return data, (lambda g: _spread_windows(g, window=window, share=share, size=size),)
+
+
+@op
+def _spread_windows(g: T, *, window: Window, share: float | np.ndarray, size: Sequence[int]) -> Rule[T]:
+    """The adjoint of average pooling: the gradient of each window, times its share, to all pixels that it saw."""
+    xp, (down, across) = g.xp, seen(window, size)
+    wide = np.promote_types(g.dtype, np.float32)
+    data, factor = xp.zeros((*g.shape[:2], *size), g.dtype), _factor(g.data, share, wide)
+    images, gradient = planes(data), planes(g.data)
+    for part in parts(images):
+        shares = gradient[part] * factor
+        rows = xp.zeros((*shares.shape[:2], size[1]), wide)
+        for at, pixels in across:
+            rows[..., pixels] += shares[..., at]
+        for at, pixels in down:
+            images[part, pixels] += rows[:, at]
+    return data, (lambda h: _avg_pool2d(h, window=window, share=share),)
+
+
+def _factor(like: Array, share: float | np.ndarray, dtype: Any) -> Any:
+    """The share, as a number or as an array where `like` is."""
+    return share if isinstance(share, float) else array_module(like).asarray(share.astype(dtype))
+
+
+# Layers
+
+
+class _Pool(Module):
+    """What pooling layers share: three settings, and how they print."""
+
+    axes = 2
+    """2 for images, 1 for sequences."""
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1) -> None:
+        pool_window(type(self).__name__, kernel_size, stride, padding, dilation, axes=self.axes)
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+
+    def extra_repr(self) -> str:
+        """The size, the stride and the padding, and what is unusual."""
+        usual = {"dilation": 1, "return_indices": False, "ceil_mode": False, "count_include_pad": True}
+        unusual = [name for name, value in (usual | {"divisor_override": None}).items() if getattr(self, name, value) != value]
+        return ", ".join(f"{name}={getattr(self, name)}" for name in ["kernel_size", "stride", "padding", *unusual])
+
+
+class _MaxPool(_Pool):
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, dilation)
+        self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
+
+    def forward(self, x: Tensor) -> Any:
+        pool = max_pool2d if self.axes == 2 else max_pool1d
+        return pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices)
+
+
+class MaxPool2d(_MaxPool):
+    """`max_pool2d` as a layer: (N, C, H, W) → (N, C, H', W').
+
+    >>> MaxPool2d(3, stride=2, padding=1)
+    MaxPool2d(kernel_size=3, stride=2, padding=1)
+    """
+
+
+class MaxPool1d(_MaxPool):
+    """`max_pool1d` as a layer: (N, C, L) → (N, C, L')."""
+
+    axes = 1
+
+
+class AvgPool2d(_Pool):
+    """`avg_pool2d` as a layer: (N, C, H, W) → (N, C, H', W')."""
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding)
+        if divisor_override is not None:
+            whole_number("AvgPool2d", "divisor_override", divisor_override, least=1)
+        self.ceil_mode, self.count_include_pad, self.divisor_override = ceil_mode, count_include_pad, divisor_override
+
+    def forward(self, x: Tensor) -> Tensor:
+        settings = self.ceil_mode, self.count_include_pad, self.divisor_override
+        return avg_pool2d(x, self.kernel_size, self.stride, self.padding, *settings)
+
+
+class AvgPool1d(_Pool):
+    """`avg_pool1d` as a layer: (N, C, L) → (N, C, L')."""
+
+    axes = 1
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding)
+        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
+
+    def forward(self, x: Tensor) -> Tensor:
+        return avg_pool1d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)

@@ -1,0 +1,118 @@
+"""Windows as pooling has them: one may hang over the border of the image.
+
+What it would see there is never looked at: for each element of a window, `seen` says at which places it lies on the image.
+So padding costs no copy, never wins, and needs no number of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from microtensor.backend import Array, array_module
+from microtensor.graph import T
+from microtensor.nn.layers.windows import Pair, Window, check_images
+
+Axis: TypeAlias = list[tuple[slice, slice]]
+"""For each element of a window along one axis: the places at which it lies on the image, and the pixels that it sees there."""
+
+
+def check_numbers(name: str, x: T, axes: int = 2) -> T:
+    """x, if it is a batch of images or, of one axis, of sequences, and of numbers.
+
+    Raises:
+        TypeError: x is no tensor, or of bools.
+        ValueError: it has other axes.
+    """
+    check_images(name, x, axes)
+    if x.dtype.kind == "b":
+        raise TypeError(f"{name}: expected numbers, got bool; use .to('float32')")
+    return x
+
+
+def pool_window(name: str, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1, *, axes: int = 2) -> Window:
+    """The window that the settings of a pool describe, for images or, of one axis, for sequences.
+
+    Raises:
+        TypeError: a setting is no whole number, or no pair of them.
+        ValueError: one is too small, or padding is over half of what the window covers.
+    """
+    window = Window.of(name, kernel_size, kernel_size if stride is None else stride, padding, dilation, axes=axes)
+    if any(2 * before > reach for (before, _), reach in zip(window.padding, window.reach)):
+        covers = "" if window.dilation == (1, 1) else f", which with dilation {dilation} covers {window.reach[-axes:]}"
+        raise ValueError(f"{name}: padding {padding} is over half the kernel {kernel_size}{covers}: such a window sees nothing")
+    return window
+
+
+def to_the_end(window: Window, size: Sequence[int]) -> Window:
+    """The window of `ceil_mode`: padded at the right and below as far as a last window hangs over the padding that there is.
+
+    A window that would begin in that padding is dropped: it would see nothing.
+
+    >>> window = pool_window("max_pool2d", 2, None, 0)
+    >>> to_the_end(window, (5, 4)).padding
+    ((0, 1), (0, 0))
+    """
+    padding = []
+    for n, reach, stride, (before, after) in zip(size, window.reach, window.stride, window.padding):
+        places = -((reach - n - before - after) // stride) + 1  # a quotient rounded up
+        if (places - 1) * stride >= n + before:
+            places -= 1
+        padding.append((before, max(after, (places - 1) * stride + reach - n - before) if places > 0 else after))
+    return window._replace(padding=(padding[0], padding[1]))
+
+
+def seen(window: Window, size: Sequence[int]) -> tuple[Axis, Axis]:
+    """What the elements of a window see of an image of this size: down, and across.
+
+    At each place, element i lies on pixel place · stride + i · dilation − padding, if there is one.
+
+    >>> seen(pool_window("max_pool2d", 2, 2, 1), (4, 4))[0]
+    [(slice(1, 3, None), slice(1, 5, 2)), (slice(0, 2, None), slice(0, 4, 2))]
+    """
+    places, axes = window.places("pool", size), []
+    for axis in (0, 1):
+        stride, elements = window.stride[axis], []
+        for i in range(window.kernel[axis]):
+            start = i * window.dilation[axis] - window.padding[axis][0]
+            first = max(0, -(start // stride))  # a quotient rounded up
+            count = max(0, min(places[axis], (size[axis] - 1 - start) // stride + 1) - first)
+            pixel = first * stride + start
+            elements.append((slice(first, first + count), slice(pixel, pixel + count * stride, stride)))
+        axes.append(elements)
+    return axes[0], axes[1]
+
+
+def check_each_sees(name: str, window: Window, size: Sequence[int]) -> None:
+    """Refuse a dilated window that sees nothing but padding at some place.
+
+    Raises:
+        ValueError: there is such a place.
+    """
+    if max(window.dilation) == 1:  # then there is none, as padding is at most half a window
+        return
+    for elements, count in zip(seen(window, size), window.places(name, size)):
+        if len({place for at, _ in elements for place in range(at.start, at.stop)}) < count:
+            raise ValueError(
+                f"{name}: with dilation {window.dilation} a window of kernel {window.kernel} sees nothing but padding of an "
+                f"image {tuple(size)}, and has no maximum: give less padding or dilation"
+            )
+
+
+def disjoint(window: Window) -> Pair:
+    """So many places apart, down and across, two windows share no pixel."""
+    return -(-window.reach[0] // window.stride[0]), -(-window.reach[1] // window.stride[1])
+
+
+def over(function: Any, x: Array, axis: int, elements: Axis, places: int, start: float, dtype: Any) -> Array:
+    """`function`, which takes two numbers, over what a window sees at each place along an axis, beginning with `start`."""
+    ahead, length = (slice(None),) * axis, list(x.shape)
+    length[axis] = places
+    whole = next((element for element in elements if element[0] == slice(0, places)), None)
+    # What is on the image at every place is as good a start, and saves a pass.
+    result = array_module(x).full(length, start, dtype) if whole is None else x[(*ahead, whole[1])].astype(dtype)
+    for element in elements:
+        if element is not whole:
+            view = result[(*ahead, element[0])]
+            function(view, x[(*ahead, element[1])], out=view)
+    return result

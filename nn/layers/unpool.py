@@ -1,0 +1,102 @@
+"""Unpooling: the maxima of `max_pool2d` back where they came from, and zeros around them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from microtensor.graph import Node, T
+from microtensor.nn.layers.pool_windows import check_numbers
+from microtensor.nn.layers.windows import Window, pair
+from microtensor.nn.module import Module
+from microtensor.ops.gathering import scatter
+from microtensor.ops.shape import reshape
+from microtensor.tensor import Tensor
+
+
+def max_unpool2d(x: T, indices: Node, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None) -> T:
+    """Zeros, but for the numbers of x, each at its index: (N, C, H', W') → (N, C, H, W). A partial inverse of `max_pool2d`.
+
+    H = (H' − 1) · stride − 2 · padding + kh, unless `output_size` says otherwise: pooling maps several sizes to one.
+    (Zeiler & Fergus 2014, section 2.1, arxiv.org/abs/1311.2901, look into a network this way.)
+
+    Where windows overlap, one pixel may be the maximum of several, and its index occurs more than once. Of these numbers the
+    last stays, by rows (on a GPU, any of them), and it alone gets a gradient. As they are equal after pooling, x itself is
+    found again.
+
+    Args:
+        indices: as `max_pool2d(…, return_indices=True)` gives them: row · W + column in each image, in the shape of x.
+        kernel_size, stride, padding: those of the pooling.
+        output_size: the size of the result, (H, W) or a whole shape, where several are possible: less than a stride off.
+
+    Raises:
+        IndexError: an index is not in the image, as when the size is not that of what was pooled. Not checked on a GPU: that
+            would wait for it.
+        TypeError: x or `indices` is no tensor; the indices are no integers.
+        ValueError: x is no batch of images; the indices have another shape; no window gives the size.
+
+    >>> from microtensor.nn.layers.pool import max_pool2d
+    >>> y, indices = max_pool2d(Tensor([[[[1.0, 5.0], [3.0, 2.0]]]]), 2, return_indices=True)
+    >>> max_unpool2d(y, indices, 2)
+    Tensor([[[[0., 5.],
+              [0., 0.]]]])
+    """
+    check_numbers("max_unpool2d", x)
+    window = Window.of("max_unpool2d", kernel_size, kernel_size if stride is None else stride, padding)
+    if not isinstance(indices, Node) or indices.dtype.kind not in "iu":
+        given = str(indices.dtype) if isinstance(indices, Node) else type(indices).__name__
+        raise TypeError(f"max_unpool2d: indices must be a Tensor of integers, as max_pool2d gives it, got {given}")
+    if indices.shape != x.shape:
+        raise ValueError(f"max_unpool2d: expected an index for each number of x {x.shape}, got shape {indices.shape}")
+    height, width = _size(x.shape, window, output_size)
+    images, area = x.shape[0] * x.shape[1], height * width
+    if type(indices.data) is np.ndarray and indices.data.size:
+        low, high = int(indices.data.min()), int(indices.data.max())
+        if low < 0 or high >= area:
+            raise IndexError(
+                f"max_unpool2d: index {low if low < 0 else high} is not in an image of {height} × {width}; "
+                "output_size=(height, width) of what was pooled makes room for it"
+            )
+    flat = (images, x.shape[2] * x.shape[3])
+    blank = x.constant(x.xp.zeros((images, area), x.dtype))
+    return reshape(scatter(blank, 1, reshape(indices, flat), reshape(x, flat)), (*x.shape[:2], height, width))
+
+
+def _size(shape: tuple[int, ...], window: Window, output_size: Any) -> tuple[int, int]:
+    """Height and width of what was pooled."""
+    steps = zip(shape[2:], window.kernel, window.stride, window.padding)
+    height, width = ((n - 1) * stride - sum(sides) + kernel for n, kernel, stride, sides in steps)
+    if output_size is None:
+        if min(height, width) < 1:
+            raise ValueError(f"max_unpool2d: x {shape} and padding {window.padding} leave an image of {height} × {width}")
+        return height, width
+    whole = isinstance(output_size, (tuple, list)) and len(output_size) == 4
+    size = pair("max_unpool2d", "output_size", output_size[2:] if whole else output_size, 1)
+    if any(abs(given - usual) >= stride for given, usual, stride in zip(size, (height, width), window.stride)):
+        raise ValueError(
+            f"max_unpool2d: output_size {output_size} must be less than a stride {window.stride} off {(height, width)}, "
+            f"for pooling to give {shape[2:]}"
+        )
+    return size
+
+
+class MaxUnpool2d(Module):
+    """`max_unpool2d` as a layer: x and indices (N, C, H', W') → (N, C, H, W).
+
+    >>> from microtensor.nn.layers.pool import MaxPool2d
+    >>> pool, unpool = MaxPool2d(2, stride=2, return_indices=True), MaxUnpool2d(2, stride=2)
+    >>> unpool(*pool(Tensor([[[[1.0, 5.0, 0.0], [3.0, 2.0, 0.0]]]])), output_size=(2, 3))
+    Tensor([[[[0., 5., 0.],
+              [0., 0., 0.]]]])
+    """
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
+        window = Window.of("MaxUnpool2d", kernel_size, kernel_size if stride is None else stride, padding)
+        self.kernel_size, self.stride, self.padding = window.kernel, window.stride, pair("MaxUnpool2d", "padding", padding, 0)
+
+    def forward(self, x: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:
+        return max_unpool2d(x, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"

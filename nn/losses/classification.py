@@ -1,0 +1,255 @@
+"""Losses of classification: how surprised the scores are at the class that it was.
+
+Scores are (N, C, …), a target is a class number for each of (N, …), or, for cross_entropy, a probability for each of (N, C, …);
+a single example comes without N. Losses of numbers are in regression.py, those of probabilities in likelihood.py, and the
+overlap of areas is in dice.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from microtensor.backend import Array
+from microtensor.graph import T, is_floating, mode
+from microtensor.nn.losses.labels import Labels, as_target, class_axis
+from microtensor.nn.losses.reduction import (
+    Loss,
+    buffered,
+    check_prediction,
+    check_reduction,
+    constant,
+    number_within,
+    reduce,
+    variable,
+)
+from microtensor.op import Rule, op, result_type
+from microtensor.ops.reduce import at_least_float32, log_softmax, softmax, total, wide
+from microtensor.ops.shape import whole_number
+from microtensor.tensor import Tensor
+
+
+def cross_entropy(
+    logits: T,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> T:
+    """−log softmax(logits)[target]: logits (N, C, …), target (N, …) → one number, or (N, …) for reduction "none".
+
+    The gradient for the logits is softmax(logits) − onehot(target), over N for "mean". Stable for logits of any size; float16
+    is computed in float32. A target of the logits' shape, in floating point, gives probabilities in place of class numbers:
+    then the loss is −Σ target · log softmax(logits) over the classes, and a tensor gets a gradient too. That they sum to 1 is
+    not checked.
+
+    Args:
+        target: class numbers from 0 to C − 1, or probabilities: a Tensor, an array or a list.
+        weight: one number per class, by which its losses are multiplied. The mean over class numbers is then the weighted one,
+            Σ weight[target] · loss / Σ weight[target]; over probabilities it is over N · …, as in PyTorch.
+        ignore_index: examples with this label count for nothing, nor do they in the mean. It need not be a class.
+        reduction: "mean", "sum" or "none". The mean of nothing (an empty batch, all ignored) is nan, as in PyTorch.
+        label_smoothing: ε from 0 to 1: the target becomes (1 − ε) · target + ε / C. Szegedy et al. 2016, "Rethinking the
+            Inception architecture for computer vision", section 7, arxiv.org/abs/1512.00567.
+
+    Raises:
+        TypeError: labels that are no whole numbers, or logits that are not floating point.
+        ValueError: shapes that do not fit, a label out of range, an unknown reduction. On a GPU nobody waits for the labels:
+            one that is out of range makes its loss nan, and the error comes when numbers are next copied from there, as by
+            `item()`.
+
+    >>> cross_entropy(Tensor([[0.0, 0.0]]), [1])
+    Tensor(0.6931472)
+    >>> cross_entropy(Tensor([[0.0, 0.0]]), [[0.5, 0.5]])
+    Tensor(0.6931472)
+    """
+    name = "cross_entropy"
+    check_reduction(name, reduction)
+    check_prediction(name, "logits", logits)
+    axis = class_axis(name, "logits", logits)
+    weights = None if weight is None else _class_weights(name, weight, logits, axis)
+    smoothing = number_within(name, "label_smoothing", label_smoothing, 0, 1)
+    ignore = whole_number(name, "ignore_index", ignore_index)
+    given = as_target(name, target)
+    if is_floating(given.dtype) and given.shape == logits.shape:
+        if ignore >= 0:
+            raise ValueError(
+                f"{name}: ignore_index={ignore} is a label, and the target gives probabilities; give 0 of every class"
+            )
+        probabilities = variable(name, "target", given, logits)
+        return _of_probabilities(logits, probabilities, weights, axis, reduction, smoothing)
+    labels = Labels(name, given, "logits", logits, weights, ignore, smoothing)
+    return _cross_entropy(logits, labels=labels, reduction=reduction)
+
+
+# One rule rather than `-gather(log_softmax(logits), …)`: it goes over the N · C numbers half as often, and keeps one array of
+# them, not three. The labelled numbers are found by their places in the array laid flat, never by comparing all classes.
+@op
+def _cross_entropy(logits: Any, *, labels: Labels, reduction: str) -> Rule[T]:
+    xp, shape, axis = logits.xp, logits.shape, 1 if logits.ndim > 1 else 0
+    x = at_least_float32(logits.data).reshape(labels.shape)  # (N, C, P)
+    z = xp.empty(labels.shape, x.dtype)
+    if z.size:
+        xp.subtract(x, x.max(1, keepdims=True), out=z)
+    products = labels.dot(z)
+    xp.exp(z, out=z)
+    sums = z.sum(1)  # (N, P)
+    losses = xp.where(labels.kept, labels.sum * xp.log(sums) - products, 0)  # an ignored logit may be infinite
+    count, addend = labels.count() if reduction == "mean" else (1, 0)
+
+    def vjp(g: Any) -> Any:
+        """(softmax · the sum of the shares − the shares) · scale."""
+        if mode.recording:
+            scale = g.reshape((labels.shape[0], 1, labels.shape[2])) if reduction == "none" else wide(g)
+            if reduction == "mean":
+                scale = scale / g.constant(count)
+            p = softmax(wide(logits), dim=axis).reshape(labels.shape)
+            back = (p * logits.constant(labels.sum[:, None]) - logits.constant(labels.written_out())) * scale
+            return back.reshape(shape).to(logits.dtype)
+        scale = at_least_float32(g.data)
+        scale = scale.reshape(sums.shape) if reduction == "none" else scale / count
+        back = xp.empty(shape, x.dtype)
+        flat = back.reshape(labels.shape)
+        xp.multiply(z, (labels.sum * scale / sums)[:, None], out=flat)
+        labels.subtract_from(flat, scale)
+        return logits.constant(back.astype(logits.dtype, copy=False))
+
+    each = reduction == "none"
+    data = losses.reshape(shape[:axis] + shape[axis + 1 :]) if each else total(losses, (0, 1), False) / count + addend
+    return data.astype(logits.dtype, copy=False), (vjp,)
+
+
+def _of_probabilities(logits: Any, target: Any, weight: Array | None, axis: int, reduction: str, smoothing: float) -> Any:
+    """Cross-entropy with a target of the logits' shape."""
+    if smoothing:
+        target = target * (1 - smoothing) + smoothing / logits.shape[axis]
+    if weight is not None:
+        target = target * logits.constant(weight.reshape((-1,) + (1,) * (logits.ndim - 1 - axis)))
+    dtype = result_type(logits, target)
+    both = (v.to(np.result_type(dtype, np.float32)) for v in (logits, target))
+    return reduce(_soft_cross_entropy(*both, axis=axis), reduction).to(dtype)
+
+
+# One rule for the same reasons: composed of log_softmax, a product and a sum it takes twice as long.
+@op
+def _soft_cross_entropy(logits: Any, target: Any, *, axis: int) -> Rule[T]:
+    """−Σ target · log softmax(logits) over the axis."""
+    xp = logits.xp
+    z = xp.subtract(logits.data, logits.data.max(axis, keepdims=True)) if logits.data.size else logits.data.copy()
+    products = (z * target.data).sum(axis)
+    xp.exp(z, out=z)
+    sums, mass = z.sum(axis, keepdims=True), target.data.sum(axis, keepdims=True)
+
+    def for_logits(g: Any) -> Any:
+        g = g.unsqueeze(axis)
+        if mode.recording:
+            return (softmax(logits, dim=axis) * target.sum(axis, keepdim=True) - target) * g
+        back = z * (mass / sums)
+        back -= target.data
+        back *= g.data
+        return logits.constant(back)
+
+    data = (mass * xp.log(sums)).squeeze(axis) - products
+    return data, (for_logits, lambda g: -log_softmax(logits, dim=axis) * g.unsqueeze(axis))
+
+
+def nll_loss(x: T, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> T:
+    """−x[target], where x holds log-probabilities: x (N, C, …), target (N, …) → one number, or (N, …) for reduction "none".
+
+    nll_loss(log_softmax(x, 1), target) is cross_entropy(x, target), which is faster and takes less memory. Arguments and errors
+    are `cross_entropy`'s.
+
+    >>> nll_loss(Tensor([[-1.0, -2.0], [-3.0, -4.0]]), [1, 0])
+    Tensor(2.5)
+    """
+    name = "nll_loss"
+    check_reduction(name, reduction)
+    check_prediction(name, "x", x)
+    axis = class_axis(name, "x", x)
+    weights = None if weight is None else _class_weights(name, weight, x, axis)
+    ignore = whole_number(name, "ignore_index", ignore_index)
+    labels = Labels(name, as_target(name, target), "x", x, weights, ignore)
+    losses = -_pick(wide(x), labels=labels)
+    if reduction == "none":
+        return losses.reshape(x.shape[:axis] + x.shape[axis + 1 :]).to(x.dtype)
+    count, addend = (x.constant(number) for number in labels.count()) if reduction == "mean" else (1, 0)
+    return (losses.sum() / count + addend).to(x.dtype)
+
+
+@op
+def _pick(x: T, *, labels: Labels) -> Rule[T]:
+    """Of each example the number of the labelled class, times its weight: (N, C, …) → (N, P)."""
+    shape = x.shape
+    data = x.xp.where(labels.kept, labels.dot(x.data), 0)  # an ignored number may be infinite
+    return data, (lambda g: _place(g, labels=labels, shape=shape),)
+
+
+@op
+def _place(x: T, *, labels: Labels, shape: tuple[int, ...]) -> Rule[T]:
+    """The adjoint of _pick: (N, P) → (N, C, …), 0 but for the labelled classes."""
+    data = x.xp.zeros(shape, x.dtype)
+    labels.subtract_from(data.reshape(labels.shape), -x.data)
+    return data, (lambda g: _pick(g, labels=labels),)
+
+
+def _class_weights(name: str, weight: Any, scores: Any, axis: int) -> Array:
+    """The weights of the classes (C,), in the dtype in which the loss is computed."""
+    weights = constant(name, "weight", weight, scores)
+    if weights.shape != (scores.shape[axis],):
+        raise ValueError(
+            f"{name}: weight must have one number for each of {scores.shape[axis]} classes, got shape {weights.shape}"
+        )
+    return at_least_float32(weights.data)
+
+
+class CrossEntropyLoss(Loss):
+    """`cross_entropy` as a layer: logits (N, C, …), target (N, …) → one number.
+
+    Args:
+        weight: one number per class; kept as a buffer.
+        ignore_index, reduction, label_smoothing: as `cross_entropy`.
+
+    Raises:
+        TypeError, ValueError: a setting is none.
+
+    >>> loss = CrossEntropyLoss(label_smoothing=0.1)
+    >>> loss(Tensor([[0.0, 0.0]]), [1])
+    Tensor(0.6931472)
+    """
+
+    usual: ClassVar[dict[str, Any]] = {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0}
+
+    def __init__(
+        self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__(reduction)
+        self.weight = buffered("CrossEntropyLoss", "weight", weight)
+        self.ignore_index = whole_number("CrossEntropyLoss", "ignore_index", ignore_index)
+        self.label_smoothing = number_within("CrossEntropyLoss", "label_smoothing", label_smoothing, 0, 1)
+
+    def forward(self, logits: Tensor, target: Any) -> Tensor:
+        return cross_entropy(logits, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
+
+
+class NLLLoss(Loss):
+    """`nll_loss` as a layer: log-probabilities (N, C, …), target (N, …) → one number.
+
+    Args:
+        weight: one number per class; kept as a buffer.
+        ignore_index, reduction: as `cross_entropy`.
+
+    >>> NLLLoss(reduction="sum")(Tensor([[-1.0, -2.0], [-3.0, -4.0]]), [1, 0])
+    Tensor(5.)
+    """
+
+    usual: ClassVar[dict[str, Any]] = {"ignore_index": -100, "reduction": "mean"}
+
+    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.weight = buffered("NLLLoss", "weight", weight)
+        self.ignore_index = whole_number("NLLLoss", "ignore_index", ignore_index)
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        return nll_loss(x, target, self.weight, self.ignore_index, self.reduction)

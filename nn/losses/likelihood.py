@@ -1,0 +1,231 @@
+"""Losses of probabilities: of yes and no (binary cross-entropy), and of whole distributions (Kullback–Leibler).
+
+All take x and a target of the same shape, and are differentiable in both.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+from microtensor.deferred import check_limit
+from microtensor.graph import T
+from microtensor.nn.losses.reduction import Loss, buffered, check_reduction, constant, paired, reduce
+from microtensor.op import Rule, op
+from microtensor.ops.activations import logsigmoid, sigmoid
+from microtensor.ops.elementwise import clamp, where
+from microtensor.ops.functions import exp, log, log1p
+from microtensor.tensor import Tensor
+
+LEAST_LOG = -100.0
+"""No logarithm of a probability counts as less: so a loss stays finite where a probability is 0."""
+LEAST_PRODUCT = 1e-12
+"""No x · (1 − x) that a gradient is divided by counts as less."""
+
+
+def binary_cross_entropy(x: T, target: Any, weight: Any = None, reduction: str = "mean") -> T:
+    """−target · log x − (1 − target) · log(1 − x): x (…) probabilities, target (…) → one number, or (…) for reduction "none".
+
+    Logarithms count as −100 where they are less, so that the loss is finite at 0 and 1; the gradient for x, (x − target) /
+    (x · (1 − x)), is divided by 1e-12 at least. Both as in PyTorch. The gradient for the target is that of the limited loss (in
+    PyTorch it is infinite at 0 and 1). Of logits `binary_cross_entropy_with_logits` keeps more digits.
+
+    Args:
+        x: probabilities, such as `sigmoid` gives.
+        target: 0 or 1, or probabilities: a tensor, an array or a list. That they are from 0 to 1 is not checked.
+        weight: numbers by which the losses are multiplied, which broadcast to the shape of x.
+        reduction: "mean", "sum" or "none". The mean of nothing is nan, as in PyTorch.
+
+    Raises:
+        TypeError: x is no tensor of floating-point numbers; the target or the weight is no numbers.
+        ValueError: the shapes differ; the reduction is unknown; a number of x is not from 0 to 1 (on a GPU the error comes when
+            numbers are next copied from there).
+
+    >>> binary_cross_entropy(Tensor([0.5, 0.0]), [1, 1], reduction="none")
+    Tensor([  0.6931472, 100.       ])
+    """
+    name = "binary_cross_entropy"
+    check_reduction(name, reduction)
+    target = paired(name, x, target)
+    if x.data.size:
+        beyond = x.xp.maximum(-x.data, x.data - 1).max()
+        check_limit(
+            beyond,
+            0,
+            f"{name}: x must be probabilities, from 0 to 1, got a number {{:.3g}} beyond them; apply sigmoid(), or take "
+            "binary_cross_entropy_with_logits()",
+        )
+    losses: Any = _binary_cross_entropy(x, target)
+    return reduce(_scaled(name, losses, weight), reduction)
+
+
+@op(elementwise=True)
+def _binary_cross_entropy(x: Any, target: Any) -> Rule[T]:
+    xp = x.xp
+    with np.errstate(divide="ignore", invalid="ignore"):  # log 0 is −∞, and limited
+        yes, no = (logarithm.clip(LEAST_LOG, math.inf) for logarithm in (xp.log(x.data), xp.log1p(-x.data)))
+
+    def for_target(g: Any) -> Any:
+        zero, one = x == 0, x == 1  # whose logarithms would warn
+        yes = where(zero, LEAST_LOG, log(where(zero, 1, x)))
+        no = where(one, LEAST_LOG, log1p(where(one, 0, -x)))
+        return g * (clamp(no, min=LEAST_LOG) - clamp(yes, min=LEAST_LOG))
+
+    data = -(target.data * yes + (1 - target.data) * no)
+    return data, (lambda g: g * (x - target) / clamp(x * (1 - x), min=LEAST_PRODUCT), for_target)
+
+
+def binary_cross_entropy_with_logits(
+    x: T, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+) -> T:
+    """`binary_cross_entropy` of sigmoid(x), to the last digits for logits of any size: x (…), target (…) → one number, or (…).
+
+    −pos_weight · target · log sigmoid(x) − (1 − target) · log(1 − sigmoid(x)). The gradient for x is sigmoid(x) − target.
+
+    Args:
+        x: logits, numbers of any size.
+        target: 0 or 1, or probabilities: a tensor, an array or a list.
+        weight: numbers by which the losses are multiplied, which broadcast to the shape of x.
+        reduction: "mean", "sum" or "none". The mean of nothing is nan, as in PyTorch.
+        pos_weight: numbers by which what counts for "yes" is multiplied, which broadcast to the shape of x: for (N, C) one for
+            each class, above 1 where "yes" is rare.
+
+    Raises:
+        TypeError: x is no tensor of floating-point numbers; the target or a weight is no numbers.
+        ValueError: the shapes do not fit, or the reduction is unknown.
+
+    >>> binary_cross_entropy_with_logits(Tensor([0.0, 10000.0]), [1, 0], reduction="none")
+    Tensor([6.931472e-01, 1.000000e+04])
+    """
+    name = "binary_cross_entropy_with_logits"
+    check_reduction(name, reduction)
+    target = paired(name, x, target)
+    positive = None if pos_weight is None else _fitting(name, "pos_weight", pos_weight, x)
+    losses: Any = _binary_cross_entropy_with_logits(x, target, positive)
+    return reduce(_scaled(name, losses, weight), reduction)
+
+
+# With s = log(1 + e^−|x|), log(1 + e^−x) is s + max(−x, 0) and log(1 + e^x) is s + max(x, 0): all is added up of positive
+# parts, and no digits cancel. (Of (1 − target) · x − log sigmoid(x), as one often reads, nothing is left where x is −20.)
+@op(elementwise=True)
+def _binary_cross_entropy_with_logits(x: Any, target: Any, positive: Any = None) -> Rule[T]:
+    xp = x.xp
+    yes, no = target.data if positive is None else target.data * positive.data, 1 - target.data
+    s = xp.log1p(xp.exp(-xp.abs(x.data)))
+    data = s * (yes + no) + yes * (-x.data).clip(0, math.inf) + no * x.data.clip(0, math.inf)
+
+    def for_x(g: Any) -> Any:
+        if positive is None:
+            return g * (sigmoid(x) - target)
+        yes = target * positive
+        return g * (sigmoid(x) * (yes + (1 - target)) - yes)
+
+    def for_target(g: Any) -> Any:
+        return g * (-x if positive is None else logsigmoid(-x) - positive * logsigmoid(x))
+
+    return data, (for_x, for_target, None)
+
+
+def kl_div(x: T, target: Any, reduction: str = "mean", log_target: bool = False) -> T:
+    """target · (log target − x), of which the sum is the Kullback–Leibler divergence: x (…), target (…) → one number, or (…).
+
+    x holds log-probabilities, as `log_softmax` gives, the target probabilities; 0 · log 0 is 0, and its gradient too. Note the
+    order: it is KL(target ‖ e^x). Kullback and Leibler 1951, "On information and sufficiency".
+
+    Args:
+        target: probabilities, or their logarithms: a tensor, which gets a gradient too, an array or a list.
+        reduction: "batchmean" is the divergence itself, summed over each example and averaged over the first axis. "mean" is
+            over all numbers, and smaller by the number of classes. "sum" or "none".
+        log_target: whether the target holds logarithms.
+
+    Raises:
+        TypeError: x is no tensor of floating-point numbers; the target is no numbers.
+        ValueError: the shapes differ, or the reduction is unknown.
+
+    >>> x = Tensor([[0.5, 0.5]]).log()
+    >>> kl_div(x, [[0.5, 0.5]], "batchmean"), kl_div(x, [[1.0, 0.0]], "batchmean")
+    (Tensor(0.), Tensor(0.6931472))
+    """
+    check_reduction("kl_div", reduction, KLDivLoss.reductions)
+    target = paired("kl_div", x, target)
+    share, logarithm = (exp(target), target) if log_target else (target, log(where(target == 0, 1, target)))
+    losses = share * (logarithm - x)
+    if reduction == "batchmean":
+        return losses.sum() / ((x.shape[0] or math.nan) if x.ndim else 1)
+    return reduce(losses, reduction)
+
+
+def _scaled(name: str, losses: Any, weight: Any) -> Any:
+    return losses if weight is None else losses * _fitting(name, "weight", weight, losses)
+
+
+def _fitting(name: str, what: str, value: Any, x: Any) -> Any:
+    """A constant that broadcasts to the shape of x."""
+    numbers = constant(name, what, value, x)
+    before = x.shape[x.ndim - numbers.ndim :] if numbers.ndim <= x.ndim else None
+    if before is None or any(n not in (1, m) for n, m in zip(numbers.shape, before)):
+        raise ValueError(f"{name}: {what} {numbers.shape} does not broadcast to the shape of x {x.shape}")
+    return numbers
+
+
+class BCELoss(Loss):
+    """`binary_cross_entropy` as a layer: probabilities (…), target (…) → one number.
+
+    Args:
+        weight: numbers by which the losses are multiplied; kept as a buffer.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        TypeError, ValueError: the weight is no numbers, or requires a gradient; an unknown reduction.
+    """
+
+    def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.weight = buffered("BCELoss", "weight", weight)
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        return binary_cross_entropy(x, target, self.weight, self.reduction)
+
+
+class BCEWithLogitsLoss(Loss):
+    """`binary_cross_entropy_with_logits` as a layer: logits (…), target (…) → one number.
+
+    Args:
+        weight, pos_weight: numbers by which the losses, or what counts for "yes", are multiplied; kept as buffers.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        TypeError, ValueError: a weight is no numbers, or requires a gradient; an unknown reduction.
+
+    >>> BCEWithLogitsLoss()(Tensor([0.0]), [1])
+    Tensor(0.6931472)
+    """
+
+    def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
+        super().__init__(reduction)
+        self.weight = buffered("BCEWithLogitsLoss", "weight", weight)
+        self.pos_weight = buffered("BCEWithLogitsLoss", "pos_weight", pos_weight)
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        return binary_cross_entropy_with_logits(x, target, self.weight, self.reduction, self.pos_weight)
+
+
+class KLDivLoss(Loss):
+    """`kl_div` as a layer: log-probabilities (…), target (…) → one number.
+
+    Args:
+        reduction: "mean", "batchmean", "sum" or "none".
+        log_target: whether the target holds logarithms.
+    """
+
+    reductions: ClassVar[tuple[str, ...]] = ("mean", "batchmean", "sum", "none")
+    usual: ClassVar[dict[str, Any]] = {"reduction": "mean", "log_target": False}
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__(reduction)
+        self.log_target = log_target
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        return kl_div(x, target, self.reduction, self.log_target)

@@ -1,0 +1,220 @@
+"""Averaged weights: what training circles around is often better than where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from microtensor.backend import Array, array_module, device_of, is_array, to_device
+from microtensor.graph import Node
+from microtensor.nn.module import Module
+from microtensor.nn.optim.optimizer import blocks
+from microtensor.tensor import Tensor
+
+
+class ExponentialMovingAverage:
+    """A running mean of a model's weights: average ← decay · average + (1 − decay) · weights, at each `update()`.
+
+    Polyak & Juditsky 1992, "Acceleration of stochastic approximation by averaging"; the exponential form as in Szegedy et al.
+    2015, section 8, arxiv.org/abs/1512.00567. It begins as the weights are, and spans about 1 / (1 − decay) updates.
+
+    Buffers are not averaged but copied at each update: the running statistics of batch normalisation are running means
+    already, and counters are to stay whole numbers. The average follows where `model.to(...)` takes the weights.
+
+    Args:
+        model: a Module; or its parameters, a sequence of tensors, without any buffers.
+        decay: the part of the average that stays at each update, at least 0 and less than 1.
+        warmup: let the n-th update keep (1 + n) / (10 + n) of the average at most, so that the weights of the start are soon
+            forgotten; worth it where training takes fewer than some 1 / (1 − decay) updates.
+
+    Attributes:
+        average: the averaged weights, and the buffers: Tensors, under the names of `model.state_dict()`, or "0", "1" …
+
+    Raises:
+        TypeError: `model` is neither a Module nor a sequence of tensors; a setting is of the wrong kind.
+        ValueError: there are no parameters; `decay` is out of range.
+
+    >>> from microtensor import nn
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> average = ExponentialMovingAverage(model, decay=0.75)
+    >>> start = model.weight.item()
+    >>> model.weight.data += 1
+    >>> average.update()
+    >>> with average.applied():
+    ...     round(model.weight.item() - start, 6)
+    0.25
+    >>> round(model.weight.item() - start, 6)
+    1.0
+    """
+
+    def __init__(self, model: Module | Iterable[Tensor], decay: float = 0.999, warmup: bool = False) -> None:
+        _check_settings(decay, warmup)
+        self.decay, self.warmup, self.updates = float(decay), warmup, 0
+        self._parameters, self._buffers = _named(model)
+        self.average = {name: Tensor(tensor.data.copy()) for name, tensor in self._tensors()}
+        self._applied = False
+
+    def _tensors(self) -> Iterator[tuple[str, Any]]:
+        yield from self._parameters.items()
+        yield from self._buffers.items()
+
+    def update(self) -> None:
+        """Let the average follow the weights, in place: after each step of the optimizer.
+
+        Raises:
+            RuntimeError: inside `applied()`, where the model has the averaged weights themselves.
+        """
+        self._refuse_inside("update")
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
+        for name, parameter in self._parameters.items():
+            data = parameter.data
+            average, xp = self._beside(name, data), array_module(data)
+            for p, mean in blocks(data, average):
+                work = xp.subtract(p, mean, out=xp.empty_like(p))
+                work *= 1 - decay
+                mean += work
+            self.average[name].touch()
+        for name, buffer in self._buffers.items():
+            self._beside(name, buffer.data)[...] = buffer.data
+            self.average[name].touch()
+
+    def _beside(self, name: str, data: Array) -> Array:
+        """The array of an average: where its weights are, and in their dtype."""
+        average = self.average[name]
+        if average.shape != data.shape:
+            raise ValueError(
+                f"ExponentialMovingAverage: {name} is {data.shape} now, and was {average.shape}; begin another average"
+            )
+        if average.dtype != data.dtype or average.device != device_of(data):
+            average.data = to_device(average.data, device_of(data)).astype(data.dtype, copy=False)
+        return average.data
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside the `with`, the model has the averaged weights and buffers: to measure and to save. Then its own again.
+
+        Nothing is copied: arrays change places, also where an error leaves the `with`. A state_dict taken inside shares the
+        memory of the average; it changes with the next update, so save it before. To train inside would train the average.
+
+        Raises:
+            RuntimeError: inside another `applied()`.
+        """
+        self._refuse_inside("applied")
+        for name, tensor in self._tensors():
+            self._beside(name, tensor.data)
+        self._exchange()
+        self._applied = True
+        try:
+            yield
+        finally:
+            self._applied = False
+            self._exchange()
+
+    def _exchange(self) -> None:
+        for name, tensor in self._tensors():
+            average = self.average[name]
+            tensor.data, average.data = average.data, tensor.data
+
+    def _refuse_inside(self, what: str) -> None:
+        if self._applied:
+            raise RuntimeError(f"ExponentialMovingAverage: {what}() inside `with applied():`; leave it first")
+
+    def copy_to(self, model: Module | Iterable[Tensor] | None = None) -> None:
+        """Copy the averaged weights and buffers into the model, for good; or into another one with the same names.
+
+        Raises:
+            TypeError, ValueError: `model` is no such thing, or its names or shapes are others. Nothing is copied then.
+            RuntimeError: inside `applied()`.
+        """
+        self._refuse_inside("copy_to")
+        own = dict(self._tensors())
+        if model is not None:
+            parameters, buffers = _named(model)
+            own = {**parameters, **buffers}
+        self._check("copy_to: the model", own)
+        for name, tensor in own.items():
+            data = tensor.data
+            data[...] = to_device(self.average[name].data, device_of(data)).astype(data.dtype, copy=False)
+            tensor.touch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average by name, settings and the number of updates. Arrays are not copied.
+
+        Raises:
+            RuntimeError: inside `applied()`.
+        """
+        self._refuse_inside("state_dict")
+        average = {name: tensor.detach() for name, tensor in self.average.items()}
+        return {"decay": self.decay, "warmup": self.warmup, "updates": self.updates, "average": average}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on where the average of `state_dict` stood: its weights, copied, and its settings.
+
+        Raises:
+            TypeError: it is no such dict, or holds something that is no tensor and no array.
+            ValueError: names or shapes are not those of this average. Nothing is changed then.
+            RuntimeError: inside `applied()`.
+        """
+        self._refuse_inside("load_state_dict")
+        keys = ("decay", "warmup", "updates", "average")
+        if (
+            not isinstance(state_dict, Mapping)
+            or state_dict.keys() != {*keys}
+            or not isinstance(state_dict["average"], Mapping)
+        ):
+            raise TypeError(f"ExponentialMovingAverage: expected a dict with {', '.join(keys)}, as state_dict() gives it")
+        given = state_dict["average"]
+        for name, value in given.items():
+            if not (isinstance(value, (Node, np.generic)) or is_array(value)):
+                raise TypeError(f"ExponentialMovingAverage: {name} must be a Tensor or an array, got {type(value).__name__}")
+        self._check("load_state_dict: the state", given)
+        _check_settings(state_dict["decay"], state_dict["warmup"])
+        self.decay, self.warmup = float(state_dict["decay"]), state_dict["warmup"]
+        self.updates = int(state_dict["updates"])
+        for name, average in self.average.items():
+            average[...] = to_device(Tensor(given[name]).data.astype(average.dtype, copy=False), average.device)
+
+    def _check(self, what: str, given: Mapping[str, Any]) -> None:
+        """Raise unless these have the names and the shapes of the average."""
+        missing, unexpected = [n for n in self.average if n not in given], [n for n in given if n not in self.average]
+        unlike = [
+            f"{name} {given[name].shape} for {average.shape}"
+            for name, average in self.average.items()
+            if name in given and given[name].shape != average.shape
+        ]
+        problems = {"missing": missing, "unexpected": unexpected, "of another shape": unlike}
+        if any(problems.values()):
+            told = "; ".join(f"{key}: {', '.join(names)}" for key, names in problems.items() if names)
+            raise ValueError(f"ExponentialMovingAverage: {what} does not fit: {told}")
+
+
+def _check_settings(decay: Any, warmup: Any) -> None:
+    if isinstance(decay, bool) or not isinstance(decay, (int, float, np.integer, np.floating)):
+        raise TypeError(f"ExponentialMovingAverage: decay must be a number, got {decay!r} ({type(decay).__name__})")
+    if not 0 <= decay < 1:
+        raise ValueError(f"ExponentialMovingAverage: decay must be at least 0 and less than 1, got {decay}")
+    if not isinstance(warmup, bool):
+        raise TypeError(f"ExponentialMovingAverage: warmup must be True or False, got {warmup!r}")
+
+
+def _named(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters and buffers by name, each once."""
+    parameters: dict[str, Any]
+    buffers: dict[str, Any] = {}
+    if isinstance(model, Module):
+        parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    elif isinstance(model, Node) or not isinstance(model, Iterable):
+        raise TypeError(f"ExponentialMovingAverage: expected a Module or a sequence of Tensors, got {type(model).__name__}")
+    else:
+        parameters = {}
+        for i, tensor in enumerate(model):
+            if not isinstance(tensor, Node):
+                raise TypeError(f"ExponentialMovingAverage: parameter {i} must be a Tensor, got {type(tensor).__name__}")
+            parameters[str(i)] = tensor
+    if not parameters:
+        raise ValueError("ExponentialMovingAverage: there are no parameters to average")
+    return parameters, buffers

@@ -1,0 +1,131 @@
+"""Gradients kept from being too large: between `backward()` and the optimiser's step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from microtensor.backend import Array, array_module, device_of, to_device
+from microtensor.gradient import no_grad
+from microtensor.graph import Node
+from microtensor.nn.module import Module
+from microtensor.nn.optim.optimizer import blocks
+from microtensor.ops.extremes import norm
+from microtensor.tensor import Tensor
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
+    """Scale all gradients, in place and by one number, so that their norm, as one vector, is at most `max_norm`.
+
+    Their direction stays. (Pascanu, Mikolov & Bengio 2013, algorithm 1, arxiv.org/abs/1211.5063.) The factor is
+    max_norm / (norm + 10⁻⁶), as in PyTorch, or 1 if that is less. It is computed on the device, and nothing waits for it.
+
+    Args:
+        parameters: tensors, or one. Those without a gradient are passed over.
+        max_norm: at least 0. With math.inf nothing is scaled, and the norm is told.
+        norm_type: above 0; math.inf takes the largest |g|.
+        error_if_nonfinite: look whether the norm is finite, for which a device is waited for. Otherwise an infinite gradient
+            becomes nan and the finite ones 0, and one nan makes all of them nan.
+
+    Returns:
+        The norm before, a tensor without axes. The squares of float32 overflow where the norm is about 10¹⁹; it is inf then.
+
+    Raises:
+        TypeError: there is something that is no tensor, or a setting is no number.
+        ValueError: a setting is out of range; or the norm is not finite, and an error was asked for. Nothing is scaled then.
+
+    >>> p = Tensor([3.0, 4.0], requires_grad=True)
+    >>> (p * p / 2).sum().backward()
+    >>> clip_grad_norm_([p], max_norm=1.0)
+    Tensor(5.)
+    >>> round(p.grad.norm().item(), 6)
+    1.0
+    """
+    gradients = _gradients("clip_grad_norm_", parameters)
+    _check_number("clip_grad_norm_", "max_norm", max_norm)
+    _check_number("clip_grad_norm_", "norm_type", norm_type)
+    if norm_type == 0:
+        raise ValueError("clip_grad_norm_: norm_type must be above 0; 2.0 is Euclid's length, math.inf the largest |g|")
+    if not gradients:
+        return Tensor(0.0)
+    with no_grad():
+        total = _total_norm([g.data for g in gradients if g.data.size], float(norm_type))
+    if error_if_nonfinite and not math.isfinite(total.item()):
+        raise ValueError(
+            f"clip_grad_norm_: the norm of the gradients is {total.item()}; look for the first operation that makes one with "
+            "detect_anomaly(), or take a smaller learning rate"
+        )
+    if max_norm != math.inf:
+        xp = array_module(total.data)
+        factor = xp.minimum(max_norm / (total.data + 1e-6), 1.0)
+        for gradient in gradients:
+            data = gradient.data
+            data *= to_device(factor, device_of(data)).astype(data.dtype)
+            gradient.touch()
+    return total
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Clamp every number of every gradient, in place, to between −clip_value and clip_value. Their direction changes.
+
+    Args:
+        parameters: tensors, or one. Those without a gradient are passed over.
+        clip_value: at least 0.
+
+    Raises:
+        TypeError: there is something that is no tensor, or `clip_value` is no number.
+        ValueError: `clip_value` is negative or nan.
+
+    >>> p = Tensor([3.0, 0.5], requires_grad=True)
+    >>> (p * p).sum().backward()
+    >>> clip_grad_value_([p], clip_value=2.0)
+    >>> p.grad
+    Tensor([2., 1.])
+    """
+    gradients = _gradients("clip_grad_value_", parameters)
+    _check_number("clip_grad_value_", "clip_value", clip_value)
+    for gradient in gradients:
+        data = gradient.data
+        array_module(data).clip(data, -clip_value, clip_value, out=data)
+        gradient.touch()
+
+
+def _gradients(name: str, parameters: Any) -> list[Tensor]:
+    if isinstance(parameters, Node):
+        parameters = [parameters]
+    if isinstance(parameters, Module) or not isinstance(parameters, Iterable):
+        hint = "; pass model.parameters()" if isinstance(parameters, Module) else ""
+        raise TypeError(f"{name}: parameters must be Tensors, got {type(parameters).__name__}{hint}")
+    given = list(parameters)
+    for i, p in enumerate(given):
+        if not isinstance(p, Node):
+            raise TypeError(f"{name}: parameter {i} must be a Tensor, got {type(p).__name__}")
+    return [p.grad for p in given if p.grad is not None]
+
+
+def _check_number(name: str, key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}: {key} must be a number, got {value!r} ({type(value).__name__})")
+    if not value >= 0:
+        raise ValueError(f"{name}: {key} must be at least 0, got {value}")
+
+
+def _total_norm(gradients: list[Array], p: float) -> Tensor:
+    """The norm of arrays that are taken as one vector: the norm of their norms, where the first of them is."""
+    if not gradients:
+        return Tensor(0.0)
+    xp, device = array_module(gradients[0]), device_of(gradients[0])
+    if p == 2:  # in parts, each by one pass: as fast as memory, and exact, for no sum is long
+        parts = [xp.vdot(part, part) for g in gradients for (part,) in blocks(g)]
+    else:
+        parts = [norm(Tensor(g), p).data for g in gradients]
+    dtype = np.result_type(*{g.dtype for g in gradients})
+    lengths = xp.stack([to_device(part, device).astype(dtype) for part in parts])
+    if p == 2:
+        return Tensor.wrap(xp.asarray(xp.sqrt(lengths.sum())))
+    return norm(Tensor(lengths), p)

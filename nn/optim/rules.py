@@ -1,0 +1,376 @@
+"""Optimisers: how parameters follow their gradients, step by step. PyTorch's, by name and number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from microtensor.backend import Array, array_module
+from microtensor.nn.optim.optimizer import Optimizer, blocks
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: p ← p − lr · g; with momentum p ← p − lr · v, where v ← momentum · v + (1 − dampening) · g.
+
+    Polyak 1964, "Some methods of speeding up the convergence of iteration methods"; for Nesterov's form, which steps along
+    g + momentum · v, Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning", section 2.
+    Both as PyTorch has them: lr scales v where it is used, and the first v is g itself.
+
+    Args:
+        params: tensors, or dicts of groups.
+        lr: the learning rate.
+        momentum: the part of its velocity that a parameter keeps.
+        dampening: the part of the gradient that the velocity leaves out.
+        weight_decay: adds weight_decay · p to the gradient: a penalty of weight_decay / 2 · |p|².
+        nesterov: step along the gradient as if the velocity had already been followed.
+        maximize: go up instead of down.
+
+    >>> from microtensor import Tensor
+    >>> p = Tensor([1.0], requires_grad=True)
+    >>> optimizer = SGD([p], lr=0.1)
+    >>> (p * p).sum().backward()
+    >>> optimizer.step()
+    >>> p
+    Tensor([0.8], requires_grad=True)
+    """
+
+    memory = ("momentum_buffer",)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+        super().__init__(params, {**defaults, "nesterov": nesterov, "maximize": maximize})
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Numbers of 0 or more; Nesterov's momentum is one, and is not dampened."""
+        self._number(group, "lr", "momentum", "dampening", "weight_decay")
+        self._flag(group, "nesterov", "maximize")
+        if group["nesterov"] and not (group["momentum"] > 0 and group["dampening"] == 0):
+            raise ValueError(
+                f"SGD: nesterov needs a momentum above 0 and no dampening, "
+                f"got momentum {group['momentum']} and dampening {group['dampening']}"
+            )
+
+    def remembers(self, group: Mapping[str, Any]) -> set[str]:
+        """The velocity, if there is momentum."""
+        return {"momentum_buffer"} if group["momentum"] else set()
+
+    def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """See the class."""
+        xp = array_module(p)
+        momentum, velocity, first = group["momentum"], None, False
+        if momentum:
+            velocity, first = state.get("momentum_buffer"), "momentum_buffer" not in state
+            if first:
+                velocity = state["momentum_buffer"] = xp.empty_like(p)
+        arrays = p, g, velocity
+        for p, g, v in blocks(*arrays):
+            g = _descent(p, g, group)
+            work = xp.empty_like(p)  # written to where each operator would make a fresh array
+            if v is not None:
+                if first:
+                    v[...] = g
+                else:
+                    v *= momentum
+                    v += xp.multiply(g, 1 - group["dampening"], out=work) if group["dampening"] else g
+                g = xp.add(g, xp.multiply(v, momentum, out=work), out=work) if group["nesterov"] else v
+            p -= xp.multiply(g, group["lr"], out=work)
+
+
+class Adam(Optimizer):
+    """Steps of about lr for every parameter: the mean of its gradients over the root of the mean of their squares.
+
+    Kingma & Ba 2014, algorithm 1, arxiv.org/abs/1412.6980; amsgrad: Reddi et al. 2018, algorithm 2, arxiv.org/abs/1904.09237.
+    As in PyTorch, eps is added after the correction of the bias.
+
+    Args:
+        params: tensors, or dicts of groups.
+        lr: the learning rate.
+        betas: the parts of the two running means that stay at each step.
+        eps: keeps a parameter whose gradients are 0 from being divided by 0.
+        weight_decay: adds weight_decay · p to the gradient: a penalty of weight_decay / 2 · |p|².
+        amsgrad: divide by the largest mean of squares so far.
+        maximize: go up instead of down.
+        decoupled_weight_decay: the decay of AdamW, which stays out of the gradient.
+
+    >>> from microtensor import Tensor
+    >>> p = Tensor([1.0], requires_grad=True)
+    >>> optimizer = Adam([p], lr=0.5)
+    >>> (p * p).sum().backward()
+    >>> optimizer.step()
+    >>> round(p.item(), 6)
+    0.5
+    """
+
+    memory = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
+        super().__init__(params, {**defaults, "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay})
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Numbers of 0 or more, and betas less than 1."""
+        self._number(group, "lr", "eps", "weight_decay")
+        self._flag(group, "amsgrad", "maximize", "decoupled_weight_decay")
+        betas = group["betas"]
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise TypeError(f"{self._name}: betas must be a pair of numbers, got {betas!r}")
+        for i, beta in enumerate(betas):
+            self._number({f"betas[{i}]": beta}, f"betas[{i}]", below=1)
+
+    def remembers(self, group: Mapping[str, Any]) -> set[str]:
+        """The steps, and the means of gradients and of their squares."""
+        return set(self.memory[: 4 if group["amsgrad"] else 3])
+
+    def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """See the class."""
+        xp = array_module(p)
+        beta1, beta2 = group["betas"]
+        mean, square = _remembered(state, p, "exp_avg"), _remembered(state, p, "exp_avg_sq")
+        largest = _remembered(state, p, "max_exp_avg_sq") if group["amsgrad"] else None
+        step = state["step"] = state.get("step", 0) + 1
+        rate, root = group["lr"] / (1 - beta1**step), math.sqrt(1 - beta2**step)
+        decoupled = group["weight_decay"] and group["decoupled_weight_decay"]
+        arrays = p, g, mean, square, largest
+        for p, g, mean, square, largest in blocks(*arrays):
+            if decoupled:
+                p *= 1 - group["lr"] * group["weight_decay"]
+            g = _descent(p, g, group, penalty=not decoupled)
+            work = xp.empty_like(p)  # written to again and again: with fresh arrays a million numbers take four times as long
+            _running_mean(mean, g, beta1, work)
+            _running_mean(square, xp.multiply(g, g, out=work), beta2, work)
+            if largest is not None:
+                square = xp.maximum(largest, square, out=largest)
+            xp.sqrt(square, out=work)
+            work /= root
+            work += group["eps"]
+            xp.divide(mean, work, out=work)
+            work *= rate
+            p -= work
+
+
+class AdamW(Adam):
+    """Adam whose weight decay stays out of the gradient and its means: before each step p ← (1 − lr · weight_decay) · p.
+
+    In Adam a penalty of the weights is divided by the size of the gradients like all else, and restrains most where they are
+    small; here every weight decays at the same rate. Loshchilov & Hutter 2019, algorithm 2, arxiv.org/abs/1711.05101.
+
+    Args:
+        weight_decay: times lr, the part of each parameter that is lost at each step.
+
+    The other settings are Adam's.
+
+    >>> from microtensor import Tensor
+    >>> p = Tensor([1.0], requires_grad=True)
+    >>> optimizer = AdamW([p], lr=0.1, weight_decay=0.5)
+    >>> (p * 0).sum().backward()
+    >>> optimizer.step()
+    >>> round(p.item(), 6)
+    0.95
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True)
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Adam's, and the decay is decoupled: a state of Adam does not fit."""
+        super().check(group)
+        if not group["decoupled_weight_decay"]:
+            raise ValueError("AdamW: decoupled_weight_decay must be True; where it is False, the optimiser is Adam")
+
+
+class RMSprop(Optimizer):
+    """Gradients over the root of the mean of their squares: p ← p − lr · g / (√s + eps), s ← alpha · s + (1 − alpha) · g².
+
+    Hinton 2012, "Neural networks for machine learning", lecture 6e; centered: Graves 2013, equations 38 to 41,
+    arxiv.org/abs/1308.0850. As in PyTorch, eps is added to the root, and momentum gathers the quotients, before lr.
+
+    Args:
+        params: tensors, or dicts of groups.
+        lr: the learning rate.
+        alpha: the part of the running mean that stays at each step.
+        eps: keeps a parameter whose gradients are 0 from being divided by 0.
+        weight_decay: adds weight_decay · p to the gradient: a penalty of weight_decay / 2 · |p|².
+        momentum: the part of its velocity that a parameter keeps.
+        centered: divide by the root of the variance of the gradients, s minus the square of their mean. Where rounding makes
+            it negative, it is 0.
+        maximize: go up instead of down.
+
+    >>> from microtensor import Tensor
+    >>> p = Tensor([1.0], requires_grad=True)
+    >>> optimizer = RMSprop([p], lr=0.1, alpha=0.75)
+    >>> (p * p).sum().backward()
+    >>> optimizer.step()
+    >>> round(p.item(), 6)
+    0.8
+    """
+
+    memory = ("step", "square_avg", "momentum_buffer", "grad_avg")
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered}
+        super().__init__(params, {**defaults, "weight_decay": weight_decay, "maximize": maximize})
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Numbers of 0 or more, and an alpha of at most 1."""
+        self._number(group, "lr", "alpha", "eps", "weight_decay", "momentum")
+        self._flag(group, "centered", "maximize")
+        if group["alpha"] > 1:
+            raise ValueError(f"RMSprop: alpha must be at most 1, got {group['alpha']}")
+
+    def remembers(self, group: Mapping[str, Any]) -> set[str]:
+        """The steps, the mean of squares, and the velocity and the mean of gradients where there are such."""
+        velocity = {"momentum_buffer"} if group["momentum"] else set()
+        return {"step", "square_avg"} | velocity | ({"grad_avg"} if group["centered"] else set())
+
+    def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """See the class."""
+        xp, alpha = array_module(p), group["alpha"]
+        state["step"] = state.get("step", 0) + 1
+        square = _remembered(state, p, "square_avg")
+        mean = _remembered(state, p, "grad_avg") if group["centered"] else None
+        velocity = _remembered(state, p, "momentum_buffer") if group["momentum"] else None
+        arrays = p, g, square, mean, velocity
+        for p, g, square, mean, velocity in blocks(*arrays):
+            g, work = _descent(p, g, group), xp.empty_like(p)
+            _running_mean(square, xp.multiply(g, g, out=work), alpha, work)
+            if mean is None:
+                xp.sqrt(square, out=work)
+            else:
+                _running_mean(mean, g, alpha, work)
+                xp.subtract(square, xp.multiply(mean, mean, out=work), out=work)
+                xp.sqrt(xp.maximum(work, 0, out=work), out=work)
+            work += group["eps"]
+            xp.divide(g, work, out=work)
+            if velocity is not None:
+                velocity *= group["momentum"]
+                velocity += work
+            p -= xp.multiply(work if velocity is None else velocity, group["lr"], out=work)
+
+
+class Adagrad(Optimizer):
+    """Gradients over the root of the sum of all their squares so far: p ← p − lr · g / (√s + eps), where s ← s + g².
+
+    What seldom has a gradient takes large steps still. Duchi, Hazan & Singer 2011, "Adaptive subgradient methods for online
+    learning and stochastic optimization", section 1.1, diagonal matrices.
+
+    Args:
+        params: tensors, or dicts of groups.
+        lr: the learning rate.
+        lr_decay: in step t, counted from 0, the learning rate is lr / (1 + t · lr_decay).
+        weight_decay: adds weight_decay · p to the gradient: a penalty of weight_decay / 2 · |p|².
+        initial_accumulator_value: the sum of squares to start from.
+        eps: keeps a parameter whose gradients are 0 from being divided by 0.
+        maximize: go up instead of down.
+
+    >>> from microtensor import Tensor
+    >>> p = Tensor([1.0], requires_grad=True)
+    >>> optimizer = Adagrad([p], lr=0.1)
+    >>> (p * p).sum().backward()
+    >>> optimizer.step()
+    >>> round(p.item(), 6)
+    0.9
+    """
+
+    memory = ("step", "sum")
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-2,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, {**defaults, "initial_accumulator_value": initial_accumulator_value, "maximize": maximize})
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Numbers of 0 or more."""
+        self._number(group, "lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
+        self._flag(group, "maximize")
+
+    def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """See the class."""
+        xp = array_module(p)
+        squares = _remembered(state, p, "sum", group["initial_accumulator_value"])
+        step = state["step"] = state.get("step", 0) + 1
+        rate = group["lr"] / (1 + (step - 1) * group["lr_decay"])
+        arrays = p, g, squares
+        for p, g, squares in blocks(*arrays):
+            g, work = _descent(p, g, group), xp.empty_like(p)
+            squares += xp.multiply(g, g, out=work)
+            xp.sqrt(squares, out=work)
+            work += group["eps"]
+            xp.divide(g, work, out=work)
+            work *= rate
+            p -= work
+
+
+def _remembered(state: dict[str, Any], p: Array, name: str, start: float = 0.0) -> Array:
+    """An array of the state, which is full of `start` before it is first asked for."""
+    if name not in state:
+        state[name] = array_module(p).full_like(p, start)
+    return state[name]
+
+
+def _descent(p: Array, g: Array, group: dict[str, Any], penalty: bool = True) -> Array:
+    """The gradient of what is to become small: negated to maximise, and with that of the weights' penalty."""
+    xp = array_module(p)
+    if not (penalty and group["weight_decay"]):
+        return -g if group["maximize"] else g
+    combined = xp.multiply(p, group["weight_decay"], out=xp.empty_like(p))
+    return (xp.subtract if group["maximize"] else xp.add)(combined, g, out=combined)
+
+
+def _running_mean(mean: Array, values: Array, beta: float, work: Array) -> None:
+    """mean ← beta · mean + (1 − beta) · values, by way of an array to work in. (Not mean + (1 − beta) · (values − mean), which
+    loses small values that follow large ones if beta is small.)
+    """
+    mean *= beta
+    mean += array_module(mean).multiply(values, 1 - beta, out=work)
