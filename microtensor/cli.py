@@ -1,34 +1,28 @@
-"""The `microtensor` command. `microtensor demo` trains LeNet-5 on handwritten digits and draws what it looks at."""
+"""The `microtensor` command: a demo, the catalogue of networks, a summary of each, and a look at a photograph."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from . import backend, saliency
-from .data import MNIST, DataLoader, LabelledImages, mnist_sample
+from . import demo, models, nn
 from .gradient import no_grad
-from .models import lenet5
-from .nn import Adam, Callback, CosineAnnealingLR, Module, Run, cross_entropy, fit
-from .random import Generator, manual_seed
-from .state import save
-from .tensor import Tensor
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells give it: 128 + SIGINT."""
+from .models.catalogue import card
+from .models.imagenet import preprocessing, top
+from .nn import init
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process if None), and return its exit status."""
     parser = argparse.ArgumentParser(prog="microtensor", description="See how a convolutional network learns.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_demo(commands)
+    demo.add_command(commands)
+    _add_models(commands)
+    _add_summary(commands)
+    _add_predict(commands)
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
@@ -37,127 +31,75 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _add_demo(commands: Any) -> None:
-    demo = commands.add_parser(
-        "demo",
-        help="train LeNet-5 on handwritten digits and draw what it looks at",
-        description="Train LeNet-5 on handwritten digits (7,000 of MNIST come with the package), then draw the training curve, "
-        "test digits beside their saliency maps, and the confusion matrix, and save the weights.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+def _add_models(commands: Any) -> None:
+    listing = commands.add_parser(
+        "models",
+        help="list the networks: year, parameters, multiply-adds, what was new",
+        description="List the networks, oldest first: their input, parameters, multiply-adds for one input, memory of the "
+        "weights in MB (10⁶ bytes), and the one thing that was new. With a name, its paper too.",
     )
-    demo.add_argument("--epochs", type=_at_least(1), default=10, help="passes over the training digits")
-    demo.add_argument("--batch-size", type=_at_least(1), default=64, help="digits per step")
-    demo.add_argument(
-        "--lr", type=_positive, default=3e-3, help="learning rate of Adam at the start; it falls to 0 along half a cosine"
-    )
-    demo.add_argument("--seed", type=_at_least(0), default=0, help="the same seed gives the same weights, bit for bit")
-    demo.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if CuPy finds one")
-    demo.add_argument("--data", type=Path, metavar="DIR", help="a folder with the whole of MNIST as IDX files")
-    demo.add_argument("--out", type=Path, metavar="DIR", default=Path("demo"), help="where pictures and weights go")
-    demo.set_defaults(run=_demo)
+    listing.add_argument("names", nargs="*", metavar="NAME", help="networks to list; all if none is named")
+    listing.set_defaults(run=_models)
 
 
-class _KeepWeights(Callback):
-    """Writes the weights after every epoch."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.epoch = path, 0
-
-    def on_epoch(self, run: Run) -> None:
-        save(self.path, run.model.state_dict())
-        self.epoch = run.epoch
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def whole(text: str) -> int:
-        number = int(text)
-        if number < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, got {text}")
-        return number
-
-    return whole
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a positive number, got {text}")
-    return number
-
-
-def _demo(options: argparse.Namespace) -> int:
-    from . import plot
-
-    plot.require()
-    out: Path = options.out
-    out.mkdir(parents=True, exist_ok=True)
-    device = ("cuda" if backend.is_available() else "cpu") if options.device == "auto" else options.device
-    digits, test_digits = _digits(options.data)
-    manual_seed(options.seed)
-    model = lenet5().to(device)
-    data = DataLoader(digits, options.batch_size, shuffle=True, generator=Generator(options.seed))
-    test_data = DataLoader(test_digits, batch_size=256)
-    parameters = sum(p.data.size for p in model.parameters())
-    print(
-        f"LeNet-5, {parameters:,} parameters, on {device}: "
-        f"{len(digits):,} digits to learn from, {len(test_digits):,} to test on"
-    )
-
-    weights = out / "lenet5.npz"
-    keep = _KeepWeights(weights)
-    start = time.perf_counter()
-    try:
-        optimizer = Adam(model.parameters(), lr=options.lr)
-        history = fit(
-            model,
-            data,
-            cross_entropy,
-            optimizer,
-            epochs=options.epochs,
-            schedule=CosineAnnealingLR(optimizer, T_max=options.epochs * len(data)),
-            validation=test_data,
-            callbacks=[keep],
-        )
-    except KeyboardInterrupt:
-        done = (
-            f"the weights of epoch {keep.epoch} are in {weights}"
-            if keep.epoch
-            else "before the first epoch ended: nothing was saved"
-        )
-        print(f"\nstopped; {done}", file=sys.stderr)
-        return INTERRUPTED
-    print(f"test accuracy {history[-1]['val_accuracy']:.2%} after {time.perf_counter() - start:.1f} s of training")
-
-    labels, predictions = test_digits.labels, _predict(model, test_data, device)
-    plot.save(plot.training_curve(history), out / "training.png")
-    plot.save(plot.confusion_matrix(labels, predictions, test_digits.classes), out / "confusion.png")
-    chosen = _to_show(labels, predictions)
-    images, _ = test_digits[chosen]
-    maps = saliency.gradient(model, Tensor(images, device=device))
-    picture = plot.saliency_grid(test_digits.images[chosen], maps, labels[chosen], predictions[chosen])
-    plot.save(picture, out / "saliency.png")
-    print(f"wrote {', '.join(name for name in ('training.png', 'saliency.png', 'confusion.png', weights.name))} to {out}")
+def _models(options: argparse.Namespace) -> int:
+    table = models.table(*options.names)
+    print(table)
+    for paper in dict.fromkeys(entry.paper for entry in table if options.names):
+        print(f"\n{paper}")
     return 0
 
 
-def _digits(folder: Path | None) -> tuple[LabelledImages, LabelledImages]:
-    """Digits to learn from, and digits to test on."""
-    if folder is None:
-        return mnist_sample(train=True), mnist_sample(train=False)
-    return MNIST(folder, train=True), MNIST(folder, train=False)
+def _add_summary(commands: Any) -> None:
+    summary = commands.add_parser(
+        "summary",
+        help="a network layer by layer: shapes, parameters, multiply-adds, receptive fields, memory",
+        description="Show a network layer by layer: output shapes, parameters, multiply-adds, receptive fields, memory.",
+    )
+    summary.add_argument("name", metavar="NAME", help="one of those that `microtensor models` lists")
+    summary.add_argument("--input", type=_shape, metavar="3x224x224", help="shape of the input; the paper's if left out")
+    summary.add_argument("--depth", type=int, help="count what lies deeper than this many modules for those above it")
+    summary.set_defaults(run=_summary)
 
 
-def _predict(model: Module, data: DataLoader, device: str) -> np.ndarray[Any, Any]:
-    """The class of highest score for each sample, in order."""
+def _summary(options: argparse.Namespace) -> int:
+    about = card(options.name)
+    with init.skipped():
+        model = about.factory()
+    print(nn.summary(model, options.input or about.input_shape, depth=options.depth))
+    return 0
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(int(length) for length in text.replace("×", "x").split("x"))
+
+
+def _add_predict(commands: Any) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="the five likeliest of ImageNet's classes for a photograph",
+        description="Name what is in a photograph: ImageNet's five likeliest classes, by a network with trained weights.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    predict.add_argument("image", type=Path, nargs="+", metavar="IMAGE", help="a picture that Pillow can read")
+    predict.add_argument("--model", default="efficientnet_lite0", metavar="NAME", help="one of those that `models` lists")
+    predict.add_argument("--weights", type=Path, required=True, metavar="FILE", help=".pth, .safetensors or .npz")
+    predict.add_argument("--top", type=int, default=5, metavar="K", help="how many classes to name")
+    predict.set_defaults(run=_predict)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    with init.skipped():
+        model = models.build(options.model)
+    models.load_weights(model, options.weights)
+    images = preprocessing(options.model)(*options.image)
     with model.evaluating(), no_grad():
-        return np.concatenate([model(inputs.to(device)).argmax(dim=1).numpy() for inputs, _ in data])
-
-
-def _to_show(labels: np.ndarray[Any, Any], predictions: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Sixteen digits: the first of each class that is read right, then the first that are not, then any."""
-    right = [np.flatnonzero((labels == digit) & (predictions == digit))[:1] for digit in range(10)]
-    order = [*np.concatenate(right), *np.flatnonzero(labels != predictions), *range(len(labels))]
-    return np.array([*dict.fromkeys(int(i) for i in order)][:16])
+        guesses = top(model(images), options.top)
+    for image, best in zip(options.image, guesses):
+        print(image)
+        for guess in best:
+            print(f"  {guess.probability:6.1%}  {guess.name} ({guess.label})")
+    return 0
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ class Mode(threading.local):
     """Whether operations remember their inputs."""
     anomaly = False
     """Whether every derivative is searched for the first nan or infinity."""
+    sketching = False
+    """Whether only shapes are asked for: convolutions and linear layers then give zeros, and save themselves the work."""
     observers: tuple[Callable[..., None], ...] = ()
     """Told of every operation that runs: `observer(operation, inputs, settings, result)`."""
 

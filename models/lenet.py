@@ -14,12 +14,12 @@ import numpy as np
 
 from microtensor.models.card import Card
 from microtensor.nn import init
-from microtensor.nn.layers.activation import ReLU
 from microtensor.nn.containers import Sequential
+from microtensor.nn.layers.activation import ReLU
 from microtensor.nn.layers.conv import Conv2d, conv2d
 from microtensor.nn.layers.linear import Flatten, Linear
-from microtensor.nn.module import Buffer, Module, Parameter
 from microtensor.nn.layers.pool import MaxPool2d, avg_pool2d
+from microtensor.nn.module import Buffer, Module, Parameter
 from microtensor.ops.join import cat
 from microtensor.tensor import Tensor
 

@@ -67,7 +67,7 @@ def test_as_many_as_a_loop_multiplies():
 def test_what_is_counted_and_followed_by_name_is_an_operation():
     names = set()
     for package in (ops, nn):
-        for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             module = importlib.import_module(found.name)
             names |= {value.__name__ for value in vars(module).values() if hasattr(value, "rule") and hasattr(value, "output")}
     assert set(COUNTS) | set(RULES) | {"_embedding"} <= names

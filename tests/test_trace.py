@@ -185,3 +185,13 @@ def test_functions_called_in_forward_count_for_the_module_that_calls_them():
 
     outer, inner = trace("summary", Model(), (3,)).calls
     assert (outer.multiply_adds, inner.multiply_adds) == (6, 9)
+
+
+def test_sums_of_products_are_left_out():
+    seen = []
+    net = Sequential(Linear(3, 2), ReLU())
+    net[0].register_forward_hook(lambda module, args, result: seen.append(result.tolist()))
+    trace("summary", net, (3,))
+    assert seen == [[net[0].bias.tolist()]]
+    net(mt.ones(1, 3))
+    assert seen[1] != seen[0]

@@ -96,6 +96,8 @@ class Trace:
 def trace(name: str, model: Any, input_shape: Any, dtype: Any = None, depth: int | None = None) -> Trace:
     """Let `model` compute once, on zeros of `input_shape`, and watch. Nothing of it is changed.
 
+    Convolutions and linear layers only say what shape they give, so that VGG-16 is traced in a moment.
+
     Args:
         name: of the function that asks, for its errors.
         input_shape: of one sample, without the batch axis; a list of shapes for several inputs.
@@ -160,12 +162,12 @@ def _tensors(result: Any) -> Iterator[Node]:
 
 @contextmanager
 def _observing(observer: Any) -> Iterator[None]:
-    before = mode.observers
-    mode.observers = (*before, observer)
+    before = mode.observers, mode.sketching
+    mode.observers, mode.sketching = (*mode.observers, observer), True
     try:
         yield
     finally:
-        mode.observers = before
+        mode.observers, mode.sketching = before
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from microtensor.arguments import check_tensors
-from microtensor.graph import T
+from microtensor.graph import T, mode
 from microtensor.nn import init
 from microtensor.nn.layers import columns, depthwise
 from microtensor.nn.layers.windows import Window, check_images, per_axis
@@ -115,7 +115,9 @@ def _check_name(operation: str, padding: str) -> None:
 @op
 def _conv2d(x: T, weight: T, bias: T | None = None, *, window: Window, groups: int) -> Rule[T]:
     size = (x.shape[2], x.shape[3])
-    if groups == x.shape[1] == weight.shape[0]:
+    if mode.sketching:
+        y = x.xp.zeros((x.shape[0], weight.shape[0], *window.places("conv2d", size)), x.dtype)
+    elif groups == x.shape[1] == weight.shape[0]:
         y = depthwise.forward(x.data, weight.data, window)
     else:
         y = columns.forward(x.data, weight.data, window, groups)
@@ -131,7 +133,9 @@ def _conv2d(x: T, weight: T, bias: T | None = None, *, window: Window, groups: i
 @op
 def _to_input(g: T, weight: T, bias: T | None = None, *, window: Window, groups: int, size: tuple[int, int]) -> Rule[T]:
     """What each pixel contributed: (N, O, H', W'), (O, C/groups, kh, kw), (C,) → (N, C, *size)."""
-    if groups == g.shape[1] and weight.shape[1] == 1:
+    if mode.sketching:
+        x = g.xp.zeros((g.shape[0], groups * weight.shape[1], *size), g.dtype)
+    elif groups == g.shape[1] and weight.shape[1] == 1:
         x = depthwise.to_input(g.data, weight.data, window, size)
     else:
         x = columns.to_input(g.data, weight.data, window, groups, size)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from microtensor.arguments import check_tensors
-from microtensor.graph import T
+from microtensor.graph import T, mode
 from microtensor.nn import init
 from microtensor.nn.module import Module, Parameter
 from microtensor.op import Rule, op
@@ -48,7 +48,10 @@ def linear(x: T, weight: T, bias: T | None = None) -> T:
 @op
 def _linear(x: Any, weight: Any, bias: Any = None) -> Rule[T]:
     rows = math.prod(x.shape[:-1])
-    data = x.data.reshape(rows, x.shape[-1]) @ weight.data.T
+    if mode.sketching:
+        data = x.xp.zeros((rows, weight.shape[0]), x.dtype)
+    else:
+        data = x.data.reshape(rows, x.shape[-1]) @ weight.data.T
     if bias is not None:
         data += bias.data
 

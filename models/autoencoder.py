@@ -1,0 +1,289 @@
+"""Autoencoders for digits: networks that learn an image's code from images alone, by painting the image again from the code.
+
+    image 1×28×28 → 16@14×14 → 32@7×7 → code → 32@7×7 → 16@14×14 → image 1×28×28
+
+What keeps a network from merely copying tells them apart.
+
+- `conv_autoencoder`: the code is short. Hinton & Salakhutdinov 2006, "Reducing the dimensionality of data with neural
+  networks", Science 313; with convolutions Masci, Meier, Cireşan & Schmidhuber 2011, "Stacked convolutional auto-encoders for
+  hierarchical feature extraction", ICANN.
+- `denoising_autoencoder`: the image is spoilt, and the clean one asked for. Vincent, Larochelle, Bengio & Manzagol 2008,
+  "Extracting and composing robust features with denoising autoencoders", ICML.
+- `conv_vae`: the code is drawn at random around what the encoder says, and pulled towards N(0, 1), so that numbers drawn from
+  N(0, 1) are codes of images too. Kingma & Welling 2013, "Auto-encoding variational Bayes", arXiv 1312.6114.
+
+Images are pixels from 0 to 1, not normalised: `digits.images[:, None] / 255`. The layers are ours: the papers have others each.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from microtensor import nn
+from microtensor.models.card import Card
+from microtensor.ops.elementwise import where
+from microtensor.ops.shape import whole_number
+from microtensor.random import Generator, rand_like, randn, randn_like
+from microtensor.tensor import Tensor
+
+MAPS = (16, 32)
+"""Of the two convolutions. Their kernels are 4×4, 2 pixels apart: all pixels of a transposed one get as many taps, so that it
+paints no chequered patterns (Odena et al. 2016, distill.pub/2016/deconv-checkerboard)."""
+
+SIDE = 7
+"""Of the maps between convolutions and code, 28 / 2 / 2."""
+
+
+def encoder(numbers: int) -> nn.Sequential:
+    """(N, 1, 28, 28) → (N, numbers)."""
+    first, second = MAPS
+    return nn.Sequential(
+        nn.Conv2d(1, first, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(first, second, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(second * SIDE**2, numbers),
+    )
+
+
+def decoder(numbers: int) -> nn.Sequential:
+    """(N, numbers) → (N, 1, 28, 28) logits of pixels: the encoder's layers, transposed, in reverse order."""
+    first, second = MAPS
+    return nn.Sequential(
+        nn.Linear(numbers, second * SIDE**2),
+        nn.ReLU(),
+        nn.Unflatten(1, (second, SIDE, SIDE)),
+        nn.ConvTranspose2d(second, first, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(first, 1, 4, stride=2, padding=1),
+    )
+
+
+def _check(name: str, x: Tensor) -> None:
+    if x.shape[1:] != (1, 28, 28):
+        hint = "give digits as pixels from 0 to 1: images[:, None] / 255"
+        raise ValueError(f"{name}: expected x (N, 1, 28, 28), got shape {x.shape}; {hint}")
+
+
+class ConvAutoencoder(nn.Module):
+    """An image through a short code: (N, 1, 28, 28) → (N, 1, 28, 28), pixels from 0 to 1.
+
+    Trained with `nn.mse_loss(model(x), x)`, or with `nn.binary_cross_entropy(model(x), x)`.
+
+    Args:
+        code: how many numbers the code has.
+
+    Raises:
+        TypeError, ValueError: `code` is no whole number of 1 or more.
+    """
+
+    def __init__(self, code: int = 16) -> None:
+        whole_number(type(self).__name__, "code", code, least=1)
+        self.encoder, self.decoder = encoder(code), decoder(code)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images (N, 1, 28, 28) → codes (N, code).
+
+        Raises:
+            ValueError: x has another shape.
+        """
+        _check(type(self).__name__, x)
+        return self.encoder(x)
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Codes (N, code) → images (N, 1, 28, 28)."""
+        return self.decoder(code).sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, 1, 28, 28) → the same shape.
+
+        Raises:
+            ValueError: x has another shape.
+        """
+        return self.decode(self.encode(x))
+
+
+class DenoisingAutoencoder(ConvAutoencoder):
+    """A spoilt image in, the clean one out: (N, 1, 28, 28) → (N, 1, 28, 28), pixels from 0 to 1.
+
+    While training, `forward` spoils the images itself (`corrupt`); the loss compares with the clean ones: `loss(model(x), x)`.
+    In eval mode it takes images as they are. A code that is longer than need be does no harm here: copying does not help.
+
+    Args:
+        code: how many numbers the code has.
+        noise: the probability of a pixel to be lost, from 0 to 1.
+        generator: where random numbers come from; the default generator if None.
+
+    Raises:
+        TypeError, ValueError: `code` is no whole number of 1 or more, `noise` no probability.
+    """
+
+    def __init__(self, code: int = 128, noise: float = 0.25, *, generator: Generator | None = None) -> None:
+        super().__init__(code)
+        if not isinstance(noise, (int, float)) or isinstance(noise, bool):
+            raise TypeError(f"DenoisingAutoencoder: noise, the probability to lose a pixel, must be a number, got {noise!r}")
+        if not 0 <= noise <= 1:
+            raise ValueError(f"DenoisingAutoencoder: noise, the probability to lose a pixel, is between 0 and 1, got {noise}")
+        self.noise, self.generator = noise, generator
+
+    def corrupt(self, x: Tensor) -> Tensor:
+        """Each pixel lost, that is 0, with probability `noise`: x of any shape → the same.
+
+        Masking noise, section 2.3. (The paper loses the same number of pixels in each image; here it varies a little.)
+        """
+        return where(rand_like(x, generator=self.generator) < self.noise, 0.0, x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, 1, 28, 28) → the same shape.
+
+        Raises:
+            ValueError: x has another shape.
+        """
+        _check(type(self).__name__, x)
+        return super().forward(self.corrupt(x) if self.training else x)
+
+    def extra_repr(self) -> str:
+        """The setting."""
+        return f"noise={self.noise}"
+
+
+class Painted(NamedTuple):
+    """What a variational autoencoder says of images."""
+
+    logits: Tensor
+    """Of the pixels of the image painted from a code that was drawn: (N, 1, 28, 28)."""
+    mean: Tensor
+    """Around which the code was drawn: (N, latent)."""
+    log_variance: Tensor
+    """How far around it, log σ²: (N, latent)."""
+
+
+class ConvVAE(nn.Module):
+    """A variational autoencoder: (N, 1, 28, 28) → `Painted`. Train it with `vae_loss(model(x), x)`.
+
+    The encoder gives a normal distribution of codes for each image: a mean μ and a variance σ² for each number. A code is drawn
+    from it; the decoder gives a probability of ink for each pixel (appendix C).
+
+    Args:
+        latent: how many numbers the code has.
+        generator: where random numbers come from; the default generator if None.
+
+    Raises:
+        TypeError, ValueError: `latent` is no whole number of 1 or more.
+    """
+
+    def __init__(self, latent: int = 16, *, generator: Generator | None = None) -> None:
+        whole_number("ConvVAE", "latent", latent, least=1)
+        self.latent, self.generator = latent, generator
+        self.encoder, self.decoder = encoder(2 * latent), decoder(latent)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (N, 1, 28, 28) → mean and log-variance of their codes, both (N, latent).
+
+        Raises:
+            ValueError: x has another shape.
+        """
+        _check("ConvVAE", x)
+        mean, log_variance = self.encoder(x).chunk(2, dim=1)
+        return mean, log_variance
+
+    def reparameterise(self, mean: Tensor, log_variance: Tensor) -> Tensor:
+        """A code that is drawn: μ + σ · ε with ε from N(0, 1), all of one shape (section 2.4).
+
+        Drawn from N(μ, σ²) directly, it would depend on μ and σ by chance alone; so, it has derivatives for both, 1 and ε.
+        """
+        return mean + (log_variance / 2).exp() * randn_like(mean, generator=self.generator)
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Codes (N, latent) → images (N, 1, 28, 28): the probability of ink for each pixel."""
+        return self.decoder(code).sigmoid()
+
+    def forward(self, x: Tensor) -> Painted:
+        """x (N, 1, 28, 28) → what is painted from a code that is drawn, in eval mode too: the loss is a mean over draws.
+
+        Raises:
+            ValueError: x has another shape.
+        """
+        mean, log_variance = self.encode(x)
+        return Painted(self.decoder(self.reparameterise(mean, log_variance)), mean, log_variance)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Images (N, 1, 28, 28) → images, painted from the middle of their codes: nothing is drawn."""
+        return self.decode(self.encode(x)[0])
+
+    def sample(self, n: int) -> Tensor:
+        """New images (n, 1, 28, 28), painted from codes out of N(0, 1)."""
+        like = next(self.parameters())
+        return self.decode(randn((n, self.latent), generator=self.generator, dtype=like.dtype, device=like.device))
+
+
+def vae_loss(painted: Painted, x: Tensor) -> Tensor:
+    """What a variational autoencoder makes small: minus the lower bound of log p(x), mean over images, in nats. One number.
+
+    −½ Σ (1 + log σ² − μ² − σ²) over the code, the divergence of its distribution from N(0, 1), in closed form; and the
+    cross-entropy of the pixels, summed over the image, for one code per image (L = 1). Kingma & Welling 2013, equation 10.
+
+    Raises:
+        TypeError, ValueError: x is not of the shape of `painted.logits`.
+
+    >>> half = Tensor([[[[0.0]]]])
+    >>> vae_loss(Painted(half, mean=Tensor([[0.0]]), log_variance=Tensor([[0.0]])), Tensor([[[[1.0]]]]))
+    Tensor(0.6931472)
+    """
+    logits, mean, log_variance = painted
+    pixels = nn.binary_cross_entropy_with_logits(logits, x, reduction="sum")
+    divergence = -(1 + log_variance - mean**2 - log_variance.exp()).sum() / 2
+    return (pixels + divergence) / len(x)
+
+
+def conv_autoencoder(code: int = 16) -> ConvAutoencoder:
+    """An autoencoder with a short code: (N, 1, 28, 28) → the same. 68,721 parameters, 953,344 multiply-adds.
+
+    >>> sum(p.numel() for p in conv_autoencoder().parameters())
+    68721
+    """
+    return ConvAutoencoder(code)
+
+
+def denoising_autoencoder(code: int = 128, noise: float = 0.25) -> DenoisingAutoencoder:
+    """An autoencoder that removes noise: (N, 1, 28, 28) → the same. 420,065 parameters, 1,304,576 multiply-adds."""
+    return DenoisingAutoencoder(code, noise)
+
+
+def conv_vae(latent: int = 16) -> ConvVAE:
+    """A variational autoencoder: (N, 1, 28, 28) → logits (N, 1, 28, 28), mean and log-variance (N, latent).
+
+    93,825 parameters, 978,432 multiply-adds.
+    """
+    return ConvVAE(latent)
+
+
+_DIGIT = (1, 28, 28)
+
+CARDS = (
+    Card(
+        "denoising_autoencoder",
+        denoising_autoencoder,
+        2008,
+        "Vincent et al.: Extracting and composing robust features with denoising autoencoders, ICML 2008",
+        "spoil the image and ask for the clean one: to fill the gaps, a network must know what images look like",
+        _DIGIT,
+    ),
+    Card(
+        "conv_autoencoder",
+        conv_autoencoder,
+        2011,
+        "Masci et al.: Stacked convolutional auto-encoders for hierarchical feature extraction, ICANN 2011",
+        "an image through a short code, and no labels: what can be painted again has been understood",
+        _DIGIT,
+    ),
+    Card(
+        "conv_vae",
+        conv_vae,
+        2013,
+        "Kingma, Welling: Auto-encoding variational Bayes, arXiv 1312.6114",
+        "codes drawn as mean + deviation · noise, near N(0, 1): gradients pass through chance, and new codes give new images",
+        _DIGIT,
+    ),
+)

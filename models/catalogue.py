@@ -1,0 +1,124 @@
+"""The catalogue: every network here by its name, with what is known of it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any, NamedTuple
+
+from microtensor import models
+from microtensor.models.card import Card
+from microtensor.nn import init
+from microtensor.nn.inspect.summary import summary
+from microtensor.nn.inspect.table import shape_text
+from microtensor.nn.inspect.table import table as in_columns
+from microtensor.nn.module import Module
+
+_cards: dict[str, Card] = {}
+
+
+def cards() -> dict[str, Card]:
+    """The cards of all networks by name, oldest paper first: those that the files of this folder have as `CARDS`."""
+    if not _cards:
+        found = [
+            card
+            for file in pkgutil.iter_modules(models.__path__)
+            for card in getattr(importlib.import_module(f"{models.__name__}.{file.name}"), "CARDS", ())
+        ]
+        _cards.update((card.name, card) for card in sorted(found, key=lambda card: card.year))
+    return _cards
+
+
+def card(name: str) -> Card:
+    """The card of one network.
+
+    Raises:
+        ValueError: there is none of this name; the message says which are like it.
+    """
+    known = cards()
+    if name not in known:
+        import difflib
+
+        near = difflib.get_close_matches(str(name), known, n=3) or ["microtensor models lists them"]
+        raise ValueError(f"models: there is no {name!r}; did you mean {' or '.join(near)}? list_models() has all {len(known)}")
+    return known[name]
+
+
+def list_models() -> list[str]:
+    """The names of all networks, oldest paper first.
+
+    >>> "lenet5" in list_models()
+    True
+    """
+    return list(cards())
+
+
+def build(name: str, **options: Any) -> Module:
+    """The network of this name, with fresh weights. `options` are its factory's, such as `num_classes`.
+
+    Raises:
+        ValueError: there is no network of this name.
+        TypeError: its factory has no such option.
+
+    >>> sum(p.numel() for p in build("lenet5", num_classes=26).parameters())
+    63066
+    """
+    return card(name).factory(**options)
+
+
+class Entry(NamedTuple):
+    """A line of the table."""
+
+    name: str
+    year: int
+    paper: str
+    parameters: int
+    multiply_adds: int
+    """For one input of `input_shape`."""
+    weight_bytes: int
+    """Of parameters and buffers, in float32."""
+    input_shape: tuple[int, ...]
+    idea: str
+
+
+class Table(tuple[Entry, ...]):
+    """Lines of the catalogue. `print` shows them in columns."""
+
+    def __str__(self) -> str:
+        head = ["model", "year", "input", "parameters", "multiply-adds", "weights", "what is new"]
+        lines = [
+            [
+                entry.name,
+                str(entry.year),
+                shape_text(entry.input_shape),
+                f"{entry.parameters:,}",
+                f"{entry.multiply_adds:,}",
+                f"{entry.weight_bytes / 1e6:,.1f} MB",
+                entry.idea,
+            ]
+            for entry in self
+        ]
+        return in_columns(head, lines, left=(0, 6))
+
+
+def table(*names: str) -> Table:
+    """What is known of these networks, or of all: name, year, paper, parameters, multiply-adds, memory, the one new idea.
+
+    Everything is counted on the networks themselves, which are built without drawing their weights.
+
+    >>> entry = table("lenet5")[0]
+    >>> entry.parameters, entry.multiply_adds
+    (61706, 416520)
+    """
+    return Table(_entry(card(name)) for name in names or list_models())
+
+
+def _entry(card: Card) -> Entry:
+    with init.skipped():
+        model = card.factory()
+    counted = summary(model, card.input_shape)
+    parameters = sum(p.data.size for p in model.parameters())
+    weight_bytes = sum(x.data.nbytes for x in (*model.parameters(), *model.buffers()))
+    return Entry(
+        card.name, card.year, card.paper, parameters, counted.multiply_adds, weight_bytes, card.input_shape, card.idea
+    )

@@ -1,0 +1,354 @@
+"""FCN: Long, Shelhamer & Darrell 2015, "Fully convolutional networks for semantic segmentation", arXiv 1411.4038.
+
+A classifier says what is in an image; this says it of each pixel. A linear layer over 7×7 places is a 7×7 convolution: written
+so, the classifier takes images of any size and gives a map of scores instead of one row (section 3.1). Strides have made that
+map coarse, and a transposed convolution that starts as bilinear interpolation brings it back to the size of the image.
+
+    VGG-16 as in the paper: (N, 3, H, W) → (N, 21, H, W)
+    image padded by 100 → pool3, 8 pixels apart → pool4, 16 → pool5, 32 → fc6 7×7, 4096 → fc7 1×1, 4096 → score_fr, 21 maps
+
+    fcn32s   score_fr ── 32 × ──→ image
+    fcn16s   score_fr ── 2 × ──(+ scores of pool4)── 16 × ──→ image
+    fcn8s    score_fr ── 2 × ──(+ scores of pool4)── 2 × ──(+ scores of pool3)── 8 × ──→ image
+
+    ResNet as in torchvision: (N, 3, H, W) → {"out": (N, 21, H, W), "aux": (N, 21, H, W)}
+    layer3 and layer4 keep the size of layer2, with dilated kernels: 8 pixels apart, not 32 → head → bilinear 8 ×
+
+21 classes are those of PASCAL VOC: 20 kinds of objects, and 0 for the background.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+
+from microtensor import nn
+from microtensor.gradient import no_grad
+from microtensor.models.card import Card
+from microtensor.models.resnet import TABLE, ResNet
+from microtensor.models.vgg import MAPS, VGG
+from microtensor.tensor import Tensor
+
+F = TypeVar("F", bound="FCNVGG16")
+
+# On ResNet, with torchvision's names
+
+
+class Backbone(nn.ModuleDict):
+    """A ResNet without its average and its scores, under the same names: (N, 3, H, W) → the results of layer3 and of layer4."""
+
+    def __init__(self, network: ResNet) -> None:
+        super().__init__({name: layer for name, layer in network.named_children() if name not in ("avgpool", "fc")})
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (N, 3, H, W) → (N, 1024, H', W') and (N, 2048, H', W'), with H' = ⌈H / 8⌉ where layers are dilated."""
+        *layers, last = self.values()
+        for layer in layers:
+            x = layer(x)
+        return x, last(x)
+
+
+class FCNHead(nn.Sequential):
+    """Scores from features: (N, in_channels, H, W) → (N, channels, H, W). A 3×3 convolution, then one of 1×1."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        between = in_channels // 4
+        super().__init__(
+            nn.Conv2d(in_channels, between, 3, padding=1, bias=False),
+            nn.BatchNorm2d(between),
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            nn.Conv2d(between, channels, 1),
+        )
+
+
+class FCN(nn.Module):
+    """Scores of a backbone's last features, interpolated to the size of the image; and of the features before, if wanted.
+
+    Args:
+        backbone: gives two tensors of features, the last ones second.
+        classifier: makes scores of the last ones.
+        aux_classifier: makes scores of those before, whose loss, times 0.5 in torchvision's recipe, helps in training.
+    """
+
+    def __init__(self, backbone: nn.Module, classifier: nn.Module, aux_classifier: nn.Module | None = None) -> None:
+        self.backbone, self.classifier, self.aux_classifier = backbone, classifier, aux_classifier
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """x (N, 3, H, W) → {"out": (N, classes, H, W)}, and "aux" of the same shape after it if there is an aux_classifier."""
+        middle, last = self.backbone(x)
+        result = {"out": nn.interpolate(self.classifier(last), x.shape[2:], mode="bilinear")}
+        if self.aux_classifier is not None:
+            result["aux"] = nn.interpolate(self.aux_classifier(middle), x.shape[2:], mode="bilinear")
+        return result
+
+
+def _on_resnet(depth: int, num_classes: int, aux_loss: bool) -> FCN:
+    block, layers = TABLE[depth]
+    backbone = Backbone(ResNet(block, layers, replace_stride_with_dilation=(False, True, True)))
+    return FCN(backbone, FCNHead(2048, num_classes), FCNHead(1024, num_classes) if aux_loss else None)
+
+
+def fcn_resnet50(num_classes: int = 21, aux_loss: bool = True) -> FCN:
+    """FCN on a dilated ResNet-50: (N, 3, H, W) → {"out", "aux"}, both (N, num_classes, H, W).
+
+    35,322,218 parameters, 152,716,512,000 multiply-adds for 520×520 pixels. Without the auxiliary head 32,957,013 parameters.
+
+    torchvision's published weights were trained with that head and have its parameters; hence it is there if nothing is said.
+
+    >>> with nn.init.skipped():
+    ...     model = fcn_resnet50()
+    >>> sum(p.numel() for p in model.parameters())
+    35322218
+    """
+    return _on_resnet(50, num_classes, aux_loss)
+
+
+def fcn_resnet101(num_classes: int = 21, aux_loss: bool = True) -> FCN:
+    """FCN on a dilated ResNet-101: (N, 3, H, W) → {"out", "aux"}, both (N, num_classes, H, W).
+
+    54,314,346 parameters, 232,737,606,400 multiply-adds for 520×520 pixels. As `fcn_resnet50` otherwise.
+    """
+    return _on_resnet(101, num_classes, aux_loss)
+
+
+# On VGG-16, with the names of the paper's Caffe networks
+
+CONVOLUTIONS = (
+    ("conv1_1", "conv1_2"),
+    ("conv2_1", "conv2_2"),
+    ("conv3_1", "conv3_2", "conv3_3"),
+    ("conv4_1", "conv4_2", "conv4_3"),
+    ("conv5_1", "conv5_2", "conv5_3"),
+)
+"""VGG-16's five stages, each followed by the maximum of 2×2."""
+
+PADDING = 100
+"""Of the first convolution. fc6 needs 7×7 places, and the scores must cover the image up to its border: also one of 1×1."""
+
+UNITS = 4096
+"""Of fc6 and of fc7."""
+
+
+def bilinear_upsampling(channels: int, factor: int, learned: bool) -> nn.ConvTranspose2d:
+    """A transposed convolution that starts as bilinear interpolation: (N, C, H, W) → (N, C, factor·(H + 1), factor·(W + 1)).
+
+    Kernels are tents of 2·factor pixels, from each channel to itself (section 3.3). What lies beyond the outermost middles
+    fades to 0, and is to be cropped.
+
+    >>> bilinear_upsampling(1, 2, learned=False)(Tensor([[[[1.0] * 3] * 3]])).detach()[0, 0, 3]
+    Tensor([0.25, 0.75, 1.  , 1.  , 1.  , 1.  , 0.75, 0.25])
+    """
+    with nn.init.skipped():
+        layer = nn.ConvTranspose2d(channels, channels, 2 * factor, factor, bias=False)
+    tent = 1 - np.abs(np.arange(2 * factor) - (factor - 0.5)) / factor
+    weight = np.zeros(layer.weight.shape, np.float32)
+    weight[range(channels), range(channels)] = np.outer(tent, tent)
+    layer.weight = nn.Parameter(weight, requires_grad=learned)
+    return layer
+
+
+def crop(x: Tensor, offset: int, like: Tensor) -> Tensor:
+    """The part of x that begins `offset` pixels from its top and its left, of the size of `like`."""
+    height, width = like.shape[2:]
+    return x[:, :, offset : offset + height, offset : offset + width]
+
+
+class FCNVGG16(nn.Module):
+    """VGG-16 as a convolution all through, and what the three networks share.
+
+    Initial weights are those of He et al. 2015 (arXiv 1502.01852), but for the scores', which are 0, and the upsampling, which
+    is bilinear: learned where scores are fused, fixed at the end (section 4.3). The paper starts from a VGG-16 that has learned
+    to classify (`start_from`), and fcn16s from fcn32s, fcn8s from fcn16s: `load_state_dict(…, strict=False)`, as names agree.
+
+    Its weights, as its authors have published them, want channels in the order blue, green, red, from 0 to 255, with
+    104.00699, 116.66877 and 122.67892 taken off.
+
+    Args:
+        num_classes: how many scores each pixel gets.
+    """
+
+    def __init__(self, num_classes: int = 21) -> None:
+        with nn.init.skipped():  # drawn once, below
+            channels = 3
+            for names, maps in zip(CONVOLUTIONS, MAPS):
+                for name in names:
+                    self.register_module(
+                        name, nn.Conv2d(channels, maps, 3, padding=PADDING if name == CONVOLUTIONS[0][0] else 1)
+                    )
+                    channels = maps
+            self.fc6 = nn.Conv2d(channels, UNITS, 7)
+            self.drop6 = nn.Dropout(0.5)
+            self.fc7 = nn.Conv2d(UNITS, UNITS, 1)
+            self.drop7 = nn.Dropout(0.5)
+        for layer in self._classifier():
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            _zero_bias(layer)
+        self.score_fr = scores(UNITS, num_classes)
+        self.relu, self.pool = nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)
+
+    def _classifier(self) -> list[nn.Conv2d]:
+        """The fifteen layers of VGG-16 that are kept: all but its scores."""
+        return [layer for layer in self.children() if isinstance(layer, nn.Conv2d)][:15]
+
+    def start_from(self: F, network: VGG) -> F:
+        """Take the weights of `vgg16`, its linear layers seen as convolutions (figure 2), and return the network itself.
+
+        Raises:
+            ValueError: it is no VGG-16 without batch normalisation.
+        """
+        theirs = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))][:-1]
+        ours = self._classifier()
+        if [layer.weight.numel() for layer in theirs] != [layer.weight.numel() for layer in ours]:
+            raise ValueError(f"{type(self).__name__}: start_from takes the layers of vgg16(), got other ones of a {network!r}")
+        with no_grad():
+            for to, start in zip(ours, theirs):
+                to.weight[...] = start.weight.reshape(to.weight.shape)  # (4096, 25088) → (4096, 512, 7, 7)
+                if to.bias is not None and start.bias is not None:
+                    to.bias[...] = start.bias
+        return self
+
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (N, 3, H, W) → pool3 (N, 256, …), pool4 (N, 512, …) and the coarse scores (N, num_classes, …)."""
+        pooled = []
+        for names in CONVOLUTIONS:
+            for name in names:
+                x = self.relu(self.get_submodule(name)(x))
+            x = self.pool(x)
+            pooled.append(x)
+        x = self.drop6(self.relu(self.fc6(x)))
+        x = self.drop7(self.relu(self.fc7(x)))
+        return pooled[2], pooled[3], self.score_fr(x)
+
+
+# Where to crop. Count in pixels of the image, from the middle of its first: the first unit of score_fr looks at 12.5, its
+# neighbour 32 further on; of pool4 at −91.5, 16 apart; of pool3 at −95.5, 8 apart. Twofold upsampling puts the first number at
+# −11.5, so pool4 is met by its sixth unit: 5. Once more, at −23.5, and pool3 by its tenth: 9. Upsampling by 32, 16 or 8 has its
+# first number 31.5 pixels before 12.5, 15.5 before −11.5, 7.5 before −23.5: 19, 27 or 31 pixels outside of the image.
+
+
+class FCN32s(FCNVGG16):
+    """The coarse scores, enlarged 32-fold."""
+
+    def __init__(self, num_classes: int = 21) -> None:
+        super().__init__(num_classes)
+        self.upscore = bilinear_upsampling(num_classes, 32, learned=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, 3, H, W) → (N, num_classes, H, W)."""
+        _, _, coarse = self.features(x)
+        return crop(self.upscore(coarse), 19, x)
+
+
+class FCN16s(FCNVGG16):
+    """The coarse scores, doubled in size and added to those of pool4, enlarged 16-fold."""
+
+    def __init__(self, num_classes: int = 21) -> None:
+        super().__init__(num_classes)
+        self.score_pool4 = scores(MAPS[3], num_classes)
+        self.upscore2 = bilinear_upsampling(num_classes, 2, learned=True)
+        self.upscore16 = bilinear_upsampling(num_classes, 16, learned=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, 3, H, W) → (N, num_classes, H, W)."""
+        _, pool4, coarse = self.features(x)
+        y = self.upscore2(coarse)
+        y = y + crop(self.score_pool4(pool4), 5, y)
+        return crop(self.upscore16(y), 27, x)
+
+
+class FCN8s(FCNVGG16):
+    """As FCN-16s, doubled in size once more and added to the scores of pool3, enlarged 8-fold."""
+
+    def __init__(self, num_classes: int = 21) -> None:
+        super().__init__(num_classes)
+        self.score_pool3 = scores(MAPS[2], num_classes)
+        self.score_pool4 = scores(MAPS[3], num_classes)
+        self.upscore2 = bilinear_upsampling(num_classes, 2, learned=True)
+        self.upscore_pool4 = bilinear_upsampling(num_classes, 2, learned=True)
+        self.upscore8 = bilinear_upsampling(num_classes, 8, learned=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, 3, H, W) → (N, num_classes, H, W)."""
+        pool3, pool4, coarse = self.features(x)
+        y = self.upscore2(coarse)
+        y = self.upscore_pool4(y + crop(self.score_pool4(pool4), 5, y))
+        y = y + crop(self.score_pool3(pool3), 9, y)
+        return crop(self.upscore8(y), 31, x)
+
+
+def scores(channels: int, num_classes: int) -> nn.Conv2d:
+    """A 1×1 convolution to scores that start at 0, so that a fused network starts as the coarser one (section 4.2)."""
+    with nn.init.skipped():
+        layer = nn.Conv2d(channels, num_classes, 1)
+    nn.init.zeros_(layer.weight)
+    _zero_bias(layer)
+    return layer
+
+
+def _zero_bias(layer: nn.Conv2d) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def fcn32s_vgg16(num_classes: int = 21) -> FCN32s:
+    """FCN-32s: (N, 3, H, W) → (N, num_classes, H, W) logits. 136,152,917 parameters, 1,806,336 of them fixed.
+
+    181,365,854,976 multiply-adds for 500×500 pixels.
+
+    >>> with nn.init.skipped():
+    ...     model = fcn32s_vgg16()
+    >>> sum(p.numel() for p in model.parameters())
+    136152917
+    """
+    return FCN32s(num_classes)
+
+
+def fcn16s_vgg16(num_classes: int = 21) -> FCN16s:
+    """FCN-16s: (N, 3, H, W) → (N, num_classes, H, W) logits. 134,815,994 parameters, 451,584 of them fixed.
+
+    181,448,086,272 multiply-adds for 500×500 pixels.
+    """
+    return FCN16s(num_classes)
+
+
+def fcn8s_vgg16(num_classes: int = 21) -> FCN8s:
+    """FCN-8s: (N, 3, H, W) → (N, num_classes, H, W) logits. 134,489,759 parameters, 112,896 of them fixed.
+
+    181,529,034,048 multiply-adds for 500×500 pixels.
+    """
+    return FCN8s(num_classes)
+
+
+_PAPER = "Long, Shelhamer, Darrell: Fully convolutional networks for semantic segmentation, arXiv 1411.4038"
+_DILATED = f"{_PAPER}; with Yu, Koltun: Multi-scale context aggregation by dilated convolutions, arXiv 1511.07122"
+
+CARDS = (
+    Card(
+        "fcn32s_vgg16",
+        fcn32s_vgg16,
+        2014,
+        _PAPER,
+        "a classifier whose linear layers are convolutions scores every pixel",
+        (3, 500, 500),
+    ),
+    Card(
+        "fcn16s_vgg16",
+        fcn16s_vgg16,
+        2014,
+        _PAPER,
+        "coarse scores know what, finer features where: their sum knows both",
+        (3, 500, 500),
+    ),
+    Card("fcn8s_vgg16", fcn8s_vgg16, 2014, _PAPER, "as FCN-16s, with one finer layer more", (3, 500, 500)),
+    Card(
+        "fcn_resnet50",
+        fcn_resnet50,
+        2015,
+        _DILATED,
+        "dilation in place of strides: a classifier keeps its fields and its pixels",
+        (3, 520, 520),
+    ),
+    Card("fcn_resnet101", fcn_resnet101, 2015, _DILATED, "as on ResNet-50, a hundred layers deep", (3, 520, 520)),
+)

@@ -1,0 +1,303 @@
+"""ResNet: He, Zhang, Ren & Sun 2015, "Deep residual learning for image recognition", arxiv.org/abs/1512.03385.
+
+    3×224×224 → 7×7, 64, stride 2 → maximum of 3×3, stride 2 → 64×56×56
+              → layer1 56×56 → layer2 28×28 → layer3 14×14 → layer4 7×7 → mean over each channel → num_classes scores
+
+A stack that is made deeper ought not to become worse, for the added layers could pass on what they get. Trained, it does become
+worse, on the training data too (the paper's figure 1). So each block starts from passing on its input, and learns what to add:
+
+    x ──┬── convolutions, the body ──(+)── ReLU ──→
+        └────────── the shortcut ─────┘
+
+Attribute names, `state_dict` keys and the place of the strides are torchvision's. `plain18` and `plain34` are the same stacks
+without the shortcuts, which the paper compares with; CIFAR-10's networks are in cifar_resnet.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from microtensor import nn
+from microtensor.models.card import Card
+from microtensor.nn import init
+from microtensor.tensor import Tensor
+
+
+def conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+) -> nn.Conv2d:
+    """A convolution that keeps the size, but for its stride; without bias, for batch normalisation follows and has its own.
+
+    Its weights are drawn as He et al. 2015 ask (equation 14, arxiv.org/abs/1502.01852): normal, of variance 2 / fan-out.
+    A bias is 0.
+    """
+    with init.skipped():  # what the layer would draw is not wanted
+        padding = dilation * (kernel_size // 2)
+        layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+    init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if layer.bias is not None:
+        init.zeros_(layer.bias)
+    return layer
+
+
+def projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+    """A shortcut where the shape changes: 1×1 kernels (section 3.3, option B). (N, C, H, W) → (N, out_channels, H', W')."""
+    return nn.Sequential(conv(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels))
+
+
+class ResidualBlock(nn.Module):
+    """relu(body(x) + x), or relu(body(x) + downsample(x)) where the body changes the shape (figure 2)."""
+
+    relu: nn.ReLU
+    downsample: nn.Module | None
+
+    def body(self, x: Tensor) -> Tensor:
+        """What is added to the shortcut: a subclass writes it."""
+        raise NotImplementedError(f"{type(self).__name__}: write body(x)")
+
+    def forward(self, x: Tensor) -> Tensor:
+        around = x if self.downsample is None else self.downsample(x)
+        return self.relu(self.body(x) + around)
+
+
+class BasicBlock(ResidualBlock):
+    """Two 3×3 convolutions: (N, in_channels, H, W) → (N, channels, H', W'). Figure 5, left.
+
+    Args:
+        stride: of the first convolution, 2 where a stage begins: H' = ⌈H / stride⌉.
+        downsample: the shortcut; x itself if None.
+        dilation: of both convolutions.
+    """
+
+    expansion: ClassVar[int] = 1
+    """How many times `channels` come out."""
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int = 1, downsample: nn.Module | None = None, dilation: int = 1
+    ) -> None:
+        self.conv1 = conv(in_channels, channels, 3, stride, dilation)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU()
+        self.conv2 = conv(channels, channels, 3, dilation=dilation)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample = downsample
+
+    def body(self, x: Tensor) -> Tensor:
+        """conv – norm – relu – conv – norm."""
+        y = self.relu(self.bn1(self.conv1(x)))
+        return self.bn2(self.conv2(y))
+
+
+class PlainBlock(BasicBlock):
+    """The same two convolutions and no shortcut: a `downsample` is not used. Figure 3, middle."""
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int = 1, downsample: nn.Module | None = None, dilation: int = 1
+    ) -> None:
+        super().__init__(in_channels, channels, stride, None, dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.body(x))
+
+
+class Bottleneck(ResidualBlock):
+    """1×1, 3×3, 1×1: fewer channels, then the costly kernels, then four times as many. Figure 5, right.
+
+    (N, in_channels, H, W) → (N, 4 · channels, H', W').
+
+    Args:
+        stride, downsample, dilation: as for `BasicBlock`; stride and dilation are the 3×3 convolution's.
+        groups, width_per_group: the 3×3 convolution is cut into so many groups, of width_per_group · channels / 64 channels
+            each: what Wide ResNet and ResNeXt change.
+    """
+
+    expansion: ClassVar[int] = 4
+    early_stride: ClassVar[bool] = False
+    """Whether the stride is the first 1×1 convolution's, which then never looks at three quarters of its input."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int = 1,
+        downsample: nn.Module | None = None,
+        dilation: int = 1,
+        groups: int = 1,
+        width_per_group: int = 64,
+    ) -> None:
+        width = channels * width_per_group // 64 * groups
+        first, second = (stride, 1) if self.early_stride else (1, stride)
+        self.conv1 = conv(in_channels, width, 1, first)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = conv(width, width, 3, second, dilation, groups)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = conv(width, channels * self.expansion, 1)
+        self.bn3 = nn.BatchNorm2d(channels * self.expansion)
+        self.relu = nn.ReLU()
+        self.downsample = downsample
+
+    def body(self, x: Tensor) -> Tensor:
+        """conv – norm – relu – conv – norm – relu – conv – norm."""
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        return self.bn3(self.conv3(y))
+
+
+class BottleneckOf2015(Bottleneck):
+    """The bottleneck as published, with its stride in the first 1×1 convolution: ResNet-50 has 3.858 G multiply-adds so.
+
+    torchvision has it in the 3×3 convolution, which costs 6 % more and predicts better; the paper's weights need this one.
+    `ResNet(BottleneckOf2015, (3, 4, 6, 3))` is the paper's ResNet-50.
+    """
+
+    early_stride = True
+
+
+TABLE: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+"""Table 1: depth → the block, and how many of it each stage has. Stages have 64, 128, 256 and 512 channels (· expansion)."""
+
+
+class ResNet(nn.Module):
+    """A stem, four stages of blocks, the mean over each channel, one linear layer: (N, 3, H, W) → (N, num_classes) logits.
+
+    Each stage but the first begins by halving the size and doubling the channels. H and W may be any; the table is for 224.
+
+    Args:
+        block: the class of the blocks.
+        layers: how many blocks each stage has.
+        replace_stride_with_dilation: for each of the last three stages, whether it keeps the size and spreads its kernels
+            instead: what segmentation needs (Yu & Koltun 2015, arxiv.org/abs/1511.07122).
+        settings: further settings of each block, such as `groups` and `width_per_group`.
+
+    Raises:
+        TypeError: a setting that the block does not know.
+        ValueError: there are not four numbers of blocks and three of dilation.
+    """
+
+    def __init__(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        layers: Sequence[int],
+        num_classes: int = 1000,
+        *,
+        replace_stride_with_dilation: Sequence[bool] = (False, False, False),
+        **settings: Any,
+    ) -> None:
+        if len(layers) != 4 or len(replace_stride_with_dilation) != 3:
+            raise ValueError(
+                "ResNet: expected layers for four stages and replace_stride_with_dilation for the last three, got "
+                f"{layers!r} and {replace_stride_with_dilation!r}"
+            )
+        self.conv1: nn.Conv2d = conv(3, 64, 7, stride=2)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU()
+        self.maxpool: nn.Module = nn.MaxPool2d(3, stride=2, padding=1)
+
+        stages: list[nn.Sequential] = []
+        in_channels, dilation = 64, 1
+        for channels, count, keeps_size in zip((64, 128, 256, 512), layers, (False, *replace_stride_with_dilation)):
+            stride = 1 if not stages or keeps_size else 2
+            out_channels = channels * block.expansion
+            changes = stride != 1 or in_channels != out_channels
+            around = projection(in_channels, out_channels, stride) if changes else None
+            blocks = [block(in_channels, channels, stride, around, dilation, **settings)]
+            dilation *= 2 if keeps_size else 1  # from the second block on: the first still sees neighbours side by side
+            blocks += [block(out_channels, channels, 1, None, dilation, **settings) for _ in range(count - 1)]
+            stages.append(nn.Sequential(*blocks))
+            in_channels = out_channels
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(in_channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # (N, 64, H/4, W/4)
+        x = self.layer2(self.layer1(x))  # (N, 128 · expansion, H/8, W/8)
+        x = self.layer4(self.layer3(x))  # (N, 512 · expansion, H/32, W/32)
+        return self.fc(self.avgpool(x).flatten(1))
+
+
+def resnet18(num_classes: int = 1000) -> ResNet:
+    """ResNet-18: (N, 3, 224, 224) → (N, num_classes). 11,689,512 parameters, 1,814,073,344 multiply-adds.
+
+    A unit of its last stage sees 435×435 pixels.
+    """
+    return ResNet(*TABLE[18], num_classes)
+
+
+def resnet34(num_classes: int = 1000) -> ResNet:
+    """ResNet-34: (N, 3, 224, 224) → (N, num_classes). 21,797,672 parameters, 3,663,761,408 multiply-adds.
+
+    A unit of its last stage sees 899×899 pixels.
+    """
+    return ResNet(*TABLE[34], num_classes)
+
+
+def resnet50(num_classes: int = 1000) -> ResNet:
+    """ResNet-50, of bottlenecks: (N, 3, 224, 224) → (N, num_classes). 25,557,032 parameters, 4,089,184,256 multiply-adds.
+
+    Deeper than ResNet-34 for little more work. A unit of its last stage sees 427×427 pixels (483×483 as published:
+    see `BottleneckOf2015`).
+    """
+    return ResNet(*TABLE[50], num_classes)
+
+
+def resnet101(num_classes: int = 1000) -> ResNet:
+    """ResNet-101: (N, 3, 224, 224) → (N, num_classes). 44,549,160 parameters, 7,801,405,440 multiply-adds.
+
+    A unit of its last stage sees 971×971 pixels.
+    """
+    return ResNet(*TABLE[101], num_classes)
+
+
+def resnet152(num_classes: int = 1000) -> ResNet:
+    """ResNet-152: (N, 3, 224, 224) → (N, num_classes). 60,192,808 parameters, 11,513,626,624 multiply-adds.
+
+    Nine times the layers of VGG-16, for three quarters of its work. A unit of its last stage sees 1451×1451 pixels.
+    """
+    return ResNet(*TABLE[152], num_classes)
+
+
+def plain18(num_classes: int = 1000) -> ResNet:
+    """ResNet-18 without shortcuts: (N, 3, 224, 224) → (N, num_classes). 11,515,688 parameters, 1,794,805,760 multiply-adds."""
+    return ResNet(PlainBlock, TABLE[18][1], num_classes)
+
+
+def plain34(num_classes: int = 1000) -> ResNet:
+    """ResNet-34 without shortcuts: (N, 3, 224, 224) → (N, num_classes). 21,623,848 parameters, 3,644,493,824 multiply-adds.
+
+    In the paper it ends with a higher error than `plain18`, on the training data too (table 2; figure 4, left).
+    """
+    return ResNet(PlainBlock, TABLE[34][1], num_classes)
+
+
+_PAPER = "He, Zhang, Ren, Sun: Deep residual learning for image recognition, arXiv 1512.03385"
+
+CARDS = (
+    Card("plain18", plain18, 2015, _PAPER, "what ResNet-18 is without its shortcuts"),
+    Card("plain34", plain34, 2015, _PAPER, "what ResNet-34 is without its shortcuts: deeper than plain18, and worse"),
+    Card("resnet18", resnet18, 2015, _PAPER, "shortcuts: a block learns what to add to its input"),
+    Card("resnet34", resnet34, 2015, _PAPER, "with shortcuts, the deeper network is the better one"),
+    Card(
+        "resnet50",
+        resnet50,
+        2015,
+        _PAPER,
+        "bottlenecks: 3×3 kernels between 1×1 kernels that take channels away and give them back",
+    ),
+    Card("resnet101", resnet101, 2015, _PAPER, "as ResNet-50, a hundred layers deep"),
+    Card("resnet152", resnet152, 2015, _PAPER, "as ResNet-50, and the winner of ILSVRC 2015 in an ensemble"),
+)

@@ -1,0 +1,159 @@
+"""VGG: Simonyan & Zisserman 2014, "Very deep convolutional networks for large-scale image recognition", arXiv 1409.1556.
+
+    image 3×224×224 → stages of 3×3 convolutions, the maximum of 2×2 after each → 512×7×7 → 4096 → 4096 → 1000 scores
+
+    stage         1         2         3         4         5
+    convolutions  64@224²   128@112²  256@56²   512@28²   512@14²    one to four of them, each followed by ReLU
+    pooled        64@112²   128@56²   256@28²   512@14²   512@7²
+
+Only 3×3 kernels, and many of them: two in a row see 5×5 pixels, three see 7×7, with fewer weights than one large kernel and
+with a ReLU after each (section 2.3). Names and numbers of layers are torchvision's, and so is batch normalisation in `_bn`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from microtensor import nn
+from microtensor.models.card import Card
+from microtensor.tensor import Tensor
+
+MAPS = (64, 128, 256, 512, 512)
+"""Of the convolutions in each of the five stages: table 1."""
+
+CONVOLUTIONS = {
+    11: (1, 1, 2, 2, 2),
+    13: (2, 2, 2, 2, 2),
+    16: (2, 2, 3, 3, 3),
+    19: (2, 2, 4, 4, 4),
+}
+"""How many each stage has: columns A, B, D and E of table 1, by the number of layers that learn, three linear ones included."""
+
+
+class VGG(nn.Module):
+    """Five stages of 3×3 convolutions, then three linear layers: (N, 3, H, W) → (N, num_classes) logits.
+
+    The paper's images have 224×224 pixels. Others are averaged to 7×7 after the last stage; the least is 32×32.
+
+    Initial weights are torchvision's: N(0, 2 / (9 · maps)) for convolutions (He et al. 2015, equation 14, arXiv 1502.01852),
+    N(0, 0.01²) for linear layers, biases 0. The paper has N(0, 0.1²) for all weights, and deep networks start from a trained
+    VGG-11 (section 3.1).
+
+    Args:
+        convolutions: how many each stage has, a row of `CONVOLUTIONS`.
+        batch_norm: whether each convolution is followed by batch normalisation.
+        num_classes: how many scores it gives.
+        dropout: the probability to leave a number out after the first two linear layers.
+
+    Raises:
+        ValueError: `convolutions` is not for five stages.
+    """
+
+    def __init__(
+        self, convolutions: Sequence[int], batch_norm: bool = False, num_classes: int = 1000, dropout: float = 0.5
+    ) -> None:
+        if len(convolutions) != len(MAPS):
+            raise ValueError(f"VGG: expected the number of convolutions of each of {len(MAPS)} stages, got {convolutions}")
+        with nn.init.skipped():  # drawn once, below
+            layers: list[nn.Module] = []
+            channels = 3
+            for maps, count in zip(MAPS, convolutions):
+                for _ in range(count):
+                    layers.append(nn.Conv2d(channels, maps, 3, padding=1))
+                    layers += [nn.BatchNorm2d(maps)] if batch_norm else []
+                    layers.append(nn.ReLU())
+                    channels = maps
+                layers.append(nn.MaxPool2d(2))
+            self.features = nn.Sequential(*layers)
+            self.avgpool = nn.AdaptiveAvgPool2d(7)
+            self.classifier = nn.Sequential(
+                nn.Linear(channels * 7 * 7, 4096),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Linear(4096, 4096),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Linear(4096, num_classes),
+            )
+        self.apply(initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, 3, H, W) → (N, num_classes)."""
+        return self.classifier(self.avgpool(self.features(x)).flatten(1))
+
+
+def initialise(layer: nn.Module) -> None:
+    """The weights that training starts from: see `VGG`."""
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    elif isinstance(layer, nn.Linear):
+        nn.init.normal_(layer.weight, std=0.01)
+    if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def vgg11(num_classes: int = 1000, dropout: float = 0.5) -> VGG:
+    """VGG-11, column A: (N, 3, 224, 224) → (N, num_classes) logits. 132,863,336 parameters, 7,609,090,048 multiply-adds.
+
+    >>> with nn.init.skipped():
+    ...     model = vgg11()
+    >>> sum(p.numel() for p in model.parameters()), sum(p.numel() for p in model.features.parameters())
+    (132863336, 9220480)
+    """
+    return VGG(CONVOLUTIONS[11], num_classes=num_classes, dropout=dropout)
+
+
+def vgg13(num_classes: int = 1000, dropout: float = 0.5) -> VGG:
+    """VGG-13, column B: (N, 3, 224, 224) → (N, num_classes) logits. 133,047,848 parameters, 11,308,466,176 multiply-adds."""
+    return VGG(CONVOLUTIONS[13], num_classes=num_classes, dropout=dropout)
+
+
+def vgg16(num_classes: int = 1000, dropout: float = 0.5) -> VGG:
+    """VGG-16, column D: (N, 3, 224, 224) → (N, num_classes) logits. 138,357,544 parameters, 15,470,264,320 multiply-adds.
+
+    Of the parameters, 14.7 million are the convolutions', which do 99 % of the work; 102.8 million are the first linear
+    layer's. With 2 classes it has 134,268,738.
+    """
+    return VGG(CONVOLUTIONS[16], num_classes=num_classes, dropout=dropout)
+
+
+def vgg19(num_classes: int = 1000, dropout: float = 0.5) -> VGG:
+    """VGG-19, column E: (N, 3, 224, 224) → (N, num_classes) logits. 143,667,240 parameters, 19,632,062,464 multiply-adds."""
+    return VGG(CONVOLUTIONS[19], num_classes=num_classes, dropout=dropout)
+
+
+def vgg11_bn(num_classes: int = 1000, dropout: float = 0.5) -> VGG:
+    """`vgg11` with batch normalisation after each convolution: 132,868,840 parameters, as many multiply-adds."""
+    return VGG(CONVOLUTIONS[11], batch_norm=True, num_classes=num_classes, dropout=dropout)
+
+
+def vgg13_bn(num_classes: int = 1000, dropout: float = 0.5) -> VGG:
+    """`vgg13` with batch normalisation after each convolution: 133,053,736 parameters, as many multiply-adds."""
+    return VGG(CONVOLUTIONS[13], batch_norm=True, num_classes=num_classes, dropout=dropout)
+
+
+def vgg16_bn(num_classes: int = 1000, dropout: float = 0.5) -> VGG:
+    """`vgg16` with batch normalisation after each convolution: 138,365,992 parameters, as many multiply-adds."""
+    return VGG(CONVOLUTIONS[16], batch_norm=True, num_classes=num_classes, dropout=dropout)
+
+
+def vgg19_bn(num_classes: int = 1000, dropout: float = 0.5) -> VGG:
+    """`vgg19` with batch normalisation after each convolution: 143,678,248 parameters, as many multiply-adds."""
+    return VGG(CONVOLUTIONS[19], batch_norm=True, num_classes=num_classes, dropout=dropout)
+
+
+PAPER = "Simonyan, Zisserman: Very deep convolutional networks for large-scale image recognition, arXiv 1409.1556"
+NORMALISED = f"{PAPER}; with Ioffe, Szegedy: Batch normalization, arXiv 1502.03167"
+IDEA = "only 3×3 convolutions, stacked deep: small kernels in a row see as much as a large one, with fewer weights"
+IDEA_BN = "batch normalisation after each convolution: the deep stacks train from random weights"
+
+CARDS = (
+    Card("vgg11", vgg11, year=2014, paper=PAPER, idea=IDEA, input_shape=(3, 224, 224)),
+    Card("vgg13", vgg13, year=2014, paper=PAPER, idea=IDEA, input_shape=(3, 224, 224)),
+    Card("vgg16", vgg16, year=2014, paper=PAPER, idea=IDEA, input_shape=(3, 224, 224)),
+    Card("vgg19", vgg19, year=2014, paper=PAPER, idea=IDEA, input_shape=(3, 224, 224)),
+    Card("vgg11_bn", vgg11_bn, year=2015, paper=NORMALISED, idea=IDEA_BN, input_shape=(3, 224, 224)),
+    Card("vgg13_bn", vgg13_bn, year=2015, paper=NORMALISED, idea=IDEA_BN, input_shape=(3, 224, 224)),
+    Card("vgg16_bn", vgg16_bn, year=2015, paper=NORMALISED, idea=IDEA_BN, input_shape=(3, 224, 224)),
+    Card("vgg19_bn", vgg19_bn, year=2015, paper=NORMALISED, idea=IDEA_BN, input_shape=(3, 224, 224)),
+)

@@ -1,0 +1,119 @@
+"""Wide ResNet: Zagoruyko & Komodakis 2016, "Wide residual networks", arxiv.org/abs/1605.07146.
+
+A thin ResNet must be twice as deep to be a little better, and all those layers wait for each other. Width does more: with ten
+times the channels, 28 layers beat a thousand, and few large products keep a machine busier than many small ones.
+
+`wrn(depth, width)` is the paper's network for CIFAR, with its table 1:
+
+    3×3, 16 → layer1 16k×32×32 → layer2 32k×16×16 → layer3 64k×8×8 → norm, ReLU → mean over each channel → scores
+    with n blocks of two 3×3 convolutions per stage: depth = 6n + 4
+
+`wide_resnet50_2` and `wide_resnet101_2` are ResNets for ImageNet whose 3×3 convolutions have twice the channels, torchvision's.
+"""
+
+from __future__ import annotations
+
+from microtensor import nn
+from microtensor.models.card import Card
+from microtensor.models.resnet import TABLE, ResNet, conv
+from microtensor.ops.shape import whole_number
+from microtensor.tensor import Tensor
+
+STAGES = ((16, 1), (32, 2), (64, 2))
+"""Table 1: the channels of each stage, to be multiplied by the width, and the stride with which it begins."""
+
+
+class WideBlock(nn.Module):
+    """Norm and ReLU before each convolution rather than after: (N, in_channels, H, W) → (N, out_channels, H', W').
+
+    So the sum is not rectified, and nothing stands between one block's shortcut and the next (He et al. 2016, "Identity
+    mappings in deep residual networks", arxiv.org/abs/1603.05027, figure 4e). Where the shape changes, the shortcut is a 1×1
+    convolution of what was normalised. Dropout stands between the two convolutions (figure 1d).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, dropout: float = 0.0) -> None:
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.relu = nn.ReLU()
+        self.conv1 = conv(in_channels, out_channels, 3, stride)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = conv(out_channels, out_channels, 3)
+        changes = stride != 1 or in_channels != out_channels
+        self.downsample = conv(in_channels, out_channels, 1, stride) if changes else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(x))
+        around = x if self.downsample is None else self.downsample(y)
+        y = self.relu(self.bn2(self.conv1(y)))
+        return self.conv2(self.dropout(y)) + around
+
+
+class WideResNet(nn.Module):
+    """A 3×3 convolution and three stages of `WideBlock`: (N, 3, H, W) → (N, num_classes) logits, the table being for 32×32.
+
+    Args:
+        depth: layers, 6n + 4: 10, 16, 22, 28, 34, 40 … (The 1×1 convolutions of three shortcuts count as layers here, and so
+            does the first; the linear one does not.)
+        width: by how many times the channels are more than a thin ResNet's.
+        dropout: the probability; the paper takes 0.3 for CIFAR and 0.4 for SVHN, where it takes any.
+
+    Raises:
+        TypeError: depth or width is no whole number.
+        ValueError: `depth` is not 6n + 4, or `width` is less than 1.
+    """
+
+    def __init__(self, depth: int, width: int, num_classes: int = 10, dropout: float = 0.0) -> None:
+        if whole_number("WideResNet", "depth", depth, least=10) % 6 != 4:
+            raise ValueError(f"WideResNet: depth must be 6n + 4, such as 10, 16, 22, 28, 34 or 40, got {depth}")
+        whole_number("WideResNet", "width", width, least=1)
+        self.conv1 = conv(3, 16, 3)
+        stages: list[nn.Sequential] = []
+        in_channels = 16
+        for channels, stride in STAGES:
+            shapes = [(in_channels, stride)] + [(channels * width, 1)] * ((depth - 4) // 6 - 1)
+            stages.append(nn.Sequential(*(WideBlock(before, channels * width, step, dropout) for before, step in shapes)))
+            in_channels = channels * width
+        self.layer1, self.layer2, self.layer3 = stages
+        self.bn = nn.BatchNorm2d(in_channels)
+        self.relu = nn.ReLU()
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(in_channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer1(self.conv1(x))  # (N, 16 · width, H, W)
+        x = self.layer3(self.layer2(x))  # (N, 64 · width, H/4, W/4)
+        return self.fc(self.avgpool(self.relu(self.bn(x))).flatten(1))
+
+
+def wrn(depth: int = 28, width: int = 10, num_classes: int = 10, dropout: float = 0.0) -> WideResNet:
+    """WRN-depth-width: (N, 3, 32, 32) → (N, num_classes). WRN-28-10: 36,479,194 parameters, 5,243,328,768 multiply-adds.
+
+    >>> sum(p.numel() for p in wrn(16, 1).parameters())
+    175066
+    """
+    return WideResNet(depth, width, num_classes, dropout)
+
+
+def wide_resnet50_2(num_classes: int = 1000) -> ResNet:
+    """ResNet-50 with twice the channels inside its bottlenecks: (N, 3, 224, 224) → (N, num_classes).
+
+    68,883,240 parameters, 11,398,021,120 multiply-adds. Better than ResNet-152 in the paper, in less time (section 3, table 8).
+    """
+    return ResNet(*TABLE[50], num_classes, width_per_group=128)
+
+
+def wide_resnet101_2(num_classes: int = 1000) -> ResNet:
+    """ResNet-101 with twice the channels inside its bottlenecks: (N, 3, 224, 224) → (N, num_classes).
+
+    126,886,696 parameters, 22,753,050,624 multiply-adds. torchvision's; the paper has no such network.
+    """
+    return ResNet(*TABLE[101], num_classes, width_per_group=128)
+
+
+_PAPER = "Zagoruyko, Komodakis: Wide residual networks, arXiv 1605.07146"
+
+CARDS = (
+    Card("wrn", wrn, 2016, _PAPER, "width in place of depth: 28 layers of ten times the channels (WRN-28-10)", (3, 32, 32)),
+    Card("wide_resnet50_2", wide_resnet50_2, 2016, _PAPER, "ResNet-50 with bottlenecks twice as wide"),
+    Card("wide_resnet101_2", wide_resnet101_2, 2016, _PAPER, "ResNet-101 with bottlenecks twice as wide"),
+)

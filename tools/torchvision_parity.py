@@ -1,0 +1,147 @@
+"""Whether our networks are torchvision's: the same names, and with the same weights the same numbers, forward and backward.
+
+    pip install torch==2.13.0 && pip install --no-deps torchvision==0.29.1 && pip install Pillow . && python tools/torchvision_parity.py
+
+For each network that both have: torchvision's, with random weights and running statistics, gives its `state_dict` to ours, which
+loads it strictly. Then, on the same random images, with dropout at 0:
+
+    eval, train   the logits (every output, in training) of the two modes in float32: largest difference over largest number
+    input, weights   the gradients of a loss in training mode, in float64, where no rounding turns a ReLU: for the input; for the
+                     parameter where they differ most. A bias before batch normalisation, whose gradient is 0, is compared with the
+                     largest gradient of the network.
+
+Ends with status 1 if a difference is above 1e-4 (outputs) or 1e-3 (gradients).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import numpy as np
+import torch
+
+import microtensor as mt
+from microtensor import models, nn
+
+SIZES = {"inception_v3": 96, "alexnet": 96, "fcn_resnet50": 48, "fcn_resnet101": 48}
+"""Pixels per side where 64 will not do; the layers do not know the difference."""
+
+SEGMENTATION = ("fcn_resnet50", "fcn_resnet101")
+
+
+def import_torchvision():
+    """torchvision comes from the package index built for CUDA, and its operators do not load beside a PyTorch for CPUs.
+
+    The networks need none of them; it is enough that two names exist.
+    """
+    try:
+        import torchvision
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.startswith("torchvision")]:
+            del sys.modules[name]
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision
+
+        torchvision.kept = library
+    return torchvision
+
+
+def outputs(result) -> dict:
+    """Every tensor that a network returns, by name."""
+    if hasattr(result, "items"):
+        return dict(result.items())
+    if hasattr(result, "_asdict"):
+        return {name: value for name, value in result._asdict().items() if value is not None}
+    return {"logits": result}
+
+
+def difference(ours, theirs) -> float:
+    """Largest difference over largest number."""
+    a, b = np.asarray(ours, np.float64), theirs.detach().double().numpy()
+    return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
+
+
+def prepared(name: str, torchvision) -> tuple:
+    """The two networks with one set of weights, and without dropout."""
+    torch.manual_seed(0)
+    factory = torchvision.models.segmentation if name in SEGMENTATION else torchvision.models
+    options = {"weights_backbone": None, "aux_loss": True} if name in SEGMENTATION else {}
+    options |= {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    theirs = getattr(factory, name)(weights=None, **options)
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "drop_rate"):
+            module.drop_rate = 0.0
+    with nn.init.skipped():
+        ours = models.build(name)
+    ours.load_state_dict({key: value.numpy() for key, value in theirs.state_dict().items()}, strict=True)
+    for module in ours.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return ours, theirs
+
+
+def compare(name: str, torchvision) -> tuple[float, float, float, float]:
+    """The four differences of the table."""
+    ours, theirs = prepared(name, torchvision)
+    size = SIZES.get(name, 64)
+    x = np.random.default_rng(0).standard_normal((4, 3, size, size)).astype(np.float32)
+
+    def run(training: bool) -> float:
+        with torch.no_grad(), mt.no_grad():
+            a, b = outputs(ours.train(training)(mt.Tensor(x))), outputs(theirs.train(training)(torch.tensor(x)))
+        assert a.keys() == b.keys(), f"{name}: outputs {[*a]} and {[*b]}"
+        return max(difference(a[key].numpy(), b[key]) for key in b)
+
+    evaluated = run(False)
+    ours, theirs = prepared(name, torchvision)  # the running statistics have moved
+    trained = run(True)
+
+    ours, theirs = (network.double().train() for network in prepared(name, torchvision))
+    leaf, torch_leaf = mt.Tensor(x.astype(np.float64), requires_grad=True), torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    a, b = outputs(ours(leaf)), outputs(theirs(torch_leaf))
+    rng = np.random.default_rng(1)
+    weights = {key: rng.standard_normal(value.shape) for key, value in a.items()}
+    sum((a[key] * mt.Tensor(weights[key])).sum() for key in a).backward()
+    sum((b[key] * torch.tensor(weights[key])).sum() for key in b).backward()
+    largest = max(float(p.grad.abs().max()) for p in theirs.parameters() if p.grad is not None)
+    worst = 0.0
+    for (key, p), (_, q) in zip(ours.named_parameters(), theirs.named_parameters()):
+        assert (p.grad is None) == (q.grad is None), f"{name}: {key} has a gradient on one side only"
+        if p.grad is not None:
+            scale = max(float(q.grad.abs().max()), 1e-9 * largest)
+            worst = max(worst, float(np.abs(p.grad.numpy() - q.grad.numpy()).max()) / scale)
+    return evaluated, trained, difference(leaf.grad.numpy(), torch_leaf.grad), worst
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="networks; all that both have if none is named")
+    options = parser.parse_args()
+    torchvision = import_torchvision()
+    known = {*torchvision.models.list_models(module=torchvision.models), *SEGMENTATION}
+    names = options.names or [name for name in models.list_models() if name in known]
+    print(f"torchvision {torchvision.__version__}, PyTorch {torch.__version__}: {len(names)} networks\n")
+    print("| network | eval | train | input's gradient | weights' gradients | seconds |\n|---|---|---|---|---|---|")
+    failed = []
+    for name in names:
+        start = time.perf_counter()
+        found = compare(name, torchvision)
+        cells = " | ".join(f"{number:.1e}" for number in found)
+        print(f"| {name} | {cells} | {time.perf_counter() - start:.0f} |", flush=True)
+        if not (max(found[:2]) < 1e-4 and max(found[2:]) < 1e-3):
+            failed.append(name)
+    print(f"\n{len(names) - len(failed)} of {len(names)} agree" + (f"; not {', '.join(failed)}" if failed else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
