@@ -153,7 +153,7 @@ class DenseNet(nn.Module):
             which otherwise takes memory as the square of a block's layers. `norm1` then sees each batch twice, and so do its
             running statistics.
         compression: θ, the part of the channels that a transition keeps.
-        small_images: the stem is a 3×3 convolution without stride or pool, as for CIFAR: three blocks need 4 pixels per side, no more.
+        small_images: the stem is a 3×3 convolution without stride or pool, as for CIFAR: 4 pixels will do for three blocks.
 
     Raises:
         TypeError: a number is no whole number where one is needed.

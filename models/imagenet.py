@@ -17,13 +17,12 @@ from __future__ import annotations
 import functools
 import os
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from microtensor.data.folder import _read
+from microtensor.data.folder import read_picture
 from microtensor.data.transforms import CenterCrop, Compose, Normalize, Resize
 from microtensor.tensor import Tensor
 
@@ -71,7 +70,7 @@ class Preprocessing(NamedTuple):
 
 def _pixels(picture: Any) -> NDArray[np.uint8]:
     if isinstance(picture, (str, os.PathLike)):
-        return _read(Path(picture), None)
+        return read_picture(picture)
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
         found = picture.dtype if isinstance(picture, np.ndarray) else type(picture).__name__
         raise TypeError(f"Preprocessing: expected the path of a picture, or a NumPy array of uint8 from 0 to 255, got {found}")

@@ -22,8 +22,8 @@ The code that the authors published with the weights of v2 is not the network of
 many blocks, a stem much like v1's, and other widths. As its weights are what people use, it is the v2 known today.
 
 Attribute names are timm's for v2 and facenet-pytorch's for v1, but for the last layer, `classif` in both. Batch normalisation
-shifts and does not scale, since what follows the ReLU is linear: there is no `bn.weight`. The files of those two have one for
-the layer's sake, 1 everywhere, as they were converted from code that has none: `load_state_dict(…, strict=False)` passes over it.
+shifts and does not scale, since what follows the ReLU is linear: there is no `bn.weight`. The files of those two have one, 1
+everywhere, as they were converted from code that has none: `load_state_dict(…, strict=False)` passes over it.
 """
 
 from __future__ import annotations

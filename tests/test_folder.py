@@ -110,7 +110,7 @@ def test_a_damaged_picture_is_named(folder, damage, name, workers):
     path.write_bytes(damage(path.read_bytes()))
     dataset = ImageFolder(folder, size=8)
     assert dataset[0][0].shape == (3, 8, 8)  # the others are read
-    with pytest.raises(ValueError, match=f"^ImageFolder: {path}: no picture that can be read"):
+    with pytest.raises(ValueError, match=f"^read_picture: {path}: no picture that can be read"):
         list(DataLoader(dataset, 4, num_workers=workers))
 
 
@@ -137,7 +137,7 @@ def test_wrong_folders_are_refused(tmp_path, monkeypatch):
         ImageFolder(tmp_path, transform=3)
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(ImportError, match=r'ImageFolder needs Pillow: pip install "microtensor\[data\]"'):
+    with pytest.raises(ImportError, match=r'pictures need Pillow: pip install "microtensor\[data\]"'):
         ImageFolder(tmp_path)
 
 

@@ -25,7 +25,7 @@ import torch
 import microtensor as mt
 from microtensor import models, nn
 
-SIZES = {"inception_v3": 96, "alexnet": 96, "fcn_resnet50": 48, "fcn_resnet101": 48}
+SIZES = {"inception_v3": 299, "alexnet": 96, "fcn_resnet50": 48, "fcn_resnet101": 48}
 """Pixels per side where 64 will not do; the layers do not know the difference."""
 
 SEGMENTATION = ("fcn_resnet50", "fcn_resnet101")

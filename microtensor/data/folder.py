@@ -70,12 +70,18 @@ class ImageFolder(Dataset):
 
     def __getitem__(self, index: Any) -> tuple[NDArray[Any], int]:
         path, label = self.samples[index]
-        picture = _read(path, self.size)
+        picture = read_picture(path, self.size)
         return picture if self.transform is None else self.transform(picture), label
 
 
-def _read(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """A picture as uint8 (3, H, W)."""
+def read_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """A picture file as uint8 (3, H, W), red, green and blue, the right way up; with `size`, its middle resized to (H, W).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no picture of 8 bits that can be read.
+        ImportError: Pillow is missing.
+    """
     image, ops = _pillow("Image"), _pillow("ImageOps")
     try:
         with image.open(path) as file:
@@ -85,7 +91,7 @@ def _read(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     except FileNotFoundError:
         raise
     except Exception as error:  # Pillow's decoders raise of many kinds
-        raise ValueError(f"ImageFolder: {path}: no picture that can be read ({error}); repair or remove it") from error
+        raise ValueError(f"read_picture: {path}: no picture that can be read ({error}); repair or remove it") from error
     if size is not None:
         picture = ops.fit(picture, size[::-1], method=image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
@@ -95,4 +101,4 @@ def _pillow(part: str) -> ModuleType:
     try:
         return importlib.import_module(f"PIL.{part}")
     except ImportError as error:
-        raise ImportError('ImageFolder needs Pillow: pip install "microtensor[data]"') from error
+        raise ImportError('pictures need Pillow: pip install "microtensor[data]"') from error
