@@ -1,8 +1,8 @@
 """`python -m benchmarks.networks [NAME …]`: forward and backward of every ImageNet network at batch 8, beside torchvision's.
 
-Each runs in a process of its own, one after the other: two steps (forward, cross-entropy, backward), of which the second is timed,
-and the largest memory that the process ever had. Networks that torchvision lacks have no second column; without torchvision,
-none has. Prints a Markdown table.
+Each runs in a process of its own, one after the other: two steps (forward, cross-entropy, backward), of which the second is
+timed, and the largest memory that the process ever had. Networks that torchvision lacks have no second column; without
+torchvision, none has. Prints a Markdown table.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The networks of the field's history: one paper, one file.
 
-`list_models()` names them all, `build(name)` makes one, `table()` says what is known of each; and each has a factory here, such as
-`resnet50()`.
+`list_models()` names them all, `build(name)` makes one, `table()` says what is known of each; and each has a factory here, such
+as `resnet50()`.
 """
 
 from microtensor.models.alexnet import alexnet, alexnet_2012

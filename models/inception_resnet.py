@@ -23,11 +23,12 @@ many blocks, a stem much like v1's, and other widths. As its weights are what pe
 
 Attribute names are timm's for v2 and facenet-pytorch's for v1, but for the last layer, `classif` in both. Batch normalisation
 shifts and does not scale, since what follows the ReLU is linear: there is no `bn.weight`. The files of those two have one, 1
-everywhere, as they were converted from code that has none: `load_state_dict(…, strict=False)` passes over it.
+everywhere, as they were converted from code that has none: `models.load_weights` passes over it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from microtensor import nn
@@ -39,7 +40,7 @@ from microtensor.tensor import Tensor
 Branch = tuple[tuple[Any, ...], ...]
 """Convolutions one after the other: (channels, kernel size), or (channels, 3, 2) for one with stride 2."""
 
-V1 = {
+V1: dict[str, tuple[Branch, ...]] = {
     "block35": (((32, 1),), ((32, 1), (32, 3)), ((32, 1), (32, 3), (32, 3))),
     "mixed_6a": (((384, 3, 2),), ((192, 1), (192, 3), (256, 3, 2))),
     "block17": (((128, 1),), ((128, 1), (128, (1, 7)), (128, (7, 1)))),
@@ -48,14 +49,15 @@ V1 = {
 }
 """The branches of each part, but for its pool: figures 10 to 13, and figure 7 with table 1."""
 
-V2 = {
+V2: dict[str, tuple[Branch, ...]] = {
+    "mixed_5b": (((96, 1),), ((48, 1), (64, 5)), ((64, 1), (96, 3), (96, 3))),
     "block35": (((32, 1),), ((32, 1), (32, 3)), ((32, 1), (48, 3), (64, 3))),
     "mixed_6a": (((384, 3, 2),), ((256, 1), (256, 3), (384, 3, 2))),
     "block17": (((192, 1),), ((128, 1), (160, (1, 7)), (192, (7, 1)))),
     "mixed_7a": (((256, 1), (384, 3, 2)), ((256, 1), (288, 3, 2)), ((256, 1), (288, 3), (320, 3, 2))),
     "block8": (((192, 1),), ((192, 1), (224, (1, 3)), (256, (3, 1)))),
 }
-"""The same of the authors' code."""
+"""The same of the authors' code, and of the inception module behind the stem."""
 
 
 class ConvNormReLU(nn.Module):
@@ -145,6 +147,11 @@ class InceptionResNet(nn.Module):
         self.conv2d_3b = ConvNormReLU(64, 80, 1)
         self.conv2d_4a = ConvNormReLU(80, 192, 3)
 
+    def renamed(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state without the scales of batch normalisation, where a file has them and they are 1: see above."""
+        superfluous = {name for name in state_dict if name.endswith(".bn.weight") and bool((state_dict[name] == 1).all())}
+        return {name: x for name, x in state_dict.items() if name not in superfluous}
+
     def stem(self, x: Tensor) -> Tensor:
         """The first convolutions, of figure 14: (N, 3, 299, 299) → (N, 192, 71, 71)."""
         x = self.conv2d_2b(self.conv2d_2a(self.conv2d_1a(x)))  # (N, 64, 147, 147)
@@ -202,9 +209,8 @@ class InceptionResNetV2(InceptionResNet):
     def __init__(self, num_classes: int = 1000, dropout: float = 0.2) -> None:
         super().__init__()
         self.maxpool_5a = nn.MaxPool2d(3, stride=2)
-        branches: tuple[Branch, ...] = (((96, 1),), ((48, 1), (64, 5)), ((64, 1), (96, 3), (96, 3)))
         mean = nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
-        self.mixed_5b = side_by_side(192, branches, nn.Sequential(mean, ConvNormReLU(192, 64, 1)))
+        self.mixed_5b = side_by_side(192, V2["mixed_5b"], nn.Sequential(mean, ConvNormReLU(192, 64, 1)))
         self.repeat = repeated(10, 320, V2["block35"], scale=0.17)
         self.mixed_6a = side_by_side(320, V2["mixed_6a"], nn.MaxPool2d(3, stride=2))
         self.repeat_1 = repeated(20, 1088, V2["block17"], scale=0.1)
