@@ -92,6 +92,7 @@ def _demo(options: argparse.Namespace) -> int:
             optimizer,
             epochs=options.epochs,
             schedule=CosineAnnealingLR(optimizer, T_max=options.epochs * len(data)),
+            schedule_per="step",
             validation=test_data,
             callbacks=[keep],
         )

@@ -141,7 +141,8 @@ from microtensor.nn.training.callbacks import Callback, EarlyStopping
 from microtensor.nn.training.checkpoint import Checkpoint
 from microtensor.nn.training.history import History
 from microtensor.nn.training.metrics import accuracy
-from microtensor.nn.training.train import Run, evaluate, fit
+from microtensor.nn.training.run import Run
+from microtensor.nn.training.train import evaluate, fit
 from microtensor.ops.contraction import bilinear
 
 __all__ = [

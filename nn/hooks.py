@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from microtensor.gradient import register_hook, same
 from microtensor.graph import Node, mode
 from microtensor.ops.join import cat, split
+
+Shapes: TypeAlias = Sequence[tuple[int, ...]]
 
 
 class Hook:
@@ -192,9 +194,9 @@ class _Passage:
         self.places = [i for i, x in enumerate(args) if isinstance(x, Node) and x.requires_grad]
         if not self.places:
             return args
-        inner = [args[i] for i in self.places]
-        gate, apart = _gate(inner)
-        register_hook(gate, lambda g: self.at_entry(g, inner))
+        gate, apart = _gate([args[i] for i in self.places])
+        shapes = [args[i].shape for i in self.places]  # of the tensors the hook keeps no more than that: it may live long
+        register_hook(gate, lambda g: self.at_entry(g, shapes))
         fresh = dict(zip(self.places, apart))
         return tuple(fresh.get(i, x) for i, x in enumerate(args))
 
@@ -210,18 +212,18 @@ class _Passage:
         places = [i for i, part in enumerate(parts) if part.requires_grad]
         if not places:
             return result
-        outer = [parts[i] for i in places]
-        gate, apart = _gate(outer)
-        register_hook(gate, lambda g: self.at_exit(g, outer, places, len(parts)))
+        gate, apart = _gate([parts[i] for i in places])
+        shapes, count = [parts[i].shape for i in places], len(parts)
+        register_hook(gate, lambda g: self.at_exit(g, shapes, places, count))
         for i, part in zip(places, apart):
             parts[i] = part
         if not several:
             return parts[0]
         return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
 
-    def at_exit(self, g: Any, outer: Sequence[Any], places: Sequence[int], count: int) -> None:
+    def at_exit(self, g: Any, shapes: Shapes, places: Sequence[int], count: int) -> None:
         """The gradient of what came out is complete."""
-        found = dict(zip(places, _parts(g, outer)))
+        found = dict(zip(places, _parts(g, shapes)))
         self.outer = tuple(found.get(i) for i in range(count))
         if not self.places:  # nothing that went in has a gradient: nobody will come by the entry
             for hook in self.hooks:
@@ -229,21 +231,20 @@ class _Passage:
                     raise ValueError(f"{type(self.module).__name__}: a backward hook replaced a gradient that nothing asks for")
             self.outer = ()
 
-    def at_entry(self, g: Any, inner: Sequence[Any]) -> Any:
+    def at_entry(self, g: Any, shapes: Shapes) -> Any:
         """The gradient of what went in is complete: the hooks see it, and may replace it."""
-        found: dict[int, Any] = dict(zip(self.places, _parts(g, inner)))
+        found: dict[int, Any] = dict(zip(self.places, _parts(g, shapes)))
         outer, self.outer = self.outer, ()
         for hook in self.hooks:
             answer = hook(self.module, tuple(found.get(i) for i in range(self.count)), outer)
             if answer is not None:
-                found = self.checked(answer, inner)
+                found = self.checked(answer, shapes)
         gradients = [found[i] for i in self.places]
         return gradients[0] if len(gradients) == 1 else cat([gradient.reshape(-1) for gradient in gradients])
 
-    def checked(self, answer: Any, inner: Sequence[Any]) -> dict[int, Any]:
+    def checked(self, answer: Any, shapes: Shapes) -> dict[int, Any]:
         """What a hook returned as the gradient of what went in, if it fits."""
         given = answer if isinstance(answer, (tuple, list)) else (answer,)
-        shapes = [x.shape for x in inner]
         if len(given) == self.count:
             fitting = [given[i] for i in self.places]
             if all(isinstance(g, Node) for g in fitting) and [g.shape for g in fitting] == shapes:
@@ -264,11 +265,12 @@ def _gate(tensors: Sequence[Any]) -> tuple[Any, list[Any]]:
         gate = same(tensors[0])
         return gate, [gate]
     gate = cat([x.reshape(-1) for x in tensors])
-    return gate, [part.to(x.dtype) for part, x in zip(_parts(gate, tensors), tensors)]
+    parts = _parts(gate, [x.shape for x in tensors])
+    return gate, [part.to(x.dtype) for part, x in zip(parts, tensors)]
 
 
-def _parts(gate: Any, tensors: Sequence[Any]) -> list[Any]:
-    """What lies in a gate, in the shapes of `tensors`."""
-    if len(tensors) == 1:
+def _parts(gate: Any, shapes: Shapes) -> list[Any]:
+    """What lies in a gate, in these shapes."""
+    if len(shapes) == 1:
         return [gate]
-    return [part.reshape(x.shape) for part, x in zip(split(gate, [math.prod(x.shape) for x in tensors]), tensors)]
+    return [part.reshape(shape) for part, shape in zip(split(gate, [math.prod(shape) for shape in shapes]), shapes)]

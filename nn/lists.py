@@ -34,8 +34,17 @@ class _Holder(Module, Generic[V]):
             return value
         if self.kind is Parameter and (isinstance(value, Tensor) or is_array(value)):
             return Parameter(value)
-        hint = f"; create one: {value.__name__}(...)" if isinstance(value, type) and issubclass(value, Module) else ""
-        raise TypeError(f"{type(self).__name__}: expected a {self.kind.__name__}, got {value!r}{hint}")
+        raise TypeError(f"{type(self).__name__}: expected a {self.kind.__name__}, got {value!r}{self._instead(value)}")
+
+    def _instead(self, value: Any) -> str:
+        """What to write instead of something that is none of the kind."""
+        if isinstance(value, type) and issubclass(value, Module):
+            return f"; create one: {value.__name__}(...)"
+        if self.kind is Module and isinstance(value, (list, tuple)) and value and all(isinstance(x, Module) for x in value):
+            return f"; unpack it: {type(self).__name__}(*layers)"
+        if self.kind is Module and callable(value):
+            return "; take the layer of this function, such as ReLU(), or call it in the forward of a Module of your own"
+        return ""
 
     def __len__(self) -> int:
         return sum(1 for _ in self._own(self.kind))

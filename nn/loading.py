@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -23,7 +24,8 @@ class Loaded(NamedTuple):
 def load(name: str, own: Mapping[str, Tensor], state: Any, strict: bool) -> Loaded:
     """Copy the values of `state` into the tensors of the same names: see `Module.load_state_dict`. `name` is the module's."""
     if not isinstance(state, Mapping):
-        raise TypeError(f"load_state_dict: expected tensors by name, as state_dict() gives, got {type(state).__name__}")
+        hint = "; read it first: microtensor.load(path)" if isinstance(state, (str, os.PathLike)) else ""
+        raise TypeError(f"load_state_dict: expected tensors by name, as state_dict() gives, got {type(state).__name__}{hint}")
     found = {key: _tensor(key, value) for key, value in state.items()}
     values = {key: found[key] for key in own if key in found}
     missing = [key for key in own if key not in found]
@@ -51,7 +53,9 @@ def _tensor(key: str, value: Any) -> Tensor:
     if isinstance(value, (Node, np.generic)) or is_array(value):
         return Tensor(value)
     if not hasattr(value, "__array__"):
-        raise TypeError(f"load_state_dict: {key} must be a Tensor or an array, got {type(value).__name__}")
+        several = f"; the state may be one of several in a file: load_state_dict(state[{key!r}])"
+        hint = several if isinstance(value, Mapping) else ""
+        raise TypeError(f"load_state_dict: {key} must be a Tensor or an array, got {type(value).__name__}{hint}")
     try:
         for method in ("detach", "cpu"):
             value = getattr(value, method, lambda same=value: same)()

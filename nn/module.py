@@ -14,7 +14,7 @@ from microtensor.nn.hooks import Hooked
 from microtensor.nn.loading import Loaded, load
 from microtensor.nn.parameter import Buffer as Buffer
 from microtensor.nn.parameter import Parameter as Parameter
-from microtensor.nn.parameter import refuse_hidden
+from microtensor.nn.parameter import forget, refuse_hidden
 from microtensor.tensor import Tensor
 
 V = TypeVar("V")
@@ -310,7 +310,7 @@ class Module(Hooked):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradient of every parameter: `grad` becomes None, or with `set_to_none=False` zeros."""
         for parameter in self.parameters():
-            parameter.grad = None if set_to_none or parameter.grad is None else parameter.grad.detach() * 0
+            forget(parameter, set_to_none)
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
         """Call `fn` with every module once, those below a module before it, this one last; return the module itself.

@@ -42,6 +42,12 @@ class Buffer(Tensor):
         self.persistent = persistent
 
 
+def forget(parameter: Tensor, set_to_none: bool) -> None:
+    """Forget the gradient of a parameter: None, or zeros where there is one."""
+    gradient = parameter.grad
+    parameter.grad = None if set_to_none or gradient is None else gradient.constant(gradient.xp.zeros_like(gradient.data))
+
+
 def refuse_hidden(owner: str, attributes: Mapping[str, Any], module: type[Any]) -> None:
     """Raise for what looks like a part of a module, but that nobody would find.
 

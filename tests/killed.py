@@ -28,6 +28,7 @@ def train(folder, epochs=6, crash_at=None, workers=0):
     optimizer = nn.Adam(model.parameters(), lr=0.01)
     fit_settings = {
         "schedule": nn.CosineAnnealingLR(optimizer, T_max=100),
+        "schedule_per": "step",
         "average": nn.ExponentialMovingAverage(model, decay=0.9),
         "callbacks": [nn.EarlyStopping(patience=50), Crash(crash_at)],
         "checkpoint": nn.Checkpoint(folder, every=3, keep=2, monitor="val_loss"),

@@ -253,3 +253,11 @@ def test_a_weight_of_another_shape_is_refused():
     p.data = np.ones(2, np.float32)
     with pytest.raises(ValueError, match=r"0 is \(2,\) now, and was \(1,\); begin another average"):
         average.update()
+
+
+def test_it_shows_its_settings_and_knows_its_model():
+    model = nn.Linear(2, 1)
+    average = nn.ExponentialMovingAverage(model, 0.5, warmup=True)
+    assert repr(average) == "ExponentialMovingAverage(2 tensors, decay=0.5, warmup=True, updates=0)"
+    assert average.follows(model)
+    assert not average.follows(nn.Linear(2, 1))

@@ -30,7 +30,7 @@ def test_the_four_moments():
     model, data, optimizer = setting(batch_size=20)
     log = Log()
     fit(model, data, nn.cross_entropy, optimizer, epochs=2, callbacks=[log], progress=False)
-    epochs = [("step", 0, 1), ("epoch", 1, 2), ("step", 1, 3), ("epoch", 2, 4)]
+    epochs = [("step", 0, 1), ("step", 0, 2), ("epoch", 1, 2), ("step", 1, 3), ("step", 1, 4), ("epoch", 2, 4)]
     assert log.moments == [("start", 0, 0), *epochs, ("end", 2, 4)]
 
 
@@ -79,9 +79,29 @@ def test_it_watches_the_validation_and_says_what_is_not_measured():
     stopping = nn.EarlyStopping()
     history = fit(model, data, nn.cross_entropy, optimizer, callbacks=[stopping], validation=validation, progress=False)
     assert stopping.best == history[0]["val_loss"]
+    assert nn.EarlyStopping(monitor="val_recall").mode == "max"
     wrong = nn.EarlyStopping(monitor="val_accuracy")
     with pytest.raises(ValueError, match="EarlyStopping: 'val_accuracy' is not measured; there are .*; give fit a validation"):
         fit(model, data, nn.cross_entropy, optimizer, callbacks=[wrong], progress=False)
+
+
+def test_it_begins_afresh_with_each_run():
+    stopping = nn.EarlyStopping(patience=1)
+    model, data, optimizer = setting()
+    fit(model, data, nn.cross_entropy, optimizer, epochs=3, callbacks=[Losses([1, 1, 1]), stopping], progress=False)
+    model, data, optimizer = setting(lr=0.01)  # the second model must not get the weights of the first
+    noted = Losses([4, 3, 2])
+    history = fit(model, data, nn.cross_entropy, optimizer, epochs=3, callbacks=[noted, stopping], progress=False)
+    assert (len(history), stopping.best, stopping.best_epoch) == (3, 2, 3)
+    np.testing.assert_array_equal(weights(model), noted.weights[-1])
+
+
+def test_it_says_what_it_watched(capsys):
+    model, data, optimizer = setting(lr=0.0)
+    validation = DataLoader(TensorDataset(POINTS, LABELS), batch_size=40)
+    stopping = nn.EarlyStopping(patience=1)
+    fit(model, data, nn.cross_entropy, optimizer, epochs=3, callbacks=[stopping], validation=validation)
+    assert "stopped after epoch 2: val_loss has not become better" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ from pathlib import Path
 import killed
 import numpy as np
 import pytest
+import stand_in
 
 import microtensor as mt
 from microtensor import nn
+from microtensor.data import DataLoader, TensorDataset
 
 STEPS_PER_EPOCH = 10  # 19 batches, two a step
 
@@ -67,6 +69,23 @@ def test_a_run_that_has_ended_is_not_run_again(tmp_path, uninterrupted):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == stamps
 
 
+def test_it_says_where_it_goes_on_and_that_nothing_is_left(tmp_path, capsys):
+    model = nn.Linear(2, 2)
+    points = TensorDataset(np.eye(2, dtype="float32"), np.array([0, 1]))
+
+    def train(epochs):
+        optimizer = nn.SGD(model.parameters(), lr=0.1)
+        checkpoint = nn.Checkpoint(tmp_path / "run", keep=1)
+        nn.fit(model, DataLoader(points, 1), nn.cross_entropy, optimizer, epochs=epochs, checkpoint=checkpoint)
+        return capsys.readouterr().out.splitlines()
+
+    train(1)
+    there, nothing = train(1)
+    assert there.endswith("step-00000002.npz: after epoch 1, 2 steps done")
+    assert nothing == "nothing to do: 1 of 1 epochs are done; ask for more, or begin anew in another folder"
+    assert [line.partition(":")[0] for line in train(2)] == [there.partition(":")[0], "epoch 2/2"]
+
+
 def test_the_last_few_are_kept_and_the_best_weights(tmp_path):
     model, _, history = killed.train(tmp_path, epochs=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.npz", "step-00000018.npz", "step-00000020.npz"]
@@ -84,12 +103,36 @@ def test_a_damaged_file_is_passed_over(tmp_path, uninterrupted):
     assert_same(result(*resumed), uninterrupted)
 
 
-def small(folder, width=2, callbacks=(), **settings):
-    model = nn.Linear(2, width)
+def test_a_damaged_file_does_not_push_out_newer_ones(tmp_path):
+    small(tmp_path, every=1, keep=1)
+    damaged = tmp_path / "step-00000099.npz"
+    damaged.write_bytes(b"nothing")
+    with pytest.warns(UserWarning, match="step-00000099.npz"):
+        small(tmp_path, epochs=2, every=1, keep=1)
+    assert [path.name for path in nn.Checkpoint(tmp_path).files()] == ["step-00000008.npz"]
+
+
+def test_the_best_weights_are_not_those_of_an_epoch_that_measured_nan(tmp_path):
+    values = iter([float("nan"), 2.0, 1.0, float("nan")])
+
+    class Scripted(nn.Callback):
+        def on_epoch(self, run):
+            run.history[-1]["val_loss"] = next(values)
+            kept.append([p.numpy().copy() for p in run.model.parameters()])
+
+    kept = []
+    small(tmp_path, epochs=4, callbacks=[Scripted()], monitor="val_loss")
+    for wanted, found in zip(kept[2], mt.load(tmp_path / "best.npz").values()):
+        np.testing.assert_array_equal(found.numpy(), wanted)
+
+
+def small(folder, width=2, epochs=1, callbacks=(), **settings):
+    model = nn.Linear(2, width, generator=mt.Generator(0))
     data = [(mt.Tensor(np.eye(2, dtype="float32")), mt.tensor([0, 1]))] * 4
     optimizer = nn.SGD(model.parameters(), lr=0.1)
     checkpoint = nn.Checkpoint(folder, **settings)
-    return nn.fit(model, data, nn.cross_entropy, optimizer, checkpoint=checkpoint, callbacks=callbacks, progress=False)
+    run = {"epochs": epochs, "checkpoint": checkpoint, "callbacks": callbacks, "progress": False}
+    return nn.fit(model, data, nn.cross_entropy, optimizer, **run)
 
 
 def test_a_folder_of_another_run_is_refused_in_words(tmp_path):
@@ -107,8 +150,68 @@ def test_a_folder_of_another_run_is_refused_in_words(tmp_path):
 def test_data_without_a_state_is_skipped_to_the_place(tmp_path):
     small(tmp_path, every=1, keep=9)
     (tmp_path / "step-00000004.npz").unlink()
-    assert small(tmp_path)[0]["loss"] == pytest.approx(small(tmp_path / "fresh")[0]["loss"], rel=1)
+    assert small(tmp_path)[0]["loss"] == small(tmp_path / "fresh")[0]["loss"]
     assert len(nn.Checkpoint(tmp_path).files()) == 3
+
+
+class Weighed(nn.Module):
+    """A loss that learns, and draws random numbers."""
+
+    def __init__(self):
+        self.scale, self.generator = nn.Parameter([1.0]), mt.Generator(3)
+
+    def forward(self, scores, labels):
+        noise = mt.Tensor(self.generator.uniform(0.5, 1.5, ()))
+        return (nn.cross_entropy(scores, labels) * self.scale.exp() * noise - self.scale).sum()
+
+
+class StopAt(nn.Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step(self, run):
+        if run.step == self.step:
+            raise RuntimeError("crash")
+
+
+def weighed(folder, crash_at=None):
+    """A run whose loss learns, and whose validation is shuffled: what decides about the learning rate depends on its order."""
+    mt.manual_seed(0)
+    points = np.random.default_rng(0).standard_normal((24, 2)).astype(np.float32)
+    points = TensorDataset(points, (points[:, 0] > 0).astype(np.int64))
+    model, loss = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2)), Weighed()
+    optimizer = nn.Adam([*model.parameters(), *loss.parameters()], lr=0.1)
+    history = nn.fit(
+        model,
+        DataLoader(points, 8, shuffle=True),
+        loss,
+        optimizer,
+        epochs=4,
+        validation=DataLoader(points, 5, shuffle=True, drop_last=True, generator=mt.Generator(4)),
+        callbacks=[StopAt(crash_at)],
+        checkpoint=nn.Checkpoint(folder, every=1),
+        progress=False,
+    )
+    return result(model, optimizer, history) | {"loss": loss.state_dict()}
+
+
+@pytest.mark.parametrize("step", [2, 7, 10])
+def test_a_loss_that_learns_and_a_shuffled_validation_go_on_too(tmp_path, step):
+    with pytest.raises(RuntimeError, match="crash"):
+        weighed(tmp_path / "killed", crash_at=step)
+    assert_same(weighed(tmp_path / "killed"), weighed(tmp_path / "whole"))
+
+
+def test_on_a_device_no_checkpoint_is_of_nan(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    inputs = mt.Tensor(np.eye(2, dtype="float32"))
+    data = [(inputs * (np.nan if i == 5 else 1.0), mt.tensor([0, 1])) for i in range(19)]
+    for checkpoint in (nn.Checkpoint(tmp_path, every=2, keep=1), None):
+        model = nn.Linear(2, 2).to("cuda")
+        optimizer = nn.SGD(model.parameters(), lr=0.1)
+        with pytest.raises(FloatingPointError, match=r"a loss was nan in epoch 1, by step (6|19)\. The learning rate is 0\.1"):
+            nn.fit(model, data, nn.cross_entropy, optimizer, checkpoint=checkpoint, progress=False)
+    assert [path.name for path in nn.Checkpoint(tmp_path).files()] == ["step-00000004.npz"]
 
 
 @pytest.mark.parametrize("name", ["every", "keep"])

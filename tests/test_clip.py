@@ -33,6 +33,19 @@ def torchs(ours):
     return theirs
 
 
+@pytest.mark.parametrize("norm_type", [2.0, 3.0])
+def test_of_float16_neither_squares_nor_sums_overflow(norm_type):
+    torch = pytest.importorskip("torch")
+    gradient = np.full(100_000, 60, np.float16)
+    p = Parameter(np.zeros(100_000, np.float16))
+    p.grad = Tensor(gradient.copy())
+    norm = nn.clip_grad_norm_([p], 1.0, norm_type)
+    wanted = torch.tensor(gradient.astype(np.float64)).norm(norm_type).item()
+    assert norm.item() == pytest.approx(wanted, rel=1e-5)
+    assert p.grad.dtype == np.float16
+    np.testing.assert_allclose(p.grad.numpy(), 60 / wanted, rtol=2e-3)
+
+
 @given(
     st.sampled_from([0.0, 0.5, 5.0, 1e3, 7]),
     st.sampled_from([1.0, 2.0, 2, 3.5, 0.5, math.inf]),

@@ -178,7 +178,12 @@ LINES = Tensor(np.ones((8, 1, 5)))
         (
             lambda: nn.conv2d(IMAGE, KERNEL),
             ValueError,
-            r"weight \(2, 3, 3, 3\) takes 3 channels per group, but x \(8, 1, 5, 5\) has 1",
+            r"weight \(2, 3, 3, 3\) takes 3 channels per group, but x \(8, 1, 5, 5\) has 1$",
+        ),
+        (
+            lambda: nn.conv2d(IMAGE.movedim(1, -1), KERNEL[:, :1]),
+            ValueError,
+            r"x \(8, 5, 5, 1\) has 5; they are its last axis, and are to follow the batch: x.movedim\(-1, 1\)$",
         ),
         (
             lambda: nn.conv2d(IMAGE[0], KERNEL),

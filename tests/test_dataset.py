@@ -232,3 +232,10 @@ def test_data_sets_in_a_row_must_be_alike():
     row = ConcatDataset([TensorDataset(np.zeros((1, 3))), TensorDataset(np.zeros((1, 4)))])
     with pytest.raises(ValueError, match=r"ConcatDataset: .* are not alike: \(3,\) on cpu, \(4,\) on cpu"):
         next(iter(DataLoader(row, 2)))
+
+
+def test_tensors_of_other_libraries_are_taken():
+    torch = pytest.importorskip("torch")
+    dataset = TensorDataset(torch.arange(6.0).reshape(3, 2), torch.tensor([0, 1, 1]))
+    (x, y), *_ = DataLoader(dataset, 2)
+    assert (x.tolist(), y.tolist(), x.dtype, y.dtype) == ([[0, 1], [2, 3]], [0, 1], np.float32, np.int64)

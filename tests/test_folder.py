@@ -135,6 +135,10 @@ def test_wrong_folders_are_refused(tmp_path, monkeypatch):
         ImageFolder(tmp_path, size="big")
     with pytest.raises(TypeError, match="ImageFolder: transform: expected a function or None, got int"):
         ImageFolder(tmp_path, transform=3)
+    with pytest.raises(
+        TypeError, match=r"but ToFloat is for batches; give it to the loader: DataLoader\(pictures, transform=…"
+    ):
+        ImageFolder(tmp_path, transform=transforms.ToFloat())
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(ImportError, match=r'pictures need Pillow: pip install "microtensor\[data\]"'):

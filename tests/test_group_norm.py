@@ -1,7 +1,10 @@
 """Group and instance normalisation: the layers against PyTorch, what they have in common, errors. Gradients: test_operations.py."""
 
+import sys
+
 import numpy as np
 import pytest
+import stand_in
 
 from microtensor import Tensor, nn
 
@@ -54,6 +57,16 @@ def test_instance_norm_is_pytorchs_through_training_and_evaluation(name, shape, 
         np.testing.assert_allclose(ours(Tensor(x)).numpy(), theirs(torch.tensor(x)).detach().numpy(), rtol=1e-4, atol=1e-5)
         for key, value in theirs.state_dict().items():
             np.testing.assert_allclose(ours.state_dict()[key].numpy(), value.numpy(), rtol=1e-5, atol=1e-6, strict=True)
+
+
+def test_running_statistics_on_a_device(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    x = Tensor(np.random.default_rng(0).standard_normal((3, 2, 4, 5)).astype(np.float32))
+    host, device = (nn.InstanceNorm2d(2, track_running_stats=True, momentum=0.3).to(where) for where in ("cpu", "cuda"))
+    expected, found = host(x), device(x.to("cuda"))
+    for here, there in zip([expected, *host.buffers()], [found, *device.buffers()]):
+        assert there.device == "cuda:0"
+        np.testing.assert_allclose(there.to("cpu").numpy(), here.numpy(), rtol=1e-5)
 
 
 def test_frozen_it_keeps_its_statistics_and_uses_them():

@@ -34,6 +34,17 @@ def test_csv_and_back_number_for_number(tmp_path):
     assert isinstance(History.from_csv(path)[0]["epoch"], int)
 
 
+def test_it_prints_as_a_table():
+    assert str(History(ROWS)).splitlines() == [
+        "epoch    loss  accuracy  val_loss",
+        "─────────────────────────────────",
+        "    1     0.3       0.5         1",
+        "    2  1e-300      0.75       nan",
+        "    3     0.5      0.75",
+    ]
+    assert str(History()).strip() == ""
+
+
 def test_a_file_that_is_no_table(tmp_path):
     path = tmp_path / "history.csv"
     path.write_text("epoch,loss\n1,much\n")

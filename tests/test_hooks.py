@@ -1,6 +1,8 @@
 """Hooks: what they see and replace, forward and backward; compared with PyTorch's on the same layers."""
 
 import copy
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -269,3 +271,24 @@ class TestErrorsNameTheLayer:
 
         with pytest.raises(ValueError, match=r"^layers\.1 \(Linear\): linear: weight"):
             Model()(Tensor([[1.0, 2.0]]))
+
+
+@pytest.mark.parametrize("backward", [True, False])
+@pytest.mark.parametrize("forward", [lambda self, a, b: a * b, lambda self, a, b: (a * b, a + b)])
+def test_backward_hooks_leave_nothing_for_the_garbage_collector(forward, backward):
+    layer = type("Layer", (Module,), {"forward": forward})()
+    layer.register_full_backward_hook(lambda module, grad_input, grad_output: None)
+    one, other = x(2, 3, grad=True), x(2, 3, grad=True)
+    gc.collect()
+    gc.disable()
+    try:
+        result = layer(one, other)
+        parts = result if isinstance(result, tuple) else (result,)
+        watched = [weakref.ref(part) for part in parts]
+        if backward:
+            sum(part.sum() for part in parts).backward()
+        del result, parts
+        assert [part() for part in watched] == [None] * len(watched)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microtensor import Tensor
+from microtensor import Tensor, relu
 from microtensor.nn.containers import Sequential
 from microtensor.nn.layers.activation import ReLU, Tanh
 from microtensor.nn.layers.linear import Identity, Linear
@@ -196,6 +196,12 @@ def test_a_dict_goes_through_what_a_dict_does(kind, part):
         (lambda: ModuleList(ReLU()), TypeError, r"ModuleList: expected a list of modules, ModuleList\(\[a, b\]\), got ReLU"),
         (lambda: ModuleList([3]), TypeError, "ModuleList: expected a Module, got 3"),
         (lambda: ModuleList([ReLU]), TypeError, r"create one: ReLU\("),
+        (lambda: Sequential([ReLU(), ReLU()]), TypeError, r"got \[ReLU\(\), ReLU\(\)\]; unpack it: Sequential\(\*layers\)"),
+        (
+            lambda: Sequential(ReLU(), relu),
+            TypeError,
+            r"got <function relu .*; take the layer of this function, such as ReLU\(",
+        ),
         (lambda: ModuleList().extend([ReLU(), None]), TypeError, "expected a Module, got None"),
         (lambda: ModuleList([ReLU()])[1], IndexError, "ModuleList: no module 1 among the 1: 0"),
         (lambda: ModuleList([ReLU()]).insert(3, ReLU()), IndexError, "no place 3 to insert at, among 1"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import microtensor as mt
 from microtensor.data import DataLoader, Dataset, TensorDataset, mnist_sample, to_input
+from microtensor.data.transforms import ToFloat
 
 
 def batches(loader):
@@ -86,6 +87,13 @@ def test_shuffled_batches_of_arrays_and_of_tensors_are_the_same():
         np.testing.assert_array_equal(y.numpy(), y2.numpy())
 
 
+def test_it_shows_its_data_and_its_settings():
+    assert repr(DataLoader(TensorDataset(np.arange(1000)), 64)) == "DataLoader(TensorDataset(1,000 samples), batch_size=64)"
+    loader = DataLoader([(1, 2)], 4, shuffle=True, num_workers=2, transform=ToFloat())
+    settings = "batch_size=4, shuffle=True, num_workers=2, transform=ToFloat()"
+    assert repr(loader) == f"DataLoader(list of 1 samples, {settings})"
+
+
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_a_batch_is_a_copy(shuffle):
     numbers = np.arange(10.0)
@@ -95,6 +103,11 @@ def test_a_batch_is_a_copy(shuffle):
 
 
 GOOD = TensorDataset(np.arange(4))
+
+
+class Endless:
+    def __getitem__(self, index):
+        return (index,)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +123,11 @@ GOOD = TensorDataset(np.arange(4))
         ({"num_workers": -1}, ValueError, "num_workers: expected at least 0, got -1"),
         ({"num_workers": 1.0}, TypeError, "num_workers: expected a whole number, got float"),
         ({"prefetch_factor": 0}, ValueError, "prefetch_factor: expected at least 1, got 0"),
+        ({"dataset": iter(range(3))}, TypeError, "dataset: .* got range_iterator; make one of arrays"),
+        ({"dataset": Endless()}, TypeError, "dataset: .* got Endless; it needs __len__ too, the number of its samples"),
         ({"transform": 3}, TypeError, "transform: expected a transform, a function or None, got int"),
+        ({"transform": ToFloat}, TypeError, r"transform: .* got the class ToFloat; create one: ToFloat\(\.\.\.\)"),
+        ({"transform": [ToFloat()]}, TypeError, r"transform: .* got list; make one of them: Compose\("),
         ({"shuffle": 1}, TypeError, "shuffle: expected True or False, got int"),
         ({"drop_last": None}, TypeError, "drop_last: expected True or False, got NoneType"),
         ({"generator": 3}, TypeError, "generator: expected a microtensor.Generator or None, got int"),

@@ -65,3 +65,11 @@ def test_what_is_not_saved_is_not_missed():
 def test_a_prefix_is_put_before_every_name():
     assert list(Linear(1, 1).state_dict(prefix="head.")) == ["head.weight", "head.bias"]
     assert list(Linear(1, 1).state_dict("head.")) == ["head.weight", "head.bias"]
+
+
+def test_what_is_no_state_is_refused_with_what_to_do():
+    net = Linear(2, 1)
+    with pytest.raises(TypeError, match=r"as state_dict\(\) gives, got str; read it first: microtensor.load\(path\)"):
+        net.load_state_dict("net.npz")
+    with pytest.raises(TypeError, match=r"several in a file: load_state_dict\(state\['model'\]\)"):
+        net.load_state_dict({"model": net.state_dict(), "epoch": 3})

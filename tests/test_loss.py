@@ -39,6 +39,15 @@ def test_an_impossible_class_costs_infinity_and_nothing_where_it_is_not_asked_fo
     assert nn.cross_entropy(x, [1, 0], ignore_index=1).item() == pytest.approx(np.log(2))
 
 
+@pytest.mark.parametrize("loss", [nn.cross_entropy, nn.nll_loss, lambda x, y: nn.cross_entropy(x, y, label_smoothing=0.1)])
+def test_an_ignored_example_may_have_impossible_classes(loss):
+    x = Tensor([[-np.inf, -1.0], [0.5, 0.25]], requires_grad=True)
+    alone = Tensor([[0.5, 0.25]], requires_grad=True)
+    loss(x, [-100, 1]).backward()
+    loss(alone, [1]).backward()
+    np.testing.assert_allclose(x.grad.numpy(), [[0, 0], *alone.grad.numpy()])
+
+
 def test_the_gradient_is_softmax_minus_onehot():
     x = RNG.standard_normal((4, 3))
     _, g = value_and_gradient(nn.cross_entropy, x, [0, 1, 2, 1])

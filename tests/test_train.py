@@ -1,7 +1,12 @@
 """The training loop: what it measures, prints and repeats."""
 
+import sys
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
+import stand_in
+from test_deferred import no_waiting
 
 import microtensor as mt
 from microtensor import nn
@@ -174,8 +179,16 @@ def test_no_data_is_refused():
         ({"checkpoint": "folder"}, TypeError, r'checkpoint must be a Checkpoint, got str; write Checkpoint\("folder"\)'),
         ({"loss": lambda scores, labels: scores}, TypeError, r"the loss must be one number, as a Tensor, got shape \(8, 2\)"),
         ({"loss": lambda scores, labels: 1.0}, TypeError, "the loss must be one number, as a Tensor, got float"),
-        ({"data": [POINTS]}, TypeError, r"a batch must be a pair of tensors \(inputs, labels\), got ndarray; use a DataLoader"),
-        ({"data": [(mt.Tensor(POINTS),)]}, TypeError, r"a batch must be a pair of tensors \(inputs, labels\), got 1 things"),
+        (
+            {"data": [POINTS]},
+            TypeError,
+            r"a batch must be a pair of tensors \(inputs, labels\), or several inputs and labels, got ndarray; use a DataLoader",
+        ),
+        (
+            {"data": [(mt.Tensor(POINTS),)]},
+            TypeError,
+            r"a batch must be a pair of tensors \(inputs, labels\), or several inputs and labels, got 1 things",
+        ),
     ],
 )
 def test_wrong_input_is_refused_in_words(changes, error, message):
@@ -183,3 +196,198 @@ def test_wrong_input_is_refused_in_words(changes, error, message):
     arguments = {"model": model, "data": data, "loss": nn.cross_entropy, "optimizer": optimizer, "progress": False}
     with pytest.raises(error, match=message):
         fit(**(arguments | changes))
+
+
+def other():
+    return nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+SGD = nn.SGD(other().parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"data": TensorDataset(POINTS, LABELS)}, TypeError, "fit: TensorDataset gives single samples, and batches are needed"),
+        ({"validation": TensorDataset(POINTS, LABELS)}, TypeError, r"cut it into some: DataLoader\(dataset, batch_size=64\)"),
+        (
+            {"data": [(mt.Tensor(POINTS[0]), mt.tensor(1))]},
+            ValueError,
+            r"inputs and labels \(2,\) and \(\) have no axis of samples",
+        ),
+        (
+            {"data": [(POINTS, LABELS)]},
+            TypeError,
+            r"got 2 things \(ndarray, ndarray\); use a DataLoader: of arrays, DataLoader",
+        ),
+        ({"data": iter([]), "epochs": 2}, TypeError, "list_iterator can be gone through once, and 2 epochs need it 2 times"),
+        ({"loss": nn.CrossEntropyLoss}, TypeError, r"got the class CrossEntropyLoss; create one: CrossEntropyLoss\(\.\.\.\)"),
+        ({"loss": "mse"}, TypeError, r"loss must be a function of scores and labels, got str; give nn.cross_entropy"),
+        ({"loss": lambda x, y: nn.cross_entropy(x.detach(), y)}, ValueError, r"the loss has no graph, .* by .detach\(\)"),
+        ({"optimizer": nn.SGD}, TypeError, r"must be of class Optimizer, got the class SGD; create one: SGD\(\.\.\.\)"),
+        (
+            {"optimizer": SGD},
+            ValueError,
+            "the optimizer moves parameters that are not the model's, but not 0.weight, 0.bias, 3.w",
+        ),
+        (
+            {"optimizer": nn.SGD(other().freeze().parameters())},
+            ValueError,
+            "nothing can be learned: all that the optimizer holds",
+        ),
+        ({"schedule": 0.1}, TypeError, "schedule must be of class LRScheduler, got float"),
+        ({"schedule": nn.StepLR}, TypeError, r"LRScheduler, got the class StepLR; create one: StepLR\(\.\.\.\)"),
+        (
+            {"schedule": nn.StepLR(SGD, 2), "schedule_per": "step"},
+            ValueError,
+            "the schedule is of another optimizer, and would change nothing here",
+        ),
+        ({"average": 0.99}, TypeError, "average must be of class ExponentialMovingAverage, got float"),
+        ({"average": nn.ExponentialMovingAverage(other())}, ValueError, "the average is of another model"),
+        (
+            {"metrics": nn.accuracy},
+            TypeError,
+            'metrics must be a dict of functions of scores and labels, such as {"accuracy": nn',
+        ),
+        (
+            {"metrics": {"loss": nn.accuracy}},
+            ValueError,
+            "a metric cannot be named 'loss': that column of the history is taken",
+        ),
+        ({"metrics": {"mae": lambda x, y: "low"}}, TypeError, "a metric must be one number, .* but 'mae' is str"),
+        ({"metrics": {"mae": lambda x, y: x}}, TypeError, r"a metric must be one number, .* but 'mae' is shape \(8, 2\)"),
+        ({"callbacks": [nn.EarlyStopping]}, TypeError, r"callbacks must be .* create one: EarlyStopping\(\.\.\.\)"),
+    ],
+)
+def test_what_would_train_nothing_is_refused_in_words(changes, error, message):
+    test_wrong_input_is_refused_in_words(changes, error, message)
+
+
+def test_a_layer_replaced_after_the_optimizer_was_made_is_noticed():
+    model, data, optimizer = setting()
+    model[3] = nn.Linear(8, 2)
+    with pytest.raises(ValueError, match=r"but not 3.weight, 3.bias: it was made of another model, or before a layer was"):
+        fit(model, data, nn.cross_entropy, optimizer, progress=False)
+    model[0].freeze()
+    fit(model, data, nn.cross_entropy, nn.SGD(model[3].parameters(), lr=0.1), progress=False)  # a part of the model is no fault
+    scale = nn.Parameter([1.0])  # nor is a parameter of the loss
+    fit(model, data, lambda x, y: nn.cross_entropy(x * scale, y), nn.SGD([*model.parameters(), scale], lr=0.1), progress=False)
+
+
+def test_a_plateau_of_something_that_is_to_be_large_is_refused():
+    model, data, optimizer = setting()
+    schedule = nn.ReduceLROnPlateau(optimizer, mode="max")
+    with pytest.raises(ValueError, match='ReduceLROnPlateau is given the loss, which is to become small: mode="min"'):
+        fit(model, data, nn.cross_entropy, optimizer, schedule=schedule, progress=False)
+
+
+def test_evaluate_says_its_own_name():
+    with pytest.raises(TypeError, match="evaluate: TensorDataset gives single samples"):
+        evaluate(nn.Linear(2, 2), TensorDataset(POINTS, LABELS))
+    with pytest.raises(TypeError, match="evaluate: a batch must be a pair of tensors"):
+        evaluate(nn.Linear(2, 2), (POINTS, LABELS))
+
+
+def test_small_and_large_losses_are_printed_with_their_digits(capsys):
+    for factor in (1e-5, 1e9):
+        model, data, optimizer = setting(lr=0.0)
+        fit(model, data, lambda x, y, factor=factor: nn.cross_entropy(x, y) * factor, optimizer)
+    small, large = capsys.readouterr().out.splitlines()
+    assert "e-06, accuracy" in small
+    assert "e+08, accuracy" in large
+
+
+def test_accuracies_are_fractions_to_the_last_digit():
+    model, data, optimizer = setting()
+    row = fit(model, data, nn.cross_entropy, optimizer, progress=False)[-1]
+    assert row["accuracy"] * 40 == pytest.approx(round(row["accuracy"] * 40), abs=1e-12)
+
+
+def test_on_a_device_nothing_but_the_first_look_at_the_loss_waits(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    mt.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2),
+        nn.Conv2d(8, 8, 3, stride=2, padding="same", groups=8), nn.GELU(), nn.InstanceNorm2d(8, track_running_stats=True),
+        nn.Upsample(scale_factor=2, mode="bilinear"), nn.AdaptiveMaxPool2d(3), nn.GroupNorm(2, 8), nn.LocalResponseNorm(3),
+        nn.AdaptiveAvgPool2d(2), nn.Dropout2d(0.1), nn.Flatten(), nn.LayerNorm(32), nn.RReLU(), nn.Linear(32, 10),
+    ).to("cuda")  # fmt: skip
+    images = np.random.default_rng(0).standard_normal((4, 1, 12, 12)).astype(np.float32)
+    data = [(mt.Tensor(images), mt.tensor([1, 2, 3, 4]))] * 3
+    optimizer, entered = nn.Adam(model.parameters(), amsgrad=True), ExitStack()
+
+    class NoWaiting(nn.Callback):
+        def on_step(self, run):
+            if run.step == 1:
+                entered.enter_context(no_waiting())
+            if run.step == 2:
+                entered.close()
+
+    settings = {"average": nn.ExponentialMovingAverage(model), "clip_norm": 1.0, "callbacks": [NoWaiting()]}
+    before = [p.to("cpu").numpy() for p in model.parameters()]
+    with entered:
+        history = fit(model, data, nn.CrossEntropyLoss(label_smoothing=0.1), optimizer, progress=False, **settings)
+    assert np.isfinite(history[0]["loss"])
+    assert all((p.to("cpu").numpy() != q).any() for p, q in zip(model.parameters(), before) if q.ndim > 1)
+
+
+def test_a_cycle_that_is_too_short_is_refused_before_the_first_step():
+    for settings, needed in (({}, 15), ({"accumulate": 2}, 9), ({"schedule_per": "epoch"}, 3)):
+        settings = {"schedule_per": "step"} | settings
+        model, data, optimizer = setting()
+        before = weights(model)
+        schedule = nn.OneCycleLR(optimizer, 0.3, total_steps=needed - 1)
+        with pytest.raises(ValueError, match=f"takes {needed} steps, .* over after {needed - 1}; .* total_steps={needed}"):
+            fit(model, data, nn.cross_entropy, optimizer, epochs=3, schedule=schedule, progress=False, **settings)
+        np.testing.assert_array_equal(weights(model), before)
+        schedule = nn.OneCycleLR(optimizer, 0.3, total_steps=needed)
+        fit(model, data, nn.cross_entropy, optimizer, epochs=3, schedule=schedule, progress=False, **settings)
+
+
+def test_the_line_of_an_epoch_shows_a_rate_that_changes(capsys):
+    model, data, optimizer = setting()
+    fit(model, data, nn.cross_entropy, optimizer, schedule=nn.ExponentialLR(optimizer, gamma=0.1), schedule_per="step")
+    fit(model, data, nn.cross_entropy, optimizer)
+    changing, constant = capsys.readouterr().out.splitlines()
+    assert "; lr 3e-06; " in changing
+    assert "lr" not in constant
+
+
+def test_a_schedule_must_say_what_it_counts():
+    model, data, optimizer = setting()
+    schedule = nn.StepLR(optimizer, step_size=30)
+    with pytest.raises(ValueError, match='fit: does StepLR count steps of the optimizer, or epochs.* schedule_per="epoch"'):
+        fit(model, data, nn.cross_entropy, optimizer, schedule=schedule, progress=False)
+
+
+class Both(nn.Module):
+    """A network of two inputs."""
+
+    def __init__(self):
+        self.first, self.second = nn.Linear(1, 2), nn.Linear(1, 2)
+
+    def forward(self, x, y):
+        return self.first(x) + self.second(y)
+
+
+def test_a_model_may_have_several_inputs():
+    model = Both()
+    data = DataLoader(TensorDataset(POINTS[:, :1], POINTS[:, 1:], LABELS), batch_size=10)
+    history = fit(model, data, nn.cross_entropy, nn.SGD(model.parameters(), lr=1.0), epochs=20, validation=data, progress=False)
+    assert history[-1]["val_accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_loss_of_each_step_can_be_seen(accumulate):
+    class Log(nn.Callback):
+        def __init__(self):
+            self.losses = []
+
+        def on_step(self, run):
+            self.losses.append(run.last_loss.item())
+
+    model, data, optimizer = setting(lr=0.0)
+    log = Log()
+    history = fit(model.eval(), data, nn.cross_entropy, optimizer, accumulate=accumulate, callbacks=[log], progress=False)
+    assert len(log.losses) == -(-5 // accumulate)
+    assert min(log.losses) <= history[0]["loss"] <= max(log.losses)

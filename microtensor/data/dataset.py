@@ -51,6 +51,9 @@ class Dataset(ABC):
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self):,} samples)"
+
     def batch(self, indices: Indices) -> tuple[Any, ...]:
         """The samples of these numbers, int64 (n,): a tuple of arrays or tensors (n, …)."""
         return stacked(self, indices)
@@ -115,7 +118,8 @@ class TensorDataset(Dataset):
     """Arrays of equal length as a data set: sample i is the tuple of the i-th of each.
 
     Args:
-        tensors: tensors or arrays with a common length N on axis 0, kept as the tensors `tensors`, where they are.
+        tensors: tensors or arrays, PyTorch's too, with a common length N on axis 0, kept as the tensors `tensors`, where they
+            are.
 
     Raises:
         TypeError: none is given, or one is neither tensor nor array.
@@ -131,7 +135,7 @@ class TensorDataset(Dataset):
         if not tensors:
             raise TypeError("TensorDataset: expected at least one tensor or array, got none")
         for x in tensors:
-            if not isinstance(x, Tensor) and not is_array(x):
+            if not isinstance(x, Tensor) and not is_array(x) and not hasattr(x, "__dlpack__"):
                 raise TypeError(f"TensorDataset: expected tensors or arrays, got {type(x).__name__}; make it one: np.array(…)")
             if not x.ndim or len(x) != len(tensors[0]):
                 shapes = ", ".join(str(x.shape) for x in tensors if hasattr(x, "shape"))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset import Dataset
-from .transform import pair
+from .transform import Transform, pair
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -36,6 +36,7 @@ class ImageFolder(Dataset):
 
     Raises:
         ImportError: Pillow is missing.
+        TypeError: `transform` is no function, or one of `microtensor.data.transforms`, which are for the loader.
         FileNotFoundError: there is no such folder, no folder in it, or a folder without pictures.
         ValueError: when a sample is asked for: the file is no picture, or is damaged.
     """
@@ -51,6 +52,11 @@ class ImageFolder(Dataset):
         self.size = None if size is None else pair("ImageFolder", "size", size)
         if transform is not None and not callable(transform):
             raise TypeError(f"ImageFolder: transform: expected a function or None, got {type(transform).__name__}")
+        if isinstance(transform, Transform):
+            raise TypeError(
+                f"ImageFolder: transform: expected a function of one picture, but {type(transform).__name__} is for batches; "
+                "give it to the loader: DataLoader(pictures, transform=…)"
+            )
         self.transform = transform
         if not self.root.is_dir():
             raise FileNotFoundError(f"ImageFolder: {self.root} is no folder; expected one that holds a folder for each class")

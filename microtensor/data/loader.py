@@ -14,7 +14,7 @@ import numpy as np
 from .. import random
 from ..backend import is_array
 from ..tensor import Tensor
-from .dataset import Indices, Samples, batch_of
+from .dataset import Dataset, Indices, Samples, batch_of
 from .prefetch import in_order
 from .transform import transformed
 
@@ -100,6 +100,14 @@ class DataLoader:
             self._pass = self._begin(self.generator)
         self._resumed = False
         return self._run(self._pass)
+
+    def __repr__(self) -> str:
+        """The data set, and the settings that are not the usual ones."""
+        usual = {"shuffle": False, "drop_last": False, "num_workers": 0, "prefetch_factor": 2, "transform": None}
+        given = {"batch_size": self.batch_size} | {n: getattr(self, n) for n in usual if getattr(self, n) != usual[n]}
+        kind = type(self.dataset).__name__
+        data = repr(self.dataset) if isinstance(self.dataset, Dataset) else f"{kind} of {len(self.dataset):,} samples"
+        return f"DataLoader({data}, {', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
     @property
     def position(self) -> int:
@@ -222,17 +230,22 @@ def _checked(batch: Any, count: int, name: str) -> tuple[Any, ...]:
 def _check(dataset: Any, shuffle: Any, generator: Any, drop_last: Any, transform: Any) -> None:
     indexed = hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
     if not indexed or isinstance(dataset, (tuple, dict, str, bytes, Tensor)) or is_array(dataset):
-        raise TypeError(
-            f"DataLoader: dataset: expected a data set, got {type(dataset).__name__}; "
-            "make one of arrays: TensorDataset(inputs, labels)"
-        )
+        hint = "make one of arrays: TensorDataset(inputs, labels)"
+        if hasattr(dataset, "__getitem__") and not hasattr(dataset, "__len__"):
+            hint = "it needs __len__ too, the number of its samples"
+        raise TypeError(f"DataLoader: dataset: expected a data set, got {type(dataset).__name__}; {hint}")
     for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
         if not isinstance(flag, (bool, np.bool_)):
             raise TypeError(f"DataLoader: {name}: expected True or False, got {type(flag).__name__}")
     if generator is not None and not isinstance(generator, random.Generator):
         raise TypeError(f"DataLoader: generator: expected a microtensor.Generator or None, got {type(generator).__name__}")
-    if transform is not None and not callable(transform):
-        raise TypeError(f"DataLoader: transform: expected a transform, a function or None, got {type(transform).__name__}")
+    if transform is not None and (not callable(transform) or isinstance(transform, type)):
+        given, hint = type(transform).__name__, ""
+        if isinstance(transform, type):
+            given, hint = f"the class {transform.__name__}", f"; create one: {transform.__name__}(...)"
+        elif isinstance(transform, (list, tuple)):
+            hint = "; make one of them: Compose([...])"
+        raise TypeError(f"DataLoader: transform: expected a transform, a function or None, got {given}{hint}")
 
 
 def _whole(name: str, number: Any, least: int) -> int:

@@ -47,7 +47,8 @@ class Transform:
                 f"{name}: expected images of uint8 or floating-point numbers, got {images.dtype}; convert: .astype()"
             )
         if images.ndim != 4:
-            raise ValueError(f"{name}: expected images (N, C, H, W), got {images.shape}; grey ones get their axis by [:, None]")
+            hint = "one image gets its axis by [None], grey ones by [:, None]"
+            raise ValueError(f"{name}: expected images (N, C, H, W), got {images.shape}; {hint}")
         return images
 
     def source(self, generator: random.Generator | None) -> random.Generator:

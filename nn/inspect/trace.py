@@ -129,7 +129,7 @@ def trace(name: str, model: Any, input_shape: Any, dtype: Any = None, depth: int
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"{name}: {type(model).__name__} cannot compute for input_shape {input_shape}, which is that of one sample, "
-                f"without the batch axis: {error}"
+                f"without the batch axis: {error}{_hint(str(error), inputs)}"
             ) from error
     return watch
 
@@ -145,10 +145,21 @@ def _inputs(name: str, model: Module, input_shape: Any, dtype: Any) -> list[Tens
     device = tensors[0].device if tensors else None
 
     def zeros(shape: Any, dtype: DTypeLike | None) -> Tensor:
+        if isinstance(shape, tuple) and any(isinstance(part, (tuple, list)) for part in shape):
+            raise TypeError(f"{name}: the shapes of several inputs are to be a list, got {shape}; write {[*shape]}")
         lengths = whole_numbers(name, "input_shape", shape, least=1)
         return Tensor(np.zeros((1, *lengths), as_dtype(name, dtype, usual)), device=device)
 
     return [zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes)]
+
+
+def _hint(error: str, inputs: Sequence[Tensor]) -> str:
+    """What to write where these inputs are not what the model takes."""
+    if "missing" in error and "positional argument" in error:
+        return "; give a list with a shape for each input, such as [(1, 28, 28), (10,)]"
+    if "whole numbers" in error and all(is_floating(x.dtype) for x in inputs):
+        return '; here: dtype="int64"'
+    return ""
 
 
 def _tensors(result: Any) -> Iterator[Node]:

@@ -65,7 +65,7 @@ def batch_norm(
     if x.data.size <= x.shape[1]:
         raise ValueError(
             f"batch_norm: x {x.shape} has {x.data.size // max(x.shape[1], 1)} values per channel, and a variance needs two; "
-            "train on larger batches, or call eval()"
+            "train on larger batches (drop_last=True leaves out a last one that is small), or call eval()"
         )
     return _batch_norm(x, weight, bias, running=(running_mean, running_var), momentum=momentum, eps=eps)
 

@@ -87,9 +87,10 @@ def _checked(operation: str, axes: int, x: Any, weight: Any, bias: Any, groups: 
             f"and the {weight.shape[0]} kernels of weight"
         )
     if x.shape[1] != groups * weight.shape[1]:
+        last = "; they are its last axis, and are to follow the batch: x.movedim(-1, 1)"
         raise ValueError(
             f"{operation}: weight {weight.shape} takes {weight.shape[1]} channels per group, "
-            f"but x {x.shape} has {x.shape[1] // groups}"
+            f"but x {x.shape} has {x.shape[1] // groups}" + last * (x.shape[-1] == groups * weight.shape[1])
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"{operation}: weight {weight.shape} has {weight.shape[0]} kernels, but bias has shape {bias.shape}")

@@ -77,11 +77,14 @@ def instance_norm(
     positions = math.prod(x.shape[2:])
     if positions < 2:
         raise ValueError(f"{name}: x {x.shape} has {positions} values per channel of a sample, and a variance needs two")
-    if x.shape[0] and x.shape[1]:
-        rows = at_least_float32(x.data).reshape(x.shape[0], x.shape[1], positions)
-        for running, values in ((running_mean, rows.mean), (running_var, lambda axis: rows.var(axis, ddof=1))):
+    samples = x.shape[0]
+    if samples and any(running is not None for running in (running_mean, running_var)):
+        rows = at_least_float32(x.data).reshape(samples, x.shape[1], positions)
+        mean = rows.sum(2, keepdims=True) / positions
+        var = ((rows - mean) ** 2).sum(2) / (positions - 1)
+        for running, values in ((running_mean, mean[..., 0]), (running_var, var)):
             if running is not None:
-                running.data += momentum * (values(2).mean(0) - running.data)
+                running.data += momentum * (values.sum(0) / samples - running.data)
     return _normalize_rows(x, weight, bias, width=positions, positions=positions, eps=eps)
 
 

@@ -69,7 +69,7 @@ def _lengths(name: str, normalized_shape: Any) -> tuple[int, ...]:
 
 
 # The one rule of layer, group and instance normalisation: composed, it would take three times as long. The pivot is as in
-# batch normalisation: see norm.py.
+# batch normalisation: see batch_norm.py.
 @op
 def _normalize_rows(x: Any, weight: Any = None, bias: Any = None, *, width: int, positions: int, eps: float) -> Rule[T]:
     """x in rows of `width` numbers, each row to mean 0 and variance 1; then scale and shift.

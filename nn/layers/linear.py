@@ -48,10 +48,8 @@ def linear(x: T, weight: T, bias: T | None = None) -> T:
 @op
 def _linear(x: Any, weight: Any, bias: Any = None) -> Rule[T]:
     rows = math.prod(x.shape[:-1])
-    if mode.sketching:
-        data = x.xp.zeros((rows, weight.shape[0]), x.dtype)
-    else:
-        data = x.data.reshape(rows, x.shape[-1]) @ weight.data.T
+    flat_data = x.data.reshape(rows, x.shape[-1])
+    data = x.xp.zeros((rows, weight.shape[0]), x.dtype) if mode.sketching else flat_data @ weight.data.T
     if bias is not None:
         data += bias.data
 

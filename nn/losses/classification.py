@@ -96,7 +96,7 @@ def _cross_entropy(logits: Any, *, labels: Labels, reduction: str) -> Rule[T]:
     products = labels.dot(z)
     xp.exp(z, out=z)
     sums = z.sum(1)  # (N, P)
-    losses = xp.where(labels.kept, labels.sum * xp.log(sums) - products, 0)  # an ignored logit may be infinite
+    losses = xp.where(labels.kept, labels.sum * xp.log(sums) - products, 0)  # an ignored logit may be nan
     count, addend = labels.count() if reduction == "mean" else (1, 0)
 
     def vjp(g: Any) -> Any:
@@ -110,7 +110,7 @@ def _cross_entropy(logits: Any, *, labels: Labels, reduction: str) -> Rule[T]:
             return back.reshape(shape).to(logits.dtype)
         scale = at_least_float32(g.data)
         scale = scale.reshape(sums.shape) if reduction == "none" else scale / count
-        back = xp.empty(shape, x.dtype)
+        back = xp.empty(shape, z.dtype)
         flat = back.reshape(labels.shape)
         xp.multiply(z, (labels.sum * scale / sums)[:, None], out=flat)
         labels.subtract_from(flat, scale)
@@ -182,8 +182,7 @@ def nll_loss(x: T, target: Any, weight: Any = None, ignore_index: int = -100, re
 def _pick(x: T, *, labels: Labels) -> Rule[T]:
     """Of each example the number of the labelled class, times its weight: (N, C, …) → (N, P)."""
     shape = x.shape
-    data = x.xp.where(labels.kept, labels.dot(x.data), 0)  # an ignored number may be infinite
-    return data, (lambda g: _place(g, labels=labels, shape=shape),)
+    return labels.dot(x.data), (lambda g: _place(g, labels=labels, shape=shape),)
 
 
 @op

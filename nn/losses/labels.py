@@ -118,9 +118,10 @@ class Labels:
         return divisor.astype(self.weight.dtype), addend.astype(self.weight.dtype)
 
     def dot(self, z: Array) -> Array:
-        """Σ shares · z over the classes: (N, C, P) → (N, P)."""
-        products = self.own * z.reshape(-1)[self.places]
-        return products if self.others is None else products + self.others @ z
+        """Σ shares · z over the classes: (N, C, P) → (N, P); 0 for an ignored example, whose z may be infinite."""
+        xp = array_module(z)
+        products = self.own * xp.where(self.kept, z.reshape(-1)[self.places], 0)
+        return products if self.others is None else products + xp.where(self.kept, self.others @ z, 0)
 
     def subtract_from(self, z: Array, scale: Array) -> None:
         """z −= shares · scale: z (N, C, P), scale (N, P) or one number. Writes to z."""

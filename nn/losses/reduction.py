@@ -140,6 +140,17 @@ class Loss(Module):
     usual: ClassVar[dict[str, Any]] = {"reduction": "mean"}
     """The settings, each with the value at which `repr` leaves it out."""
 
+    def __new__(cls, *settings: Any, **named: Any) -> Loss:
+        """A loss from its settings; the tensors to compare come when it is called.
+
+        Raises:
+            TypeError: they are given here.
+        """
+        x, target, *_ = (*settings, None, None)
+        if isinstance(x, Node) and (isinstance(target, (Node, list)) or is_array(target)):
+            raise TypeError(f"{cls.__name__}: make the loss first, then call it: {cls.__name__}()(x, target)")
+        return super().__new__(cls)
+
     def __init__(self, reduction: str = "mean") -> None:
         check_reduction(type(self).__name__, reduction, self.reductions)
         self.reduction = reduction

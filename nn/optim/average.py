@@ -61,6 +61,15 @@ class ExponentialMovingAverage:
         yield from self._parameters.items()
         yield from self._buffers.items()
 
+    def __repr__(self) -> str:
+        warm = ", warmup=True" if self.warmup else ""
+        return f"{type(self).__name__}({len(self.average)} tensors, decay={self.decay}{warm}, updates={self.updates})"
+
+    def follows(self, model: Module) -> bool:
+        """Whether it averages parameters of this model."""
+        own = {id(p) for p in model.parameters()}
+        return any(id(p) in own for p in self._parameters.values())
+
     def update(self) -> None:
         """Let the average follow the weights, in place: after each step of the optimizer.
 

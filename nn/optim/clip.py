@@ -14,6 +14,7 @@ from microtensor.graph import Node
 from microtensor.nn.module import Module
 from microtensor.nn.optim.optimizer import blocks
 from microtensor.ops.extremes import norm
+from microtensor.ops.reduce import at_least_float32
 from microtensor.tensor import Tensor
 
 
@@ -33,7 +34,7 @@ def clip_grad_norm_(
             becomes nan and the finite ones 0, and one nan makes all of them nan.
 
     Returns:
-        The norm before, a tensor without axes. The squares of float32 overflow where the norm is about 10¹⁹; it is inf then.
+        The norm before, a tensor without axes, of float32 at least. Its square overflows at about 10¹⁹; it is inf then.
 
     Raises:
         TypeError: there is something that is no tensor, or a setting is no number.
@@ -121,10 +122,11 @@ def _total_norm(gradients: list[Array], p: float) -> Tensor:
         return Tensor(0.0)
     xp, device = array_module(gradients[0]), device_of(gradients[0])
     if p == 2:  # in parts, each by one pass: as fast as memory, and exact, for no sum is long
-        parts = [xp.vdot(part, part) for g in gradients for (part,) in blocks(g)]
+        wide = (at_least_float32(part) for g in gradients for (part,) in blocks(g))
+        parts = [xp.vdot(part, part) for part in wide]
     else:
-        parts = [norm(Tensor(g), p).data for g in gradients]
-    dtype = np.result_type(*{g.dtype for g in gradients})
+        parts = [norm(Tensor(at_least_float32(g)), p).data for g in gradients]
+    dtype = np.result_type(np.float32, *{g.dtype for g in gradients})  # the squares of float16 are soon more than it holds
     lengths = xp.stack([to_device(part, device).astype(dtype) for part in parts])
     if p == 2:
         return Tensor.wrap(xp.asarray(xp.sqrt(lengths.sum())))

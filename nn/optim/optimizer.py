@@ -1,4 +1,4 @@
-"""What optimisers share: groups of parameters, settings, memory, and their saving. The rules themselves are in optim.py."""
+"""What optimisers share: groups of parameters, settings, memory, and their saving. The rules themselves are in rules.py."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from microtensor.backend import Array, array_module, is_array, to_device
 from microtensor.graph import Node
 from microtensor.nn.module import Module
+from microtensor.nn.parameter import forget
 from microtensor.tensor import Tensor
 
 BLOCK_BYTES = 1 << 17
@@ -45,7 +46,8 @@ class Optimizer:
         self.state: dict[Any, dict[str, Any]] = {}
         self._seen: dict[Any, Array] = {}
         if isinstance(params, (Mapping, Node)):
-            raise TypeError(f"{self._name}: expected a sequence of Tensors or of groups, got {_a(params)}; put it in a list")
+            hint = "put it in a list" if isinstance(params, Node) or "params" in params else "pass model.parameters()"
+            raise TypeError(f"{self._name}: expected a sequence of Tensors or of groups, got {_a(params)}; {hint}")
         given = self._listed("expected a sequence of Tensors or of groups", params)
         if not given:
             raise ValueError(f"{self._name}: there are no parameters; model.parameters() found none, or was used up before")
@@ -80,7 +82,8 @@ class Optimizer:
         seen = {id(p) for p in self._all()}
         for i, p in enumerate(params):
             if not isinstance(p, Node):
-                raise TypeError(f"{self._name}: parameter {i} must be a Tensor, got {_a(p)}")
+                hint = "; pass model.parameters(), without the names" if isinstance(p, tuple) else ""
+                raise TypeError(f"{self._name}: parameter {i} must be a Tensor, got {_a(p)}{hint}")
             if not p.is_leaf:
                 raise ValueError(f"{self._name}: parameter {i} {p.shape} is computed from others, and only they can be learned")
             if id(p) in seen:
@@ -93,8 +96,7 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradient of every parameter: `grad` becomes None, or with `set_to_none=False` zeros."""
         for p in self._all():
-            gradient = p.grad
-            p.grad = None if set_to_none or gradient is None else gradient.constant(gradient.xp.zeros_like(gradient.data))
+            forget(p, set_to_none)
 
     def step(self) -> None:
         """Move every parameter that has a gradient one step, in place.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from microtensor.nn.training.history import higher_is_better
+from microtensor.nn.training.history import higher_is_better, is_better
 
 if TYPE_CHECKING:
-    from microtensor.nn.training.train import Run
+    from microtensor.nn.training.run import Run
 
 
 class Callback:
@@ -23,10 +22,14 @@ class Callback:
     """
 
     def on_start(self, run: Run) -> None:
-        """Before the first step, or the first after resuming."""
+        """Before the first step, or the first after resuming.
+
+        What is in no checkpoint is to be done here again: a callback that unfreezes a part after some epochs looks at
+        `run.epoch`.
+        """
 
     def on_step(self, run: Run) -> None:
-        """After each step of the optimizer, but for the last of an epoch."""
+        """After each step of the optimizer; `run.last_loss` is its loss. After the last of an epoch, `on_epoch` follows."""
 
     def on_epoch(self, run: Run) -> None:
         """After each epoch, with its row in `run.history`. `run.stop()` ends training."""
@@ -46,13 +49,14 @@ class EarlyStopping(Callback):
     """Stop when `monitor` has not become better for `patience` epochs, and go back to the weights of the best epoch.
 
     The best weights are put back at the end in any case, also where all epochs were run. They are kept as a copy of the
-    model's state, on its device. (Prechelt 1998, "Early stopping – but when?", section 2: the third class of criteria.)
+    model's state, on its device, until the next run begins. (Prechelt 1998, "Early stopping – but when?", section 2: the third
+    class of criteria.)
 
     Args:
         patience: epochs without a better value before it stops.
         monitor: a name of the history; None: "val_loss" if there is validation, else "loss".
         min_delta: by how much a value must be better to count as better.
-        mode: "min" or "max"; None: "max" for accuracies, else "min".
+        mode: "min" or "max"; None: "max" for accuracies and their like (`higher_is_better`), else "min".
         restore_best_weights: whether to go back to the best epoch's weights.
 
     Attributes:
@@ -87,26 +91,27 @@ class EarlyStopping(Callback):
         self.best_epoch = 0
         self._weights: dict[str, Any] = {}
 
+    def on_start(self, run: Run) -> None:
+        """Forget the run before, unless this one goes on from a checkpoint."""
+        if run.step == 0:
+            self.best, self.best_epoch, self._weights = None, 0, {}
+
     def on_epoch(self, run: Run) -> None:
         """Compare this epoch with the best; stop if that is too long ago."""
-        value = run.watched(self.monitor, "EarlyStopping")
-        if self.best is None or self._is_better(value, self.best):
+        name = self.monitor or ("val_loss" if "val_loss" in run.history[-1] else "loss")
+        value = run.watched(name, "EarlyStopping")
+        if is_better(value, self.best, self.mode == "max", self.min_delta):
             self.best, self.best_epoch = value, run.epoch
             if self.restore_best_weights:
                 with run.averaged():
                     self._weights = {name: x.clone() for name, x in run.model.state_dict().items()}
         elif run.epoch - self.best_epoch >= self.patience:
-            run.stop(f"{self.monitor or 'loss'} has not become better than {self.best:.4g} since epoch {self.best_epoch}")
+            run.stop(f"{name} has not become better than {self.best:.4g} since epoch {self.best_epoch}")
 
     def on_end(self, run: Run) -> None:
         """Back to the best weights."""
         if self._weights:
             run.model.load_state_dict(self._weights)
-
-    def _is_better(self, value: float, best: float) -> bool:
-        if math.isnan(best):
-            return not math.isnan(value)
-        return value > best + self.min_delta if self.mode == "max" else value < best - self.min_delta
 
     def state_dict(self) -> dict[str, Any]:
         """The best value, its epoch, and its weights."""

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from microtensor.nn.training.callbacks import Callback
-from microtensor.nn.training.history import higher_is_better
+from microtensor.nn.training.history import higher_is_better, is_better
 from microtensor.state import load, save
 
 if TYPE_CHECKING:
-    from microtensor.nn.training.train import Run
+    from microtensor.nn.training.run import Run
 
 
 class Checkpoint(Callback):
@@ -82,19 +82,22 @@ class Checkpoint(Callback):
                     f"Checkpoint: {path} is of another run, and does not fit this one: {error}\n"
                     "give another folder, or make model, optimizer, schedule and callbacks as they were"
                 ) from error
-            run.say(f"going on from {path}: epoch {run.epoch + 1}, after {run.step:,} steps")
+            place = f"in epoch {run.epoch + 1}" if run.batch else f"after epoch {run.epoch}"
+            run.say(f"going on from {path}: {place}, {run.step:,} steps done")
             return
+        self.best = None  # that of another run
 
     def on_step(self, run: Run) -> None:
         """Save if it is time."""
-        if self.every is not None and run.step % self.every == 0:
+        if self.every is not None and run.step % self.every == 0 and not run.pass_is_over():  # on_epoch saves then
+            run.check_loss()  # no good file is to make room for one of nan
             self.save(run)
 
     def on_epoch(self, run: Run) -> None:
         """Save, and keep the best weights."""
         if self.monitor is not None:
             value = run.watched(self.monitor, "Checkpoint")
-            if self.best is None or (value > self.best if higher_is_better(self.monitor) else value < self.best):
+            if is_better(value, self.best, higher_is_better(self.monitor)):
                 self.best = value
                 with run.averaged():
                     save(self.folder / "best.npz", run.model.state_dict())
@@ -104,8 +107,11 @@ class Checkpoint(Callback):
         """Write a checkpoint now, delete those that are one too many, and return its path."""
         path = self.folder / f"step-{run.step:08d}.npz"
         save(path, run.state_dict())
-        for old in self.files()[: -self.keep]:
-            old.unlink(missing_ok=True)
+        files = self.files()
+        newest = files[: files.index(path) + 1][-self.keep :]  # a file of a later step is one that could not be read
+        for file in files:
+            if file not in newest:
+                file.unlink(missing_ok=True)
         return path
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,18 +1,23 @@
-"""What happened in each epoch of a training run: a list that draws itself and writes CSV."""
+"""What happened in each epoch of a training run: a list that prints as a table, draws itself and writes CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from microtensor.files import whole_file
+from microtensor.nn.inspect.table import table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row: TypeAlias = dict[str, float]
+
+HIGHER = ("acc", "top", "iou", "f1", "score", "precision", "recall", "auc", "psnr", "ssim", "r2")
+"""Parts of the names of metrics that are better when they are higher."""
 
 
 class History(list[Row]):
@@ -21,6 +26,11 @@ class History(list[Row]):
     >>> history = History([{"epoch": 1, "loss": 0.5, "accuracy": 0.8}, {"epoch": 2, "loss": 0.6, "accuracy": 0.9}])
     >>> history.best("accuracy")["epoch"], history.best("loss")["epoch"]
     (2, 1)
+    >>> print(history)
+    epoch  loss  accuracy
+    ─────────────────────
+        1   0.5       0.8
+        2   0.6       0.9
     """
 
     def best(self, name: str) -> Row:
@@ -72,13 +82,29 @@ class History(list[Row]):
         except (TypeError, ValueError) as error:
             raise ValueError(f"History: {path} is no table of numbers, one line per epoch: {error}") from error
 
+    def __str__(self) -> str:
+        """A table: a line for each epoch."""
+        names = self.names()
+        return table(names, [[f"{row[name]:.4g}" if name in row else "" for name in names] for row in self], left=())
+
     def __repr__(self) -> str:
         return f"History({super().__repr__()})"
 
 
 def higher_is_better(name: str) -> bool:
-    """Whether a metric of this name is better when it is higher: accuracies and top-k are, losses and errors are not."""
-    return any(part in name for part in ("acc", "top", "iou", "f1", "dice_score"))
+    """Whether a metric of this name is better when it is higher: accuracies, precisions, scores are, losses and errors not."""
+    return any(part in name for part in HIGHER) and "loss" not in name and "error" not in name
+
+
+def is_better(value: float, best: float | None, higher: bool, by: float = 0.0) -> bool:
+    """Whether a value is better, by more than so much, than the best so far. Any is better than None, any number than nan.
+
+    >>> is_better(0.5, None, higher=True), is_better(0.5, math.nan, higher=True), is_better(0.5, 0.4, higher=False)
+    (True, True, False)
+    """
+    if best is None or math.isnan(best):
+        return best is None or not math.isnan(value)
+    return value > best + by if higher else value < best - by
 
 
 def _number(text: Any) -> float:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
+
+from microtensor.backend import is_array
 from microtensor.graph import is_floating
 from microtensor.tensor import Tensor
 
@@ -44,7 +47,7 @@ def accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     before = ~(given <= own) | ((given == own) & (classes < wanted))  # what stands before the label in the order of scores
     right = (before.sum(1) < k) & asked
     counted = xp.maximum(asked.sum(), 1)
-    return scores.constant((right.sum() / counted).astype("float32"))
+    return scores.constant(xp.asarray(right.sum() / counted, dtype="float64"))  # 0.965, not 0.9649999738
 
 
 def is_classification(scores: Any, labels: Any) -> bool:
@@ -81,9 +84,17 @@ class Means:
         self.sums: dict[str, Any] = {}
 
     def add(self, count: int, **means: Any) -> None:
-        """Take in a batch of `count` samples with these means."""
+        """Take in a batch of `count` samples with these means.
+
+        Raises:
+            TypeError: one is no number.
+        """
         self.count += count
         for name, mean in means.items():
+            number = mean.data if isinstance(mean, Tensor) else mean
+            if not (isinstance(number, (int, float, np.number)) or is_array(number) and number.size == 1):
+                given = f"shape {number.shape}" if is_array(number) else type(mean).__name__
+                raise TypeError(f"a metric must be one number, a Tensor or a float, but {name!r} is {given}")
             if isinstance(mean, Tensor):
                 mean = mean.item() if mean.device == "cpu" else mean.detach()
             self.sums[name] = self.sums.get(name, 0.0) + mean * count

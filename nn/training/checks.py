@@ -1,0 +1,199 @@
+"""What a training run cannot begin with, in words: settings that mean nothing, and parts that do not belong together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sized
+from typing import Any, NamedTuple
+
+from microtensor.nn.module import Module
+from microtensor.nn.optim.average import ExponentialMovingAverage
+from microtensor.nn.optim.cycles import OneCycleLR
+from microtensor.nn.optim.optimizer import Optimizer
+from microtensor.nn.optim.plateau import ReduceLROnPlateau
+from microtensor.nn.optim.scheduler import LRScheduler
+from microtensor.nn.training.callbacks import Callback
+from microtensor.nn.training.checkpoint import Checkpoint
+from microtensor.tensor import Tensor
+
+OWN_COLUMNS = ("epoch", "loss", "lr", "seconds")
+"""What a history has beside the metrics."""
+
+
+def check_run(
+    model: Any, loss: Any, optimizer: Any, schedule: Any, average: Any, callbacks: Any, checkpoint: Any, metrics: Any
+) -> None:
+    """Refuse parts of a run that are of another kind, or made for another model: they would train nothing, in silence.
+
+    Raises:
+        TypeError, ValueError: saying which, and what to do.
+    """
+    for name, value, kind, optional in (
+        ("model", model, Module, False),
+        ("optimizer", optimizer, Optimizer, False),
+        ("schedule", schedule, LRScheduler, True),
+        ("average", average, ExponentialMovingAverage, True),
+    ):
+        if not isinstance(value, kind) and not (optional and value is None):
+            hint = _instance(value) or "; fit(model, data, loss, optimizer)" * (not optional)
+            raise TypeError(f"fit: {name} must be of class {kind.__name__}, got {_kind(value)}{hint}")
+    if not callable(loss) or isinstance(loss, type):
+        hint = _instance(loss) or "; give nn.cross_entropy, nn.MSELoss(), a function of one's own …"
+        raise TypeError(f"fit: loss must be a function of scores and labels, got {_kind(loss)}{hint}")
+    if not isinstance(callbacks, (list, tuple)) or not all(isinstance(c, Callback) for c in callbacks):
+        classes = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
+        hint = next(filter(None, map(_instance, classes)), "")
+        raise TypeError(f"fit: callbacks must be a list of Callback objects, got {callbacks!r}{hint}")
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        raise TypeError(f'fit: checkpoint must be a Checkpoint, got {_kind(checkpoint)}; write Checkpoint("folder")')
+    _check_metrics(metrics)
+    _check_parameters(model, optimizer, loss)
+    if schedule is not None and schedule.optimizer is not optimizer:
+        raise ValueError("fit: the schedule is of another optimizer, and would change nothing here; make it of this one")
+    if isinstance(schedule, ReduceLROnPlateau) and schedule.mode == "max":
+        raise ValueError(
+            'fit: ReduceLROnPlateau is given the loss, which is to become small: mode="min"; '
+            "for another metric call its step in a Callback"
+        )
+    if average is not None and not average.follows(model):
+        raise ValueError("fit: the average is of another model, and would stay as it is; make it of this one")
+
+
+def _check_metrics(metrics: Any) -> None:
+    if metrics is None:
+        return
+    if not isinstance(metrics, Mapping) or not all(isinstance(n, str) and callable(of) for n, of in metrics.items()):
+        raise TypeError(
+            'fit: metrics must be a dict of functions of scores and labels, such as {"accuracy": nn.accuracy}, '
+            f"got {metrics!r}"
+        )
+    if taken := [name for name in metrics if name in OWN_COLUMNS or name.startswith("val_")]:
+        raise ValueError(f"fit: a metric cannot be named {taken[0]!r}: that column of the history is taken; give another name")
+
+
+def _check_parameters(model: Module, optimizer: Optimizer, loss: Any) -> None:
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    if not any(p.requires_grad for p in held):
+        raise ValueError("fit: nothing can be learned: all that the optimizer holds is frozen; unfreeze() some of the model")
+    known = {id(p) for part in (model, loss) if isinstance(part, Module) for p in part.parameters()}
+    learned = {id(p) for p in held}
+    left_out = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in learned]
+    if left_out and not learned <= known:
+        shown = ", ".join(left_out[:3]) + (" …" if len(left_out) > 3 else "")
+        raise ValueError(
+            f"fit: the optimizer moves parameters that are not the model's, but not {shown}: it was made of another model, or "
+            "before a layer was replaced; make it anew, of model.parameters()"
+        )
+
+
+def check_settings(epochs: Any, accumulate: Any, schedule: Any, schedule_per: Any, clip_norm: Any) -> None:
+    """Refuse numbers and words that mean nothing.
+
+    Raises:
+        ValueError: saying what is expected; or a schedule is given, and not whether it counts steps or epochs.
+    """
+    for name, value, least in (("epochs", epochs, 0), ("accumulate", accumulate, 1)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"fit: {name} must be a whole number of {least} or more, got {value!r}")
+    if schedule_per not in (None, "step", "epoch"):
+        raise ValueError(f'fit: schedule_per must be "step" or "epoch", got {schedule_per!r}')
+    if schedule_per is None and isinstance(schedule, LRScheduler) and not schedule.needs_metric:
+        raise ValueError(
+            f"fit: does {type(schedule).__name__} count steps of the optimizer, or epochs? its settings depend on it; say "
+            'schedule_per="step" or schedule_per="epoch"'
+        )
+    if clip_norm is not None and (not isinstance(clip_norm, (int, float)) or not clip_norm > 0):
+        raise ValueError(f"fit: clip_norm must be a number above 0, got {clip_norm!r}")
+
+
+def check_cycle(schedule: Any, per: str, data: Any, epochs: int, done: tuple[int, int], accumulate: int) -> None:
+    """Refuse a cycle that would be over before the training is: better at the start than in the last epoch.
+
+    Args:
+        done: the epochs and the steps before this start, of a run that is resumed.
+
+    Raises:
+        ValueError: saying how long it is to be.
+    """
+    if not isinstance(schedule, OneCycleLR) or not isinstance(data, Sized):
+        return
+    steps = epochs - done[0] if per == "epoch" else epochs * math.ceil(len(data) / accumulate) - done[1]
+    left = schedule.total_steps - schedule.last_epoch
+    if steps > left:
+        raise ValueError(
+            f"fit: the training takes {steps:,} steps, and the cycle of OneCycleLR is over after {left:,}; "
+            f"make it with total_steps={steps + schedule.last_epoch}"
+        )
+
+
+def check_batches(who: str, data: Any, passes: int) -> None:
+    """Refuse what is no batches: single samples; and what gives them once where they are wanted several times.
+
+    Raises:
+        TypeError: saying what to do.
+    """
+    if callable(getattr(data, "batch", None)) and hasattr(data, "__getitem__"):
+        raise TypeError(
+            f"{who}: {type(data).__name__} gives single samples, and batches are needed; cut it into some: "
+            "DataLoader(dataset, batch_size=64)"
+        )
+    if isinstance(data, Iterator) and passes > 1:
+        raise TypeError(
+            f"{who}: {type(data).__name__} can be gone through once, and {passes} epochs need it {passes} times; "
+            "give a DataLoader or a list of batches"
+        )
+
+
+class Batch(NamedTuple):
+    """Tensors with the samples on axis 0: what the model gets, and what its scores are compared with."""
+
+    inputs: tuple[Tensor, ...]
+    labels: Tensor
+
+    @property
+    def count(self) -> int:
+        """How many samples there are."""
+        return len(self.labels)
+
+    def to(self, device: str) -> Batch:
+        """The same on a device."""
+        return Batch(tuple(x.to(device) for x in self.inputs), self.labels.to(device))
+
+
+def batch_of(who: str, batch: Any) -> Batch:
+    """What data gives, if it is a batch: a tuple of tensors, the inputs and, last, the labels.
+
+    Raises:
+        TypeError: saying what it is instead.
+        ValueError: it has no axis of samples.
+    """
+    listed = isinstance(batch, (tuple, list))
+    if not listed or len(batch) < 2 or not all(isinstance(x, Tensor) for x in batch):
+        given = _kind(batch)
+        if listed:
+            kinds = ", ".join(_kind(x) for x in batch[:4]) + (" …" if len(batch) > 4 else "")
+            given = f"{len(batch)} things ({kinds})"
+        raise TypeError(
+            f"{who}: a batch must be a pair of tensors (inputs, labels), or several inputs and labels, got {given}; "
+            "use a DataLoader: of arrays, DataLoader(TensorDataset(inputs, labels), batch_size=64)"
+        )
+    if not all(x.ndim for x in batch):
+        shapes = " and ".join(str(x.shape) for x in batch)
+        raise ValueError(
+            f"{who}: inputs and labels {shapes} have no axis of samples in common; a DataLoader makes batches of single samples"
+        )
+    return Batch(tuple(batch[:-1]), batch[-1])
+
+
+def _kind(value: Any) -> str:
+    """The class of something, with its library where that is not this one: torch.Tensor."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    kind = type(value)
+    library = kind.__module__.partition(".")[0]
+    return kind.__name__ if library in ("microtensor", "builtins", "numpy", "__main__") else f"{library}.{kind.__name__}"
+
+
+def _instance(value: Any) -> str:
+    """What to say to someone who gave a class, and not an object of it."""
+    return f"; create one: {value.__name__}(...)" if isinstance(value, type) else ""

@@ -1,0 +1,183 @@
+"""What a training run consists of: all that changes while it goes on, for callbacks to see and checkpoints to save."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from microtensor import random
+from microtensor.nn.module import Module
+from microtensor.nn.optim.average import ExponentialMovingAverage
+from microtensor.nn.optim.optimizer import Optimizer
+from microtensor.nn.optim.scheduler import LRScheduler
+from microtensor.nn.training.history import History, Row
+from microtensor.nn.training.metrics import Means, Metrics
+from microtensor.tensor import Tensor
+
+if TYPE_CHECKING:
+    from microtensor.nn.training.callbacks import Callback
+
+Batches: TypeAlias = Iterable[Sequence[Any]]
+"""Pairs (inputs, labels), in any number of passes: a `microtensor.data.DataLoader`."""
+Loss: TypeAlias = Callable[[Tensor, Any], Tensor]
+
+PARTS = ("model", "loss", "optimizer", "schedule", "average", "data", "validation", "means")
+"""Of a run: what a checkpoint has the state of, if there is one. The loss may be a layer that learns."""
+
+
+class Run:
+    """A training run as it stands: what callbacks see, and what a checkpoint consists of.
+
+    Attributes:
+        model, data, loss, optimizer, validation, schedule, average, callbacks: as given to `fit`.
+        epoch: complete passes over the data.
+        batch: batches of the present pass that are done.
+        step: steps of the optimizer, in all.
+        history: a row for each complete epoch.
+        means: what was measured in the present pass.
+        last_loss: the loss of the last step, a Tensor where the model is; None before the first.
+        seconds: how long the present pass has taken.
+        stopping: whether training ends after this epoch; `stop` says so.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        data: Batches,
+        loss: Loss,
+        optimizer: Optimizer,
+        validation: Batches | None,
+        schedule: LRScheduler | None,
+        average: ExponentialMovingAverage | None,
+        callbacks: Sequence[Callback],
+        progress: bool,
+    ) -> None:
+        self.model, self.data, self.loss, self.optimizer = model, data, loss, optimizer
+        self.validation, self.schedule = validation, schedule
+        self.average, self.callbacks, self.progress = average, callbacks, progress
+        self.epoch = self.batch = self.step = 0
+        self.history, self.means, self.seconds = History(), Means(), 0.0
+        self.metrics: Metrics | None = None
+        self.last_loss: Tensor | None = None
+        self.device = device_of(model)
+        self.stopping = False
+
+    def remaining(self) -> Iterator[Sequence[Any]]:
+        """What is left of the present pass: all of it, but after resuming."""
+        if hasattr(self.data, "load_state_dict"):
+            return iter(self.data)  # it knows where it stands
+        return islice(iter(self.data), self.batch, None)
+
+    def pass_is_over(self) -> bool:
+        """Whether the present pass has no batch left, as far as the data says how many it has."""
+        return isinstance(self.data, Sized) and self.batch >= len(self.data)
+
+    def ended(self, row: Row) -> None:
+        """The present pass is over."""
+        self.history.append(row)
+        self.epoch, self.batch, self.means, self.seconds = self.epoch + 1, 0, Means(), 0.0
+
+    def stop(self, why: str = "") -> None:
+        """End training after this epoch."""
+        self.stopping = True
+        self.say(f"stopped after epoch {self.epoch}" + (f": {why}" if why else ""))
+
+    def say(self, line: str) -> None:
+        """Print a line, unless `progress` is off."""
+        if self.progress:
+            print(line, flush=True)
+
+    def averaged(self) -> AbstractContextManager[Any]:
+        """Inside, the model has its averaged weights, if they are averaged."""
+        return nullcontext() if self.average is None else self.average.applied()
+
+    def watched(self, name: str | None, who: str) -> float:
+        """What the last epoch's row has under `name`; under None the loss, of the validation if there is one.
+
+        Raises:
+            ValueError: nothing of this name was measured.
+        """
+        row = self.history[-1]
+        name = name or ("val_loss" if "val_loss" in row else "loss")
+        if name not in row:
+            hint = "; give fit a validation" if name.startswith("val_") and "val_loss" not in row else ""
+            raise ValueError(f"{who}: {name!r} is not measured; there are {', '.join(row)}{hint}")
+        return row[name]
+
+    def check_loss(self) -> None:
+        """Raise FloatingPointError if a loss in this pass was nan or infinite: on a device, `fit` looks at few of them."""
+        mean = self.means.values()["loss"]
+        if not math.isfinite(mean):
+            raise diverged(self, f"a loss was {mean} in epoch {self.epoch + 1}, by step {self.step}")
+
+    def generators(self) -> dict[str, random.Generator]:
+        """Every source of random numbers that the run draws from, by name: the default one, and those that modules hold."""
+        held = (
+            (f"{place}.{name}", value)
+            for part, prefix in ((self.model, ""), (self.loss, "loss"))
+            for place, module in (part.named_modules(prefix) if isinstance(part, Module) else ())
+            for name, value in vars(module).items()
+            if isinstance(value, random.Generator)
+        )
+        return {"default": random.default, **dict(held)}
+
+    def _states(self) -> dict[str, Any]:
+        """The states of the parts that have one."""
+        states = {}
+        for name in PARTS:
+            part = getattr(self, name)
+            if state := part.state_dict() if hasattr(part, "state_dict") else None:
+                states[name] = state
+        return states
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes while a run goes on, as a tree of tensors, numbers and text."""
+        return {
+            "parts": self._states(),
+            "callbacks": [[type(callback).__name__, callback.state_dict()] for callback in self.callbacks],
+            "generators": {name: generator.get_state() for name, generator in self.generators().items()},
+            "place": {"epoch": self.epoch, "batch": self.batch, "step": self.step, "seconds": self.seconds},
+            "stopping": self.stopping,
+            "history": [dict(row) for row in self.history],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is the state of another run: of another model, other callbacks …
+        """
+        generators, parts = self.generators(), state["parts"]
+        for what, saved, own in (
+            ("callbacks", [name for name, _ in state["callbacks"]], [type(callback).__name__ for callback in self.callbacks]),
+            ("random generators", [*state["generators"]], [*generators]),
+            ("parts with a state", [*parts], [*self._states()]),
+        ):
+            if saved != own:
+                raise ValueError(f"its {what} are {', '.join(saved) or 'none'}, this run's {', '.join(own) or 'none'}")
+        for name in parts:
+            getattr(self, name).load_state_dict(parts[name])
+        for callback, (_, remembered) in zip(self.callbacks, state["callbacks"]):
+            callback.load_state_dict(remembered)
+        for name, generator in generators.items():  # after the data, which may share one
+            generator.set_state(state["generators"][name])
+        place = state["place"]
+        self.epoch, self.batch, self.step, self.seconds = place["epoch"], place["batch"], place["step"], place["seconds"]
+        self.stopping, self.history = state["stopping"], History(state["history"])
+
+
+def diverged(run: Run, what: str) -> FloatingPointError:
+    """The error of a run whose loss is nan or infinite, with what to try."""
+    rates = ", ".join(f"{group['lr']:g}" for group in run.optimizer.param_groups)
+    return FloatingPointError(
+        f"fit: {what}. The learning rate is {rates}: try a tenth of it, or clip_norm=1.0; look for nan and very large numbers "
+        "in the inputs; microtensor.detect_anomaly() around fit names the operation that makes the first nan"
+    )
+
+
+def device_of(model: Module) -> str:
+    """Where a model is: on the device of its first tensor."""
+    return next((x.device for x in (*model.parameters(), *model.buffers())), "cpu")
