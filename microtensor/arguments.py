@@ -121,11 +121,24 @@ class Form:
         return ", ".join(self.tensors or ("*tensors",)) + "".join(f", {name}=" for name in self.settings)
 
 
+def kind_of(value: Any) -> str:
+    """The class of something, for errors: with its library where that has classes of the same names, as torch.Tensor has.
+
+    >>> kind_of(3), kind_of(int)
+    ('int', 'the class int')
+    """
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    kind = type(value)
+    library = kind.__module__.partition(".")[0]
+    return kind.__name__ if library in ("microtensor", "builtins", "numpy", "__main__") else f"{library}.{kind.__name__}"
+
+
 def lift(name: str, inputs: Sequence[Any]) -> list[Any]:
     """Every input as a rule may see it: a tensor, an Int or Float, or None."""
     like = next((x for x in inputs if isinstance(x, Node)), None)
     if like is None:
-        raise TypeError(f"{name}: expected a Tensor, got {', '.join(type(x).__name__ for x in inputs)}; wrap it: Tensor(...)")
+        raise TypeError(f"{name}: expected a Tensor, got {', '.join(map(kind_of, inputs))}; wrap it: Tensor(...)")
     lifted: list[Any] = []
     for x in inputs:
         if isinstance(x, np.generic):
@@ -137,7 +150,7 @@ def lift(name: str, inputs: Sequence[Any]) -> list[Any]:
         elif is_array(x):
             x = like.constant(x.copy())  # a gradient may need it as it is now
         elif not (x is None or isinstance(x, (Node, Int, Float))):
-            raise TypeError(f"{name}: expected a Tensor, a number or an array, got {type(x).__name__}; wrap it: Tensor(...)")
+            raise TypeError(f"{name}: expected a Tensor, a number or an array, got {kind_of(x)}; wrap it: Tensor(...)")
         lifted.append(x)
     return lifted
 

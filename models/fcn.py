@@ -174,9 +174,8 @@ class FCNVGG16(nn.Module):
             channels = 3
             for names, maps in zip(CONVOLUTIONS, MAPS):
                 for name in names:
-                    self.register_module(
-                        name, nn.Conv2d(channels, maps, 3, padding=PADDING if name == CONVOLUTIONS[0][0] else 1)
-                    )
+                    padding = PADDING if name == "conv1_1" else 1
+                    self.register_module(name, nn.Conv2d(channels, maps, 3, padding=padding))
                     channels = maps
             self.fc6 = nn.Conv2d(channels, UNITS, 7)
             self.drop6 = nn.Dropout(0.5)
@@ -200,8 +199,10 @@ class FCNVGG16(nn.Module):
         """
         theirs = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))][:-1]
         ours = self._classifier()
-        if [layer.weight.numel() for layer in theirs] != [layer.weight.numel() for layer in ours]:
-            raise ValueError(f"{type(self).__name__}: start_from takes the layers of vgg16(), got other ones of a {network!r}")
+        normalised = any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
+        if normalised or [layer.weight.numel() for layer in theirs] != [layer.weight.numel() for layer in ours]:
+            given = f"{len(theirs) + 1} layers{' and batch normalisation' if normalised else ''}"
+            raise ValueError(f"{type(self).__name__}: start_from takes the weights of vgg16(), got a network of {given}")
         with no_grad():
             for to, start in zip(ours, theirs):
                 to.weight[...] = start.weight.reshape(to.weight.shape)  # (4096, 25088) → (4096, 512, 7, 7)

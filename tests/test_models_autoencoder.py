@@ -3,9 +3,11 @@
 import copy
 import math
 import pickle
+import sys
 
 import numpy as np
 import pytest
+import strict
 
 import microtensor as mt
 from microtensor import nn
@@ -210,6 +212,25 @@ def test_all_train_under_fit():
 
 
 @pytest.mark.parametrize("factory", FACTORIES)
+def test_one_code_path_computes_on_the_stand_in_for_cupy(factory, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
+    host, x = factory(4), pixels(2)
+    device = copy.deepcopy(host).to("cuda")
+    results = []
+    for model, given in ((host, x), (device, x.to("cuda"))):
+        mt.manual_seed(0)
+        y = model(given)
+        loss = vae_loss(y, given) if factory is conv_vae else nn.mse_loss(y, given)
+        loss.backward()
+        results.append([loss.detach().cpu().numpy(), *(p.grad.cpu().numpy() for p in model.parameters())])
+    assert all(type(p.grad.data) is strict.ndarray for p in device.parameters())
+    for ours, expected in zip(results[1], results[0]):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+    if factory is conv_vae:
+        assert device.sample(3).device == device.reconstruct(x.to("cuda")).device == "cuda:0"
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
 def test_models_are_copied_and_pickled(factory):
     model, x = factory(4).eval(), pixels(1)
     expected = model.encode(x)
@@ -235,7 +256,11 @@ def test_images_of_another_shape_are_refused(factory):
         (lambda: denoising_autoencoder("8"), TypeError, "DenoisingAutoencoder: code"),
         (lambda: conv_vae(-1), ValueError, "ConvVAE: latent must be at least 1, got -1"),
         (lambda: denoising_autoencoder(noise=1.5), ValueError, r"DenoisingAutoencoder: noise, .* between 0 and 1, got 1.5"),
-        (lambda: denoising_autoencoder(noise="much"), TypeError, r"DenoisingAutoencoder: noise .* must be a number, got 'much'"),
+        (
+            lambda: denoising_autoencoder(noise="much"),
+            TypeError,
+            r"DenoisingAutoencoder: noise, .* must be a number, got 'much'",
+        ),
         (lambda: vae_loss(conv_vae()(pixels(2)), pixels(3)), ValueError, r"x \(2, 1, 28, 28\) and target \(3, 1, 28, 28\)"),
     ],
 )

@@ -1,14 +1,19 @@
 """Networks that say something of every pixel, FCN and U-Net: parameters, geometry, PyTorch's numbers."""
 
+import copy
+import sys
+
 import numpy as np
 import pytest
+import strict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import microtensor as mt
 from microtensor import nn
-from microtensor.models import fcn, unet, vgg
+from microtensor.models import fcn, vgg
 from microtensor.models.resnet import BasicBlock, ResNet
+from microtensor.models.unet import CARDS, UNet, unet, unet_2015
 
 
 def count(module, learned=None):
@@ -304,13 +309,18 @@ def test_a_classifier_s_layers_become_convolutions(monkeypatch):
     np.testing.assert_allclose(scores.numpy()[:, :, 0, 0], expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_start_from_refuses_another_network(monkeypatch):
-    small(monkeypatch)
-    with nn.init.skipped():
-        model, others = fcn.fcn32s_vgg16(2), [vgg.vgg11(), vgg.vgg16(), vgg.vgg16_bn()]
-    for other in others:
-        with pytest.raises(ValueError, match=r"FCN32s: start_from takes the layers of vgg16\(\), got other ones of a VGG\("):
-            model.start_from(other)
+@pytest.mark.parametrize(
+    ("other", "given"),
+    [(vgg.vgg11, "a network of 11 layers"), (vgg.vgg16_bn, "a network of 16 layers and batch normalisation")],
+)
+def test_start_from_refuses_another_network(monkeypatch, other, given):
+    small(monkeypatch, maps=(2, 2, 2, 2, 2), units=4096)
+    monkeypatch.setattr(vgg, "MAPS", (2, 2, 2, 2, 2))
+    with (
+        nn.init.skipped(),
+        pytest.raises(ValueError, match=rf"FCN32s: start_from takes the weights of vgg16\(\), got {given}$"),
+    ):
+        fcn.fcn32s_vgg16(2).start_from(other())
 
 
 def test_what_starts_how(monkeypatch):
@@ -331,19 +341,19 @@ def test_what_starts_how(monkeypatch):
 @pytest.mark.parametrize(("classes", "parameters"), [(1, 31_030_593), (2, 31_030_658)])
 def test_unet_parameters(classes, parameters):
     with nn.init.skipped():
-        assert count(unet.unet(1, classes)) == count(unet.unet_2015(1, classes)) == parameters
+        assert count(unet(1, classes)) == count(unet_2015(1, classes)) == parameters
 
 
 def test_unet_has_23_convolutions():
     """Section 2: "in total the network has 23 convolutional layers"."""
     with nn.init.skipped():
-        layers = [layer for layer in unet.unet_2015().modules() if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
+        layers = [layer for layer in unet_2015().modules() if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))]
     assert len(layers) == 23
 
 
 def test_unet_multiply_adds():
     with nn.init.skipped():
-        found = nn.summary(unet.unet(), (1, 16, 16), depth=0).multiply_adds  # all of it is the pixels': 512 = 32 · 16
+        found = nn.summary(unet(), (1, 16, 16), depth=0).multiply_adds  # all of it is the pixels': 512 = 32 · 16
     assert found * 32**2 == 192_384_335_872
 
     total, side, channels = 0, 572, 1
@@ -363,7 +373,7 @@ def test_unet_multiply_adds():
 
 
 def test_unet_as_published_makes_388_of_572():
-    model = unet.UNet(1, 2, base=1, padded=False).eval()
+    model = UNet(1, 2, base=1, padded=False).eval()
     with mt.no_grad():
         assert model(mt.Tensor(np.zeros((1, 1, 572, 572), np.float32))).shape == (1, 2, 388, 388)
         assert model(mt.Tensor(np.zeros((1, 1, 188, 204), np.float32))).shape == (1, 2, 4, 20)
@@ -397,19 +407,19 @@ def torch_unet(padding):
 
 @pytest.mark.parametrize(("padded", "size"), [(True, (32, 48)), (False, (188, 204))])
 def test_unet_computes_what_pytorch_does(padded, size):
-    model = randomised(unet.unet(2, 3, base=2, padded=padded))
+    model = randomised(unet(2, 3, base=2, padded=padded))
     check_against_torch(model, torch_unet(1 if padded else 0), images(1, 2, *size))
 
 
 def test_unet_starts_from_the_paper_s_distribution():
-    model = unet.unet(3, 2, base=16)
+    model = unet(3, 2, base=16)
     for layer, fan_in in ((model.down[2][0], 9 * 32), (model.up[0], 256), (model.merge[1][2], 9 * 64)):
         assert np.std(layer.weight.data) == pytest.approx((2 / fan_in) ** 0.5, rel=0.05)
         assert not layer.bias.data.any()
 
 
 def test_unet_drops_at_the_end_of_the_way_down():
-    model, seen = unet.UNet(1, 2, base=2, dropout=0.5), []
+    model, seen = UNet(1, 2, base=2, dropout=0.5), []
     model.dropout.register_forward_hook(lambda layer, args, y: seen.append(y.shape[1:]))
     x = mt.Tensor(images(1, 1, 32, 32))
     assert not np.array_equal(model(x).detach().numpy(), model(x).detach().numpy())
@@ -439,7 +449,7 @@ def test_unet_drops_at_the_end_of_the_way_down():
     ],
 )
 def test_unet_refuses_sizes_that_do_not_go_up(padded, shape, message):
-    model = unet.unet(1, 2, base=1, padded=padded)
+    model = unet(1, 2, base=1, padded=padded)
     with pytest.raises(ValueError, match=message):
         model(mt.Tensor(np.zeros(shape, np.float32)))
 
@@ -455,10 +465,21 @@ def test_unet_refuses_sizes_that_do_not_go_up(padded, shape, message):
 )
 def test_unet_refuses_settings_that_mean_nothing(settings, error, message):
     with pytest.raises(error, match=message):
-        unet.unet(**settings)
+        unet(**settings)
 
 
-@pytest.mark.parametrize("card", [*fcn.CARDS, *unet.CARDS], ids=lambda card: card.name)
+def test_one_code_path_computes_on_the_stand_in_for_cupy(monkeypatch):
+    small(monkeypatch)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
+    for host, size in ((randomised(fcn.fcn8s_vgg16(3)).eval(), 20), (randomised(unet(3, 2, base=2, padded=False)), 188)):
+        x, device = mt.Tensor(images(1, 3, size, size)), copy.deepcopy(host).to("cuda")
+        y = device(x.to("cuda"))
+        y.sum().backward()
+        assert all(type(p.grad.data) is strict.ndarray for p in device.parameters() if p.requires_grad)
+        np.testing.assert_allclose(y.detach().cpu().numpy(), host(x).detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("card", [*fcn.CARDS, *CARDS], ids=lambda card: card.name)
 def test_cards(card):
     with nn.init.skipped():
         assert isinstance(card.factory(), nn.Module)

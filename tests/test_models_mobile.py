@@ -223,7 +223,7 @@ def prepared(block):
     for module in block.modules():
         if isinstance(module, nn.BatchNorm2d):
             for tensor in (module.running_mean, module.running_var, module.weight, module.bias):
-                tensor.data[...] = random.uniform(0.5, 1.5, tensor.shape)
+                tensor.data[...] = mt.Tensor(random.uniform(0.5, 1.5, tensor.shape)).data
     return block.double().eval()
 
 

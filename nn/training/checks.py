@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sized
 from typing import Any, NamedTuple
 
+from microtensor.arguments import kind_of
 from microtensor.nn.module import Module
 from microtensor.nn.optim.average import ExponentialMovingAverage
 from microtensor.nn.optim.cycles import OneCycleLR
@@ -36,16 +37,16 @@ def check_run(
     ):
         if not isinstance(value, kind) and not (optional and value is None):
             hint = _instance(value) or "; fit(model, data, loss, optimizer)" * (not optional)
-            raise TypeError(f"fit: {name} must be of class {kind.__name__}, got {_kind(value)}{hint}")
+            raise TypeError(f"fit: {name} must be of class {kind.__name__}, got {kind_of(value)}{hint}")
     if not callable(loss) or isinstance(loss, type):
         hint = _instance(loss) or "; give nn.cross_entropy, nn.MSELoss(), a function of one's own …"
-        raise TypeError(f"fit: loss must be a function of scores and labels, got {_kind(loss)}{hint}")
+        raise TypeError(f"fit: loss must be a function of scores and labels, got {kind_of(loss)}{hint}")
     if not isinstance(callbacks, (list, tuple)) or not all(isinstance(c, Callback) for c in callbacks):
         classes = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
         hint = next(filter(None, map(_instance, classes)), "")
         raise TypeError(f"fit: callbacks must be a list of Callback objects, got {callbacks!r}{hint}")
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
-        raise TypeError(f'fit: checkpoint must be a Checkpoint, got {_kind(checkpoint)}; write Checkpoint("folder")')
+        raise TypeError(f'fit: checkpoint must be a Checkpoint, got {kind_of(checkpoint)}; write Checkpoint("folder")')
     _check_metrics(metrics)
     _check_parameters(model, optimizer, loss)
     if schedule is not None and schedule.optimizer is not optimizer:
@@ -106,7 +107,7 @@ def check_settings(epochs: Any, accumulate: Any, schedule: Any, schedule_per: An
         raise ValueError(f"fit: clip_norm must be a number above 0, got {clip_norm!r}")
 
 
-def check_cycle(schedule: Any, per: str, data: Any, epochs: int, done: tuple[int, int], accumulate: int) -> None:
+def check_cycle(schedule: Any, per: str | None, data: Any, epochs: int, done: tuple[int, int], accumulate: int) -> None:
     """Refuse a cycle that would be over before the training is: better at the start than in the last epoch.
 
     Args:
@@ -151,8 +152,8 @@ class Batch(NamedTuple):
     labels: Tensor
 
     @property
-    def count(self) -> int:
-        """How many samples there are."""
+    def samples(self) -> int:
+        """How many there are."""
         return len(self.labels)
 
     def to(self, device: str) -> Batch:
@@ -169,9 +170,9 @@ def batch_of(who: str, batch: Any) -> Batch:
     """
     listed = isinstance(batch, (tuple, list))
     if not listed or len(batch) < 2 or not all(isinstance(x, Tensor) for x in batch):
-        given = _kind(batch)
+        given = kind_of(batch)
         if listed:
-            kinds = ", ".join(_kind(x) for x in batch[:4]) + (" …" if len(batch) > 4 else "")
+            kinds = ", ".join(kind_of(x) for x in batch[:4]) + (" …" if len(batch) > 4 else "")
             given = f"{len(batch)} things ({kinds})"
         raise TypeError(
             f"{who}: a batch must be a pair of tensors (inputs, labels), or several inputs and labels, got {given}; "
@@ -183,15 +184,6 @@ def batch_of(who: str, batch: Any) -> Batch:
             f"{who}: inputs and labels {shapes} have no axis of samples in common; a DataLoader makes batches of single samples"
         )
     return Batch(tuple(batch[:-1]), batch[-1])
-
-
-def _kind(value: Any) -> str:
-    """The class of something, with its library where that is not this one: torch.Tensor."""
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    kind = type(value)
-    library = kind.__module__.partition(".")[0]
-    return kind.__name__ if library in ("microtensor", "builtins", "numpy", "__main__") else f"{library}.{kind.__name__}"
 
 
 def _instance(value: Any) -> str:

@@ -112,7 +112,7 @@ def fit(
                 _step(run, batches, loss, metrics, clip_norm)
                 if schedule is not None and schedule_per == "step" and not schedule.needs_metric:
                     schedule.step()
-                show(sum(batch.count for batch in batches))
+                show(sum(batch.samples for batch in batches))
                 run.seconds = time.perf_counter() - start
                 for callback in side:
                     callback.on_step(run)
@@ -124,7 +124,7 @@ def fit(
                 row |= {f"val_{key}": value for key, value in evaluate(model, validation, loss, metrics=metrics).items()}
         run.ended(row)
         if schedule is not None and schedule.needs_metric:
-            schedule.step(row.get("val_loss", row["loss"]))
+            schedule.step(row.get("val_loss", row["loss"]))  # type: ignore[call-arg]  # the class with a metric
         elif schedule is not None and schedule_per == "epoch":
             schedule.step()
         run.say(_line(row, epochs, with_rate=schedule is not None))
@@ -163,7 +163,7 @@ def evaluate(model: Module, data: Batches, loss: Loss = cross_entropy, *, metric
 def _step(run: Run, batches: Sequence[Batch], loss: Loss, metrics: Metrics | None, clip_norm: float | None) -> None:
     """One step of the optimizer on these batches, as if they were one."""
     run.optimizer.zero_grad()
-    total = sum(batch.count for batch in batches)
+    total = sum(batch.samples for batch in batches)
     run.last_loss = None
     for batch in batches:
         inputs, labels = batch.to(run.device)
@@ -174,8 +174,8 @@ def _step(run: Run, batches: Sequence[Batch], loss: Loss, metrics: Metrics | Non
             outside = scores.detach() if isinstance(scores, Tensor) else scores
             if run.metrics is None:
                 run.metrics = usual_metrics(outside, labels) if metrics is None else metrics
-            run.means.add(batch.count, loss=value.detach(), **{name: of(outside, labels) for name, of in run.metrics.items()})
-        value = value if len(batches) == 1 else value * (batch.count / total)
+            run.means.add(batch.samples, loss=value.detach(), **{name: of(outside, labels) for name, of in run.metrics.items()})
+        value = value if len(batches) == 1 else value * (batch.samples / total)
         value.backward()
         part = value.detach()
         run.last_loss = part if run.last_loss is None else run.last_loss + part
