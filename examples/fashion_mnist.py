@@ -44,7 +44,8 @@ def main() -> None:
     schedule = nn.OneCycleLR(optimizer, max_lr=3e-3, total_steps=options.epochs * len(data))
     history = nn.fit(
         model, data, nn.cross_entropy, optimizer,
-        epochs=options.epochs, schedule=schedule, schedule_per="step", validation=test_data, checkpoint=nn.Checkpoint(options.out, every=100),
+        epochs=options.epochs, schedule=schedule, schedule_per="step", validation=test_data,
+        checkpoint=nn.Checkpoint(options.out, every=100),
     )  # fmt: skip
     print(f"test accuracy {history[-1]['val_accuracy']:.2%} after {sum(row['seconds'] for row in history):.0f} s of training")
     history.to_csv(options.out / "history.csv")

@@ -31,6 +31,7 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .device import default_device, get_default_device, set_default_device
 from .draw import draw_graph
 from .functional import hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .gradient import backward, enable_grad, grad, is_grad_enabled, no_grad
@@ -185,7 +186,7 @@ from .random import (
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from . import data, models, nn
+    from . import cuda, data, models, nn
     from .state import load, save
 
 __version__ = "0.1.0"
@@ -245,8 +246,10 @@ __all__ = [
     "cummax",
     "cummin",
     "cumprod",
+    "cuda",
     "cumsum",
     "data",
+    "default_device",
     "detect_anomaly",
     "diag",
     "diagonal",
@@ -278,6 +281,7 @@ __all__ = [
     "gather",
     "ge",
     "gelu",
+    "get_default_device",
     "glu",
     "grad",
     "draw",
@@ -376,6 +380,7 @@ __all__ = [
     "scatter",
     "scatter_add",
     "selu",
+    "set_default_device",
     "sigmoid",
     "sign",
     "silu",

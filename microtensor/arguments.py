@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from .backend import is_array
+from .backend import follow, is_array
 from .graph import Node, is_floating
 
 P = ParamSpec("P")
@@ -148,6 +148,7 @@ def lift(name: str, inputs: Sequence[Any]) -> list[Any]:
         elif isinstance(x, int) and type(x) is not Int:
             x = Int(x)
         elif is_array(x):
+            follow(x)
             x = like.constant(x.copy())  # a gradient may need it as it is now
         elif not (x is None or isinstance(x, (Node, Int, Float))):
             raise TypeError(f"{name}: expected a Tensor, a number or an array, got {kind_of(x)}; wrap it: Tensor(...)")

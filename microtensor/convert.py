@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .backend import array_module, is_array, parse_device
+from .backend import array_module, follow, is_array, parse_device, parse_gpu
 from .graph import Node
 from .ops import elementwise
 
@@ -40,9 +40,10 @@ def as_array(name: str, data: Any, dtype: DTypeLike | None = None, whole: DTypeL
         given = f"an array of {array.dtype}" if is_array(data) else reprlib.repr(data)
         raise TypeError(f"{name}: expected numbers of 64 bits at most, or nested lists of them, got {given}")
     wanted = np.dtype(array.dtype.type) if dtype is None else as_dtype(name, dtype)
-    if array.dtype is not wanted:  # out of a pickle, the very same dtype is another object
-        array = array.view(wanted) if array.dtype == wanted else array.astype(wanted)
-    return array
+    if array.dtype == wanted:
+        return array if array.dtype is wanted else array.view(wanted)  # out of a pickle, the very same dtype is another object
+    follow(array)
+    return array.astype(wanted)
 
 
 def _of_python(name: str, data: Any, dtype: np.dtype[Any] | None, whole: np.dtype[Any]) -> Any:
@@ -116,8 +117,12 @@ class Conversions(Node):
         return self.to("cpu")
 
     def cuda(self: C, device: Any = None) -> C:
-        """The same numbers on a GPU, the first or the one with this number or name; itself if they are there."""
-        return self.to("cuda" if device is None else device if isinstance(device, str) else f"cuda:{device}")
+        """The same numbers on a GPU, the current one or the one with this number or name; itself if they are there.
+
+        Raises:
+            TypeError, ValueError: it is the number or name of no GPU.
+        """
+        return self.to(parse_gpu("cuda", device))
 
     def half(self: C) -> C:
         """In float16."""

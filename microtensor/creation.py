@@ -1,7 +1,8 @@
 """New tensors: from numbers, arrays and other libraries' tensors, or filled by a rule. Random ones are in random.py.
 
 All of them take `dtype`, `device` ("cpu", "cuda", "cuda:N") and `requires_grad`. Where no dtype is given, it is float32, but
-for whole numbers that the user wrote: those are int64, as in PyTorch.
+for whole numbers that the user wrote: those are int64, as in PyTorch. Where no device is given, it is the default one, but for
+what has a place already: see device.py.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .backend import array_module, is_array, to_device
+from .backend import array_module, device_of, follow, is_array, on
 from .convert import as_array, as_dtype
+from .device import full_name
 from .graph import Node
 from .tensor import Tensor
 
@@ -40,7 +42,14 @@ def tensor(data: Any, *, dtype: DTypeLike | None = None, device: str | None = No
     (Tensor([1, 2], dtype=int64), Tensor([1. , 2.5]), Tensor([1., 2.]))
     """
     array = as_array("tensor", data, dtype, whole=np.int64)
-    return Tensor(array.copy(), device=device, requires_grad=requires_grad)
+    if device is None and isinstance(data, Node):
+        device = data.device
+    result = Tensor(array, device=device)
+    if result._data is array:
+        follow(array)
+        result._data = array.copy()
+    result.requires_grad = requires_grad
+    return result
 
 
 def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
@@ -63,14 +72,14 @@ def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = No
 
 
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
-    """A tensor on the memory of a NumPy array: a change of one is a change of the other.
+    """A tensor on the memory of a NumPy array: a change of one is a change of the other. On the CPU, whatever the default.
 
     Raises:
         TypeError: it is no NumPy array, or not of numbers.
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: expected a numpy.ndarray, got {type(array).__name__}; tensor() takes anything else")
-    return Tensor(array)
+    return Tensor(array, device="cpu")
 
 
 def from_dlpack(source: Any) -> Tensor:
@@ -97,9 +106,10 @@ def from_dlpack(source: Any) -> Tensor:
             f"from_dlpack: DLPack's device {(int(kind), index)} is neither the CPU nor a GPU of CUDA; move the data first"
         )
     device = DLPACK_DEVICES[int(kind)]
-    xp = array_module(to_device(np.empty(0), device if device == "cpu" else f"cuda:{index}"))
+    device = device if device == "cpu" else f"{device}:{index}"
     try:
-        return Tensor(xp.from_dlpack(source))
+        with on(device) as xp:
+            return Tensor(xp.from_dlpack(source), device=device)
     except RuntimeError as error:  # how NumPy says that it has no such dtype
         raise TypeError(
             f"from_dlpack: {type(source).__name__} of {getattr(source, 'dtype', 'an unknown dtype')}: {error}"
@@ -137,8 +147,9 @@ def empty(*size: Any, dtype: DTypeLike | None = None, device: str | None = None,
     Raises:
         TypeError, ValueError: as `zeros`.
     """
-    array = np.empty(as_size("empty", size), as_dtype("empty", dtype, np.float32))
-    return Tensor(array, device=device, requires_grad=requires_grad)
+    shape, number, place = as_size("empty", size), as_dtype("empty", dtype, np.float32), full_name(device)
+    with on(place) as xp:
+        return Tensor(xp.empty(shape, number), device=place, requires_grad=requires_grad)
 
 
 def full(
@@ -183,12 +194,14 @@ def arange(
     start, end, step = (as_number("arange", v) for v in ((0, start, step) if end is None else (start, end, step)))
     if not all(map(math.isfinite, (start, end, step))) or step == 0 or (end - start) * step < 0:
         raise ValueError(f"arange: steps of {step} do not lead from {start} to {end}")
-    if all(isinstance(v, int) for v in (start, end, step)):
-        array = np.arange(start, end, step, dtype=np.dtype(np.int64))
-    else:
-        array = start + step * np.arange(math.ceil((end - start) / step))
-        dtype = np.float32 if dtype is None else dtype
-    return Tensor(array, dtype=dtype, device=device, requires_grad=requires_grad)
+    whole = all(isinstance(v, int) for v in (start, end, step))
+    number, place = as_dtype("arange", dtype, np.int64 if whole else np.float32), full_name(device)
+    with on(place) as xp:
+        if whole:
+            array = xp.arange(start, end, step, dtype=np.dtype(np.int64))
+        else:
+            array = start + step * xp.arange(math.ceil((end - start) / step), dtype=np.dtype(np.float64))
+        return Tensor(array, dtype=number, device=place, requires_grad=requires_grad)
 
 
 def linspace(
@@ -220,8 +233,10 @@ def eye(
     Tensor([[1., 0.],
             [0., 1.]])
     """
-    array = np.eye(*as_size("eye", (n, n if m is None else m)), dtype=as_dtype("eye", dtype, np.float32))
-    return Tensor(array, device=device, requires_grad=requires_grad)
+    (rows, columns), number = as_size("eye", (n, n if m is None else m)), as_dtype("eye", dtype, np.float32)
+    place = full_name(device)
+    with on(place) as xp:
+        return Tensor(xp.eye(rows, columns, dtype=number), device=place, requires_grad=requires_grad)
 
 
 def zeros_like(x: Node, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
@@ -258,8 +273,9 @@ def empty_like(x: Node, *, dtype: DTypeLike | None = None, device: str | None = 
     (1, 2)
     """
     array = like("empty_like", x)
+    follow(array)
     data = array_module(array).empty_like(array, dtype=as_dtype("empty_like", dtype, array.dtype))
-    return Tensor(data, device=device, requires_grad=requires_grad)
+    return Tensor(data, device=device_of(array) if device is None else device, requires_grad=requires_grad)
 
 
 def full_like(
@@ -316,13 +332,15 @@ def as_size(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _filled(name: str, size: tuple[Any, ...], value: Any, dtype: Any, device: str | None, requires_grad: bool) -> Tensor:
-    array = np.full(as_size(name, size), value, as_dtype(name, dtype, np.float32))
-    return Tensor(array, device=device, requires_grad=requires_grad)
+    shape, number, place = as_size(name, size), as_dtype(name, dtype, np.float32), full_name(device)
+    with on(place) as xp:
+        return Tensor(xp.full(shape, value, number), device=place, requires_grad=requires_grad)
 
 
 def _filled_like(name: str, x: Any, value: Any, dtype: Any, device: str | None, requires_grad: bool) -> Tensor:
     array = like(name, x)
     if dtype is None and isinstance(value, float) and array.dtype.kind != "f":
         raise TypeError(f"{name}: {array.dtype}, the dtype of the tensor, cannot hold {value}; give another: dtype='float32'")
+    follow(array)
     data = array_module(array).full_like(array, value, dtype=as_dtype(name, dtype, array.dtype))
-    return Tensor(data, device=device, requires_grad=requires_grad)
+    return Tensor(data, device=device_of(array) if device is None else device, requires_grad=requires_grad)

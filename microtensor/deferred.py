@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import backend
-from .backend import Array, array_module, device_of
+from .backend import Array, array_module, device_of, follow
 
 MOST = 100
 """Checks that wait for their device at a time. With one more, the oldest is looked at."""
@@ -62,6 +62,7 @@ def check_limit(
     if check.device == "cpu":
         _look(check, worst, read, "")
         return
+    follow(worst)
     with lock:
         before = waiting.pop(check, None)
         waiting[check] = worst if before is None else array_module(worst).maximum(before[0], worst), read
@@ -89,6 +90,7 @@ def check_range(index: Array, least: int, length: int, message: str, kind: type[
     """
     if not index.size:
         return None
+    follow(index)
     offset = index.astype(np.int64, copy=False)
     offset = (offset - least if least else offset).view(np.uint64)  # a negative number becomes larger than any length
     check_limit(offset.max(), length - least - 1, message, kind, lambda number: int(np.uint64(number).astype(np.int64)) + least)

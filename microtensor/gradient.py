@@ -11,6 +11,7 @@ from typing import Any
 from numpy import ndarray
 
 from .anomaly import check_gradient
+from .backend import follow
 from .graph import Node, Origin, T, clock, mode
 from .op import Rule, op
 from .overwritten import check_unchanged
@@ -141,9 +142,10 @@ def backward(
         node: Any = wanted[origin] if wanted is not None else origin.leaf() if origin.leaf is not None else None
         if node is None or origin.retained:
             continue  # the leaf is gone, and its gradient with it; or a hook has seen to it
+        follow(g._data)
         if node.grad is None:
             node.grad = g if origin in owned or g.origin is not None else g.constant(g._data.copy())
-        elif create_graph or node.grad.origin is not None or node.grad.dtype != g.dtype:
+        elif create_graph or node.grad.origin is not None or node.grad.dtype != g.dtype or node.grad.device != g.device:
             node.grad = node.grad + g
         else:
             node.grad.data += g._data
@@ -223,6 +225,7 @@ def walk(
                     if data is not g._data and data.base is None:
                         owned.add(parent)
                 elif parent in owned and not create:
+                    follow(data)
                     sofar._data += data
                 else:
                     gradients[parent] = sofar + back
@@ -295,6 +298,7 @@ def retain_grad(tensor: Node) -> None:
     def keep(g: Any) -> None:
         node = keeper()
         if node is not None:
+            follow(g._data)
             own = g if g.origin is not None else g.constant(g._data.copy())
             node.grad = own if node.grad is None else node.grad + own
 
@@ -409,8 +413,9 @@ def _seeds(what: str, outputs: Sequence[Any], gradients: Any) -> list[tuple[Orig
                     f"{what}: the output has shape {y.shape}, and only a single number has an implied gradient (1): "
                     "pass a gradient of that shape, or reduce it first, with .sum() or .mean()"
                 )
+            follow(y._data)
             g = y.constant(y.xp.ones_like(y._data))
-        elif g.shape != y.shape or g.dtype != y.dtype or type(g._data) is not type(y._data):
+        elif g.shape != y.shape or g.dtype != y.dtype or g.device != y.device:
             raise ValueError(
                 f"{what}: the gradient is {g.dtype} {g.shape} on {g.device}, "
                 f"but its output is {y.dtype} {y.shape} on {y.device}"

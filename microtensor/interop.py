@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .backend import is_array, to_numpy
+from .backend import follow, is_array, to_device, to_numpy
 from .convert import C, Conversions, as_array
 from .graph import Node, is_floating
 from .ops import elementwise
@@ -93,10 +93,11 @@ class Interop(Conversions):
 
     def __contains__(self, value: Any) -> bool:
         array = value._data if isinstance(value, Node) else value
-        number = array.item() if is_array(array) and array.size == 1 else array
-        if not isinstance(number, (int, float, np.generic)):
+        number = array.item() if isinstance(array, np.generic) or is_array(array) and array.size == 1 else array
+        if not isinstance(number, (int, float)):
             given = f"numbers of shape {array.shape}" if is_array(array) else type(value).__name__
             raise TypeError(f"in: a tensor holds numbers; expected one to look for, got {given}")
+        follow(self._data)
         return bool((self._data == number).any())
 
     # What it is
@@ -122,6 +123,11 @@ class Interop(Conversions):
     def nbytes(self) -> int:
         """Bytes of all elements together."""
         return self.numel() * self.element_size()
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the numbers are on a GPU."""
+        return self.device != "cpu"
 
     def is_floating_point(self) -> bool:
         """Whether the numbers are floating-point numbers: those can have a gradient."""
@@ -150,6 +156,7 @@ class Interop(Conversions):
 
     def __deepcopy__(self: C, memo: dict[Any, Any]) -> C:
         _refuse_result("deepcopy", self)
+        follow(self._data)
         twin = _restored(type(self), self._data.copy(), self.requires_grad)
         twin.grad = copy.deepcopy(self.grad, memo)
         if hasattr(self, "__dict__"):
@@ -158,8 +165,8 @@ class Interop(Conversions):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         _refuse_result("pickle", self)
-        alone = self._data[...]  # an array object of its own, so that pickle gives no two tensors one memory
-        return _restored, (type(self), alone, self.requires_grad), getattr(self, "__dict__", None)
+        alone = to_numpy(self._data)[...]  # an array object of its own, so that pickle gives no two tensors one memory
+        return _restored, (type(self), alone, self.requires_grad, self.device), getattr(self, "__dict__", None)
 
     # As text
 
@@ -189,9 +196,10 @@ class Interop(Conversions):
         return str(self) if self.ndim else str(self.numpy()[()])
 
 
-def _restored(kind: type[C], data: Any, requires_grad: bool) -> C:
-    """A tensor on an array, in no graph or as a leaf."""
-    twin = kind.wrap(as_array(kind.__name__, data))
+def _restored(kind: type[C], data: Any, requires_grad: bool, device: str | None = None) -> C:
+    """A tensor on an array, in no graph or as a leaf; on the device where it was pickled, if that is named."""
+    array = as_array(kind.__name__, data)
+    twin = kind.wrap(array if device is None else to_device(array, device))
     twin.requires_grad = requires_grad
     return twin
 

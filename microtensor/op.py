@@ -25,7 +25,7 @@ import numpy as np
 from numpy import generic, ndarray
 
 from .arguments import Float, Form, Int, lift
-from .backend import Array, device_of
+from .backend import Array, device_of, follow
 from .graph import Node, Origin, T, clock, is_floating, mode
 
 P = ParamSpec("P")
@@ -100,6 +100,7 @@ def op(rule: Any = None, /, *, elementwise: bool = False, floating: bool = False
             raise TypeError(f"{name}: expected a Tensor, got {', '.join(type(x).__name__ for x in inputs) or 'nothing'}")
         if array_type is not ndarray:
             _check_devices(name, inputs)
+            follow(like._data)
         if aligned and (not alike or (number and dtype.kind != "f")):
             dtype = result_type(*inputs)
             inputs = align(name, inputs, dtype if is_floating(dtype) or not floating else np.dtype(np.float32))
@@ -203,6 +204,7 @@ def _check_devices(name: str, inputs: Sequence[Any]) -> None:
 
 
 def _mixed_devices(name: str, x: Node, y: Node) -> ValueError:
+    name = name.lstrip("_")  # the user called cat() or where(), not the operation inside them
     return ValueError(
         f"{name}: one tensor {x.shape} is on {x.device}, another {y.shape} on {y.device}; move one: .to({x.device!r})"
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .backend import Array
+from .backend import Array, device_of, to_numpy
 from .convert import as_dtype
 from .creation import as_number, as_size, like
 from .graph import Node, is_floating
@@ -258,14 +258,14 @@ def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
     >>> bernoulli(Tensor([0.0, 0.5, 1.0]), generator=Generator(0))
     Tensor([0., 0., 1.])
     """
-    probabilities = Tensor(like("bernoulli", p))
-    numbers = probabilities.numpy()
+    probabilities = like("bernoulli", p)
+    numbers = to_numpy(probabilities)
     if not is_floating(numbers.dtype):
         raise TypeError(f"bernoulli: probabilities are floating-point numbers, got {numbers.dtype}; use .to('float32')")
     if not ((numbers >= 0) & (numbers <= 1)).all():
         raise ValueError("bernoulli: a probability is between 0 and 1; sigmoid() makes one of any number")
     drawn = _source("bernoulli", generator).bernoulli(numbers, numbers.shape)
-    return Tensor(drawn, dtype=numbers.dtype, device=probabilities.device)
+    return Tensor(drawn, dtype=numbers.dtype, device=device_of(probabilities))
 
 
 def rand_like(
@@ -277,9 +277,9 @@ def rand_like(
     requires_grad: bool = False,
 ) -> Tensor:
     """`rand` in the shape of x, of its dtype and on its device where no other is given."""
-    x = Tensor(like("rand_like", x))
-    dtype, device = dtype or x.dtype, device or x.device
-    return rand(x.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
+    array = like("rand_like", x)
+    dtype, device = dtype or array.dtype, device_of(array) if device is None else device
+    return rand(array.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def randn_like(
@@ -291,9 +291,9 @@ def randn_like(
     requires_grad: bool = False,
 ) -> Tensor:
     """`randn` in the shape of x, of its dtype and on its device where no other is given."""
-    x = Tensor(like("randn_like", x))
-    dtype, device = dtype or x.dtype, device or x.device
-    return randn(x.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
+    array = like("randn_like", x)
+    dtype, device = dtype or array.dtype, device_of(array) if device is None else device
+    return randn(array.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def randint_like(
@@ -307,9 +307,9 @@ def randint_like(
     requires_grad: bool = False,
 ) -> Tensor:
     """`randint` in the shape of x, of its dtype and on its device where no other is given."""
-    x = Tensor(like("randint_like", x))
-    dtype, device = dtype or x.dtype, device or x.device
-    return randint(low, high, x.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
+    array = like("randint_like", x)
+    dtype, device = dtype or array.dtype, device_of(array) if device is None else device
+    return randint(low, high, array.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def _source(name: str, generator: Generator | None) -> Generator:

@@ -8,8 +8,8 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from . import gradient
-from .backend import to_device
 from .convert import as_array
+from .device import placed
 from .graph import Node
 from .interop import Interop
 from .ops import (
@@ -41,12 +41,14 @@ class Tensor(Interop):
             dtype and share their memory. Python numbers become float32, whole ones too (`microtensor.tensor`, which is
             PyTorch's, makes them int64, and copies); Python bools stay bools.
         dtype: convert to this dtype.
-        device: "cpu", "cuda" or "cuda:N"; where the data is, if None.
+        device: "cpu", "cuda" or "cuda:N". If None: a tensor and an array on a GPU stay where they are, all else goes to the
+            default device, "cpu" unless `set_default_device` says otherwise.
         requires_grad: record what is computed from this tensor, so that `backward()` leaves a gradient in `.grad`.
 
     Raises:
         TypeError: `data` is not numeric, or a list of tensors, or requires_grad and not floating point; the dtype is unknown.
-        ValueError: nested lists of unequal length.
+        ValueError: nested lists of unequal length, or no such device.
+        RuntimeError: a GPU is asked for that cannot be used; the message says what was found, and what to install.
 
     >>> x = Tensor([[1.0, -2.0]], requires_grad=True)
     >>> (x * x).sum().backward()
@@ -61,7 +63,7 @@ class Tensor(Interop):
         self, data: Any, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
     ) -> None:
         array = as_array("Tensor", data, dtype)
-        self._data = array if device is None else to_device(array, device)
+        self._data = placed(array, device, data)
         self.origin = None
         self.grad = None
         self.assigned = data.assigned if isinstance(data, Node) and self._data is data._data else [0]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from microtensor.backend import is_array, to_device
+from microtensor.backend import is_array
 from microtensor.gradient import no_grad
 from microtensor.graph import Node
 from microtensor.tensor import Tensor
@@ -44,7 +44,7 @@ def load(name: str, own: Mapping[str, Tensor], state: Any, strict: bool) -> Load
         raise ValueError("\n  ".join(lines))
     with no_grad():
         for key, value in values.items():
-            own[key][...] = to_device(value.data.astype(own[key].dtype, copy=False), own[key].device)
+            own[key][...] = value.to(own[key].dtype)
     return Loaded(missing, unexpected)
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
+from microtensor.backend import follow, parse_gpu
 from microtensor.graph import is_floating
 from microtensor.nn.hooks import Hooked
 from microtensor.nn.loading import Loaded, load
@@ -357,6 +358,7 @@ class Module(Hooked):
             if is_floating(tensor.dtype):
                 data = moved(tensor).data
             else:  # to the same device, in its own dtype
+                follow(tensor.data)
                 place = moved(tensor.constant(tensor.xp.empty_like(tensor.data, np.float32))).device
                 data = tensor.detach().to(place).data
             if data is not tensor.data:
@@ -370,8 +372,12 @@ class Module(Hooked):
         return self.to("cpu")
 
     def cuda(self: M, device: Any = None) -> M:
-        """Move every parameter and buffer to a GPU, the first or the one with this number or name; return the module itself."""
-        return self.to("cuda" if device is None else device if isinstance(device, str) else f"cuda:{device}")
+        """Move every parameter and buffer to a GPU, the current one or that of this number or name; return the module itself.
+
+        Raises:
+            TypeError, ValueError: it is the number or name of no GPU.
+        """
+        return self.to(parse_gpu("cuda", device))
 
     def float(self: M) -> M:
         """Compute in float32: `to("float32")`."""

@@ -1,6 +1,59 @@
-"""Settings that all tests share."""
+"""Settings that all tests share, and the device that they run on.
 
+    pytest                     tensors are NumPy's
+    pytest --device strict     they are on device "cuda", which a stand-in for CuPy serves: see strict/__init__.py
+    pytest --device cuda       they are on a real GPU
+
+On a device every tensor that a test makes without saying where is made there: it is the default device. What is left out then,
+and why, stands in host_only.py.
+"""
+
+import sys
+from fnmatch import fnmatchcase
+
+import host_only
+import pytest
+import strict
 from hypothesis import HealthCheck, settings
+
+from microtensor import deferred
+from microtensor.device import set_default_device
 
 settings.register_profile("default", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", choices=["numpy", "strict", "cuda"], default="numpy", help="where the tests' tensors are")
+
+
+def pytest_configure(config):
+    device = config.getoption("--device")
+    if device == "strict":
+        sys.modules["cupy"] = strict.cupy
+    if device != "numpy":
+        set_default_device("cuda")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--device") == "numpy":
+        return
+    unused = set(host_only.REASONS)
+    for item in items:
+        name = item.nodeid.rpartition("/")[2]  # test_file.py::test_name[case]
+        for pattern, reason in host_only.REASONS.items():
+            if fnmatchcase(name.replace("[", "("), pattern.replace("[", "(")):
+                unused.discard(pattern)
+                item.add_marker(pytest.mark.skip(reason=reason))
+    whole = {item.path.name for item in items} if not any("::" in str(arg) for arg in config.args) else set()
+    if stale := [pattern for pattern in unused if pattern.partition("::")[0] in whole]:
+        raise pytest.UsageError(f"host_only.py names tests that there are not: {', '.join(stale)}")
+
+
+@pytest.fixture(autouse=True)
+def no_check_waits_from_another_test():
+    """What a test leaves unlooked at on a device is not to fail the next one."""
+    deferred.waiting.clear()
+    yield
+    deferred.waiting.clear()

@@ -29,6 +29,12 @@ def agree(name, array, *args, part=None, gradient=True, rtol=1e-9, atol=1e-12, *
     return y
 
 
+def operand(array):
+    """A NumPy array, to stand beside a tensor. Beside one on a device it is refused, for it would be copied there: a tensor, then."""
+    x = mt.Tensor(array)
+    return array if x.device == "cpu" else x
+
+
 def alike(call, array):
     """Check that `call` gives the same shape, dtype and numbers for a tensor of either library: one tensor, or several."""
     torch = pytest.importorskip("torch")

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-import stand_in
+import strict
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ class Net(Module):
 def moved(model, rng):
     """Other weights and statistics, written in place."""
     for tensor in [*model.parameters(), *model.buffers()]:
-        tensor.data += np.asarray(rng.integers(1, 4, tensor.shape), tensor.dtype)
+        tensor.data += mt.Tensor(rng.integers(1, 4, tensor.shape), dtype=tensor.dtype).data
         tensor.touch()
 
 
@@ -59,7 +59,7 @@ def test_it_is_pytorchs(decay, warmup, dtype, block):
         for n in range(1, 8):
             for p, q in zip(ours, theirs):
                 g = np.asarray(rng.standard_normal(p.shape), dtype)
-                p.data[...] += g
+                p.data[...] += mt.Tensor(g).data
                 q.data += torch.tensor(g)
             average.update()
             expected.multi_avg_fn = swa.get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)) if warmup else decay)
@@ -207,7 +207,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing():
 
 
 def test_it_follows_the_model_to_a_device_and_a_dtype(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     results = []
     for targets in ([], ["cuda", "float64", "cpu"]):
         model, rng = Net(), np.random.default_rng(0)

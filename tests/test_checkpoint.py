@@ -9,7 +9,7 @@ from pathlib import Path
 import killed
 import numpy as np
 import pytest
-import stand_in
+import strict
 
 import microtensor as mt
 from microtensor import nn
@@ -203,7 +203,7 @@ def test_a_loss_that_learns_and_a_shuffled_validation_go_on_too(tmp_path, step):
 
 
 def test_on_a_device_no_checkpoint_is_of_nan(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     inputs = mt.Tensor(np.eye(2, dtype="float32"))
     data = [(inputs * (np.nan if i == 5 else 1.0), mt.tensor([0, 1])) for i in range(19)]
     for checkpoint in (nn.Checkpoint(tmp_path, every=2, keep=1), None):

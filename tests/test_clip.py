@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-import stand_in
+import strict
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -133,13 +133,13 @@ def test_a_graph_that_needs_the_gradient_sees_the_change():
 
 
 def test_on_a_device_nothing_is_waited_for(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     for norm_type in (2.0, 1.0, math.inf):
         host, device = parameters(), parameters(device="cuda")
         expected = nn.clip_grad_norm_(host, 1.0, norm_type)
         with monkeypatch.context() as patch:
             for name in ("get", "item", "__float__", "__bool__"):
-                patch.setattr(stand_in.ndarray, name, None)
+                patch.setattr(strict.ndarray, name, None)
             norm = nn.clip_grad_norm_(device, 1.0, norm_type)
             nn.clip_grad_value_(device, 0.5)
         nn.clip_grad_value_(host, 0.5)

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-import stand_in
+import strict
 
 import microtensor as mt
 from microtensor import Tensor
@@ -72,7 +72,7 @@ def test_the_pair_that_leaves_least_memory_goes_first(monkeypatch):
 
 
 def test_on_a_device_that_is_not_numpys(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     x, y, w = rand(2, 3), rand(4, 3), rand(5, 3, 3)
     for f in (
         lambda x, y, w: mt.einsum("ij,kj,ojj->iko", x, y, w),

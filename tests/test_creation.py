@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-import stand_in
+import strict
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,7 +143,7 @@ def test_shapes_are_written_in_either_way(name, size, shape):
     ],
 )
 def test_all_take_a_dtype_a_device_and_requires_grad(make, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     x = make(dtype="float64", device="cuda", requires_grad=True)
     assert (x.dtype, x.device, x.requires_grad, x.is_leaf) == (np.float64, "cuda:0", True, True)
     with pytest.raises(ValueError, match='device: expected "cpu", "cuda" or "cuda:N", got \'gpu\''):
@@ -153,7 +153,7 @@ def test_all_take_a_dtype_a_device_and_requires_grad(make, monkeypatch):
 
 
 def test_like_another_in_shape_dtype_and_device(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     x = mt.tensor([[1, 2]], device="cuda")
     for y in (mt.zeros_like(x), mt.ones_like(x), mt.empty_like(x), mt.full_like(x, 7), mt.randint_like(x, 3)):
         assert (y.shape, y.dtype, y.device) == ((1, 2), np.int64, "cuda:0")

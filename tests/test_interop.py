@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-import stand_in
+import strict
 
 import microtensor as mt
 from microtensor import Tensor, nn
@@ -20,7 +20,7 @@ X = Tensor([[1.0, 2.0], [3.0, 4.0]])
 @pytest.fixture
 def on_gpu(monkeypatch):
     """A tensor on a device "cuda" that is none."""
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     return X.to("cuda")
 
 
@@ -119,7 +119,7 @@ def test_dlpack_of_a_gpu_goes_through_the_library_of_the_gpu(on_gpu, monkeypatch
         def __dlpack_device__(self):
             return (2, 0)
 
-    monkeypatch.setattr(stand_in.Module, "from_dlpack", staticmethod(lambda source: on_gpu.data), raising=False)
+    monkeypatch.setattr(strict.cupy, "from_dlpack", lambda source: on_gpu.data, raising=False)
     assert mt.from_dlpack(Theirs()).device == "cuda:0"
 
 

@@ -9,7 +9,7 @@ import weakref
 
 import numpy as np
 import pytest
-import stand_in
+import strict
 
 import microtensor as mt
 from microtensor import Tensor
@@ -424,7 +424,7 @@ def test_to_a_dtype_keeps_objects_sharing_and_integers():
     ],
 )
 def test_to_a_device_and_a_dtype_in_any_order(monkeypatch, move):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     net = Net()
     assert move(net) is net
     assert {t.device for t in net.state_dict().values()} == {"cuda:0"}
@@ -437,7 +437,7 @@ def test_to_a_device_and_a_dtype_in_any_order(monkeypatch, move):
 
 
 def test_to_what_is_wrong_moves_nothing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     net = Net()
     with pytest.raises(TypeError, match="a module computes in floating point, not in int32"):
         net.to("cuda", "int32")
@@ -470,7 +470,7 @@ def test_an_optimiser_goes_on_after_to():
 
 
 def test_to_a_device_and_back(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     net = Sequential(BatchNorm2d(2))
     net.to("cuda")
     assert {t.device for t in net.state_dict().values()} == {"cuda:0"}

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-import stand_in
+import strict
 from cases import CASES, COMPOSED, NOT_DIFFERENTIABLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,7 +83,7 @@ def test_the_same_code_gives_the_same_numbers_on_a_device(name, data):
     """On a stand-in for CuPy, that is: real ones are not mixed with NumPy's arrays either."""
     case = data.draw(EVERY[name])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "cupy", stand_in.cupy)
+        patch.setitem(sys.modules, "cupy", strict.cupy)
         try:
             results = [value_and_gradients(case, device) for device in ("cpu", "cuda:0")]
         except ValueError as error:  # a case that brings a tensor of its own, on the CPU

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-import stand_in
+import strict
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -350,7 +350,8 @@ def test_what_is_no_sequence_of_parameters_is_refused():
         (TypeError, "put it in a list", p),
         (TypeError, r"model\.parameters\(\)", layer),
         (TypeError, "parameter 1 must be a Tensor, got float", [p, 1.0]),
-        (TypeError, "got tuple", list(layer.named_parameters())),
+        (TypeError, r"got tuple; pass model.parameters\(\), without the names", list(layer.named_parameters())),
+        (TypeError, r"got dict; pass model.parameters\(\)", layer.state_dict()),
         (ValueError, "computed from others", [result]),
         (ValueError, "given twice", [p, p]),
         (ValueError, "given twice", [{"params": [p]}, {"params": [p]}]),
@@ -453,7 +454,7 @@ def test_an_optimiser_is_a_short_rule():
     ],
 )
 def test_on_a_device(monkeypatch, kind, settings):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     results = []
     for device in ("cpu", "cuda"):
         mt.manual_seed(0)
@@ -488,7 +489,7 @@ def test_a_state_that_does_not_fit_is_refused():
 
 
 def test_the_memory_goes_where_the_model_goes(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     layer, stays = Linear(2, 2, generator=mt.Generator(0)), Linear(2, 2, generator=mt.Generator(0))
     optimizers = [Adam(model.parameters(), lr=0.1) for model in (layer, stays)]
     for target in (None, "cuda", "float64", "cpu"):
@@ -507,7 +508,7 @@ def test_a_parameter_of_another_shape_is_refused():
     optimizer = Adam([p])
     p.grad = Tensor([1.0, 1.0])
     optimizer.step()
-    p.data, p.grad = np.ones(3, np.float32), Tensor([1.0, 1.0, 1.0])
+    p.data, p.grad = Tensor([1.0, 1.0, 1.0]).data, Tensor([1.0, 1.0, 1.0])
     with pytest.raises(ValueError, match=r"Adam: exp_avg of the state has shape \(2,\), its parameter \(3,\)"):
         optimizer.step()
 

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-import stand_in
+import strict
 
 from microtensor import Tensor, nn
 from microtensor.nn.losses.reduction import Loss, check_reduction, constant, number_within
@@ -40,7 +40,7 @@ def test_a_reduction_of_its_own():
 
 
 def test_constants_stand_beside_the_prediction(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     like = Tensor(np.zeros(2, np.float32), device="cuda")
     for value in ([1, 2], np.array([1.0, 2.0]), Tensor([1.0, 2.0], device="cuda")):
         given = constant("example", "weight", value, like)
@@ -59,3 +59,15 @@ def test_numbers_within():
     for wrong in (True, "1", None, [1]):
         with pytest.raises(TypeError, match="example: x must be a number, got"):
             number_within("example", "x", wrong, 0, 1)
+
+
+@pytest.mark.parametrize("layer", LOSSES)
+def test_tensors_to_compare_are_no_settings(layer):
+    x = Tensor(np.ones((2, 2), np.float32), requires_grad=True)
+    for target in (x.detach(), np.array([0, 1]), [0, 1]):
+        with pytest.raises(
+            TypeError, match=rf"{layer.__name__}: make the loss first, then call it: {layer.__name__}\(\)\(x, t"
+        ):
+            layer(x, target)
+    assert nn.CrossEntropyLoss(Tensor([1.0, 2.0]), -1).ignore_index == -1
+    assert nn.BCEWithLogitsLoss(Tensor([1.0, 2.0]), "sum").reduction == "sum"

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-import stand_in
+import strict
 from trees import TENSORS, assert_same
 
 import microtensor as mt
@@ -21,7 +21,7 @@ def test_a_leaf_comes_back_as_plain_numbers(tmp_path):
 
 
 def test_from_a_device(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     x = mt.Tensor([1.0, 2.0], device="cuda")
     state.save(tmp_path / "device.npz", {"x": x})
     found = state.load(tmp_path / "device.npz")["x"]

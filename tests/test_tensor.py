@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-import stand_in
+import strict
 
 import microtensor as mt
 from microtensor import Tensor
@@ -47,7 +47,7 @@ def test_dtypes_by_pytorchs_names(name, dtype):
 
 
 def test_to_another_dtype_device_or_tensor(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     x = X.detach().requires_grad_()
     for y in (x.to("float64", "cuda"), x.to("cuda", np.float64), x.to(dtype="float64", device="cuda:0"), x.double().cuda()):
         assert (y.dtype, y.device) == (np.float64, "cuda:0")

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-import stand_in
+import strict
 
 import microtensor as mt
 from microtensor import Tensor
@@ -15,7 +15,7 @@ from microtensor.nn.layers.activation import ReLU
 from microtensor.nn.layers.batch_norm import BatchNorm2d
 from microtensor.nn.layers.dropout import Dropout
 from microtensor.nn.layers.embedding import Embedding
-from microtensor.nn.layers.linear import Flatten, Linear
+from microtensor.nn.layers.linear import Bilinear, Flatten, Linear
 from microtensor.nn.lists import ParameterList
 from microtensor.nn.module import Buffer, Module, Parameter
 from microtensor.random import Generator
@@ -81,6 +81,15 @@ def test_nor_when_it_fails():
             r"summary: Sequential cannot compute for input_shape \(1, 2, 2\), which is that of one sample, without the batch "
             r"axis: 1 \(Linear\): linear: weight \(1, 3\) takes 3 numbers",
         ),
+        (Linear(3, 1), ((3,), (3,)), None, TypeError, r"inputs are to be a list, got .*; write \[\(3,\), \(3,\)\]"),
+        (
+            Bilinear(3, 3, 1),
+            (3,),
+            None,
+            ValueError,
+            r"missing 1 .*; give a list with a shape for each input, such as \[\(1, 28",
+        ),
+        (Embedding(3, 1), (3,), None, ValueError, r"use \.to\('int64'\); here: dtype=\"int64\"$"),
         (Linear(3, 1), [(3,), (3,)], None, ValueError, "summary: Linear cannot compute .* positional argument"),
     ],
 )
@@ -109,7 +118,7 @@ def test_inputs_are_of_the_models_dtype_or_the_one_asked_for():
 
 
 def test_a_model_on_a_gpu_gets_its_input_there(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     net = Sequential(Flatten(), Linear(12, 3)).to("cuda")
     assert trace("summary", net, (3, 2, 2)).calls[2].multiply_adds == 36
 

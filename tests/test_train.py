@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
-import stand_in
+import strict
 from test_deferred import no_waiting
 
 import microtensor as mt
@@ -304,7 +304,7 @@ def test_accuracies_are_fractions_to_the_last_digit():
 
 
 def test_on_a_device_nothing_but_the_first_look_at_the_loss_waits(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     mt.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2),

@@ -370,7 +370,7 @@ IMAGES = batch()
         (
             lambda: ToFloat()(IMAGES[:, 0]),
             ValueError,
-            r"expected images \(N, C, H, W\), got \(6, 7, 9\); grey ones .* \[:, None\]",
+            r"expected images \(N, C, H, W\), got \(6, 7, 9\); one image gets its axis by \[None\], grey ones by \[:, None\]",
         ),
         (
             lambda: Cutout(3)(IMAGES, generator=3),

@@ -74,7 +74,11 @@ def test_weights_of_another_network_are_refused_and_nothing_is_loaded(tmp_path):
 
 @pytest.mark.parametrize(
     ("tree", "message"),
-    [({"epoch": 3}, "holds no weights by name; it has epoch"), ([mt.ones(2)], "holds no weights by name; it has list"), ({}, "it has nothing")],
+    [
+        ({"epoch": 3}, "holds no weights by name; it has epoch"),
+        ([mt.ones(2)], "holds no weights by name; it has list"),
+        ({}, "it has nothing"),
+    ],
 )
 def test_a_file_without_weights(tmp_path, tree, message):
     mt.save(tmp_path / "file.npz", tree)

@@ -120,7 +120,7 @@ class LabelledImages(Dataset):
         `DataLoader(TensorDataset(*dataset.tensors("cuda")))` cuts batches there.
         """
         images = to_device(self.images, device)  # as bytes: a quarter of what the numbers would be
-        return Tensor(to_input(images, self.mean, self.std)), Tensor(self.labels, device=device)
+        return Tensor(to_input(images, self.mean, self.std), device=device), Tensor(self.labels, device=device)
 
 
 def _check(

@@ -202,11 +202,12 @@ class DataLoader:
         with closing(in_order(partial(self._batch, current), rest, self.num_workers, ahead)) as batches:
             for batch in batches:
                 current.done += 1
-                yield batch
+                # in the thread of whoever asked, whose default device it goes to
+                yield tuple(x if isinstance(x, Tensor) else Tensor(x) for x in batch)
         if self._pass is current:
             self._pass = None
 
-    def _batch(self, current: _Pass, number: int) -> tuple[Tensor, ...]:
+    def _batch(self, current: _Pass, number: int) -> tuple[Any, ...]:
         """One batch of a pass. In a thread if there are workers: it changes nothing."""
         indices = current.order[number * self.batch_size : (number + 1) * self.batch_size]
         batch = _checked(batch_of(self.dataset, indices), len(indices), type(self.dataset).__name__)
@@ -214,7 +215,7 @@ class DataLoader:
             arrays = tuple(x.data if isinstance(x, Tensor) else x for x in batch)
             result = transformed(self.transform, arrays, random.Generator((current.seed, number)))
             batch = _checked(result, len(indices), "the transform")
-        return tuple(x if isinstance(x, Tensor) else Tensor(x) for x in batch)
+        return batch
 
 
 def _checked(batch: Any, count: int, name: str) -> tuple[Any, ...]:

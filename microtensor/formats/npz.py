@@ -80,7 +80,7 @@ def read(file: BinaryIO) -> Any:
             if not name.endswith(".npy"):
                 raise ValueError(f"it holds {name[:80]!r}, which is no .npy member")
             with archive.open(member) as stream:
-                tensors[name.removesuffix(".npy")] = Tensor(_read_array(name, stream, member.file_size))
+                tensors[name.removesuffix(".npy")] = Tensor(_read_array(name, stream, member.file_size), device="cpu")
     return tensors if text is None else trees.join(text, tensors)
 
 

@@ -153,7 +153,7 @@ class _Builder:
             return value
         if isinstance(value, View):
             if id(value) not in self.tensors:
-                self.tensors[id(value)] = Tensor(self._array(value))
+                self.tensors[id(value)] = Tensor(self._array(value), device="cpu")
             return self.tensors[id(value)]
         if isinstance(value, dict):
             return {key: self.build(item, depth + 1) for key, item in value.items()}

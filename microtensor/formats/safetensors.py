@@ -86,7 +86,7 @@ def read(file: BinaryIO) -> dict[str, Tensor]:
     except BaseException as error:  # a panic of the library, which is written in Rust, is no Exception
         raise ValueError(str(error)) from error
     del content
-    return {name: Tensor(_numbers(name, entries.pop(name))) for name in sorted(entries)}
+    return {name: Tensor(_numbers(name, entries.pop(name)), device="cpu") for name in sorted(entries)}
 
 
 def _numbers(name: str, entry: Mapping[str, Any]) -> np.ndarray[Any, Any]:

@@ -1,4 +1,4 @@
-"""Activation functions: what a network puts between its layers, so that it can bend. Their layers are in nn/activation.py.
+"""Activation functions: what a network puts between its layers, so that it can bend. As layers: nn/layers/activation.py.
 
 Most are one line of the operations below them. At a kink the gradient is PyTorch's, and the docstring says which.
 """

@@ -158,7 +158,7 @@ def pow(x: T, y: Operand) -> Rule[T]:
         return g * where(y == 0, 0, y * pow(x, where(y == 0, 1, y - 1)))
 
     def for_exponent(g: Any) -> Any:
-        base: Any = y.constant(y.xp.full_like(y.data, x)) if isinstance(x, (int, float)) else x
+        base: Any = y.constant(y.xp.full_like(y.data, x.data)) if isinstance(x, (int, float)) else x
         return g * pow(base, y) * where((base == 0) & (y >= 0), 1, base).log()
 
     try:

@@ -105,7 +105,7 @@ def _collect(g: T, *, dim: int, index: Any, shape: tuple[int, ...]) -> Rule[T]:
 def scatter(x: T, dim: int, index: Any, src: Any) -> T:
     """x, overwritten at the elements that `index` names along axis `dim`: y[i, index[i, j]] = src[i, j] for dim 1.
 
-    Where several numbers go to one element, the last one stays (on a GPU, any), and it alone gets a gradient.
+    Where several numbers go to one element, the last one stays, and it alone gets a gradient.
 
     Args:
         src: a number, or a tensor with the axes of `index`, none of them shorter.
@@ -144,9 +144,9 @@ def _source(name: str, src: Any, index: Node, x: Node) -> Any:
 def _scatter(x: T, src: T, *, dim: int, index: Any) -> Rule[T]:
     xp, positions = x.xp, _positions(index.data, dim, x.shape, x.xp)
     data, values, stays = x.data.copy(), src.data.reshape(-1), None
-    if src.origin is not None:  # of several numbers for one element, the one that stays must be the one that gets the gradient
-        number, last = xp.arange(positions.size), xp.empty(x.data.size, np.int64)
-        last[positions] = number
+    if src.origin is not None or xp is not np:  # which of several stays? A GPU assigns in any order
+        number, last = xp.arange(positions.size, dtype=np.uint64), xp.zeros(x.data.size, np.uint64)
+        xp.maximum.at(last, positions, number)  # CUDA knows the larger of two uint64, not of two int64
         winner = last[positions]
         values, stays = values[winner], src.constant((winner == number).reshape(index.shape).astype(x.dtype))
     data.reshape(-1)[positions] = values

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import composed
-from ..backend import Array, array_module, is_array, to_device
+from ..backend import Array, array_module, follow, is_array, to_device
 from ..graph import Node, T, mode
 from ..op import Rule, op
 from .elementwise import where
@@ -121,9 +121,15 @@ def add_at(data: Array, index: tuple[Any, ...], values: Array) -> None:
 
 def add_flat(data: Array, places: Array, values: Array) -> None:
     """data[places] += values for vectors, in which a place that occurs twice gets both. Writes to `data`."""
+    xp = array_module(data)
     if data.dtype == np.int64:  # CuPy's atomic addition knows uint64 only; the bits of the sum are the same
         data, values = data.view(np.uint64), values.view(np.uint64)
-    array_module(data).add.at(data, places, values)
+    elif xp is not np and data.dtype.itemsize < 4 and data.dtype.kind != "f":  # it knows no smaller ones than int32 either
+        sums = data.astype(np.int32)
+        xp.add.at(sums, places, values.astype(np.int32))
+        data[...] = sums
+        return
+    xp.add.at(data, places, values)
 
 
 def setitem(x: Node, index: Any, value: Any) -> None:
@@ -155,6 +161,7 @@ def setitem(x: Node, index: Any, value: Any) -> None:
             "convert the value, or the tensor, with .to(dtype)"
         )
     data, parts = x.data, as_index(index, x.device)
+    follow(data)
     repeats = data.size and any(step == 0 and n > 1 for step, n in zip(data.strides, data.shape))
     if repeats or not getattr(data.flags, "writeable", True):
         raise ValueError(

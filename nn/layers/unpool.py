@@ -22,8 +22,7 @@ def max_unpool2d(x: T, indices: Node, kernel_size: Any, stride: Any = None, padd
     (Zeiler & Fergus 2014, section 2.1, arxiv.org/abs/1311.2901, look into a network this way.)
 
     Where windows overlap, one pixel may be the maximum of several, and its index occurs more than once. Of these numbers the
-    last stays, by rows (on a GPU, any of them), and it alone gets a gradient. As they are equal after pooling, x itself is
-    found again.
+    last stays, by rows, and it alone gets a gradient. As they are equal after pooling, x itself is found again.
 
     Args:
         indices: as `max_pool2d(…, return_indices=True)` gives them: row · W + column in each image, in the shape of x.
@@ -31,8 +30,8 @@ def max_unpool2d(x: T, indices: Node, kernel_size: Any, stride: Any = None, padd
         output_size: the size of the result, (H, W) or a whole shape, where several are possible: less than a stride off.
 
     Raises:
-        IndexError: an index is not in the image, as when the size is not that of what was pooled. Not checked on a GPU: that
-            would wait for it.
+        IndexError: an index is not in the image, as when the size is not that of what was pooled. (On a GPU it is noticed when
+            numbers are next copied from there.)
         TypeError: x or `indices` is no tensor; the indices are no integers.
         ValueError: x is no batch of images; the indices have another shape; no window gives the size.
 

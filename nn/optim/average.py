@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.backend import Array, array_module, device_of, is_array, to_device
+from microtensor.backend import Array, array_module, device_of, follow, is_array, to_device
 from microtensor.graph import Node
 from microtensor.nn.module import Module
 from microtensor.nn.optim.optimizer import blocks
@@ -54,7 +54,7 @@ class ExponentialMovingAverage:
         _check_settings(decay, warmup)
         self.decay, self.warmup, self.updates = float(decay), warmup, 0
         self._parameters, self._buffers = _named(model)
-        self.average = {name: Tensor(tensor.data.copy()) for name, tensor in self._tensors()}
+        self.average = {name: tensor.detach().clone() for name, tensor in self._tensors()}
         self._applied = False
 
     def _tensors(self) -> Iterator[tuple[str, Any]]:
@@ -100,6 +100,7 @@ class ExponentialMovingAverage:
             )
         if average.dtype != data.dtype or average.device != device_of(data):
             average.data = to_device(average.data, device_of(data)).astype(data.dtype, copy=False)
+        follow(data)
         return average.data
 
     @contextmanager
@@ -146,8 +147,9 @@ class ExponentialMovingAverage:
             own = {**parameters, **buffers}
         self._check("copy_to: the model", own)
         for name, tensor in own.items():
-            data = tensor.data
-            data[...] = to_device(self.average[name].data, device_of(data)).astype(data.dtype, copy=False)
+            data, mean = tensor.data, to_device(self.average[name].data, device_of(tensor.data))
+            follow(data)
+            data[...] = mean.astype(data.dtype, copy=False)
             tensor.touch()
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.backend import Array, array_module, device_of, to_device
+from microtensor.backend import Array, array_module, device_of, follow, to_device
 from microtensor.gradient import no_grad
 from microtensor.graph import Node
 from microtensor.nn.module import Module
@@ -66,7 +66,9 @@ def clip_grad_norm_(
         factor = xp.minimum(max_norm / (total.data + 1e-6), 1.0)
         for gradient in gradients:
             data = gradient.data
-            data *= to_device(factor, device_of(data)).astype(data.dtype)
+            there = to_device(factor, device_of(data))
+            follow(data)
+            data *= there.astype(data.dtype)
             gradient.touch()
     return total
 
@@ -92,6 +94,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     _check_number("clip_grad_value_", "clip_value", clip_value)
     for gradient in gradients:
         data = gradient.data
+        follow(data)
         array_module(data).clip(data, -clip_value, clip_value, out=data)
         gradient.touch()
 
@@ -116,18 +119,26 @@ def _check_number(name: str, key: str, value: Any) -> None:
         raise ValueError(f"{name}: {key} must be at least 0, got {value}")
 
 
+def _square(x: Array) -> Array:
+    """The sum of the squares of all numbers of x."""
+    follow(x)
+    wide = at_least_float32(x)
+    return array_module(x).vdot(wide, wide)
+
+
 def _total_norm(gradients: list[Array], p: float) -> Tensor:
     """The norm of arrays that are taken as one vector: the norm of their norms, where the first of them is."""
     if not gradients:
         return Tensor(0.0)
     xp, device = array_module(gradients[0]), device_of(gradients[0])
     if p == 2:  # in parts, each by one pass: as fast as memory, and exact, for no sum is long
-        wide = (at_least_float32(part) for g in gradients for (part,) in blocks(g))
-        parts = [xp.vdot(part, part) for part in wide]
+        parts = [_square(part) for g in gradients for (part,) in blocks(g)]
     else:
-        parts = [norm(Tensor(at_least_float32(g)), p).data for g in gradients]
+        parts = [norm(Tensor.wrap(at_least_float32(g)), p).data for g in gradients]
     dtype = np.result_type(np.float32, *{g.dtype for g in gradients})  # the squares of float16 are soon more than it holds
-    lengths = xp.stack([to_device(part, device).astype(dtype) for part in parts])
+    there = [to_device(part, device) for part in parts]
+    follow(gradients[0])
+    lengths = xp.stack([part.astype(dtype) for part in there])
     if p == 2:
         return Tensor.wrap(xp.asarray(xp.sqrt(lengths.sum())))
-    return norm(Tensor(lengths), p)
+    return norm(Tensor.wrap(lengths), p)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from microtensor.backend import Array, array_module, is_array, to_device
+from microtensor.backend import Array, array_module, follow, is_array, to_device
 from microtensor.graph import Node
 from microtensor.nn.module import Module
 from microtensor.nn.parameter import forget
@@ -102,7 +102,7 @@ class Optimizer:
         """Move every parameter that has a gradient one step, in place.
 
         Raises:
-            ValueError: a gradient does not have the shape of its parameter.
+            ValueError: a gradient does not have the shape of its parameter, or is not on its device.
         """
         for group in self.param_groups:
             settings = {key: value.item() if isinstance(value, np.generic) else value for key, value in group.items()}
@@ -113,10 +113,21 @@ class Optimizer:
                 data, g = p.data, gradient.data
                 if g.shape != data.shape:
                     raise ValueError(f"{self._name}: a parameter {p.shape} has a gradient of another shape, {g.shape}")
+                if type(data) is not np.ndarray or type(g) is not np.ndarray:
+                    self._meet(p, gradient)
                 if self._seen.get(p) is not data:
                     self._follow(p)
                 self.update(data, g, self.state[p], settings)
                 p.touch()
+
+    def _meet(self, p: Node, gradient: Node) -> None:
+        """Go to the GPU where both are."""
+        if gradient.device != p.device:
+            raise ValueError(
+                f"{self._name}: a parameter {p.shape} is on {p.device}, its gradient on {gradient.device}; move that: "
+                f"p.grad = p.grad.to({p.device!r})"
+            )
+        follow(p.data)
 
     def _follow(self, p: Node) -> None:
         """The parameter has another array than at the last step: its memory goes where the numbers went."""

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from microtensor.backend import is_array
+from microtensor.deferred import check_range
 from microtensor.graph import is_floating
 from microtensor.tensor import Tensor
 
@@ -23,7 +24,8 @@ def accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     too: then the likeliest class is the label.
 
     Raises:
-        ValueError: the shapes do not fit, a label is out of range (on the CPU), or k is no whole number of 1 or more.
+        ValueError: the shapes do not fit, k is no whole number of 1 or more, or a label is out of range. (On a GPU the last is
+            noticed when numbers are next copied from there.)
 
     >>> scores = Tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
     >>> accuracy(scores, Tensor([1, 2], dtype="int64")).item(), accuracy(scores, Tensor([1, 1], dtype="int64"), k=2).item()
@@ -37,13 +39,14 @@ def accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
         raise ValueError(
             f"accuracy: scores (N, C, …) need whole-number labels (N, …), got {scores.shape} and {labels.dtype} {labels.shape}"
         )
-    xp, given, wanted = scores.xp, scores.data, labels.data
-    if labels.device == "cpu" and wanted.size and wanted.max() >= scores.shape[1]:
-        raise ValueError(f"accuracy: labels must be below {scores.shape[1]}, the number of classes, got {wanted.max()}")
+    xp, given, wanted, count = scores.xp, scores.data, labels.data, scores.shape[1]
     asked = wanted >= 0
-    wanted = xp.maximum(wanted, 0)[:, None]
+    wanted = xp.maximum(wanted, 0)
+    message = f"accuracy: labels must be below {count}, the number of classes, got {{}}"
+    outside = check_range(wanted, 0, count, message, ValueError)
+    wanted = (wanted if outside is None else xp.where(outside, 0, wanted))[:, None]
     own = xp.take_along_axis(given, wanted, axis=1)
-    classes = xp.arange(scores.shape[1]).reshape(-1, *[1] * (scores.ndim - 2))
+    classes = xp.arange(count).reshape(-1, *[1] * (scores.ndim - 2))
     before = ~(given <= own) | ((given == own) & (classes < wanted))  # what stands before the label in the order of scores
     right = (before.sum(1) < k) & asked
     counted = xp.maximum(asked.sum(), 1)

@@ -79,6 +79,11 @@ def labelled(draw, operation):
     return Case(lambda g: loss._place(g, labels=on(g, "_place"), shape=shape), [draw(tensors(places))])
 
 
+def beside(x, tensors):
+    """The same tensors where x is."""
+    return {key: value.to(x.device) for key, value in tensors.items()}
+
+
 @st.composite
 def pair(draw, name, low=-2.0, high=2.0, apart=(), weighted=False, **settings):
     """x and a target of one shape, whose difference is not near a number of `apart`."""
@@ -87,15 +92,15 @@ def pair(draw, name, low=-2.0, high=2.0, apart=(), weighted=False, **settings):
     x, target = draw(tensors(shape, low=low, high=high)), draw(tensors(shape, low=low, high=high))
     for kink in apart(settings) if callable(apart) else apart:
         for side in (kink, -kink):
-            near = np.abs(x.data - target.data - side) < 0.05
-            x = mt.Tensor(np.where(near, target.data + side + 0.1, x.data))
+            near = abs(x - target - side) < 0.05
+            x = mt.where(near, target + side + 0.1, x)
     weight = draw(tensors(shape, low=0.5, high=2.0)) if weighted and draw(st.booleans()) else None
-    arrays = {} if weight is None else {"weight": weight.data}
+    arrays = {} if weight is None else {"weight": weight}
     return Case(
-        lambda x, target: getattr(nn, name)(x, target, **arrays, **settings),
+        lambda x, target: getattr(nn, name)(x, target, **beside(x, arrays), **settings),
         [x, target],
         lambda torch, x, target: getattr(torch.nn.functional, name)(
-            x, target, **{key: torch.tensor(value) for key, value in arrays.items()}, **settings
+            x, target, **{key: torch.tensor(value.numpy()) for key, value in arrays.items()}, **settings
         ),
     )
 
@@ -103,16 +108,16 @@ def pair(draw, name, low=-2.0, high=2.0, apart=(), weighted=False, **settings):
 @st.composite
 def yes_or_no(draw, name, low, high):
     shape = draw(shapes(min_dims=1))
-    arrays = {"weight": draw(tensors(draw(st.sampled_from([shape, shape[-1:]])), low=0.5, high=2.0)).data}
+    arrays = {"weight": draw(tensors(draw(st.sampled_from([shape, shape[-1:]])), low=0.5, high=2.0))}
     if name.endswith("logits"):
-        arrays["pos_weight"] = draw(tensors(shape[-1:], low=0.5, high=2.0)).data
+        arrays["pos_weight"] = draw(tensors(shape[-1:], low=0.5, high=2.0))
     arrays = {key: value for key, value in arrays.items() if draw(st.booleans())}
     reduction = draw(REDUCTIONS)
     return Case(
-        lambda x, target: getattr(nn, name)(x, target, reduction=reduction, **arrays),
+        lambda x, target: getattr(nn, name)(x, target, reduction=reduction, **beside(x, arrays)),
         [draw(tensors(shape, low=low, high=high)), draw(tensors(shape, low=0.0, high=1.0))],
         lambda torch, x, target: getattr(torch.nn.functional, name)(
-            x, target, reduction=reduction, **{key: torch.tensor(value) for key, value in arrays.items()}
+            x, target, reduction=reduction, **{key: torch.tensor(value.numpy()) for key, value in arrays.items()}
         ),
     )
 

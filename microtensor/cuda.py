@@ -1,0 +1,148 @@
+"""The GPUs: how many there are, which one "cuda" means, what they hold, and waiting for them. PyTorch's `torch.cuda`, in small.
+
+A `device` is the number or the name of a GPU; None is the one that "cuda" means. Where no GPU can be used, what only counts
+gives 0, what only gives back or seeds works, and all else raises RuntimeError, which says what was found and what to install.
+"""
+
+from __future__ import annotations
+
+from contextlib import ContextDecorator
+from types import ModuleType
+from typing import Any
+
+from . import random
+from .backend import chosen, gpu_count, index_of, library, on, parse_gpu
+from .backend import is_available as is_available
+
+
+def device_count() -> int:
+    """How many GPUs can be used: 0 also where CuPy is not installed, or does not fit the driver."""
+    return gpu_count()
+
+
+def current_device() -> int:
+    """The number of the GPU that "cuda" means in this thread: 0, unless `device` or `set_device` chose another.
+
+    Raises:
+        RuntimeError: no GPU can be used.
+    """
+    library(parse_gpu("current_device", None))
+    return chosen.gpu
+
+
+def set_device(device: int | str) -> None:
+    """From now on "cuda" means this GPU, in this thread.
+
+    Raises:
+        TypeError, ValueError: it is the number or name of no GPU.
+        RuntimeError: it cannot be used.
+    """
+    xp, index = _gpu("set_device", device)
+    xp.cuda.Device(index).use()
+    chosen.gpu = index
+
+
+class device(ContextDecorator):
+    """Inside, or in the function that it decorates, "cuda" means this GPU, in this thread.
+
+        with microtensor.cuda.device(1):
+            x = Tensor([1.0, 2.0], device="cuda")  # on "cuda:1"
+
+    Operations on tensors need no such block: they run where their tensors are, and leave CuPy's own current device there. Work
+    of your own on arrays, `x.data`, starts with `cupy.cuda.Device(…)` where there are several GPUs.
+
+    Raises:
+        TypeError, ValueError: it is the number or name of no GPU.
+        RuntimeError: it cannot be used; on entry.
+    """
+
+    def __init__(self, device: int | str) -> None:
+        self._name = parse_gpu("device", device)
+        self._entered: list[tuple[Any, int]] = []
+
+    def _recreate_cm(self) -> device:  # a decorated function may run in several threads at once
+        return type(self)(self._name)
+
+    def __enter__(self) -> None:
+        block = on(self._name)
+        block.__enter__()
+        self._entered.append((block, chosen.gpu))
+        chosen.gpu = index_of(self._name)
+
+    def __exit__(self, *error: Any) -> None:
+        block, chosen.gpu = self._entered.pop()
+        block.__exit__(*error)
+
+
+def synchronize(device: int | str | None = None) -> None:
+    """Wait until a GPU has done all that it was asked to do. For timing: whoever asks for numbers waits anyway.
+
+    Raises:
+        TypeError, ValueError: it is the number or name of no GPU.
+        RuntimeError: it cannot be used.
+    """
+    xp, index = _gpu("synchronize", device)
+    xp.cuda.Device(index).synchronize()
+
+
+def get_device_name(device: int | str | None = None) -> str:
+    """What its maker calls a GPU: "NVIDIA H200".
+
+    Raises:
+        TypeError, ValueError: it is the number or name of no GPU.
+        RuntimeError: it cannot be used.
+    """
+    xp, index = _gpu("get_device_name", device)
+    name = xp.cuda.runtime.getDeviceProperties(index)["name"]
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def memory_allocated(device: int | str | None = None) -> int:
+    """Bytes of a GPU that arrays hold now, this process's alone.
+
+    Raises:
+        TypeError, ValueError: it is the number or name of no GPU.
+    """
+    return _of_pool("memory_allocated", device, "used_bytes")
+
+
+def memory_reserved(device: int | str | None = None) -> int:
+    """Bytes of a GPU that this process has taken: what arrays hold, and what CuPy keeps at hand for the next ones.
+
+    Raises:
+        TypeError, ValueError: it is the number or name of no GPU.
+    """
+    return _of_pool("memory_reserved", device, "total_bytes")
+
+
+def empty_cache() -> None:
+    """Give back the memory that no array holds, of all GPUs and of the host's copies to them, for other programs to take."""
+    for index in range(gpu_count()):
+        with on(f"cuda:{index}") as xp:
+            xp.get_default_memory_pool().free_all_blocks()
+            xp.get_default_pinned_memory_pool().free_all_blocks()
+
+
+def manual_seed(seed: int) -> None:
+    """The same as `microtensor.manual_seed`: one default generator draws the random numbers of all devices.
+
+    Raises:
+        TypeError, ValueError: the seed is no whole number, or negative.
+    """
+    random.manual_seed(seed)
+
+
+manual_seed_all = manual_seed
+
+
+def _gpu(name: str, device: int | str | None) -> tuple[ModuleType, int]:
+    full = parse_gpu(name, device)
+    return library(full), index_of(full)
+
+
+def _of_pool(name: str, device: int | str | None, count: str) -> int:
+    full = parse_gpu(name, device)
+    if not gpu_count():
+        return 0
+    with on(full) as xp:
+        return int(getattr(xp.get_default_memory_pool(), count)())

@@ -1,0 +1,89 @@
+"""Tests that `pytest --device strict` and `--device cuda` leave out, and why: what they are about is on the CPU alone.
+
+A pattern is a test's file and name, with `*` for anything. One that fits no test is an error. All of them run where tensors are
+NumPy's.
+"""
+
+from itertools import chain
+
+LEFT_OUT = {
+    "about arrays and memory of NumPy's, which a tensor on a device does not share": """
+        test_average.py::test_copies_are_for_good_and_for_other_models
+        test_clip.py::test_one_parameter_and_none
+        test_creation.py::test_who_shares_memory
+        test_embedding.py::test_a_known_table_is_shared_and_frozen_or_not
+        test_gradient.py::test_an_array_operand_is_taken_as_it_is_then
+        test_interop.py::test_a_shallow_copy_shares_memory_and_its_changes
+        test_interop.py::test_numpy_is_refused_where_a_gradient_would_be_lost*
+        test_interop.py::test_numpy_reads_the_same_memory
+        test_join.py::test_the_parts_are_views
+        test_labels.py::test_what_is_done_with_shares_is_done_as_if_they_were_written_out
+        test_module.py::test_a_copy_computes_the_same_and_shares_nothing*
+        test_repeating.py::test_windows_are_a_view
+        test_shape.py::test_rearranging_copies_nothing
+        test_shape.py::test_view_refuses_to_copy_and_reshape_does
+        test_tensor.py::test_in_place_arithmetic_outside_graphs_writes_into_the_memory
+    """,
+    "an array of NumPy's beside a tensor on a device is refused: it would be copied there": """
+        test_contraction.py::test_operands_may_come_in_a_list_and_arrays_are_constants
+        test_elementwise.py::test_where_takes_numbers_arrays_and_mixed_dtypes
+        test_interop.py::test_arrays_and_numbers_of_numpy_stand_on_either_side
+        test_linear.py::test_an_array_is_a_constant_and_an_empty_batch_is_fine
+        test_op.py::test_arrays_are_constants_on_either_side
+        test_optim.py::test_an_optimiser_is_a_short_rule
+        test_product.py::test_an_array_is_a_constant_on_either_side
+    """,
+    "about the way to PyTorch's memory on the CPU": """
+        test_interop.py::test_dlpack_is_refused_in_words
+        test_interop.py::test_dlpack_of_views_numbers_and_nothing
+        test_interop.py::test_pytorch_shares_memory_both_ways*
+    """,
+    "compares what is on the CPU with what is on a device, and says itself where": """
+        test_average.py::test_it_follows_the_model_to_a_device_and_a_dtype
+        test_contraction.py::test_on_a_device_that_is_not_numpys
+        test_module.py::test_to_what_is_wrong_moves_nothing
+        test_module.py::test_to_where_it_is_changes_nothing
+        test_operations.py::test_float32_stays_float32[move]
+        test_operations.py::test_gradients_of_first_and_second_order[move]
+        test_operations.py::test_values_and_gradients_are_pytorchs[move]
+        test_reduction.py::test_constants_stand_beside_the_prediction
+        test_state.py::test_from_a_device
+        test_tensor.py::test_to_another_dtype_device_or_tensor
+    """,
+    "reads what is printed, where the device is named": """
+        test_cli.py::test_the_demo_writes_pictures_and_weights
+        test_interop.py::test_a_huge_tensor_is_summed_up
+        test_interop.py::test_a_tensor_shows_itself*
+        test_interop.py::test_formats?x6*
+        test_saliency.py::test_examples
+        test_state.py::test_examples
+    """,
+    "on a device such an error comes with the next copy from there: test_deferred.py is about that": """
+        test_gathering.py::test_wrong_input_is_refused_in_words*IndexError*
+        test_likelihood.py::test_wrong_input_is_refused_in_words*ValueError*got a number*
+        test_likelihood.py::test_wrong_input_is_refused_in_words*ValueError-message0*
+        test_metrics.py::test_wrong_input_is_refused_in_words*number of classes, got 3*
+        test_train.py::test_a_loss_that_is_nan_stops_before_the_weights_are_spoiled
+        test_unpool.py::test_wrong_input_is_refused_in_words*IndexError*
+    """,
+    "NumPy warns of it, or raises; a device computes on": """
+        test_elementwise.py::test_powers_are_numpys_also_of_negative_and_singular_bases?float16-0.5*
+        test_elementwise.py::test_wrong_input_is_refused_in_words*ZeroDivisionError*
+        test_functions.py::test_the_domain_has_ends_and_numpy_warns_beyond
+        test_indexing.py::test_wrong_input_is_refused_in_words*diagonal*
+    """,
+    "data sets and transforms of them work on the CPU; a batch goes to the device after": """
+        test_dataset.py::test_data_sets_in_a_row
+        test_dataset.py::test_data_sets_in_a_row_must_be_alike
+        test_degradation.py::test_the_example_draws_the_picture_and_goes_on_where_it_was
+        test_degradation.py::test_the_example_gives_the_same_digits_to_test_with_and_new_ones_to_learn
+        test_loader.py::test_a_pass_stopped_anywhere_goes_on*
+        test_loader.py::test_a_transform_leaves_the_order_as_it_is
+        test_loader.py::test_each_batch_and_pass_has_noise_of_its_own
+        test_mnist.py::test_tensors_are_the_whole_set
+        test_prefetch.py::test_workers_change_no_bit
+        test_transforms.py::test_mixup_in_a_loader
+    """,
+}
+
+REASONS = dict(chain.from_iterable(((p.strip(), why) for p in ps.splitlines() if p.strip()) for why, ps in LEFT_OUT.items()))
