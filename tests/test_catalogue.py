@@ -1,5 +1,9 @@
 """The catalogue: every network by name, its numbers, and the commands that show them."""
 
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -101,3 +105,11 @@ def test_the_command_that_predicts(tmp_path, capsys):
     assert len(lines) == 3
     assert cli.main(["predict", str(tmp_path / "none.png"), "--model", "squeezenet1_1", "--weights", str(weights)]) == 1
     assert "none.png" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs a shell with pipes")
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m microtensor models | head -n 1"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=100)
+    assert result.stdout.startswith("model")
+    assert result.stderr == ""
