@@ -21,9 +21,10 @@ class Checkpoint(Callback):
     """Save a run to a folder as it goes, and go on from the newest file there when the program is started again.
 
     A file has the weights and buffers, the optimizer, the schedule, the averaged weights, the random generators, the place in
-    the data, the history and what callbacks remember: a run that is killed at any moment and started again ends with
-    the same weights, bit for bit. What was done since the newest file is done again. (On the CPU. Numbers that the program
-    draws from elsewhere, such as `random.random()`, are its own affair.) Each file is written under another name, down to the disk, and then renamed: there is never half of one.
+    the data, the history and what callbacks remember: a run that is killed at any moment and started again ends with the same
+    weights, bit for bit. What was done since the newest file is done again. (On the CPU. Numbers that the program draws from
+    elsewhere, such as `random.random()`, are its own affair.) Each file is written under another name, down to the disk, and
+    then renamed: there is never half of one.
 
     Args:
         folder: where `step-00000120.npz` and the others go; made if it is not there. One run, one folder.
