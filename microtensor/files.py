@@ -50,9 +50,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise ValueError(f"cannot write {path}: it is there already, and is no file")
     _remove_stale(target.parent)
     temporary = target.with_name(f".microtensor-{secrets.token_hex(8)}.part")
-    file = open(temporary, "xb")  # noqa: SIM115 (closed before the renaming, which Windows refuses on an open file)
     try:
-        with file:
+        with open(temporary, "xb") as file:  # inside the try: Ctrl-C may come between any two steps
             yield file
             file.flush()
             os.fsync(file.fileno())
