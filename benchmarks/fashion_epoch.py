@@ -3,6 +3,8 @@ included. MICROTENSOR_DATA names the files' folder."""
 
 import os
 
+from benchmarks.mnist_epoch import our_epoch, torch_epoch
+
 BATCH = 128
 
 
@@ -24,32 +26,14 @@ def network(nn):
 
 def microtensor():
     from microtensor import nn
-    from microtensor.data import DataLoader
 
-    data, model = DataLoader(fashion(), BATCH, shuffle=True), network(nn)
-    optimizer = nn.AdamW(model.parameters(), lr=3e-3)
-
-    def work():
-        for images, labels in data:
-            optimizer.zero_grad()
-            nn.cross_entropy(model(images), labels).backward()
-            optimizer.step()
-
-    return work
+    model = network(nn)
+    return our_epoch(fashion(), BATCH, model, nn.AdamW(model.parameters(), lr=3e-3))
 
 
 def torch():
     import torch
     from torch import nn
 
-    images, labels = (torch.tensor(x.numpy()) for x in fashion().tensors())
     model = network(nn)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-
-    def work():
-        for batch in torch.randperm(len(labels)).split(BATCH):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
-            optimizer.step()
-
-    return work
+    return torch_epoch(fashion(), BATCH, model, torch.optim.AdamW(model.parameters(), lr=3e-3))

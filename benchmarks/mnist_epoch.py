@@ -17,10 +17,25 @@ def mnist():
 
 def microtensor():
     from microtensor import models, nn
+
+    model = models.lenet5()
+    return our_epoch(mnist(), BATCH, model, nn.Adam(model.parameters()))
+
+
+def torch():
+    import torch
+    from torch import nn
+
+    model = lenet(nn)
+    return torch_epoch(mnist(), BATCH, model, torch.optim.Adam(model.parameters()))
+
+
+def our_epoch(dataset, batch_size, model, optimizer):
+    """The work of an epoch of any data set, here …"""
+    from microtensor import nn
     from microtensor.data import DataLoader
 
-    data, model = DataLoader(mnist(), BATCH, shuffle=True), models.lenet5()
-    optimizer = nn.Adam(model.parameters())
+    data = DataLoader(dataset, batch_size, shuffle=True)
 
     def work():
         for images, labels in data:
@@ -31,18 +46,16 @@ def microtensor():
     return work
 
 
-def torch():
+def torch_epoch(dataset, batch_size, model, optimizer):
+    """… and there."""
     import torch
-    from torch import nn
 
-    images, labels = (torch.tensor(x.numpy()) for x in mnist().tensors())
-    model = lenet(nn)
-    optimizer = torch.optim.Adam(model.parameters())
+    images, labels = (torch.tensor(x.numpy()) for x in dataset.tensors())
 
     def work():
-        for batch in torch.randperm(len(labels)).split(BATCH):
+        for batch in torch.randperm(len(labels)).split(batch_size):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
+            torch.nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
             optimizer.step()
 
     return work

@@ -121,6 +121,15 @@ class Form:
         return ", ".join(self.tensors or ("*tensors",)) + "".join(f", {name}=" for name in self.settings)
 
 
+def is_number(value: Any) -> bool:
+    """Whether a setting is one real number, of Python's or of NumPy's. A bool is none: it is a flag in the wrong place.
+
+    >>> is_number(0.5), is_number(np.float32(1)), is_number(True), is_number("1")
+    (True, True, False, False)
+    """
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
 def kind_of(value: Any) -> str:
     """The class of something, for errors: with its library where that has classes of the same names, as torch.Tensor has.
 

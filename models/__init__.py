@@ -5,7 +5,7 @@ as `resnet50()`.
 """
 
 from microtensor.models.alexnet import alexnet, alexnet_2012
-from microtensor.models.autoencoder import conv_autoencoder, conv_vae, denoising_autoencoder
+from microtensor.models.autoencoder import conv_autoencoder, conv_vae, denoising_autoencoder, vae_loss
 from microtensor.models.card import Card
 from microtensor.models.catalogue import build, list_models, table
 from microtensor.models.cifar_resnet import (
@@ -65,6 +65,6 @@ __all__ = [
     "mobilenet_v1", "mobilenet_v2", "plain18", "plain34", "resnet101", "resnet152", "resnet18", "resnet34", "resnet50",
     "resnext101_32x8d", "resnext50_32x4d", "se_resnet50", "se_resnext50_32x4d", "shufflenet_v1", "shufflenet_v2_x0_5",
     "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0", "squeezenet1_0", "squeezenet1_1", "table", "tdnn",
-    "unet", "unet_2015", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn",
+    "unet", "unet_2015", "vae_loss", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn",
     "wide_resnet101_2", "wide_resnet50_2", "wrn", "xception", "zfnet",
 ]  # fmt: skip

@@ -92,8 +92,7 @@ class ZFNet(nn.Module):
             ValueError: x has another shape.
         """
         if x.shape[1:] != (3, 224, 224):
-            hint = "resize the images"
-            raise ValueError(f"zfnet: expected x (N, 3, 224, 224), got shape {x.shape}; {hint}")
+            raise ValueError(f"zfnet: expected x (N, 3, 224, 224), got shape {x.shape}; resize the images")
         return self.classifier(self.features(x).flatten(1))
 
 

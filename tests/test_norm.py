@@ -316,3 +316,20 @@ def test_what_does_not_fit_is_refused():
     ):
         with pytest.raises(error, match=message):
             call()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda number: mt.nn.BatchNorm2d(3, eps=number, momentum=number),
+        lambda number: mt.nn.LayerNorm(3, eps=number),
+        lambda number: mt.nn.LocalResponseNorm(3, alpha=number),
+        lambda number: mt.nn.LeakyReLU(number),
+        lambda number: mt.nn.Dropout(number),
+        lambda number: mt.nn.EarlyStopping(min_delta=number),
+    ],
+)
+def test_numpys_numbers_are_numbers_and_bools_are_none(layer):
+    layer(np.float32(0.25))
+    with pytest.raises((TypeError, ValueError), match="True|bool"):
+        layer(True)

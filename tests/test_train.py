@@ -124,14 +124,12 @@ def test_a_plateau_lowers_the_learning_rate():
 
 
 def test_gradients_are_clipped():
-    before = None
     for clip in (1e-3, None):
         model, data, optimizer = setting(batch_size=40, lr=1.0)
         start = weights(model)
         fit(model, data, nn.cross_entropy, optimizer, clip_norm=clip, progress=False)
         moved = np.linalg.norm(weights(model) - start)
         assert (moved == pytest.approx(1e-3, rel=1e-3)) == (clip is not None)
-        before = moved if before is None else before
 
 
 def test_averaged_weights_are_what_is_validated():

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import random
+from ..arguments import is_number
 from ..backend import Array, array_module, device_of, is_array
 from ..tensor import Tensor
 
@@ -262,7 +263,7 @@ def random_split(dataset: Samples, lengths: Sequence[int | float], generator: ra
     if generator is not None and not isinstance(generator, random.Generator):
         raise TypeError(f"random_split: generator: expected a microtensor.Generator or None, got {type(generator).__name__}")
     count = len(dataset)
-    if not all(isinstance(n, (int, float, np.integer, np.floating)) and not isinstance(n, bool) for n in lengths):
+    if not all(is_number(n) for n in lengths):
         raise TypeError(f"random_split: lengths: expected whole numbers or fractions, got {lengths!r}")
     if not all(n >= 0 for n in lengths):
         raise ValueError(f"random_split: lengths: expected no negative number, got {[*lengths]}")

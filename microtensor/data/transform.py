@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import random
+from ..arguments import is_number
 
 Images: TypeAlias = NDArray[Any]
 """(N, C, H, W), uint8 from 0 to 255 or floating-point numbers."""
@@ -122,7 +123,7 @@ def pair(name: str, what: str, size: Any) -> tuple[int, int]:
 
 def probability(name: str, p: Any) -> float:
     """p, if it is a probability."""
-    if not isinstance(p, (int, float, np.integer, np.floating)) or not 0 <= p <= 1:
+    if not is_number(p) or not 0 <= p <= 1:
         raise ValueError(f"{name}: p: expected a probability from 0 to 1, got {p!r}")
     return float(p)
 
@@ -130,6 +131,6 @@ def probability(name: str, p: Any) -> float:
 def numbers(name: str, what: str, given: Any) -> tuple[float, ...]:
     """A number, or one per channel, as a tuple."""
     found = tuple(given) if isinstance(given, (tuple, list, np.ndarray)) else (given,)
-    if not found or not all(isinstance(x, (int, float, np.integer, np.floating)) for x in found):
+    if not found or not all(is_number(x) for x in found):
         raise TypeError(f"{name}: {what}: expected a number, or one per channel, got {given!r}")
     return tuple(float(x) for x in found)

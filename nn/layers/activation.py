@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.arguments import check_tensors
+from microtensor.arguments import check_tensors, is_number
 from microtensor.backend import to_device
 from microtensor.graph import T
 from microtensor.nn.module import Module, Parameter
@@ -34,7 +34,7 @@ class _Inplace(Module):
 
 
 def _number(layer: Module, setting: str, value: Any) -> Any:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
+    if not is_number(value):
         name = type(layer).__name__
         raise TypeError(f"{name}: {setting} must be a number, got {type(value).__name__}; apply a layer as {name}()(x)")
     return value

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from microtensor.arguments import check_tensors
+from microtensor.arguments import check_tensors, is_number
 from microtensor.backend import Array, array_module
 from microtensor.gradient import partials
 from microtensor.graph import T, mode
@@ -220,7 +220,7 @@ class FeatureNorm(Module):
         if not isinstance(num_features, (int, np.integer)) or num_features < 1:
             raise ValueError(f"{name}: num_features must be a whole number of 1 or more, got {num_features!r}")
         check_eps(name, eps)
-        if not isinstance(momentum, (int, float, type(None))) or isinstance(momentum, bool):
+        if momentum is not None and not is_number(momentum):
             raise TypeError(f"{name}: momentum must be a number or None, got {momentum!r}")
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
@@ -257,7 +257,7 @@ def check_eps(name: str, eps: Any) -> None:
         TypeError: it is no number.
         ValueError: it is not positive.
     """
-    if not isinstance(eps, (int, float)) or isinstance(eps, bool):
+    if not is_number(eps):
         raise TypeError(f"{name}: eps must be a number, got {eps!r}")
     if not eps > 0:
         raise ValueError(f"{name}: eps must be positive, got {eps}: it keeps what does not vary from being divided by 0")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from microtensor.arguments import check_tensors
+from microtensor.arguments import check_tensors, is_number
 from microtensor.backend import to_device
 from microtensor.graph import T
 from microtensor.nn.module import Module
@@ -137,7 +137,7 @@ def _alpha_dropout(
 
 
 def _check(name: str, p: Any, inplace: Any, training: Any = True) -> None:
-    if not isinstance(p, (int, float)) or isinstance(p, bool):
+    if not is_number(p):
         raise TypeError(f"{name}: p is the probability to leave a number out, between 0 and 1, got {p!r}")
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: p is the probability to leave a number out, between 0 and 1, got {p}")

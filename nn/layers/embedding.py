@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.arguments import check_tensors
+from microtensor.arguments import check_tensors, is_number
 from microtensor.backend import Array, is_array, to_device
 from microtensor.deferred import check_range
 from microtensor.graph import Node, T
@@ -115,7 +115,7 @@ def _shorten(weight: Any, index: Array, max_norm: float, p: float) -> None:
 def _checked(name: str, rows: int, padding_idx: Any, max_norm: Any, norm_type: Any, sparse: bool) -> int | None:
     """Check the settings. Returns `padding_idx` counted from 0."""
     for setting, value in (("max_norm", 1.0 if max_norm is None else max_norm), ("norm_type", norm_type)):
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
+        if not is_number(value):
             raise TypeError(f"{name}: {setting} must be a number, got {value!r}")
         if not value > 0:
             raise ValueError(f"{name}: {setting} must be positive, got {value}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from microtensor.arguments import is_number
 from microtensor.nn.module import Module
 from microtensor.ops.padding import pad
 from microtensor.ops.shape import whole_numbers
@@ -39,7 +38,7 @@ class _Pad(Module):
 class _ConstantPad(_Pad):
     def __init__(self, padding: Any, value: float) -> None:
         super().__init__(padding)
-        if not isinstance(value, (int, float, np.integer, np.floating)):
+        if not is_number(value):
             raise TypeError(f"{type(self).__name__}: value must be a number, got {type(value).__name__}")
         self.value = value
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from microtensor.arguments import is_number
 from microtensor.graph import T
 from microtensor.nn.layers.adaptive import adaptive_avg_pool1d, adaptive_avg_pool2d
 from microtensor.nn.layers.resampling import Taps, floats, resample
@@ -115,7 +116,7 @@ def _target(
         return tuple(whole_number(name, "size", n, least=1) for n in each("size", size)), (None,) * axes
     factors = []
     for factor in each("scale_factor", scale_factor):
-        if not isinstance(factor, (int, float, np.integer, np.floating)) or isinstance(factor, bool):
+        if not is_number(factor):
             raise TypeError(f"{name}: scale_factor must be a number, got {factor!r}")
         if not 0 < factor < math.inf:
             raise ValueError(f"{name}: scale_factor must be above 0, and finite, got {factor!r}")

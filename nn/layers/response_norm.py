@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from microtensor.arguments import check_tensors
+from microtensor.arguments import check_tensors, is_number
 from microtensor.graph import T
 from microtensor.nn.module import Module
 from microtensor.op import Rule, op
@@ -52,7 +52,7 @@ def _neighbours(x: T, *, before: int, after: int) -> Rule[T]:
 def _check(name: str, size: int, alpha: float, beta: float, k: float) -> None:
     whole_number(name, "size", size, least=1)
     for setting, value in (("alpha", alpha), ("beta", beta), ("k", k)):
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
+        if not is_number(value):
             raise TypeError(f"{name}: {setting} must be a number, got {value!r}")
 
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from microtensor.arguments import is_number
 from microtensor.backend import is_array, to_device
 from microtensor.convert import as_array
 from microtensor.graph import Node, is_floating
@@ -42,7 +43,7 @@ def number_within(name: str, what: str, value: Any, least: float, most: float) -
         TypeError: it is no number.
         ValueError: it is outside.
     """
-    if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool):
+    if not is_number(value):
         raise TypeError(f"{name}: {what} must be a number, got {type(value).__name__}")
     if not least <= value <= most:
         limits = f"from {least} to {most}" if np.isfinite(most) else f"{least} or more"

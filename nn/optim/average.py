@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from microtensor.arguments import is_number
 from microtensor.backend import Array, array_module, device_of, follow, is_array, to_device
 from microtensor.graph import Node
 from microtensor.nn.module import Module
@@ -204,7 +205,7 @@ class ExponentialMovingAverage:
 
 
 def _check_settings(decay: Any, warmup: Any) -> None:
-    if isinstance(decay, bool) or not isinstance(decay, (int, float, np.integer, np.floating)):
+    if not is_number(decay):
         raise TypeError(f"ExponentialMovingAverage: decay must be a number, got {decay!r} ({type(decay).__name__})")
     if not 0 <= decay < 1:
         raise ValueError(f"ExponentialMovingAverage: decay must be at least 0 and less than 1, got {decay}")

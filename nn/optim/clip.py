@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from microtensor.arguments import is_number
 from microtensor.backend import Array, array_module, device_of, follow, to_device
 from microtensor.gradient import no_grad
 from microtensor.graph import Node
@@ -113,7 +114,7 @@ def _gradients(name: str, parameters: Any) -> list[Tensor]:
 
 
 def _check_number(name: str, key: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if not is_number(value):
         raise TypeError(f"{name}: {key} must be a number, got {value!r} ({type(value).__name__})")
     if not value >= 0:
         raise ValueError(f"{name}: {key} must be at least 0, got {value}")

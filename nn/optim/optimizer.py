@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from microtensor.arguments import is_number
 from microtensor.backend import Array, array_module, follow, is_array, to_device
 from microtensor.graph import Node
 from microtensor.nn.module import Module
@@ -160,7 +161,7 @@ class Optimizer:
         """These settings are numbers, at least 0 and less than `below`."""
         for key in keys:
             value = group[key]
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+            if not is_number(value):
                 raise TypeError(f"{self._name}: {key} must be a number, got {value!r} ({_a(value)})")
             if not 0 <= value < below:
                 bound = "finite" if below == math.inf else f"less than {below}"

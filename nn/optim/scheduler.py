@@ -7,8 +7,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
+from microtensor.arguments import is_number
 from microtensor.nn.optim.optimizer import Optimizer
 from microtensor.ops.shape import whole_number
 
@@ -149,7 +148,7 @@ class LRScheduler:
 
     def _number(self, key: str, value: Any, least: float = 0.0, most: float = math.inf) -> float:
         """A finite number from `least` to `most`."""
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        if not is_number(value):
             raise TypeError(f"{self._name}: {key} must be a number, got {value!r} ({type(value).__name__})")
         if not (least <= value <= most and math.isfinite(value)):
             bound = "" if most == math.inf else f" and at most {most:g}"

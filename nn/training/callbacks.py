@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from microtensor.arguments import is_number
 from microtensor.nn.training.history import higher_is_better, is_better
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class EarlyStopping(Callback):
     ) -> None:
         if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
             raise ValueError(f"EarlyStopping: patience must be a whole number of epochs, 1 or more, got {patience!r}")
-        if not isinstance(min_delta, (int, float)) or not min_delta >= 0:
+        if not is_number(min_delta) or not min_delta >= 0:
             raise ValueError(f"EarlyStopping: min_delta must be a number of 0 or more, got {min_delta!r}")
         if mode not in (None, "min", "max"):
             raise ValueError(f'EarlyStopping: mode must be "min", "max" or None, got {mode!r}')

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sized
 from typing import Any, NamedTuple
 
-from microtensor.arguments import kind_of
+from microtensor.arguments import is_number, kind_of
 from microtensor.nn.module import Module
 from microtensor.nn.optim.average import ExponentialMovingAverage
 from microtensor.nn.optim.cycles import OneCycleLR
@@ -103,7 +103,7 @@ def check_settings(epochs: Any, accumulate: Any, schedule: Any, schedule_per: An
             f"fit: does {type(schedule).__name__} count steps of the optimizer, or epochs? its settings depend on it; say "
             'schedule_per="step" or schedule_per="epoch"'
         )
-    if clip_norm is not None and (not isinstance(clip_norm, (int, float)) or not clip_norm > 0):
+    if clip_norm is not None and (not is_number(clip_norm) or not clip_norm > 0):
         raise ValueError(f"fit: clip_norm must be a number above 0, got {clip_norm!r}")
 
 
