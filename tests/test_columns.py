@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microtensor.nn.layers import columns
+from microtensor.nn.layers.convolution import columns
 from microtensor.nn.layers.windows import Window
 from microtensor.testing import geometries
 

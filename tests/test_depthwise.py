@@ -8,7 +8,7 @@ from test_columns import convolutions, seven_loops
 
 import microtensor as mt
 from microtensor import nn
-from microtensor.nn.layers import columns, depthwise
+from microtensor.nn.layers.convolution import columns, depthwise
 from microtensor.nn.layers.windows import Window
 
 blocks = st.tuples(st.sampled_from([1, 50, 1 << 13]), st.sampled_from([1, 1000, 1 << 18]))

@@ -4,8 +4,8 @@
     input      x̄ = _to_input(ȳ, w)      ⟨y, ȳ⟩ = ⟨x, x̄⟩: the transposed convolution
     weight     w̄ = _to_weight(x, ȳ)     ⟨y, ȳ⟩ = ⟨w, w̄⟩
 
-The derivative of each is written in the other two, so gradients exist to any order. On arrays they are matrix products: of
-columns, or of lines where each channel has a kernel of its own (`columns`, `depthwise`). A sequence is an image of height 1.
+The derivative of each is written in the other two, so gradients exist to any order. How they are computed on arrays stands in
+the folder `convolution`. A sequence is an image of height 1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from microtensor.arguments import check_tensors
 from microtensor.graph import T, mode
 from microtensor.nn import init
-from microtensor.nn.layers import columns, depthwise
+from microtensor.nn.layers.convolution import arrays
 from microtensor.nn.layers.windows import Window, check_images, per_axis
 from microtensor.nn.module import Module, Parameter
 from microtensor.op import Rule, op
@@ -118,12 +118,8 @@ def _conv2d(x: T, weight: T, bias: T | None = None, *, window: Window, groups: i
     size = (x.shape[2], x.shape[3])
     if mode.sketching:
         y = x.xp.zeros((x.shape[0], weight.shape[0], *window.places("conv2d", size)), x.dtype)
-    elif groups == x.shape[1] == weight.shape[0]:
-        y = depthwise.forward(x.data, weight.data, window)
     else:
-        y = columns.forward(x.data, weight.data, window, groups)
-    if bias is not None:
-        y += bias.data[:, None, None]
+        y = arrays.forward(x.data, weight.data, None if bias is None else bias.data, window, groups)
     return y, (
         lambda g: _to_input(g, weight, window=window, groups=groups, size=size),
         lambda g: _to_weight(x, g, window=window, groups=groups),
@@ -136,12 +132,8 @@ def _to_input(g: T, weight: T, bias: T | None = None, *, window: Window, groups:
     """What each pixel contributed: (N, O, H', W'), (O, C/groups, kh, kw), (C,) → (N, C, *size)."""
     if mode.sketching:
         x = g.xp.zeros((g.shape[0], groups * weight.shape[1], *size), g.dtype)
-    elif groups == g.shape[1] and weight.shape[1] == 1:
-        x = depthwise.to_input(g.data, weight.data, window, size)
     else:
-        x = columns.to_input(g.data, weight.data, window, groups, size)
-    if bias is not None:
-        x += bias.data[:, None, None]
+        x = arrays.to_input(g.data, weight.data, None if bias is None else bias.data, window, groups, size)
     return x, (
         lambda h: _conv2d(h, weight, None, window=window, groups=groups),
         lambda h: _to_weight(h, g, window=window, groups=groups),
@@ -153,11 +145,7 @@ def _to_input(g: T, weight: T, bias: T | None = None, *, window: Window, groups:
 def _to_weight(x: T, g: T, *, window: Window, groups: int) -> Rule[T]:
     """What each weight contributed: (N, C, H, W), (N, O, H', W') → (O, C/groups, kh, kw)."""
     size = (x.shape[2], x.shape[3])
-    if groups == x.shape[1] == g.shape[1]:
-        weight = depthwise.to_weight(x.data, g.data, window)
-    else:
-        weight = columns.to_weight(x.data, g.data, window, groups)
-    return weight, (
+    return arrays.to_weight(x.data, g.data, window, groups), (
         lambda h: _to_input(g, h, window=window, groups=groups, size=size),
         lambda h: _conv2d(x, h, None, window=window, groups=groups),
     )

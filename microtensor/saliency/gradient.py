@@ -12,10 +12,10 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from .backend import is_array, to_numpy
-from .gradient import enable_grad, grad
-from .graph import Node, is_floating
-from .tensor import Tensor
+from ..backend import is_array, to_numpy
+from ..gradient import enable_grad, grad
+from ..graph import Node, is_floating
+from ..tensor import Tensor
 
 Target: TypeAlias = int | Sequence[int] | Any | None
 """The class to explain: None for each image's highest score, one class for all images, or one for each (an array, a Tensor)."""

@@ -16,7 +16,7 @@ from math import gcd
 from typing import Any, NamedTuple
 
 from microtensor.backend import Array, array_module
-from microtensor.nn.layers import columns
+from microtensor.nn.layers.convolution import columns
 from microtensor.nn.layers.windows import Pair, Window
 
 SMALL = 9

@@ -1,4 +1,3 @@
-import doctest
 
 import numpy as np
 import pytest
@@ -269,9 +268,3 @@ MODEL, X = linear(draw(0, 4, 3)), draw(1, 2, 1, 2, 2)
 def test_errors_in_words(model, x, target, reduce, error, message):
     with pytest.raises(error, match=message):
         saliency.gradient(model, x, target, reduce)
-
-
-def test_examples():
-    result = doctest.testmod(saliency)
-    assert result.attempted
-    assert not result.failed

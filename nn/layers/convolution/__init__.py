@@ -1,0 +1,1 @@
+"""Convolution on arrays, each way in a file of its own."""
