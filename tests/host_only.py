@@ -55,7 +55,6 @@ LEFT_OUT = {
         test_interop.py::test_a_huge_tensor_is_summed_up
         test_interop.py::test_a_tensor_shows_itself*
         test_interop.py::test_formats?x6*
-        test_saliency.py::test_examples
         test_state.py::test_examples
     """,
     "on a device such an error comes with the next copy from there: test_deferred.py is about that": """

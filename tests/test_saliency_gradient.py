@@ -1,3 +1,4 @@
+"""The gradient of a score, taken at the image."""
 
 import numpy as np
 import pytest
