@@ -16,7 +16,7 @@ import pytest
 import strict
 from hypothesis import HealthCheck, settings
 
-from microtensor import deferred
+from microtensor import deferred, kernels
 from microtensor.device import set_default_device
 
 settings.register_profile("default", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -31,6 +31,8 @@ def pytest_configure(config):
     device = config.getoption("--device")
     if device == "strict":
         sys.modules["cupy"] = strict.cupy
+    if strict.COMPILER is None and device != "cuda":  # then the stand-in has no kernels, and the plain way is tested
+        kernels.Chosen.kernels = False
     if device != "numpy":
         set_default_device("cuda")
 

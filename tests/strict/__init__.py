@@ -13,6 +13,7 @@ both cases:
   it from a real one. A ufunc computes in CuPy's dtypes, not in NumPy's.
 - A result without axes is an array. To read it, `float`, `bool`, `item`, waits for the device, and is counted.
 - Memory from `empty` and `empty_like` holds nan, and the largest of whole numbers.
+- Kernels of our own are compiled by g++ from the very source that a GPU gets, and run thread by thread.
 - Where CuPy says nothing and gives any result, this one raises: an array of indices out of range, an assignment that names an
   element twice, or one whose value overlaps its place.
 
@@ -22,13 +23,14 @@ What it cannot tell: whether two numbers differ in the last digit on a GPU, and 
 import types
 
 from .array import Refused, ndarray
+from .compiled import COMPILER, RawModule
 from .counts import Counts, counting
 from .cuda import Cuda, Random, memory_pool, pinned_memory_pool
 from .functions import OWN, as_strided, find
 from .names import VERSION
 from .ufuncs import Ufunc, ufuncs
 
-__all__ = ["VERSION", "Counts", "Cupy", "Refused", "counting", "cupy", "ndarray"]
+__all__ = ["COMPILER", "VERSION", "Counts", "Cupy", "Refused", "counting", "cupy", "ndarray"]
 
 
 class Space(types.ModuleType):
@@ -54,7 +56,7 @@ class Cupy(Space):
     """cupy, on a machine with so many GPUs."""
 
     __version__ = VERSION
-    ndarray, ufunc = ndarray, Ufunc
+    ndarray, ufunc, RawModule = ndarray, Ufunc, RawModule
     inf, nan, pi, e = float("inf"), float("nan"), 3.141592653589793, 2.718281828459045
     get_default_memory_pool = staticmethod(lambda: memory_pool)
     get_default_pinned_memory_pool = staticmethod(lambda: pinned_memory_pool)

@@ -112,6 +112,12 @@ class DeviceOf(NamedTuple):
     id: int
 
 
+class Memory(NamedTuple):
+    """Where its first number is: `array.data.ptr`."""
+
+    ptr: int
+
+
 class Flags:
     """How an array lies in memory. (No `writeable`: CuPy knows nothing of the kind.)"""
 
@@ -147,6 +153,7 @@ class ndarray:
     nbytes = property(lambda self: self._host.nbytes)
     flags = property(Flags)
     device = property(lambda self: DeviceOf(self.gpu))
+    data = property(lambda self: Memory(self._host.ctypes.data))
     T = property(lambda self: self.transpose())
     mT = property(lambda self: self.swapaxes(-1, -2))
 
