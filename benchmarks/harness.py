@@ -1,46 +1,62 @@
 """Peers doing the same work in turn, each in a process of its own with the same number of threads.
 
 A benchmark is a module with a function for each peer, named after its package: it sets up, and returns the work as a function
-without arguments. Machines are noisy, so what counts is the ratio of two peers that ran right after each other: the median of
-these, with the middle half of them.
+without arguments. Where the module has CASES, the function is given one of them. Machines are noisy, so what counts is the
+ratio of two peers that ran right after each other: the median of these, with the middle half of them.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import time
 from typing import NamedTuple
 
-PEERS = ("microtensor", "numpy", "torch", "autograd", "tinygrad")
+PEERS = ("microtensor", "numpy", "torch", "jax", "tinygrad", "autograd")
 PAUSE = 0.3
 """Seconds between rounds: the idle threads of a peer's BLAS go on spinning for a while, on the cores of the next."""
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREADS = ("MICROTENSOR_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+TUNING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_DEBUG_CPU_TYPE", "MKL_CBWR")
+"""Environment variables that make a BLAS choose other code than it would: peers run as they are installed."""
 
 
 class Peer:
     """A process that does one peer's part of a benchmark, a round at a time."""
 
-    def __init__(self, benchmark: str, peer: str, threads: int) -> None:
+    def __init__(self, benchmark: str, case: str, peer: str, threads: int) -> None:
         environment = os.environ | dict.fromkeys(THREADS, str(threads)) | {"PYTHONHASHSEED": "0"}
-        command = [sys.executable, "-m", "benchmarks.harness", benchmark, peer, str(threads)]
+        if threads == 1:
+            environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
+        for name in TUNING:
+            environment.pop(name, None)
+        command = [sys.executable, "-m", "benchmarks.harness", benchmark, case, peer, str(threads)]
         self.name = peer
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.answer = self._read()
 
     @property
-    def installed(self) -> bool:
-        return self.answer.startswith("ready")
+    def ready(self) -> bool:
+        return self.answer == "ready"
 
-    def round(self) -> float:
-        """Seconds of one round."""
+    def round(self) -> tuple[float, float]:
+        """Seconds of one round, and the most memory so far, in MB, beyond what it had before the first."""
         time.sleep(PAUSE)
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        return float(self._read())
+        seconds, memory = map(float, self._read().split())
+        return seconds, memory
+
+    def warms_up(self) -> bool:
+        """Whether it can do the work: twice, for some compile the second time."""
+        try:
+            return bool(self.round() and self.round())
+        except RuntimeError as error:
+            print(error, file=sys.stderr)
+            return False
 
     def stop(self) -> None:
         self.process.stdin.close()
@@ -60,48 +76,61 @@ class Result(NamedTuple):
     """Our time over the peer's: the median over the rounds. Below 1 we are faster."""
     low: float
     high: float
+    memory: float
+    """MB that the work took at most, beyond what was there when it had been set up."""
 
 
-def measure(benchmark: str, rounds: int, threads: int) -> list[Result]:
-    """Run all peers that are installed in turn: ours first, then a row for each."""
+def measure(benchmark: str, rounds: int, threads: int, case: str = "", only: tuple[str, ...] = ()) -> list[Result]:
+    """Run all peers that can, or those named, in turn: ours first, then a row for each."""
     module = importlib.import_module(f"benchmarks.{benchmark}")
-    peers = [Peer(benchmark, name, threads) for name in PEERS if hasattr(module, name)]
+    names = [name for name in PEERS if hasattr(module, name) and (not only or name in ("microtensor", *only))]
+    peers = [Peer(benchmark, case, name, threads) for name in names]
     try:
         for peer in peers:
-            if not peer.installed:
-                print(f"{benchmark}: {peer.name} {peer.answer}", file=sys.stderr)
-        running = [peer for peer in peers if peer.installed]
-        for peer in running:  # warm up
-            peer.round()
+            if not peer.ready:
+                print(f"{benchmark} {case}: {peer.name} {peer.answer}", file=sys.stderr)
+        running = [peer for peer in peers if peer.ready and peer.warms_up()]
         times = [[peer.round() for peer in running] for _ in range(rounds)]
     finally:
         for peer in peers:
             peer.stop()
     results = []
     for peer, column in zip(running, zip(*times)):
-        ratios = sorted(ours / theirs for (ours, *_), theirs in zip(times, column))
+        ratios = sorted(ours[0] / theirs[0] for (ours, *_), theirs in zip(times, column))
         quarter = len(ratios) // 4
+        middle = statistics.median(seconds for seconds, _ in column)
         results.append(
-            Result(peer.name, statistics.median(column), statistics.median(ratios), ratios[quarter], ratios[-1 - quarter])
+            Result(peer.name, middle, statistics.median(ratios), ratios[quarter], ratios[-1 - quarter], column[-1][1])
         )
     return results
 
 
-def _work(benchmark: str, peer: str, threads: int) -> None:
+def _peak() -> float:
+    """The most memory that this process ever had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def _work(benchmark: str, case: str, peer: str, threads: int) -> None:
     """What the process of a peer does: set up, then a timed round for every line that it reads."""
     try:
         if peer == "torch":
             importlib.import_module("torch").set_num_threads(threads)
-        work = getattr(importlib.import_module(f"benchmarks.{benchmark}"), peer)()
+        function = getattr(importlib.import_module(f"benchmarks.{benchmark}"), peer)
+        work = function(case) if case else function()
     except (ImportError, RuntimeError) as error:  # not installed, or without the compiler that it needs
-        print(f"cannot run here ({error})", flush=True)
+        print(f"cannot run this ({error})".replace("\n", " "), flush=True)
         return
     print("ready", flush=True)
+    before = _peak()
     for _ in sys.stdin:
         start = time.perf_counter()
-        work()
-        print(time.perf_counter() - start, flush=True)
+        try:
+            work()
+        except Exception as error:
+            print(f"{peer}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            raise
+        print(time.perf_counter() - start, _peak() - before, flush=True)
 
 
 if __name__ == "__main__":
-    _work(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    _work(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))

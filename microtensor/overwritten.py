@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from types import CellType, FunctionType, MethodType
+from types import BuiltinFunctionType, CellType, FunctionType, MethodType
 from typing import Any
+
+from numpy import ndarray
 
 from .graph import Node, Origin
 
@@ -17,7 +19,7 @@ def check_unchanged(origin: Origin, vjps: Iterable[Callable[..., Any]]) -> None:
         RuntimeError: the result, if the vjps are given it, or a tensor that one of them closes over has a later time.
     """
     overwritten = origin.output is not None and origin.output[1][0] > origin.time
-    if overwritten or any(_holds_newer(vjp, origin.time, set()) for vjp in vjps):
+    if overwritten or _holds_newer(vjps, origin.time):
         name = "a leaf" if origin.op is None else origin.op.__name__
         raise RuntimeError(
             f"backward: a tensor that the gradient of {name} needs was assigned to after the operation ran; "
@@ -25,27 +27,45 @@ def check_unchanged(origin: Origin, vjps: Iterable[Callable[..., Any]]) -> None:
         )
 
 
-def _holds_newer(value: Any, time: int, visited: set[int]) -> bool:
-    """Whether `value` is a tensor assigned to since, or closes over one: in its variables, or in what they hold."""
-    if isinstance(value, Node):
-        return value.assigned[0] > time
-    if id(value) in visited:
-        return False
-    visited.add(id(value))
-    inside: Iterable[Any] = ()
+PLAIN = frozenset({int, float, bool, str, bytes, slice, type(None), type, ndarray, BuiltinFunctionType})
+"""What most derivatives close over, beside tensors: there is nothing in it to look at."""
+
+
+def _holds_newer(vjps: Iterable[Callable[..., Any]], time: int) -> bool:
+    """Whether one of these closes over a tensor assigned to since: in its variables, or in what they hold."""
+    waiting: list[Any] = list(vjps)
+    visited: set[int] = set()
+    for value in waiting:  # which grows meanwhile
+        if type(value) in PLAIN:
+            continue
+        if isinstance(value, Node):
+            if value.assigned[0] > time:
+                return True
+        elif id(value) not in visited:
+            visited.add(id(value))
+            waiting += inside(value)
+    return False
+
+
+def inside(value: Any) -> Iterable[Any]:
+    """What a function closes over, and what a container holds: where a derivative has what it needs.
+
+    >>> def times(factor):
+    ...     return lambda g: g * factor
+    >>> [cell.cell_contents for cell in inside(times(3))]
+    [3]
+    """
     if isinstance(value, FunctionType):
-        inside = value.__closure__ or ()
-    elif isinstance(value, CellType):
+        return value.__closure__ or ()
+    if isinstance(value, CellType):
         try:
-            inside = (value.cell_contents,)
+            return (value.cell_contents,)
         except ValueError:  # not bound yet
-            return False
-    elif isinstance(value, functools.partial):
-        inside = (value.func, *value.args, *value.keywords.values())
-    elif isinstance(value, MethodType):
-        inside = (value.__func__, value.__self__)
-    elif isinstance(value, (list, tuple)):
-        inside = value
-    elif isinstance(value, dict):
-        inside = value.values()
-    return any(_holds_newer(item, time, visited) for item in inside)
+            return ()
+    if isinstance(value, functools.partial):
+        return (value.func, *value.args, *value.keywords.values())
+    if isinstance(value, MethodType):
+        return (value.__func__, value.__self__)
+    if isinstance(value, (list, tuple)):
+        return value
+    return value.values() if isinstance(value, dict) else ()

@@ -27,9 +27,11 @@ def seven_loops(x, w, window, groups):
 
 
 @st.composite
-def convolutions(draw, depthwise=False):
-    """A geometry, a window padded unevenly, images, kernels and the gradient of the result."""
+def convolutions(draw, depthwise=False, plain=False):
+    """A geometry, a window padded unevenly, images, kernels and the gradient of the result. `plain`: stride and groups 1."""
     g = draw(geometries())
+    if plain:
+        g = g._replace(groups=1, stride=(1, 1))
     if depthwise:
         g = g._replace(groups=g.channels, kernels=g.channels)
     odd = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
@@ -48,16 +50,16 @@ def convolutions(draw, depthwise=False):
 def test_convolution_is_its_definition(case):
     g, window, x, w, _ = case
     expected = seven_loops(x, w, window, g.groups)
-    np.testing.assert_allclose(columns.forward(x, w, window, g.groups), expected, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(columns.forward(x, w, None, window, g.groups), expected, rtol=1e-10, atol=1e-10)
 
 
 @given(convolutions(), st.sampled_from([1, 200, 1 << 20]))
 def test_the_three_are_adjoint(case, column_bytes):
     g, window, x, w, v = case
     with pytest.MonkeyPatch.context() as patch:  # the parts of a batch make no difference
-        patch.setattr(columns, "COLUMN_BYTES", column_bytes)
-        forward = (columns.forward(x, w, window, g.groups) * v).sum()
-        to_input = (columns.to_input(v, w, window, g.groups, g.size) * x).sum()
+        patch.setattr(columns, "BYTES", column_bytes)
+        forward = (columns.forward(x, w, None, window, g.groups) * v).sum()
+        to_input = (columns.to_input(v, w, None, window, g.groups, g.size) * x).sum()
         to_weight = (columns.to_weight(x, v, window, g.groups) * w).sum()
     np.testing.assert_allclose([to_input, to_weight], forward, rtol=1e-9, atol=1e-9)
 
@@ -67,5 +69,5 @@ def test_kernels_turned_round_go_to_the_matrix_product_in_order(monkeypatch):
     seen = []
     plain = columns.forward
     monkeypatch.setattr(columns, "forward", lambda x, weight, *rest: seen.append(weight) or plain(x, weight, *rest))
-    columns.to_input(np.ones((2, 3, 4, 4)), np.ones((3, 2, 3, 3)), Window((3, 3)), 3, (6, 6))
+    columns.to_input(np.ones((2, 3, 4, 4)), np.ones((3, 2, 3, 3)), None, Window((3, 3)), 3, (6, 6))
     assert seen[0].flags.c_contiguous

@@ -5,35 +5,81 @@ What there is to choose from stands in the other files of this folder. All of th
 
 from __future__ import annotations
 
-from microtensor.backend import Array
-from microtensor.nn.layers.convolution import columns, depthwise
+from math import prod
+
+from microtensor import threads
+from microtensor.backend import Array, array_module
+from microtensor.kernels import usable
+from microtensor.nn.layers.convolution import columns, depthwise, gpu, rows
+from microtensor.nn.layers.convolution.bands import BYTES
 from microtensor.nn.layers.windows import Pair, Window
+
+FEW = 48
+"""So many kernels, and no more than channels, are quicker by rows than by columns; twice as many in the gradient to the weight.
+
+Measured on one core, with a BLAS of 190 GFLOP/s: a third less time for 16 channels, a tenth for 32, none from 64 on.
+"""
 
 
 def forward(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
     """(N, C, H, W), (O, C/G, kh, kw), (O,) → (N, O, H', W')."""
+    if usable(x):
+        return gpu.forward(x, weight, bias, window, groups)
     if groups == x.shape[1] == len(weight):
         y = depthwise.forward(x, weight, window)
-    else:
-        y = columns.forward(x, weight, window, groups)
-    if bias is not None:
-        y += bias[:, None, None]
-    return y
+        return y if bias is None else _add(y, bias)
+    if window == Window((1, 1)):
+        return _each_pixel(x, weight.reshape(groups, len(weight) // groups, -1), bias)
+    if _tall(window, groups) and len(weight) <= min(x.shape[1], FEW):
+        return rows.forward(x, weight, bias, window)
+    return columns.forward(x, weight, bias, window, groups)
 
 
 def to_input(g: Array, weight: Array, bias: Array | None, window: Window, groups: int, size: Pair) -> Array:
     """The adjoint of `forward` in x: (N, O, H', W'), (O, C/G, kh, kw), (C,) → (N, C, *size)."""
+    if usable(g):
+        return gpu.to_input(g, weight, bias, window, groups, size)
     if groups == g.shape[1] and weight.shape[1] == 1:
         x = depthwise.to_input(g, weight, window, size)
-    else:
-        x = columns.to_input(g, weight, window, groups, size)
-    if bias is not None:
-        x += bias[:, None, None]
-    return x
+        return x if bias is None else _add(x, bias)
+    back = columns.turned_window(window)
+    if back is None:
+        return columns.to_input(g, weight, bias, window, groups, size)
+    return forward(g, columns.turned(weight, groups), bias, back, groups)
 
 
 def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
     """The adjoint of `forward` in the weight: (N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw)."""
+    if usable(x):
+        return gpu.to_weight(x, g, window, groups)
     if groups == x.shape[1] == g.shape[1]:
         return depthwise.to_weight(x, g, window)
+    if _tall(window, groups) and g.shape[1] <= 2 * min(x.shape[1], FEW):
+        return rows.to_weight(x, g, window)
     return columns.to_weight(x, g, window, groups)
+
+
+def _tall(window: Window, groups: int) -> bool:
+    """Whether `rows` can be used, and does something else than `columns`."""
+    return groups == 1 and window.stride == (1, 1) and window.kernel[0] > 1
+
+
+def _each_pixel(x: Array, matrix: Array, bias: Array | None) -> Array:
+    """A 1×1 kernel: an image is its own columns. x (N, C, H, W), matrix (G, O/G, C/G) → (N, O, H, W)."""
+    groups, kernels, channels = matrix.shape
+    pixels = x.reshape(len(x), groups, channels, prod(x.shape[2:]))  # (N, G, C/G, H · W)
+    y = array_module(x).empty((len(x), groups, kernels, pixels.shape[3]), x.dtype)
+    shift = None if bias is None else bias.reshape(groups, kernels, 1)
+
+    def work(part: slice) -> None:
+        array_module(x).matmul(matrix, pixels[part], out=y[part])
+        if shift is not None:
+            y[part] += shift
+
+    threads.share(work, threads.slices(len(x), max(BYTES * len(x) // max(x.nbytes + y.nbytes, 1), 1)))
+    return y.reshape(len(x), groups * kernels, *x.shape[2:])
+
+
+def _add(y: Array, bias: Array) -> Array:
+    y += bias[:, None, None]
+    return y

@@ -1,127 +1,153 @@
 """Convolution on arrays: one matrix product per group of channels, on columns.
 
 Every window of the images is laid out as a column (Chellapilla, Puri & Simard 2006, "High performance convolutional neural
-networks for document processing", section 4), of as many images at a time as the cache holds.
+networks for document processing", section 4), of as many images, or rows of one, at a time as the cache holds.
+
+For stride 1 the places are all pixels of whole padded rows: each element of the kernel then sees one run of memory, and copying
+that is much faster than copying row by row. What is computed at the end of each row, where the window hangs over, is cropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from microtensor.backend import Array, array_module
+from microtensor.nn.layers.convolution.bands import BYTES, Bands, Part, strided
 from microtensor.nn.layers.windows import Window
 
-COLUMN_BYTES = 1 << 20
-"""Memory for the columns of one matrix product: about what a core's cache holds. Measured, see benchmarks."""
 
+def forward(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
+    """(N, C, H, W), (O, C/G, kh, kw), (O,) → (N, O, H', W')."""
+    (n, channels, *size), kernels, xp = x.shape, len(weight), array_module(x)
+    columns = _Columns(x, n, channels, size, window, groups, max(BYTES, weight.nbytes))
+    matrix = weight.reshape(groups, kernels // groups, -1)  # (G, O/G, C/G · kh · kw)
+    shift = None if bias is None else bias.reshape(groups, -1, 1, 1)
+    y = xp.empty((n, groups, kernels // groups, *columns.places), x.dtype)
 
-def forward(x: Array, weight: Array, window: Window, groups: int) -> Array:
-    """(N, C, H, W), (O, C/G, kh, kw) → (N, O, H', W')."""
-    (n, channels, *size), kernels = x.shape, len(weight)
-    weight = weight.reshape(groups, kernels // groups, -1)  # (G, O/G, C/G · kh · kw)
-    if window == Window((1, 1)):  # an image is its own columns
-        pixels = x.reshape(n, groups, channels // groups, size[0] * size[1])
-        return (weight @ pixels).reshape(n, kernels, *size)
-    columns = _Columns(x, n, channels, size, window, groups)
-    y = array_module(x).empty((n, groups, kernels // groups, *columns.places), x.dtype)
-    for part in columns.parts(n):
-        y[part] = columns.crop(weight @ columns.unfold(x[part]))
+    def work(memory: tuple[Array, Array], part: Part) -> None:
+        product = columns.crop(matrix @ columns.unfold(memory, x, part), part)
+        if shift is None:
+            y[part.images, :, :, part.rows] = product
+        else:
+            xp.add(product, shift, out=y[part.images, :, :, part.rows])
+
+    columns.share(columns.memory, work)
     return y.reshape(n, kernels, *columns.places)
 
 
-def to_input(g: Array, weight: Array, window: Window, groups: int, size: Sequence[int]) -> Array:
-    """The adjoint of `forward` in x: (N, O, H', W'), (O, C/G, kh, kw) → (N, C, *size)."""
+def to_input(g: Array, weight: Array, bias: Array | None, window: Window, groups: int, size: Sequence[int]) -> Array:
+    """The adjoint of `forward` in x: (N, O, H', W'), (O, C/G, kh, kw), (C,) → (N, C, *size)."""
+    back = turned_window(window)
+    if back is not None:
+        return forward(g, turned(weight, groups), bias, back, groups)
     (n, kernels), channels = g.shape[:2], groups * weight.shape[1]
-    (top, bottom), (left, right) = window.padding
-    rest = (
-        (window.reach[0] - 1 - top, window.reach[0] - 1 - bottom),
-        (window.reach[1] - 1 - left, window.reach[1] - 1 - right),
-    )
-    grouped = weight.reshape(groups, kernels // groups, *weight.shape[1:])
-    if window.stride == (1, 1) and min(rest[0] + rest[1]) >= 0:  # a convolution itself, with the kernels turned round
-        turned = grouped.swapaxes(1, 2)[..., ::-1, ::-1].reshape(channels, kernels // groups, *window.kernel)
-        turned = array_module(g).ascontiguousarray(turned)  # BLAS reads no row backward
-        return forward(g, turned, window._replace(padding=rest), groups)
-    transposed = grouped.reshape(groups, kernels // groups, -1).swapaxes(1, 2)  # (G, C/G · kh · kw, O/G)
-    columns = _Columns(g, n, channels, size, window, groups)
+    transposed = weight.reshape(groups, kernels // groups, -1).swapaxes(1, 2)  # (G, C/G · kh · kw, O/G)
+    columns = _Columns(g, n, channels, size, window, groups, max(BYTES, weight.nbytes), whole=True)
     x = array_module(g).empty((n, channels, *size), g.dtype)
-    for part in columns.parts(n):
-        x[part] = columns.fold(transposed @ _by_group(g[part], groups), size)
+
+    def work(memory: None, part: Part) -> None:
+        x[part.images] = columns.fold(transposed @ columns.spread(g, part), size)
+        if bias is not None:
+            x[part.images] += bias[:, None, None]
+
+    columns.share(lambda: None, work)
     return x
+
+
+def turned_window(window: Window) -> Window | None:
+    """The window with which the adjoint, for stride 1, is a convolution itself; None if its padding would be negative."""
+    padding = [(reach - 1 - before, reach - 1 - after) for reach, (before, after) in zip(window.reach, window.padding)]
+    if window.stride != (1, 1) or min(map(min, padding)) < 0:
+        return None
+    return window._replace(padding=(padding[0], padding[1]))
+
+
+def turned(weight: Array, groups: int) -> Array:
+    """The kernels of the adjoint, each turned by 180 degrees: (O, C/G, kh, kw) → (C, O/G, kh, kw)."""
+    grouped = weight.reshape(groups, len(weight) // groups, *weight.shape[1:]).swapaxes(1, 2)[..., ::-1, ::-1]
+    whole = grouped.reshape(groups * weight.shape[1], -1, *weight.shape[2:])
+    return array_module(weight).ascontiguousarray(whole)  # BLAS reads no row backward
 
 
 def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
     """The adjoint of `forward` in the weight: (N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw)."""
     (n, channels, *size), kernels = x.shape, g.shape[1]
-    columns = _Columns(x, n, channels, size, window, groups)
-    total = array_module(x).zeros((groups, kernels // groups, columns.height // groups), x.dtype)
-    for part in columns.parts(n):
-        total += columns.spread(g[part]) @ columns.unfold(x[part]).swapaxes(1, 2)
-    return total.reshape(kernels, channels // groups, *window.kernel)
+    shape = (groups, kernels // groups, channels // groups * window.kernel[0] * window.kernel[1])
+    # A part's product is added to the sum: with a large weight, that costs more than columns which the cache does not hold.
+    columns = _Columns(x, n, channels, size, window, groups, max(BYTES, kernels * shape[2] * x.itemsize))
+
+    def work(memory: tuple[Array, Array], part: Part, total: Array) -> None:
+        total += columns.spread(g, part) @ columns.unfold(memory, x, part).swapaxes(1, 2)
+
+    return columns.total(shape, columns.memory, work).reshape(kernels, channels // groups, *window.kernel)
 
 
-def _by_group(g: Array, groups: int) -> Array:
-    """(n, O, H', W') → (G, O/G, n · H' · W')."""
-    n, kernels = g.shape[:2]
-    return g.reshape(n, groups, kernels // groups, -1).transpose(1, 2, 0, 3).reshape(groups, kernels // groups, -1)
+class _Columns(Bands):
+    """The columns of a part of the batch.
 
-
-class _Columns:
-    """Images unfolded, a part of the batch at a time, into memory that is used again.
-
-    For stride 1 the places are all pixels of H' whole padded rows: each element of the kernel then sees one run of memory,
-    and copying that is much faster than copying row by row. What is computed at the end of each row, where the window hangs
-    over, is cropped.
+    Args:
+        whole: the parts are of whole images.
     """
 
-    def __init__(self, like: Array, images: int, channels: int, size: Sequence[int], window: Window, groups: int) -> None:
-        self.window, self.groups, self.channels = window, groups, channels
-        self.places = window.places("conv2d", size)
-        self.padded_size = window.padded(size)
-        self.flat = window.stride == (1, 1)
-        self.row = self.padded_size[1] if self.flat else self.places[1]
-        self.height = channels * window.kernel[0] * window.kernel[1]
-        each = self.height * self.places[0] * self.row * like.itemsize
-        self.step = min(max(1, COLUMN_BYTES // max(each, 1)), max(images, 1))
-        xp = array_module(like)
-        overhang = window.reach[1] - 1
-        self.padded = xp.zeros(self.step * channels * self.padded_size[0] * self.padded_size[1] + overhang, like.dtype)
-        self.columns = xp.empty(self.height * self.step * self.places[0] * self.row, like.dtype)
+    def __init__(
+        self,
+        like: Array,
+        images: int,
+        channels: int,
+        size: Sequence[int],
+        window: Window,
+        groups: int,
+        bytes_: int,
+        whole: bool = False,
+    ) -> None:
+        self.groups, self.flat = groups, window.stride == (1, 1) and not whole
+        self.rows = channels * window.kernel[0] * window.kernel[1]
+        places = window.places("conv2d", size)
+        self.row = window.padded(size)[1] if self.flat else places[1]
+        bytes_ = max(bytes_, self.rows * self.row * places[0] * like.itemsize) if whole else bytes_
+        super().__init__(like, images, channels, size, window, self.rows * self.row, bytes_, window.reach[1] - 1)
 
-    def parts(self, images: int) -> Iterator[slice]:
-        """The batch cut into parts whose columns fill `COLUMN_BYTES`."""
-        return (slice(i, min(i + self.step, images)) for i in range(0, images, self.step))
+    def memory(self) -> tuple[Array, Array]:
+        """For the padded images of a part, and for their columns."""
+        return self.blank(), self.xp.empty(self.rows * self.step * self.band * self.row, self.dtype)
 
-    def unfold(self, x: Array) -> Array:
-        """(n, C, H, W) → (G, C/G · kh · kw, n · H' · row)."""
-        n, (height, width) = len(x), self.padded_size
-        padded = self.padded[: n * self.channels * height * width].reshape(n, self.channels, height, width)
-        self.window.crop(padded)[...] = x
-        (kh, kw), (sh, sw), (dh, dw), item = self.window.kernel, self.window.stride, self.window.dilation, x.itemsize
-        plane = height * width
-        shape: tuple[int, ...] = (self.channels, kh, kw, n, self.places[0] * self.row)
-        strides: tuple[int, ...] = (plane, dh * width, dw, self.channels * plane, 1)
+    def unfold(self, memory: tuple[Array, Array], x: Array, part: Part) -> Array:
+        """A part of (N, C, H, W) → (G, C/G · kh · kw, n · rows · row)."""
+        padded, columns = memory
+        (kh, kw), (sh, sw), (dh, dw), plane = (
+            self.window.kernel,
+            self.window.stride,
+            self.window.dilation,
+            self.height * self.width,
+        )
+        n, rows = part.images.stop - part.images.start, part.rows.stop - part.rows.start
+        images = padded[: n * self.channels * plane].reshape(n, self.channels, self.height, self.width)
+        self.load(images, x, part)
+        shape: tuple[int, ...] = (self.channels, kh, kw, n, rows * self.row)
+        strides: tuple[int, ...] = (plane, dh * self.width, dw, self.channels * plane, 1)
         if not self.flat:
-            shape, strides = (*shape[:4], *self.places), (*strides[:4], sh * width, sw)
-        windows = array_module(x).lib.stride_tricks.as_strided(self.padded, shape, [item * stride for stride in strides])
-        columns = self.columns[: windows.size].reshape(shape)
+            shape, strides = (*shape[:4], rows, self.row), (*strides[:4], sh * self.width, sw)
+        windows = strided(padded, shape, strides)
+        columns = columns[: windows.size].reshape(shape)
         columns[...] = windows
-        return columns.reshape(self.groups, self.height // self.groups, -1)
+        return columns.reshape(self.groups, self.rows // self.groups, -1)
 
-    def crop(self, product: Array) -> Array:
-        """(G, O/G, n · H' · row) → (n, G, O/G, H', W'), a view."""
-        grid = product.reshape(*product.shape[:2], -1, self.places[0], self.row)
+    def crop(self, product: Array, part: Part) -> Array:
+        """(G, O/G, n · rows · row) → (n, G, O/G, rows, W'), a view."""
+        grid = product.reshape(*product.shape[:2], -1, part.rows.stop - part.rows.start, self.row)
         return grid[..., : self.places[1]].transpose(2, 0, 1, 3, 4)
 
-    def spread(self, g: Array) -> Array:
-        """The adjoint of `crop`: (n, O, H', W') → (G, O/G, n · H' · row), with zeros where the window hangs over."""
-        n, kernels = g.shape[:2]
-        grid = array_module(g).zeros((self.groups, kernels // self.groups, n, self.places[0], self.row), g.dtype)
-        grid[..., : self.places[1]] = g.reshape(n, self.groups, -1, *self.places).transpose(1, 2, 0, 3, 4)
+    def spread(self, g: Array, part: Part) -> Array:
+        """The adjoint of `crop`: a part of (N, O, H', W') → (G, O/G, n · rows · row), zeros where the window hangs over."""
+        g = g[part.images, :, part.rows]
+        n, kernels, rows = g.shape[:3]
+        grid = self.xp.empty((self.groups, kernels // self.groups, n, rows, self.row), g.dtype)
+        grid[..., self.places[1] :] = 0
+        grid[..., : self.places[1]] = g.reshape(n, self.groups, -1, rows, self.places[1]).transpose(1, 2, 0, 3, 4)
         return grid.reshape(self.groups, kernels // self.groups, -1)
 
     def fold(self, columns: Array, size: Sequence[int]) -> Array:
-        """The adjoint of `unfold` for any stride: (G, C/G · kh · kw, n · H' · W') → (n, C, H, W)."""
+        """The adjoint of `unfold`, of whole images, for any stride: (G, C/G · kh · kw, n · H' · W') → (n, C, H, W)."""
         columns = columns.reshape(self.channels, *self.window.kernel, -1, *self.places)
         padded = self.window.blank(columns, columns.shape[3], self.channels, size)
         for i, j, view in self.window.taps(padded, self.places):

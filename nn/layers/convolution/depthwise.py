@@ -32,7 +32,7 @@ BLOCK_BYTES = 1 << 18
 def forward(x: Array, weight: Array, window: Window) -> Array:
     """(N, C, H, W), (C, 1, kh, kw) → (N, C, H', W')."""
     if _is_small(window):
-        return columns.forward(x, weight, window, len(weight))
+        return columns.forward(x, weight, None, window, len(weight))
     lines, kernels = _Lines(x, x.shape[:2], x.shape[2:], window), weight[:, 0]
     y = array_module(x).empty((*x.shape[:2], *lines.places), x.dtype)
     for images, channels in lines.blocks():
@@ -54,7 +54,7 @@ def forward(x: Array, weight: Array, window: Window) -> Array:
 def to_input(g: Array, weight: Array, window: Window, size: Pair) -> Array:
     """The adjoint of `forward` in x: (N, C, H', W'), (C, 1, kh, kw) → (N, C, *size)."""
     if _is_small(window):
-        return columns.to_input(g, weight, window, len(weight), size)
+        return columns.to_input(g, weight, None, window, len(weight), size)
     lines, kernels, xp = _Lines(g, g.shape[:2], size, window), weight[:, 0], array_module(g)
     x = xp.zeros((*g.shape[:2], *size), g.dtype)  # pixels that no window sees keep their 0
     for images, channels in lines.blocks():

@@ -1,0 +1,233 @@
+"""Work on arrays shared among threads: a convolution's images, the halves of a matrix product.
+
+NumPy lets other threads run while it computes, but most of its functions use one core. So what takes long is cut into parts,
+and `share` has a pool of threads take them, one after the other, the caller among them. Meanwhile BLAS, which has threads of
+its own, is told to use one for each call: two pools on the same cores would wait for each other.
+
+How work is cut depends on shapes alone: the same numbers come out, bit for bit, whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import ctypes
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import numpy as np
+
+Part = TypeVar("Part")
+
+VARIABLES = ("MICROTENSOR_NUM_THREADS", "OMP_NUM_THREADS")
+"""The first of these environment variables that is set says how many threads there are; else it is the process's cores."""
+
+
+def get_num_threads() -> int:
+    """How many threads share the work: those of `set_num_threads`, or of an environment variable, else a thread per core."""
+    return settings.count
+
+
+def set_num_threads(count: int) -> None:
+    """From now on so many threads share the work, in all of the process.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: it is less than 1.
+
+    >>> before = get_num_threads()
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    >>> set_num_threads(before)
+    """
+    if not isinstance(count, (int, np.integer)) or isinstance(count, bool):
+        raise TypeError(f"set_num_threads: expected a whole number, got {count!r}")
+    if count < 1:
+        raise ValueError(f"set_num_threads: expected 1 or more, got {count}")
+    settings.count = int(count)
+
+
+def share(function: Callable[[Part], Any], parts: Iterable[Part]) -> None:
+    """`function(part)` for every part, on several threads. It returns when all are done.
+
+    A part that raises ends the work: no further part is begun, and the error is raised here. Called from inside a part, it does
+    all parts itself, one after the other.
+
+    >>> squares = np.zeros(4)
+    >>> def square(i):
+    ...     squares[i] = i * i
+    >>> share(square, range(4))
+    >>> squares
+    array([0., 1., 4., 9.])
+    """
+    waiting = deque(parts)
+    helpers = min(settings.count, len(waiting)) - 1
+    if helpers < 1 or here.busy or not blas():
+        for part in waiting:
+            function(part)
+        return
+    job = _Job(function, waiting)
+    here.busy = True
+    try:
+        with single_threaded_blas():
+            pool = settings.pool(helpers)
+            for _ in range(helpers):
+                pool.put(job)
+            job.work()
+            job.wait()
+    finally:
+        here.busy = False
+    if job.error is not None:
+        raise job.error
+
+
+def slices(count: int, step: int) -> list[slice]:
+    """0 … count cut into slices of `step`, the last as long as it comes.
+
+    >>> slices(5, 2)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    return [slice(i, min(i + step, count)) for i in range(0, count, step)]
+
+
+class _Job:
+    """Parts, and what is to be done with each."""
+
+    def __init__(self, function: Callable[[Any], Any], waiting: deque[Any]) -> None:
+        self.function, self.waiting = function, waiting
+        self.context = contextvars.copy_context()  # NumPy's errstate is the caller's in every thread
+        self.changed = threading.Condition()
+        self.at_work = 0
+        self.error: BaseException | None = None
+
+    def work(self) -> None:
+        """Take parts until there are none."""
+        with self.changed:
+            if not self.waiting:
+                return
+            self.at_work += 1
+        try:
+            while True:
+                try:
+                    part = self.waiting.popleft()
+                except IndexError:
+                    return
+                self.function(part)
+        except BaseException as error:  # Ctrl-C too, which comes to the caller's thread
+            self.waiting.clear()
+            self.error = self.error or error
+        finally:
+            with self.changed:
+                self.at_work -= 1
+                self.changed.notify_all()
+
+    def wait(self) -> None:
+        """Until nobody works on a part."""
+        with self.changed:
+            while self.at_work:
+                self.changed.wait()
+
+
+class _Here(threading.local):
+    busy = False
+    """Whether this thread works on a part."""
+
+
+here = _Here()
+
+
+class _Settings:
+    """How many threads there are, and the pool."""
+
+    def __init__(self) -> None:
+        self.count = self.usual()
+        self.forget()
+
+    def usual(self) -> int:
+        for name in VARIABLES:
+            value = os.environ.get(name, "").partition(",")[0].strip()
+            if value.isdecimal() and int(value) > 0:
+                return int(value)
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def forget(self) -> None:
+        """No thread yet, and, in a forked process, none any more."""
+        self.lock, self.jobs, self.threads = threading.Lock(), SimpleQueue[_Job](), 0
+
+    def pool(self, least: int) -> SimpleQueue[_Job]:
+        """Where at least so many threads take jobs from."""
+        with self.lock:
+            while self.threads < least:
+                threading.Thread(target=_serve, args=(self.jobs,), name="microtensor", daemon=True).start()
+                self.threads += 1
+        return self.jobs
+
+
+def _serve(jobs: SimpleQueue[_Job]) -> None:
+    here.busy = True
+    while True:
+        job = jobs.get()
+        job.context.copy().run(job.work)
+        del job  # or it would keep its arrays alive until the next comes
+
+
+settings = _Settings()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=settings.forget)
+
+
+# BLAS
+
+
+class _Blas:
+    """The threads of NumPy's BLAS: how many it uses, and how to say so."""
+
+    def __init__(self, get: Callable[[], int], set_: Callable[[int], Any]) -> None:
+        self.get, self.set = get, set_
+        self.lock, self.inside, self.before = threading.Lock(), 0, 0
+
+
+@cache
+def blas() -> _Blas | None:
+    """NumPy's BLAS, if it is an OpenBLAS that can be told how many threads to use; None if not."""
+    folder = Path(np.__file__).parent
+    for path in [*folder.parent.glob("numpy.libs/*openblas*"), *folder.glob(".dylibs/*openblas*")]:
+        try:
+            library = ctypes.CDLL(str(path))
+        except OSError:
+            continue
+        for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("scipy_", ""), ("", "")):
+            try:
+                get = getattr(library, f"{prefix}openblas_get_num_threads{suffix}")
+                return _Blas(get, getattr(library, f"{prefix}openblas_set_num_threads{suffix}"))
+            except AttributeError:
+                continue
+    return None
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Inside, BLAS uses one thread for each call; after the last of those who are inside has left, as many as before."""
+    library = blas()
+    if library is None:
+        yield
+        return
+    with library.lock:
+        if not library.inside:
+            library.before = library.get()
+            library.set(1)
+        library.inside += 1
+    try:
+        yield
+    finally:
+        with library.lock:
+            library.inside -= 1
+            if not library.inside:
+                library.set(library.before)

@@ -1,0 +1,107 @@
+"""A batch of images cut into parts that a core's cache holds, one of which after the other is worked on.
+
+A part is some whole images; or, where even one image has more windows than the cache holds columns, a band of its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from microtensor import threads
+from microtensor.backend import Array, array_module
+from microtensor.nn.layers.windows import Window
+
+BYTES = 1 << 20
+"""Memory for what is made of a part: about what a core's cache holds. Measured, see benchmarks."""
+
+PARTIAL_SUMS = 8
+"""A sum over the batch is made of at most so many, each of them by one thread, in this order."""
+
+
+class Part(NamedTuple):
+    """Images, and the rows of their places."""
+
+    images: slice
+    rows: slice
+
+
+class Bands:
+    """How a batch is cut, and memory for one part, padded, used again for each.
+
+    Args:
+        images, channels, size: of the batch, (N, C, H, W).
+        row: numbers that are made of each place of the window, along one row.
+        bytes_: memory for what is made of a part; more than `BYTES` where a part is multiplied with a matrix that is larger.
+        tail: numbers behind the last pixel, which a window that hangs over the end reads.
+    """
+
+    def __init__(
+        self, like: Array, images: int, channels: int, size: Sequence[int], window: Window, row: int, bytes_: int, tail: int
+    ) -> None:
+        self.window, self.size, self.channels = window, size, channels
+        self.places = window.places("conv2d", size)
+        self.height, self.width = window.padded(size)
+        rows, most = self.places[0], max(bytes_ // max(row * like.itemsize, 1), 1)
+        bands = -(-rows // most)
+        self.band = -(-rows // bands)
+        self.step = max(min(most // rows, images), 1)
+        self.parts = [
+            Part(some, band) for some in threads.slices(images, self.step) for band in threads.slices(rows, self.band)
+        ]
+        if self.band < rows:
+            self.height = (self.band - 1) * window.stride[0] + window.reach[0]
+        self.xp, self.dtype, self.tail = array_module(like), like.dtype, tail
+
+    def blank(self) -> Array:
+        """Memory for a part of the padded images, (step, C, height, width), flat, and the tail behind it: zeros."""
+        return self.xp.zeros(self.step * self.channels * self.height * self.width + self.tail, self.dtype)
+
+    def load(self, padded: Array, x: Array, part: Part) -> None:
+        """Put a part of x into (n, C, height, width), which has zeros at the sides already."""
+        x = x[part.images]
+        (top, _), (left, _) = self.window.padding
+        inside = padded[..., left : left + self.size[1]]
+        if self.band == self.places[0]:
+            inside[:, :, top : top + self.size[0]] = x
+            return
+        start = part.rows.start * self.window.stride[0] - top  # the row of the image that the band begins with
+        above = min(max(-start, 0), self.height)
+        count = max(min(start + self.height, self.size[0]) - max(start, 0), 0)
+        inside[:, :, :above] = 0
+        inside[:, :, above : above + count] = x[:, :, start + above : start + above + count]
+        inside[:, :, above + count :] = 0
+
+    def share(self, make: Callable[[], Any], work: Callable[[Any, Part], None]) -> None:
+        """`work(memory, part)` for every part, with memory from `make`, of which each thread has its own."""
+        spare: list[Any] = []
+
+        def one(part: Part) -> None:
+            memory = spare.pop() if spare else make()
+            work(memory, part)
+            spare.append(memory)
+
+        threads.share(one, self.parts)
+
+    def total(self, shape: Sequence[int], make: Callable[[], Any], work: Callable[[Any, Part, Array], None]) -> Array:
+        """The sum over all parts: `work(memory, part, sum)` adds to a sum of this shape what comes of a part."""
+        count = min(PARTIAL_SUMS, len(self.parts))
+        sums = self.xp.zeros((max(count, 1), *shape), self.dtype)
+
+        def some(i: int) -> None:
+            memory = make()
+            for part in self.parts[i * len(self.parts) // count : (i + 1) * len(self.parts) // count]:
+                work(memory, part, sums[i])
+
+        threads.share(some, range(count))
+        return sums[0] if len(sums) == 1 else sums.sum(0)
+
+
+def strided(array: Array, shape: Sequence[int], strides: Sequence[int]) -> Array:
+    """A view of a contiguous array from its first number on, with strides in numbers."""
+    strides = [array.itemsize * stride for stride in strides]
+    if type(array) is np.ndarray:  # ten times as quick as `as_strided`
+        return np.ndarray(shape, array.dtype, array, 0, strides)
+    return array_module(array).lib.stride_tricks.as_strided(array, shape, strides)

@@ -1,0 +1,45 @@
+"""Convolution of stride 1 by the kernel's rows, on arrays: the same numbers as by columns."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_columns import convolutions
+
+from microtensor.nn.layers.convolution import arrays, bands, columns, rows
+from microtensor.nn.layers.windows import Window
+
+
+@given(convolutions(plain=True), st.sampled_from([1, 200, 1 << 20]))
+def test_rows_are_as_good_as_columns(case, bytes_):
+    _, window, x, w, v = case
+    with pytest.MonkeyPatch.context() as patch:  # the parts of a batch make no difference
+        patch.setattr(rows, "BYTES", bytes_)
+        y, to_weight = rows.forward(x, w, w[:, 0, 0, 0], window), rows.to_weight(x, v, window)
+    np.testing.assert_allclose(y, columns.forward(x, w, w[:, 0, 0, 0], window, 1), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(to_weight, columns.to_weight(x, v, window, 1), rtol=1e-10, atol=1e-10)
+
+
+def test_wide_images_and_few_kernels_go_by_rows(monkeypatch):
+    used = []
+    for name in ("forward", "to_weight"):
+        plain = getattr(rows, name)
+        monkeypatch.setattr(rows, name, lambda *args, name=name, plain=plain: used.append(name) or plain(*args))
+    rng, window = np.random.default_rng(0), Window((3, 3), padding=((1, 1), (1, 1)))
+    x, g, w = rng.standard_normal((2, 16, 20, 20)), rng.standard_normal((2, 16, 20, 20)), rng.standard_normal((16, 16, 3, 3))
+    y = arrays.forward(x, w, None, window, 1)
+    to_input, to_weight = arrays.to_input(g, w, None, window, 1, (20, 20)), arrays.to_weight(x, g, window, 1)
+    assert used == ["forward", "forward", "to_weight"]
+    np.testing.assert_allclose(y, columns.forward(x, w, None, window, 1), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(to_input, columns.to_input(g, w, None, window, 1, (20, 20)), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(to_weight, columns.to_weight(x, g, window, 1), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("bytes_", [1, 1000, 10000])
+def test_a_band_may_lie_in_the_padding(bytes_, monkeypatch):
+    for module in (bands, columns):
+        monkeypatch.setattr(module, "BYTES", bytes_)
+    rng, window = np.random.default_rng(0), Window((2, 2), padding=((5, 6), (1, 0)))
+    x, w = rng.standard_normal((2, 3, 4, 5)), rng.standard_normal((4, 3, 2, 2))
+    expected = columns.forward(np.pad(x, [(0, 0), (0, 0), (5, 6), (1, 0)]), w, None, Window((2, 2)), 1)
+    np.testing.assert_allclose(columns.forward(x, w, None, window, 1), expected, rtol=1e-10, atol=1e-10)
