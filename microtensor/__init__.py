@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .anomaly import detect_anomaly
+from .backward_trace import trace_backward
 from .checkpointing import checkpoint
 from .creation import (
     arange,
@@ -170,6 +171,7 @@ from .ops.shape import (
     unflatten,
     unsqueeze,
 )
+from .precision import autocast, is_autocast_enabled
 from .random import (
     Generator,
     bernoulli,
@@ -221,6 +223,7 @@ __all__ = [
     "atan",
     "atan2",
     "atanh",
+    "autocast",
     "backward",
     "bernoulli",
     "bilinear",
@@ -297,6 +300,7 @@ __all__ = [
     "hvp",
     "index_add",
     "index_select",
+    "is_autocast_enabled",
     "is_grad_enabled",
     "isclose",
     "isfinite",
@@ -413,6 +417,7 @@ __all__ = [
     "threshold",
     "tile",
     "topk",
+    "trace_backward",
     "transpose",
     "tril",
     "triu",

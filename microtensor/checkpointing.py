@@ -10,6 +10,7 @@ from typing import Any
 from . import random
 from .gradient import enable_grad, same, walk
 from .graph import Node, Origin, clock, mode
+from .precision import current
 from .tensor import Tensor
 
 
@@ -19,7 +20,8 @@ def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     Memory for time: a network cut into √n parts of √n layers, each in a checkpoint, keeps O(√n) activations for one more
     forward pass (Chen et al. 2016, arxiv.org/abs/1604.06174). Gradients flow to the inputs and to everything else that the
     function uses, such as the parameters of a module. The default random generator is set back for the second run, so that
-    dropout drops the same; another generator is not. Running statistics of batch normalisation are updated by both runs.
+    dropout drops the same; another generator is not. Under `autocast` both runs compute alike. Running statistics of batch
+    normalisation are updated by both runs.
 
     Raises:
         TypeError: the function returns something else than one tensor.
@@ -36,7 +38,9 @@ def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     clock[0] += 1  # what the function computes is from now on, what it captures from before
     start = clock[0]
     leaves = [_apart(x) for x in inputs]
-    result = function(*leaves)
+    precision = current()
+    with precision():
+        result = function(*leaves)
     if not isinstance(result, Tensor):
         raise TypeError(f"checkpoint: the function must return one Tensor, it returned {type(result).__name__}")
     output = result.detach()
@@ -51,7 +55,7 @@ def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     def run_again(key: Any, _watched: Any, g: Any) -> Any:
         """The gradient for an input, by its number, or for what the function captured, by its origin."""
         if not cache or cache[0]() is not g:
-            cache[:] = weakref.ref(g), _gradients(function, inputs, captured, state, g)
+            cache[:] = weakref.ref(g), _gradients(function, inputs, captured, state, precision, g)
         found: dict[Any, Any] = cache[1]
         if mode.recording:
             cache.clear()  # gradients with graphs of their own would hold this one in a circle
@@ -72,12 +76,14 @@ def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     return output
 
 
-def _gradients(function: Any, inputs: Sequence[Any], captured: set[Origin], state: Any, g: Any) -> dict[Any, Any]:
+def _gradients(
+    function: Any, inputs: Sequence[Any], captured: set[Origin], state: Any, precision: Any, g: Any
+) -> dict[Any, Any]:
     """Run the function a second time, now keeping its graph, and walk it."""
     recording, now = mode.recording, random.default.get_state()
     random.default.set_state(state)
     try:
-        with enable_grad():
+        with enable_grad(), precision():
             again = [same(x) if recording and isinstance(x, Node) and x.origin is not None else _apart(x) for x in inputs]
             origin: Any = function(*again).origin
     finally:

@@ -185,6 +185,8 @@ def walk(
     found: dict[Origin, Any] = {}
     anomaly = mode.anomaly
     before, mode.recording = mode.recording, create
+    watchers, mode.watchers = mode.watchers, ()  # a pass inside a derivative, as of `checkpoint`, is part of its step
+    casting, mode.autocast = mode.autocast, None  # the casts are in the graph: each vjp computes in its result's dtype
     try:
         for origin, g in seeds:
             gradients[origin] = gradients[origin] + g if origin in gradients else g
@@ -196,6 +198,9 @@ def walk(
             if origin.hooks:
                 g = _hooked(origin, g)
                 owned.discard(origin)
+            if watchers:
+                for watcher in watchers:
+                    watcher(origin, g, gradients, found, order, needed)
             if origin.leaf is not None if wanted is None else origin in wanted:
                 found[origin] = g
                 if not beyond:
@@ -235,7 +240,7 @@ def walk(
                 if output is not None:
                     origin.output = None
     finally:
-        mode.recording = before
+        mode.recording, mode.autocast, mode.watchers = before, casting, watchers
     return found, owned
 
 

@@ -30,8 +30,16 @@ class Mode(threading.local):
     """Whether every derivative is searched for the first nan or infinity."""
     sketching = False
     """Whether only shapes are asked for: convolutions and linear layers then give zeros, and save themselves the work."""
+    rectifier: Callable[[Any, Any], Any] | None = None
+    """What a ReLU gives backward instead of its gradient, made of the gradient that arrives and of where the unit was on: see
+    saliency/rectifiers.py."""
+    autocast: Any = None
+    """What mixed precision operations compute in, a `Casting`: see precision.py. None: each in the dtypes that arrive."""
     observers: tuple[Callable[..., None], ...] = ()
     """Told of every operation that runs: `observer(operation, inputs, settings, result)`."""
+    watchers: tuple[Callable[..., None], ...] = ()
+    """Told of every step of a backward pass: `watcher(origin, g, gradients, found, order, needed)`. See
+    backward_trace.py."""
 
 
 mode = Mode()

@@ -27,6 +27,7 @@ from numpy import generic, ndarray
 from .arguments import Float, Form, Int, lift
 from .backend import Array, device_of, follow
 from .graph import Node, Origin, T, clock, is_floating, mode
+from .precision import widened
 
 P = ParamSpec("P")
 
@@ -40,15 +41,18 @@ new = object.__new__
 def op(rule: Callable[P, Rule[T]], /) -> Callable[P, T]: ...
 @overload
 def op(
-    *, elementwise: bool = ..., floating: bool = ..., output: bool = ...
+    *, elementwise: bool = ..., floating: bool = ..., output: bool = ..., wide: bool = ...
 ) -> Callable[[Callable[P, Rule[T]]], Callable[P, T]]: ...
-def op(rule: Any = None, /, *, elementwise: bool = False, floating: bool = False, output: bool = False) -> Any:
+def op(
+    rule: Any = None, /, *, elementwise: bool = False, floating: bool = False, output: bool = False, wide: bool = False
+) -> Any:
     """Make an operation of a rule.
 
     Args:
         elementwise: tensors of different shape or dtype are broadcast and promoted before the rule sees them.
         floating: integers and bools are taken as float32.
         output: each vjp is called with the result as second argument.
+        wide: inside `autocast`, float16 is taken as float32.
 
     The operation takes its settings by keyword, or by position after its tensors, and understands NumPy's `axis` and
     `keepdims` for `dim` and `keepdim`. Among its tensors it takes Python numbers, and arrays as constants. It returns a
@@ -67,7 +71,7 @@ def op(rule: Any = None, /, *, elementwise: bool = False, floating: bool = False
     Tensor([12.])
     """
     if rule is None:
-        return functools.partial(op, elementwise=elementwise, floating=floating, output=output)
+        return functools.partial(op, elementwise=elementwise, floating=floating, output=output, wide=wide)
 
     form = Form(rule)
     name, arity, variadic, known = form.name, len(form.tensors), form.variadic, form.known
@@ -78,6 +82,8 @@ def op(rule: Any = None, /, *, elementwise: bool = False, floating: bool = False
         inputs: Sequence[Any] = args
         if (len(inputs) != arity and not variadic) or (settings and not known.issuperset(settings)):
             inputs, settings = form.sort(inputs, settings)
+        if wide and mode.autocast is not None:
+            inputs = [widened(x) for x in inputs]
         like, number = None, False
         for x in inputs:
             if isinstance(x, Node):
@@ -99,7 +105,7 @@ def op(rule: Any = None, /, *, elementwise: bool = False, floating: bool = False
         if like is None:
             raise TypeError(f"{name}: expected a Tensor, got {', '.join(type(x).__name__ for x in inputs) or 'nothing'}")
         if array_type is not ndarray:
-            _check_devices(name, inputs)
+            check_devices(name, inputs)
             follow(like._data)
         if aligned and (not alike or (number and dtype.kind != "f")):
             dtype = result_type(*inputs)
@@ -196,7 +202,8 @@ def _share_memory(result: Node, inputs: Sequence[Any]) -> None:
             return
 
 
-def _check_devices(name: str, inputs: Sequence[Any]) -> None:
+def check_devices(name: str, inputs: Sequence[Any]) -> None:
+    """Raise ValueError, which names two of them, unless all tensors among `inputs` are on one device."""
     nodes = [x for x in inputs if isinstance(x, Node)]
     for x in nodes[1:]:
         if device_of(x._data) != device_of(nodes[0]._data):

@@ -31,6 +31,7 @@ from .ops import (
     scan,
     shape,
 )
+from .precision import widened
 
 
 class Tensor(Interop):
@@ -96,7 +97,7 @@ class Tensor(Interop):
         return elementwise.subtract(other, self)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return elementwise.divide(other, self)
+        return elementwise.divide(other, widened(self))  # as a reciprocal
 
     def __rfloordiv__(self, other: Any) -> Tensor:
         return elementwise.floor_divide(other, self)

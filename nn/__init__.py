@@ -1,9 +1,13 @@
 """Layers, losses and optimisers, under PyTorch's names."""
 
-from microtensor.nn import init
+from microtensor.nn import init, transfer
 from microtensor.nn.containers import Concat, Residual, Sequential
+from microtensor.nn.inspect.activations import activations
+from microtensor.nn.inspect.effective_field import effective_receptive_field, seen_pixels
+from microtensor.nn.inspect.pooling import trace_max_pool
 from microtensor.nn.inspect.receptive_field import receptive_field
 from microtensor.nn.inspect.summary import summary
+from microtensor.nn.inspect.top_patches import top_patches
 from microtensor.nn.layers.activation import (
     CELU,
     ELU,
@@ -125,7 +129,9 @@ from microtensor.nn.optim.clip import clip_grad_norm_, clip_grad_value_
 from microtensor.nn.optim.cycles import CosineAnnealingWarmRestarts, OneCycleLR
 from microtensor.nn.optim.optimizer import Optimizer, decay_groups
 from microtensor.nn.optim.plateau import ReduceLROnPlateau
+from microtensor.nn.optim.preview import preview_lr
 from microtensor.nn.optim.rules import SGD, Adagrad, Adam, AdamW, RMSprop
+from microtensor.nn.optim.scaler import GradScaler
 from microtensor.nn.optim.schedule import (
     ConstantLR,
     CosineAnnealingLR,
@@ -146,27 +152,28 @@ from microtensor.nn.training.train import evaluate, fit
 from microtensor.ops.contraction import bilinear
 
 __all__ = [
-    "accuracy", "Adagrad", "Adam", "AdamW", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d",
-    "adaptive_max_pool2d", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
-    "alpha_dropout", "AlphaDropout", "avg_pool1d", "avg_pool2d", "AvgPool1d", "AvgPool2d", "batch_norm", "BatchNorm1d",
-    "BatchNorm2d", "BCELoss", "BCEWithLogitsLoss", "Bilinear", "bilinear", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "Buffer", "Callback", "CELU", "channel_shuffle", "ChannelShuffle", "Checkpoint",
-    "CircularPad1d", "CircularPad2d", "clip_grad_norm_", "clip_grad_value_", "Concat", "ConstantLR", "ConstantPad1d",
-    "ConstantPad2d", "Conv1d", "conv1d", "Conv2d", "conv2d", "conv_transpose1d", "conv_transpose2d", "ConvTranspose1d",
-    "ConvTranspose2d", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "cross_entropy", "CrossEntropyLoss",
-    "decay_groups", "dice_loss", "DiceLoss", "Dropout", "dropout", "Dropout1d", "dropout1d", "Dropout2d", "dropout2d",
-    "EarlyStopping", "ELU", "Embedding", "embedding", "evaluate", "ExponentialLR", "ExponentialMovingAverage",
-    "feature_alpha_dropout", "FeatureAlphaDropout", "fit", "Flatten", "Fold", "fold", "GELU", "GLU", "group_norm",
-    "GroupNorm", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "History", "huber_loss", "HuberLoss", "Identity",
-    "init", "instance_norm", "InstanceNorm1d", "InstanceNorm2d", "interpolate", "kl_div", "KLDivLoss", "l1_loss", "L1Loss",
-    "LambdaLR", "layer_norm", "LayerNorm", "LeakyReLU", "Linear", "linear", "LinearLR", "local_response_norm",
-    "LocalResponseNorm", "LogSigmoid", "LogSoftmax", "LRScheduler", "max_pool1d", "max_pool2d", "max_unpool2d", "MaxPool1d",
-    "MaxPool2d", "MaxUnpool2d", "Mish", "Module", "ModuleDict", "ModuleList", "mse_loss", "MSELoss", "MultiStepLR",
-    "nll_loss", "NLLLoss", "normalize", "OneCycleLR", "Optimizer", "Parameter", "ParameterDict", "ParameterList",
-    "pixel_shuffle", "pixel_unshuffle", "PixelShuffle", "PixelUnshuffle", "PolynomialLR", "PReLU", "receptive_field",
-    "ReduceLROnPlateau", "ReflectionPad1d", "ReflectionPad2d", "ReLU", "ReLU6", "ReplicationPad1d", "ReplicationPad2d",
-    "Residual", "rms_norm", "RMSNorm", "RMSprop", "RReLU", "rrelu", "Run", "SELU", "Sequential", "SequentialLR", "SGD",
-    "Sigmoid", "SiLU", "smooth_l1_loss", "SmoothL1Loss", "Softmax", "Softmax2d", "Softmin", "Softplus", "Softshrink",
-    "Softsign", "StepLR", "summary", "Tanh", "Tanhshrink", "Threshold", "Unflatten", "Unfold", "unfold", "Upsample",
-    "UpsamplingBilinear2d", "UpsamplingNearest2d", "ZeroPad1d", "ZeroPad2d",
+    "accuracy", "activations", "Adagrad", "Adam", "AdamW", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
+    "adaptive_max_pool1d", "adaptive_max_pool2d", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d", "alpha_dropout", "AlphaDropout", "avg_pool1d", "avg_pool2d", "AvgPool1d", "AvgPool2d",
+    "batch_norm", "BatchNorm1d", "BatchNorm2d", "BCELoss", "BCEWithLogitsLoss", "Bilinear", "bilinear",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "Buffer", "Callback", "CELU", "channel_shuffle",
+    "ChannelShuffle", "Checkpoint", "CircularPad1d", "CircularPad2d", "clip_grad_norm_", "clip_grad_value_", "Concat",
+    "ConstantLR", "ConstantPad1d", "ConstantPad2d", "Conv1d", "conv1d", "Conv2d", "conv2d", "conv_transpose1d",
+    "conv_transpose2d", "ConvTranspose1d", "ConvTranspose2d", "CosineAnnealingLR", "CosineAnnealingWarmRestarts",
+    "cross_entropy", "CrossEntropyLoss", "decay_groups", "dice_loss", "DiceLoss", "Dropout", "dropout", "Dropout1d",
+    "dropout1d", "Dropout2d", "dropout2d", "EarlyStopping", "effective_receptive_field", "ELU", "Embedding", "embedding",
+    "evaluate", "ExponentialLR", "ExponentialMovingAverage", "feature_alpha_dropout", "FeatureAlphaDropout", "fit",
+    "Flatten", "Fold", "fold", "GELU", "GLU", "GradScaler", "group_norm", "GroupNorm", "Hardshrink", "Hardsigmoid",
+    "Hardswish", "Hardtanh", "History", "huber_loss", "HuberLoss", "Identity", "init", "instance_norm", "InstanceNorm1d",
+    "InstanceNorm2d", "interpolate", "kl_div", "KLDivLoss", "l1_loss", "L1Loss", "LambdaLR", "layer_norm", "LayerNorm",
+    "LeakyReLU", "Linear", "linear", "LinearLR", "local_response_norm", "LocalResponseNorm", "LogSigmoid", "LogSoftmax",
+    "LRScheduler", "max_pool1d", "max_pool2d", "max_unpool2d", "MaxPool1d", "MaxPool2d", "MaxUnpool2d", "Mish", "Module",
+    "ModuleDict", "ModuleList", "mse_loss", "MSELoss", "MultiStepLR", "nll_loss", "NLLLoss", "normalize", "OneCycleLR",
+    "Optimizer", "Parameter", "ParameterDict", "ParameterList", "pixel_shuffle", "pixel_unshuffle", "PixelShuffle",
+    "PixelUnshuffle", "PolynomialLR", "PReLU", "preview_lr", "receptive_field", "ReduceLROnPlateau", "ReflectionPad1d",
+    "ReflectionPad2d", "ReLU", "ReLU6", "ReplicationPad1d", "ReplicationPad2d", "Residual", "rms_norm", "RMSNorm",
+    "RMSprop", "RReLU", "rrelu", "Run", "seen_pixels", "SELU", "Sequential", "SequentialLR", "SGD", "Sigmoid", "SiLU",
+    "smooth_l1_loss", "SmoothL1Loss", "Softmax", "Softmax2d", "Softmin", "Softplus", "Softshrink", "Softsign", "StepLR",
+    "summary", "Tanh", "Tanhshrink", "Threshold", "top_patches", "trace_max_pool", "transfer",
+    "Unflatten", "Unfold", "unfold", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d", "ZeroPad1d", "ZeroPad2d",
 ]  # fmt: skip

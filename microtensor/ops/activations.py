@@ -13,12 +13,16 @@ import numpy as np
 from ..arguments import composed
 from ..backend import Array, array_module
 from ..graph import Node, T, is_floating, mode
+from ..kernels import Kernels, usable
 from ..op import Rule, op
+from ..precision import at_least_float32, narrowed
 from .elementwise import abs, clamp, multiply, neg, select, where
 from .error_function import BLOCK, _erfc, erfc
 from .functions import exp, expm1, tanh
-from .reduce import at_least_float32, softmax
+from .reduce import softmax
 from .shape import normalize_dim
+
+kernels = Kernels(__file__, "activations.cu")
 
 # Straight pieces
 
@@ -34,7 +38,21 @@ def relu(x: T) -> Rule[T]:
     Tensor([0., 0., 2.])
     """
     highest = math.inf if is_floating(x.dtype) else None  # given both limits, NumPy clips floats in a quarter of the time
-    return x.data.clip(0, highest), (lambda g, y: where(~(y <= 0), g, 0),)  # so that the gradient passes at nan
+    return x.data.clip(0, highest), (lambda g, y: _between(g, y, 0),)
+
+
+def _between(g: Any, y: Any, low: float, high: float = math.nan) -> Any:
+    """The gradient where low < y < high, and where y is nan; a limit that is nan is none.
+
+    From 0 up it is that of a ReLU, with or without a ceiling: where a caller has set a rule for all of them, what that says.
+    """
+    if usable(g.data) and not mode.recording and not (mode.rectifier is not None and low == 0):
+        xp, dx = g.xp, g.xp.empty(g.shape, g.dtype)
+        arrays = xp.ascontiguousarray(g.data), xp.ascontiguousarray(y.data)
+        kernels.each("between", g.dtype, dx.size, dx, *arrays, float(low), float(high), dx.size)
+        return g.constant(dx)
+    inside = ~(y <= low) if math.isnan(high) else ~((y <= low) | (y >= high))  # so that the gradient passes at nan
+    return where(inside, g, 0) if mode.rectifier is None or low != 0 else mode.rectifier(g, inside)
 
 
 @op(floating=True, output=True)
@@ -50,7 +68,7 @@ def hardtanh(x: T, /, min_val: float = -1.0, max_val: float = 1.0) -> Rule[T]:
     """
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} is larger than max_val {max_val}")
-    return x.data.clip(min_val, max_val), (lambda g, y: where(~((y <= min_val) | (y >= max_val)), g, 0),)
+    return x.data.clip(min_val, max_val), (lambda g, y: _between(g, y, min_val, max_val),)
 
 
 @composed
@@ -98,6 +116,7 @@ def prelu(x: Any, weight: Any) -> Any:
     """
     if not all(isinstance(v, Node) for v in (x, weight)):
         raise TypeError(f"prelu: the weight must be a Tensor, got {type(weight).__name__}; leaky_relu takes a number")
+    x, weight = narrowed(x, weight)
     channels = x.shape[1] if x.ndim > 1 else 1
     if weight.ndim > 1 or weight.numel() not in (1, channels):
         fitting = "(1,)" if channels == 1 else f"(1,) or ({channels},)"
@@ -154,7 +173,7 @@ def hardsigmoid(x: Any) -> Any:
     >>> hardsigmoid(mt.Tensor([-4.0, 0.0, 1.5]))
     Tensor([0.  , 0.5 , 0.75])
     """
-    return relu6(x + 3) / 6
+    return hardtanh(x, -3.0, 3.0) / 6 + 0.5  # not by relu6: this is a gate, and no rule for ReLUs is meant for it
 
 
 @composed
@@ -197,7 +216,7 @@ def logsigmoid(x: T) -> Rule[T]:
     return x.data.clip(-math.inf, 0) - xp.log1p(xp.exp(-xp.abs(x.data))), (lambda g: g * sigmoid(neg(x)),)
 
 
-@op(floating=True)
+@op(floating=True, wide=True)
 def softplus(x: T, /, beta: float = 1.0, threshold: float = 20.0) -> Rule[T]:
     """log(1 + e^(beta · x)) / beta: a smooth relu. Where beta · x > threshold it is x itself, as in PyTorch.
 
@@ -241,7 +260,7 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
     >>> elu(mt.Tensor([-1.0, 0.0, 2.0])).round(decimals=4)
     Tensor([-0.6321,  0.    ,  2.    ])
     """
-    return relu(x) + alpha * expm1(clamp(x, max=0))
+    return where(x > 0, x, _in_dtype_of(x, alpha * expm1(clamp(x, max=0))))
 
 
 @composed
@@ -259,7 +278,12 @@ def celu(x: Any, alpha: float = 1.0) -> Any:
     """
     if alpha == 0:
         raise ValueError("celu: alpha must not be 0: x is divided by it")
-    return relu(x) + alpha * expm1(clamp(x, max=0) / alpha)
+    return where(x > 0, x, _in_dtype_of(x, alpha * expm1(clamp(x, max=0) / alpha)))
+
+
+def _in_dtype_of(x: Any, y: Any) -> Any:
+    """y, which is at most as large as x, as float16 again: under autocast exponentials are computed in float32."""
+    return y.to(x.dtype) if x.dtype == np.float16 else y
 
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -360,7 +384,7 @@ def mish(x: Any) -> Any:
     >>> mish(mt.Tensor([-1.0, 0.0, 2.0])).round(decimals=4)
     Tensor([-0.3034,  0.    ,  1.944 ])
     """
-    return x * tanh(softplus(x))
+    return x * _in_dtype_of(x, tanh(softplus(x)))
 
 
 @composed

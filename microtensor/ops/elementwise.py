@@ -137,7 +137,7 @@ def flat(g: Any) -> Any:
     return g.constant(g.xp.zeros_like(g.data))
 
 
-@binary
+@op(elementwise=True, wide=True)
 def pow(x: T, y: Operand) -> Rule[T]:
     """x to the power y, element by element, with broadcasting.
 

@@ -15,9 +15,10 @@ from ..arguments import composed
 from ..backend import Array
 from ..graph import Node, T, is_floating
 from ..op import Rule, op
+from ..precision import at_least_float32, widened
 from .elementwise import abs, where
 from .gathering import gather
-from .reduce import at_least_float32, finite_max, how_many, one_axis, root, spreading, sum, total, with_ones, without
+from .reduce import finite_max, how_many, one_axis, root, spreading, sum, total, with_ones, without
 from .shape import normalize_dims
 
 
@@ -199,6 +200,7 @@ def norm(x: T, p: float | str = "fro", dim: Any = None, keepdim: bool = False) -
     >>> norm(x), norm(x, 1), norm(x, math.inf)
     (Tensor(5.), Tensor(7.), Tensor(4.))
     """
+    x = widened(x)
     if p == "fro" or p == 2:
         return _length(x, dim=dim, keepdim=keepdim)
     if not isinstance(p, (int, float)) or not (p >= 0 or p == -math.inf):

@@ -18,6 +18,8 @@ from .elementwise import Operand, add, flat, subtract, where, xp_of
 
 function = op(floating=True)
 function_of_output = op(floating=True, output=True)
+wide_function = op(floating=True, wide=True)
+wide_function_of_output = op(floating=True, output=True, wide=True)
 
 
 # Powers
@@ -40,13 +42,13 @@ def sqrt(x: T) -> Rule[T]:
     return x.xp.sqrt(x.data), (lambda g, y: g / (2 * y),)
 
 
-@function_of_output
+@wide_function_of_output
 def rsqrt(x: T) -> Rule[T]:
     """1 / √x: inf at 0, nan below. The gradient at 0 is −inf."""
     return 1 / x.xp.sqrt(x.data), (lambda g, y: g * (y * y * y * -0.5),)
 
 
-@function_of_output
+@wide_function_of_output
 def reciprocal(x: T) -> Rule[T]:
     """1 / x: ±inf at ±0."""
     return 1 / x.data, (lambda g, y: -g * (y * y),)
@@ -55,7 +57,7 @@ def reciprocal(x: T) -> Rule[T]:
 # Exponentials and logarithms
 
 
-@function_of_output
+@wide_function_of_output
 def exp(x: T) -> Rule[T]:
     """e to the power x.
 
@@ -66,19 +68,19 @@ def exp(x: T) -> Rule[T]:
     return x.xp.exp(x.data), (lambda g, y: g * y,)
 
 
-@function_of_output
+@wide_function_of_output
 def exp2(x: T) -> Rule[T]:
     """2 to the power x."""
     return x.xp.exp2(x.data), (lambda g, y: g * (y * math.log(2)),)
 
 
-@function
+@wide_function
 def expm1(x: T) -> Rule[T]:
     """e to the power x, minus 1, exact also near 0, where e^x rounds to 1."""
     return x.xp.expm1(x.data), (lambda g: g * exp(x),)  # not g · (y + 1), which is 0 where y rounds to −1
 
 
-@function
+@wide_function
 def log(x: T) -> Rule[T]:
     """Natural logarithm: −inf at 0, nan below.
 
@@ -89,19 +91,19 @@ def log(x: T) -> Rule[T]:
     return x.xp.log(x.data), (lambda g: g / x,)
 
 
-@function
+@wide_function
 def log2(x: T) -> Rule[T]:
     """Logarithm to base 2: −inf at 0, nan below."""
     return x.xp.log2(x.data), (lambda g: g / math.log(2) / x,)
 
 
-@function
+@wide_function
 def log10(x: T) -> Rule[T]:
     """Logarithm to base 10: −inf at 0, nan below."""
     return x.xp.log10(x.data), (lambda g: g / math.log(10) / x,)
 
 
-@function
+@wide_function
 def log1p(x: T) -> Rule[T]:
     """log(1 + x), exact also near 0, where 1 + x rounds to 1: −inf at −1, nan below."""
     return x.xp.log1p(x.data), (lambda g: g / add(x, 1),)
@@ -122,19 +124,19 @@ def cos(x: T) -> Rule[T]:
     return x.xp.cos(x.data), (lambda g: -g * sin(x),)
 
 
-@function_of_output
+@wide_function_of_output
 def tan(x: T) -> Rule[T]:
     """Tangent of x radians."""
     return x.xp.tan(x.data), (lambda g, y: g * (1 + y * y),)
 
 
-@function
+@wide_function
 def asin(x: T) -> Rule[T]:
     """Arc sine: from −1 … 1 to −π/2 … π/2 radians, nan outside. The gradient at ±1 is inf."""
     return x.xp.arcsin(x.data), (lambda g: g / sqrt(_difference_of_squares(1, x)),)
 
 
-@function
+@wide_function
 def acos(x: T) -> Rule[T]:
     """Arc cosine: from 1 … −1 to 0 … π radians, nan outside. The gradient at ±1 is −inf."""
     return x.xp.arccos(x.data), (lambda g: -g / sqrt(_difference_of_squares(1, x)),)
@@ -177,13 +179,13 @@ def _difference_of_squares(a: Any, b: Any) -> Any:
 # Hyperbolic functions
 
 
-@function
+@wide_function
 def sinh(x: T) -> Rule[T]:
     """Hyperbolic sine, (e^x − e^−x) / 2."""
     return x.xp.sinh(x.data), (lambda g: g * cosh(x),)
 
 
-@function
+@wide_function
 def cosh(x: T) -> Rule[T]:
     """Hyperbolic cosine, (e^x + e^−x) / 2."""
     return x.xp.cosh(x.data), (lambda g: g * sinh(x),)

@@ -15,6 +15,7 @@ from ..backend import Array, is_array, to_device
 from ..deferred import check_range
 from ..graph import Node, T
 from ..op import Rule, op
+from ..precision import at_least_float32
 from .elementwise import where
 from .indexing import _put, add_flat, getitem
 from .shape import flatten, normalize_dim, whole_number
@@ -96,9 +97,10 @@ def gather(x: T, /, dim: int, index: Any) -> Rule[T]:
 @op
 def _collect(g: T, *, dim: int, index: Any, shape: tuple[int, ...]) -> Rule[T]:
     """The adjoint of gather: zeros of `shape`, to which each element of g is added where gather took it."""
-    data = g.xp.zeros(shape, g.dtype)
-    add_flat(data.reshape(-1), _positions(index.data, dim, shape, g.xp), g.data.reshape(-1))
-    return data, (lambda h: gather(h, dim=dim, index=index),)
+    values = at_least_float32(g.data)
+    data = g.xp.zeros(shape, values.dtype)
+    add_flat(data.reshape(-1), _positions(index.data, dim, shape, g.xp), values.reshape(-1))
+    return data.astype(g.dtype, copy=False), (lambda h: gather(h, dim=dim, index=index),)
 
 
 @composed

@@ -11,6 +11,7 @@ from ..arguments import composed
 from ..backend import Array, array_module, follow, is_array, to_device
 from ..graph import Node, T, mode
 from ..op import Rule, op
+from ..precision import at_least_float32
 from .elementwise import where
 from .shape import flatten
 
@@ -92,12 +93,14 @@ def getitem(x: T, /, index: Any) -> Rule[T]:
 @op
 def _put(g: T, *, index: tuple[Any, ...], shape: tuple[int, ...]) -> Rule[T]:
     """The adjoint of getitem: zeros of `shape`, to whose elements at `index` g is added."""
-    data = g.xp.zeros(shape, g.dtype)
     if _may_repeat(index):
-        add_at(data, _arrays(index), g.data)
+        values = at_least_float32(g.data)
+        data = g.xp.zeros(shape, values.dtype)
+        add_at(data, _arrays(index), values)
     else:
+        data = g.xp.zeros(shape, g.dtype)
         data[_arrays(index)] = g.data
-    return data, (lambda h: h[index],)
+    return data.astype(g.dtype, copy=False), (lambda h: h[index],)
 
 
 def add_at(data: Array, index: tuple[Any, ...], values: Array) -> None:
@@ -120,7 +123,10 @@ def add_at(data: Array, index: tuple[Any, ...], values: Array) -> None:
 
 
 def add_flat(data: Array, places: Array, values: Array) -> None:
-    """data[places] += values for vectors, in which a place that occurs twice gets both. Writes to `data`."""
+    """data[places] += values for vectors, in which a place that occurs twice gets both. Writes to `data`.
+
+    Each sum is rounded to the dtype of `data`: many numbers of float16 are better added to an array of float32.
+    """
     xp = array_module(data)
     if data.dtype == np.int64:  # CuPy's atomic addition knows uint64 only; the bits of the sum are the same
         data, values = data.view(np.uint64), values.view(np.uint64)

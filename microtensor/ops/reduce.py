@@ -11,17 +11,22 @@ from typing import Any
 import numpy as np
 
 from ..arguments import composed
-from ..backend import Array
-from ..graph import Node, T, is_floating
+from ..backend import Array, array_module
+from ..graph import Node, T, is_floating, mode
+from ..kernels import Kernels, usable
+from ..lines import lines
 from ..op import Rule, op
+from ..precision import at_least_float32, widened
 from .elementwise import where
 from .padding import pad
 from .shape import normalize_dim, normalize_dims, permute
 
+kernels = Kernels(__file__, "softmax.cu")
+
 # Sums and products
 
 
-@op
+@op(wide=True)
 def sum(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
     """Sum over the axes `dim` (all if None); `keepdim` leaves them with length 1. Integers and bools sum to int64.
 
@@ -39,7 +44,7 @@ def sum(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
     return data.astype(x.dtype, copy=False) if is_floating(x.dtype) else data, (spreading(x, dims),)
 
 
-@op(floating=True)
+@op(floating=True, wide=True)
 def mean(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
     """Arithmetic mean over the axes `dim` (all if None): nan where there is nothing to average.
 
@@ -72,6 +77,7 @@ def prod(x: T, dim: Any = None, keepdim: bool = False) -> Any:
     >>> mt.grad(prod(x), x)[0]
     Tensor([0., 6., 0.])
     """
+    x = widened(x)
     dims = normalize_dims("prod", dim, x.shape)
     others = [i for i in range(x.ndim) if i not in dims]
     count = how_many(x, dims)
@@ -87,7 +93,7 @@ def prod(x: T, dim: Any = None, keepdim: bool = False) -> Any:
 # Spreads
 
 
-@op(floating=True)
+@op(floating=True, wide=True)
 def var(x: T, /, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Rule[T]:
     """Variance over the axes `dim` (all if None): Σ (x − mean)² / (n − correction), in two passes.
 
@@ -126,6 +132,7 @@ def std(x: T, dim: Any = None, correction: float = 1, keepdim: bool = False) -> 
     >>> std(mt.Tensor([[1.0, 3.0], [2.0, 2.0]]), dim=1, correction=0)
     Tensor([1., 0.])
     """
+    x = widened(x)
     y = root(var(wide(x), dim=dim, correction=correction, keepdim=keepdim), 2)
     return y.to(x.dtype) if is_floating(x.dtype) else y
 
@@ -189,7 +196,7 @@ def count_nonzero(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
 # Softmax
 
 
-@op(floating=True, output=True)
+@op(floating=True, output=True, wide=True)
 def logsumexp(x: T, /, dim: Any, keepdim: bool = False) -> Rule[T]:
     """log Σ e^x over the axes `dim`: −inf where all are, or there are none. No overflow: the maximum is taken off first.
 
@@ -213,7 +220,7 @@ def logsumexp(x: T, /, dim: Any, keepdim: bool = False) -> Rule[T]:
     return y if keepdim else y.reshape(without(x.shape, dims)), (vjp,)
 
 
-@op(floating=True, output=True)
+@op(floating=True, output=True, wide=True)
 def softmax(x: T, /, dim: int | None = None) -> Rule[T]:
     """e^x over the sum of e^x along axis `dim`: positive numbers that sum to 1. No overflow: the maximum is taken off first.
 
@@ -227,13 +234,22 @@ def softmax(x: T, /, dim: int | None = None) -> Rule[T]:
     >>> softmax(mt.Tensor([0.0, 0.0, 1000.0, 1000.0]), dim=0)
     Tensor([0. , 0. , 0.5, 0.5])
     """
-    dims, data = _below_max("softmax", x, dim)
-    e = x.xp.exp(data)
+    axis = _softmax_axis("softmax", x, dim)
+    dims = () if axis is None else (axis,)
+
+    def vjp(g: Any, y: Any) -> Any:
+        if usable(g.data) and not mode.recording:
+            return g.constant(_softmax_back_by_kernel(g.data, y.data, axis))
+        return y * (g - (g * y).sum(dims, keepdim=True))
+
+    if usable(x.data):
+        return _softmax_by_kernel(x.data, axis), (vjp,)
+    e = x.xp.exp(_below_max(x.data, dims))
     e /= e.sum(dims, keepdims=True)
-    return e.astype(x.dtype, copy=False), (lambda g, y: y * (g - (g * y).sum(dims, keepdim=True)),)
+    return e.astype(x.dtype, copy=False), (vjp,)
 
 
-@op(floating=True, output=True)
+@op(floating=True, output=True, wide=True)
 def log_softmax(x: T, /, dim: int | None = None) -> Rule[T]:
     """log(softmax(x)) along axis `dim`, exact also where softmax itself rounds to 0.
 
@@ -244,20 +260,49 @@ def log_softmax(x: T, /, dim: int | None = None) -> Rule[T]:
     >>> log_softmax(mt.Tensor([0.0, 1000.0]), dim=0)
     Tensor([-1000.,     0.])
     """
-    dims, data = _below_max("log_softmax", x, dim)
+    axis = _softmax_axis("log_softmax", x, dim)
+    dims = () if axis is None else (axis,)
+
+    def vjp(g: Any, y: Any) -> Any:
+        if usable(g.data) and not mode.recording:
+            return g.constant(_softmax_back_by_kernel(g.data, y.data, axis, logarithm=True))
+        return g - y.exp() * g.sum(dims, keepdim=True)
+
+    if usable(x.data):
+        return _softmax_by_kernel(x.data, axis, logarithm=True), (vjp,)
+    data = _below_max(x.data, dims)
     if data.size:
         data -= x.xp.log(x.xp.exp(data).sum(dims, keepdims=True))
-    return data.astype(x.dtype, copy=False), (lambda g, y: g - y.exp() * g.sum(dims, keepdim=True),)
+    return data.astype(x.dtype, copy=False), (vjp,)
 
 
-def _below_max(name: str, x: Node, dim: Any) -> tuple[tuple[int, ...], Array]:
-    """The axes of `dim`, and x less its maximum over them."""
+def _softmax_axis(name: str, x: Node, dim: Any) -> int | None:
     if dim is None:
         raise TypeError(f"{name}: dim is missing: the axis along which the numbers sum to 1; for (N, C) that is dim=1")
-    axis = one_axis(name, dim, x.shape)
-    dims = () if axis is None else (axis,)
-    data = at_least_float32(x.data)
-    return dims, data - (data.max(dims, keepdims=True) if data.size else 0)
+    return one_axis(name, dim, x.shape)
+
+
+def _below_max(x: Array, dims: tuple[int, ...]) -> Array:
+    """x less its maximum over the axes `dims`."""
+    data = at_least_float32(x)
+    return data - (data.max(dims, keepdims=True) if data.size else 0)
+
+
+def _softmax_by_kernel(x: Array, axis: int | None, logarithm: bool = False) -> Array:
+    xp = array_module(x)
+    y, (shape, blocks) = xp.empty(x.shape, x.dtype), lines(x.shape, axis)
+    if x.size:
+        kernels.blocks("softmax", x.dtype, blocks, y, xp.ascontiguousarray(x), int(logarithm), shape)
+    return y
+
+
+def _softmax_back_by_kernel(g: Array, y: Array, axis: int | None, logarithm: bool = False) -> Array:
+    xp = array_module(y)
+    dx, (shape, blocks) = xp.empty(y.shape, y.dtype), lines(y.shape, axis)
+    if y.size:
+        arrays = xp.ascontiguousarray(g), xp.ascontiguousarray(y)
+        kernels.blocks("softmax_back", y.dtype, blocks, dx, *arrays, int(logarithm), shape)
+    return dx
 
 
 # What the rules share
@@ -294,11 +339,6 @@ def finite_max(data: Array, dims: tuple[int, ...]) -> Array:
         return data.sum(dims, keepdims=True)
     limit = float(np.finfo(data.dtype).max)
     return data.max(dims, keepdims=True).clip(-limit, limit)
-
-
-def at_least_float32(data: Array) -> Array:
-    """float16 as float32, in which sums keep their digits and powers do not overflow."""
-    return data.astype(np.float32) if data.dtype == np.float16 else data
 
 
 def wide(x: Any) -> Any:

@@ -10,6 +10,7 @@ from ..arguments import composed
 from ..backend import Array
 from ..graph import T, is_floating
 from ..op import Rule, op
+from ..precision import widened
 from .elementwise import clone
 from .extremes import Picked, pick
 from .padding import pad
@@ -17,7 +18,7 @@ from .reduce import one_axis, wide
 from .shape import flip, movedim
 
 
-@op
+@op(wide=True)
 def cumsum(x: T, /, dim: int) -> Rule[T]:
     """Sums along axis `dim`, of each number and all before it. Integers and bools give int64.
 
@@ -53,6 +54,7 @@ def cumprod(x: T, dim: int) -> Any:
     >>> cumprod(mt.Tensor([1.0, 2.0, 0.0, 3.0]), dim=0)
     Tensor([1., 2., 0., 0.])
     """
+    x = widened(x)
     axis, y, step = one_axis("cumprod", dim, x.shape), clone(wide(x)), 1
     if axis is not None:
         y = movedim(y, axis, -1)

@@ -24,9 +24,15 @@ from microtensor.nn.layers.windows import Window, check_images, per_axis
 from microtensor.nn.module import Module, Parameter
 from microtensor.op import Rule, op
 from microtensor.ops.padding import pad
+from microtensor.ops.product import through_float32
 from microtensor.ops.shape import whole_number
+from microtensor.precision import narrowed
 from microtensor.random import Generator
 from microtensor.tensor import Tensor
+
+_forward = through_float32(arrays.forward)
+_backward_to_input = through_float32(arrays.to_input)
+_backward_to_weight = through_float32(arrays.to_weight)
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -75,6 +81,7 @@ def conv1d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any
 
 
 def _checked(operation: str, axes: int, x: Any, weight: Any, bias: Any, groups: Any) -> list[Any]:
+    x, weight, bias = narrowed(x, weight, bias)
     x, weight, bias = check_tensors(operation, 2, x=x, weight=weight, bias=bias)
     check_images(operation, x, axes)
     whole_number(operation, "groups", groups, least=1)
@@ -119,7 +126,7 @@ def _conv2d(x: T, weight: T, bias: T | None = None, *, window: Window, groups: i
     if mode.sketching:
         y = x.xp.zeros((x.shape[0], weight.shape[0], *window.places("conv2d", size)), x.dtype)
     else:
-        y = arrays.forward(x.data, weight.data, None if bias is None else bias.data, window, groups)
+        y = _forward(x.data, weight.data, None if bias is None else bias.data, window, groups)
     return y, (
         lambda g: _to_input(g, weight, window=window, groups=groups, size=size),
         lambda g: _to_weight(x, g, window=window, groups=groups),
@@ -133,7 +140,7 @@ def _to_input(g: T, weight: T, bias: T | None = None, *, window: Window, groups:
     if mode.sketching:
         x = g.xp.zeros((g.shape[0], groups * weight.shape[1], *size), g.dtype)
     else:
-        x = arrays.to_input(g.data, weight.data, None if bias is None else bias.data, window, groups, size)
+        x = _backward_to_input(g.data, weight.data, None if bias is None else bias.data, window, groups, size)
     return x, (
         lambda h: _conv2d(h, weight, None, window=window, groups=groups),
         lambda h: _to_weight(h, g, window=window, groups=groups),
@@ -145,7 +152,7 @@ def _to_input(g: T, weight: T, bias: T | None = None, *, window: Window, groups:
 def _to_weight(x: T, g: T, *, window: Window, groups: int) -> Rule[T]:
     """What each weight contributed: (N, C, H, W), (N, O, H', W') → (O, C/groups, kh, kw)."""
     size = (x.shape[2], x.shape[3])
-    return arrays.to_weight(x.data, g.data, window, groups), (
+    return _backward_to_weight(x.data, g.data, window, groups), (
         lambda h: _to_input(g, h, window=window, groups=groups, size=size),
         lambda h: _conv2d(x, h, None, window=window, groups=groups),
     )

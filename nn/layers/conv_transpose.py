@@ -15,6 +15,7 @@ from microtensor.nn.layers.conv import Convolution, _to_input
 from microtensor.nn.layers.windows import Window, check_images, per_axis
 from microtensor.ops.padding import pad
 from microtensor.ops.shape import whole_number
+from microtensor.precision import narrowed
 from microtensor.random import Generator
 from microtensor.tensor import Tensor
 
@@ -116,6 +117,7 @@ def _check_output_padding(operation: str, more: Sequence[int], stride: Sequence[
 
 
 def _checked(operation: str, axes: int, x: Any, weight: Any, bias: Any, groups: Any) -> list[Any]:
+    x, weight, bias = narrowed(x, weight, bias)
     x, weight, bias = check_tensors(operation, 2, x=x, weight=weight, bias=bias)
     check_images(operation, x, axes)
     whole_number(operation, "groups", groups, least=1)

@@ -80,9 +80,10 @@ def _factor(index: Array, weight: Node, padding: int | None, by_frequency: bool)
     """What the gradient at each number of x is multiplied by: (…, 1), or None for 1."""
     factor = None
     if by_frequency:
-        counts, places = weight.xp.zeros(weight.shape[0], weight.dtype), index.reshape(-1)
-        add_flat(counts, places, weight.xp.ones(places.shape, weight.dtype))
-        factor = 1 / counts[index]
+        dtype = np.result_type(weight.dtype, np.float32)  # float16 counts to 2048
+        counts, places = weight.xp.zeros(weight.shape[0], dtype), index.reshape(-1)
+        add_flat(counts, places, weight.xp.ones(places.shape, dtype))
+        factor = (1 / counts[index]).astype(weight.dtype, copy=False)
     if padding is not None:
         kept = (index != padding).astype(weight.dtype)
         factor = kept if factor is None else kept * factor

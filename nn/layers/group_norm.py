@@ -12,8 +12,8 @@ from microtensor.graph import T
 from microtensor.nn.layers.batch_norm import FeatureNorm, batch_norm, check_channels, check_eps
 from microtensor.nn.layers.layer_norm import _normalize_rows
 from microtensor.nn.module import Module, Parameter
-from microtensor.ops.reduce import at_least_float32
 from microtensor.ops.shape import whole_number
+from microtensor.precision import at_least_float32, widened
 from microtensor.tensor import Tensor
 
 
@@ -30,7 +30,7 @@ def group_norm(x: T, num_groups: int, weight: T | None = None, bias: T | None = 
     >>> group_norm(Tensor([[1.0, 3.0, 50.0, 70.0]]), 2).round(decimals=3)
     Tensor([[-1.,  1., -1.,  1.]])
     """
-    x, weight, bias = check_tensors("group_norm", 1, x=x, weight=weight, bias=bias)
+    x, weight, bias = check_tensors("group_norm", 1, x=widened(x), weight=weight, bias=bias)
     check_channels("group_norm", x, (None, None, weight, bias))
     groups, channels = whole_number("group_norm", "num_groups", num_groups, least=1), x.shape[1]
     if channels % groups:
@@ -68,6 +68,7 @@ def instance_norm(
     Tensor([[[-1.,  1.],
              [-1.,  1.]]])
     """
+    x = widened(x)
     if not use_input_stats:
         return batch_norm(x, running_mean, running_var, weight, bias, eps=eps)
     name, settings = "instance_norm", {"running_mean": running_mean, "running_var": running_var}

@@ -21,8 +21,8 @@ from microtensor.nn.module import Module, Parameter
 from microtensor.op import Rule, op
 from microtensor.ops.elementwise import clamp
 from microtensor.ops.extremes import norm
-from microtensor.ops.reduce import at_least_float32
 from microtensor.ops.shape import whole_numbers
+from microtensor.precision import at_least_float32, widened
 from microtensor.tensor import Tensor
 
 
@@ -45,7 +45,7 @@ def layer_norm(x: T, normalized_shape: Any, weight: T | None = None, bias: T | N
     Tensor([[-0.999995,  0.999995],
             [ 0.      ,  0.      ]])
     """
-    x, weight, bias = check_tensors("layer_norm", 1, x=x, weight=weight, bias=bias)
+    x, weight, bias = check_tensors("layer_norm", 1, x=widened(x), weight=weight, bias=bias)
     lengths = _last_axes("layer_norm", x, normalized_shape, weight=weight, bias=bias)
     return _normalize_rows(x, weight, bias, width=math.prod(lengths), positions=1, eps=eps)
 
@@ -201,7 +201,7 @@ def rms_norm(x: T, normalized_shape: Any, weight: T | None = None, eps: float | 
     Tensor([[0.8485, 1.1314],
             [0.    , 0.    ]])
     """
-    x, weight = check_tensors("rms_norm", 1, x=x, weight=weight)
+    x, weight = check_tensors("rms_norm", 1, x=widened(x), weight=weight)
     lengths = _last_axes("rms_norm", x, normalized_shape, weight=weight)
     dims = tuple(range(-len(lengths), 0))
     wide: Any = x.to(np.float32) if x.dtype == np.float16 else x  # type: ignore[attr-defined]
@@ -221,6 +221,7 @@ def normalize(x: T, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> T:
     Tensor([[0.6, 0.8],
             [0. , 0. ]])
     """
+    x = widened(x)
     return x / clamp(norm(x, p, dim, keepdim=True), eps)
 
 

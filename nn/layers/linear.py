@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +15,13 @@ from microtensor.nn import init
 from microtensor.nn.module import Module, Parameter
 from microtensor.op import Rule, op
 from microtensor.ops.contraction import bilinear
+from microtensor.ops.product import through_float32
 from microtensor.ops.shape import whole_number, whole_numbers
+from microtensor.precision import narrowed
 from microtensor.random import Generator
 from microtensor.tensor import Tensor
+
+_product = through_float32(operator.matmul)
 
 
 def linear(x: T, weight: T, bias: T | None = None) -> T:
@@ -29,6 +34,7 @@ def linear(x: T, weight: T, bias: T | None = None) -> T:
     >>> linear(Tensor([1.0, 2.0]), Tensor([[3.0, 4.0], [5.0, 6.0]]), Tensor([0.5, 0.0]))
     Tensor([11.5, 17. ])
     """
+    x, weight, bias = narrowed(x, weight, bias)
     x, weight, bias = check_tensors("linear", 2, x=x, weight=weight, bias=bias)
     if weight.ndim != 2:
         raise ValueError(f"linear: weight must have two axes, (out, in), got shape {weight.shape}")
@@ -49,7 +55,7 @@ def linear(x: T, weight: T, bias: T | None = None) -> T:
 def _linear(x: Any, weight: Any, bias: Any = None) -> Rule[T]:
     rows = math.prod(x.shape[:-1])
     flat_data = x.data.reshape(rows, x.shape[-1])
-    data = x.xp.zeros((rows, weight.shape[0]), x.dtype) if mode.sketching else flat_data @ weight.data.T
+    data = x.xp.zeros((rows, weight.shape[0]), x.dtype) if mode.sketching else _product(flat_data, weight.data.T)
     if bias is not None:
         data += bias.data
 

@@ -7,12 +7,15 @@ overlap of areas is in dice.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
 from microtensor.backend import Array
 from microtensor.graph import T, is_floating, mode
+from microtensor.kernels import usable
+from microtensor.nn.losses.cross_entropy_kernels import loss_of
 from microtensor.nn.losses.labels import Labels, as_target, class_axis
 from microtensor.nn.losses.reduction import (
     Loss,
@@ -25,8 +28,9 @@ from microtensor.nn.losses.reduction import (
     variable,
 )
 from microtensor.op import Rule, op, result_type
-from microtensor.ops.reduce import at_least_float32, log_softmax, softmax, total, wide
+from microtensor.ops.reduce import log_softmax, softmax, total, wide
 from microtensor.ops.shape import whole_number
+from microtensor.precision import at_least_float32, widened
 from microtensor.tensor import Tensor
 
 
@@ -65,7 +69,7 @@ def cross_entropy(
     >>> cross_entropy(Tensor([[0.0, 0.0]]), [[0.5, 0.5]])
     Tensor(0.6931472)
     """
-    name = "cross_entropy"
+    name, logits = "cross_entropy", widened(logits)
     check_reduction(name, reduction)
     check_prediction(name, "logits", logits)
     axis = class_axis(name, "logits", logits)
@@ -80,15 +84,35 @@ def cross_entropy(
             )
         probabilities = variable(name, "target", given, logits)
         return _of_probabilities(logits, probabilities, weights, axis, reduction, smoothing)
-    labels = Labels(name, given, "logits", logits, weights, ignore, smoothing)
+    labels = Labels(name, given, "logits", logits, weights, ignore, smoothing, by_kernel=usable(logits.data))
     return _cross_entropy(logits, labels=labels, reduction=reduction)
 
 
 # One rule rather than `-gather(log_softmax(logits), …)`: it goes over the N · C numbers half as often, and keeps one array of
-# them, not three. The labelled numbers are found by their places in the array laid flat, never by comparing all classes.
+# them, not three. On a GPU it is three kernels, and keeps none: see cross_entropy_kernels.py.
 @op
 def _cross_entropy(logits: Any, *, labels: Labels, reduction: str) -> Rule[T]:
-    xp, shape, axis = logits.xp, logits.shape, 1 if logits.ndim > 1 else 0
+    shape, axis = logits.shape, 1 if logits.ndim > 1 else 0
+    data, gradient = (loss_of if usable(logits.data) else _loss_of)(logits, labels, reduction)
+
+    def vjp(g: Any) -> Any:
+        """(softmax · the sum of the shares − the shares) · scale."""
+        if not mode.recording:
+            return logits.constant(gradient(g.data))
+        scale = g.reshape((labels.shape[0], 1, labels.shape[2])) if reduction == "none" else wide(g)
+        if reduction == "mean":
+            scale = scale / g.constant(labels.count()[0])
+        p = softmax(wide(logits), dim=axis).reshape(labels.shape)
+        back = (p * logits.constant(labels.sum[:, None]) - logits.constant(labels.written_out())) * scale
+        return back.reshape(shape).to(logits.dtype)
+
+    return data.reshape(shape[:axis] + shape[axis + 1 :]) if reduction == "none" else data, (vjp,)
+
+
+# The labelled numbers are found by their places in the array laid flat, never by comparing all classes.
+def _loss_of(logits: Any, labels: Labels, reduction: str) -> tuple[Array, Callable[[Array], Array]]:
+    """The loss: one number, or of each example (N, P); and the gradient of the logits as a function of the loss's."""
+    xp = logits.xp
     x = at_least_float32(logits.data).reshape(labels.shape)  # (N, C, P)
     z = xp.empty(labels.shape, x.dtype)
     if z.size:
@@ -99,26 +123,17 @@ def _cross_entropy(logits: Any, *, labels: Labels, reduction: str) -> Rule[T]:
     losses = xp.where(labels.kept, labels.sum * xp.log(sums) - products, 0)  # an ignored logit may be nan
     count, addend = labels.count() if reduction == "mean" else (1, 0)
 
-    def vjp(g: Any) -> Any:
-        """(softmax · the sum of the shares − the shares) · scale."""
-        if mode.recording:
-            scale = g.reshape((labels.shape[0], 1, labels.shape[2])) if reduction == "none" else wide(g)
-            if reduction == "mean":
-                scale = scale / g.constant(count)
-            p = softmax(wide(logits), dim=axis).reshape(labels.shape)
-            back = (p * logits.constant(labels.sum[:, None]) - logits.constant(labels.written_out())) * scale
-            return back.reshape(shape).to(logits.dtype)
-        scale = at_least_float32(g.data)
+    def gradient(g: Array) -> Array:
+        scale = at_least_float32(g)
         scale = scale.reshape(sums.shape) if reduction == "none" else scale / count
-        back = xp.empty(shape, z.dtype)
+        back: Array = xp.empty(logits.shape, z.dtype)
         flat = back.reshape(labels.shape)
         xp.multiply(z, (labels.sum * scale / sums)[:, None], out=flat)
         labels.subtract_from(flat, scale)
-        return logits.constant(back.astype(logits.dtype, copy=False))
+        return back.astype(logits.dtype, copy=False)
 
-    each = reduction == "none"
-    data = losses.reshape(shape[:axis] + shape[axis + 1 :]) if each else total(losses, (0, 1), False) / count + addend
-    return data.astype(logits.dtype, copy=False), (vjp,)
+    data = losses if reduction == "none" else total(losses, (0, 1), False) / count + addend
+    return data.astype(logits.dtype, copy=False), gradient
 
 
 def _of_probabilities(logits: Any, target: Any, weight: Array | None, axis: int, reduction: str, smoothing: float) -> Any:
@@ -164,7 +179,7 @@ def nll_loss(x: T, target: Any, weight: Any = None, ignore_index: int = -100, re
     >>> nll_loss(Tensor([[-1.0, -2.0], [-3.0, -4.0]]), [1, 0])
     Tensor(2.5)
     """
-    name = "nll_loss"
+    name, x = "nll_loss", widened(x)
     check_reduction(name, reduction)
     check_prediction(name, "x", x)
     axis = class_axis(name, "x", x)

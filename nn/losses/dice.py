@@ -14,6 +14,7 @@ from microtensor.ops.activations import sigmoid
 from microtensor.ops.elementwise import where
 from microtensor.ops.reduce import softmax, wide
 from microtensor.ops.shape import whole_number
+from microtensor.precision import widened
 from microtensor.tensor import Tensor
 
 
@@ -41,7 +42,7 @@ def dice_loss(logits: T, target: Any, smooth: float = 1.0, ignore_index: int = -
     >>> dice_loss(logits, [[1, 1, 0]]).item() < 0.001, dice_loss(logits, [[0, 0, 1]]).item() > 0.7
     (True, True)
     """
-    name = "dice_loss"
+    name, logits = "dice_loss", widened(logits)
     check_reduction(name, reduction)
     check_prediction(name, "logits", logits)
     if logits.ndim < 2:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from microtensor.backend import Array, array_module, is_array, to_device
 from microtensor.convert import as_array
-from microtensor.deferred import check_range
+from microtensor.deferred import check_offset, check_range
 from microtensor.graph import Node
 from microtensor.ops.reduce import total
 
@@ -43,18 +44,10 @@ class Labels:
 
     shape: tuple[int, int, int]
     """(N, C, P)."""
-    kept: Array
-    """(N, P), bools: which examples count."""
-    weight: Array
-    """(N, P): what each counts in the mean: the weight of its class; 0 if it is ignored, nan if its label is out of range."""
-    places: Array
-    """(N, P): where in (N, C, P), laid flat, the number of the labelled class is."""
-    own: Array
-    """(N, P)."""
-    others: Array | None
-    """(C,); None without label smoothing."""
-    sum: Array
-    """(N, P): of an example's shares over all classes."""
+    given: Array
+    """(N, P): the labels, int64, where they were given."""
+    class_weight: Array | None
+    """(C,)."""
 
     def __init__(
         self,
@@ -66,6 +59,7 @@ class Labels:
         ignore: int,
         smoothing: float = 0.0,
         classes: int | None = None,
+        by_kernel: bool = False,
     ) -> None:
         """Check the labels against `scores` (N, C, …), and move them beside it.
 
@@ -73,40 +67,87 @@ class Labels:
             name, what: of the function that asks, and what it calls its scores, for errors.
             weight: (C,), or None for 1 each.
             classes: C, if it is not the scores' own.
+            by_kernel: a kernel looks at the labels that are on a GPU, and whoever launches it calls `check_worst`.
 
         Raises:
             TypeError: labels that are no whole numbers.
             ValueError: labels of another shape than (N, …), or out of range; see `cross_entropy`.
         """
-        xp, axis = scores.xp, class_axis(name, what, scores)
+        axis = class_axis(name, what, scores)
         _check_shape(name, target, what, scores, axis)
         classes = scores.shape[axis] if classes is None else classes
         self.shape = n, _, positions = math.prod(scores.shape[:axis]), classes, math.prod(scores.shape[axis + 1 :])
-        given = (target.data if isinstance(target, Node) else target).astype(np.int64, copy=False).reshape(n, positions)
-        kept = given != ignore
-        labels = array_module(given).where(kept, given, 0)
-        message = (
+        given = target.data if isinstance(target, Node) else target
+        self.given = given.astype(np.int64, copy=False).reshape(n, positions)
+        self.class_weight, self.ignore, self.smoothing = weight, ignore, smoothing
+        self._device, self._dtype = scores.device, np.result_type(scores.dtype, np.float32)
+        self._message = (
             f"{name}: labels must be 0 to {classes - 1} for {classes} classes, got {{}}; "
             f"an example that is to be left out has the label ignore_index={ignore}"
         )
-        outside = check_range(labels, 0, classes, message, ValueError)  # before a move: on the CPU the error comes at once
-        self.kept, labels = to_device(kept, scores.device), to_device(labels, scores.device)
-        if outside is not None:
-            labels = xp.where(outside, 0, labels)
+        if not by_kernel or array_module(self.given) is np:
+            self._looked_at
 
-        dtype = np.result_type(scores.dtype, np.float32)
-        self.weight = self.kept.astype(dtype)
-        if weight is not None:
-            self.weight *= weight[labels]
-        if outside is not None:
-            self.weight = xp.where(outside, math.nan, self.weight)
-        self.places = ((xp.arange(n) * classes)[:, None] + labels) * positions + xp.arange(positions)
-        self.own = self.sum = self.weight
-        self.others = None
-        if smoothing:
-            self.others = (xp.ones(classes, dtype) if weight is None else weight) * (smoothing / classes)
-            self.own = self.weight * (1 - smoothing)
-            self.sum = self.own + self.kept * self.others.sum()
+    @cached_property
+    def _looked_at(self) -> tuple[Array, Array, Array | None]:
+        """Which examples count, the class of each, and, if not all are known to be in range, which are not: (N, P) each.
+
+        Before they are moved beside the scores: on the CPU an error comes at once.
+        """
+        kept = self.given != self.ignore
+        labels = array_module(self.given).where(kept, self.given, 0)
+        outside = check_range(labels, 0, self.shape[1], self._message, ValueError)
+        return kept, labels if outside is None else array_module(labels).where(outside, 0, labels), outside
+
+    def check_worst(self, worst: Array) -> None:
+        """Check the range of labels on a GPU of which a kernel has found the worst: -1 before all others, then the largest."""
+        check_offset(worst.view(np.uint64), 0, self.shape[1], self._message, ValueError)
+
+    @cached_property
+    def _beside(self) -> tuple[Array, Array]:
+        kept, labels, _ = self._looked_at
+        return to_device(kept, self._device), to_device(labels, self._device)
+
+    @property
+    def kept(self) -> Array:
+        """(N, P), bools: which examples count."""
+        return self._beside[0]
+
+    @cached_property
+    def weight(self) -> Array:
+        """(N, P): what each counts in the mean: the weight of its class; 0 if it is ignored, nan if its label is out of range."""
+        (kept, labels), outside = self._beside, self._looked_at[2]
+        weight = kept.astype(self._dtype)
+        if self.class_weight is not None:
+            weight *= self.class_weight[labels]
+        return weight if outside is None else array_module(weight).where(outside, math.nan, weight)
+
+    @cached_property
+    def places(self) -> Array:
+        """(N, P): where in (N, C, P), laid flat, the number of the labelled class is."""
+        labels, (n, classes, positions) = self._beside[1], self.shape
+        xp = array_module(labels)
+        return ((xp.arange(n) * classes)[:, None] + labels) * positions + xp.arange(positions)
+
+    @cached_property
+    def own(self) -> Array:
+        """(N, P): the share of the label's class."""
+        return self.weight * (1 - self.smoothing) if self.smoothing else self.weight
+
+    @cached_property
+    def others(self) -> Array | None:
+        """(C,): the share of every class; None without label smoothing."""
+        if not self.smoothing:
+            return None
+        classes = self.shape[1]
+        weight = self.class_weight
+        ones = array_module(self.weight).ones(classes, self._dtype) if weight is None else weight
+        return ones * (self.smoothing / classes)
+
+    @cached_property
+    def sum(self) -> Array:
+        """(N, P): of an example's shares over all classes."""
+        return self.own if self.others is None else self.own + self.kept * self.others.sum()
 
     def count(self) -> tuple[Array, Array]:
         """What a sum of losses is divided by for their mean, the sum of the weights, and what is added to it: nan where that is

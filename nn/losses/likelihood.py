@@ -17,6 +17,7 @@ from microtensor.op import Rule, op
 from microtensor.ops.activations import logsigmoid, sigmoid
 from microtensor.ops.elementwise import clamp, where
 from microtensor.ops.functions import exp, log, log1p
+from microtensor.precision import widened
 from microtensor.tensor import Tensor
 
 LEAST_LOG = -100.0
@@ -46,7 +47,7 @@ def binary_cross_entropy(x: T, target: Any, weight: Any = None, reduction: str =
     >>> binary_cross_entropy(Tensor([0.5, 0.0]), [1, 1], reduction="none")
     Tensor([  0.6931472, 100.       ])
     """
-    name = "binary_cross_entropy"
+    name, x = "binary_cross_entropy", widened(x)
     check_reduction(name, reduction)
     target = paired(name, x, target)
     if x.data.size:
@@ -99,7 +100,7 @@ def binary_cross_entropy_with_logits(
     >>> binary_cross_entropy_with_logits(Tensor([0.0, 10000.0]), [1, 0], reduction="none")
     Tensor([6.931472e-01, 1.000000e+04])
     """
-    name = "binary_cross_entropy_with_logits"
+    name, x = "binary_cross_entropy_with_logits", widened(x)
     check_reduction(name, reduction)
     target = paired(name, x, target)
     positive = None if pos_weight is None else _fitting(name, "pos_weight", pos_weight, x)
@@ -149,6 +150,7 @@ def kl_div(x: T, target: Any, reduction: str = "mean", log_target: bool = False)
     (Tensor(0.), Tensor(0.6931472))
     """
     check_reduction("kl_div", reduction, KLDivLoss.reductions)
+    x = widened(x)
     target = paired("kl_div", x, target)
     share, logarithm = (exp(target), target) if log_target else (target, log(where(target == 0, 1, target)))
     losses = share * (logarithm - x)

@@ -13,6 +13,7 @@ from microtensor.graph import T
 from microtensor.nn.losses.reduction import Loss, check_reduction, constant, number_within, paired, reduce
 from microtensor.op import Rule, op
 from microtensor.ops.elementwise import abs, clamp
+from microtensor.precision import widened
 from microtensor.tensor import Tensor
 
 
@@ -95,6 +96,7 @@ def _huber(x: T, *, delta: float) -> Rule[T]:
 def _difference(name: str, x: Any, target: Any, reduction: str) -> Any:
     """x − target, of equal shapes."""
     check_reduction(name, reduction)
+    x = widened(x)
     target = paired(name, x, target)
     return x - target
 

@@ -5,7 +5,9 @@ from microtensor.nn.optim.clip import clip_grad_norm_, clip_grad_value_
 from microtensor.nn.optim.cycles import CosineAnnealingWarmRestarts, OneCycleLR
 from microtensor.nn.optim.optimizer import Optimizer, decay_groups
 from microtensor.nn.optim.plateau import ReduceLROnPlateau
+from microtensor.nn.optim.preview import preview_lr
 from microtensor.nn.optim.rules import SGD, Adagrad, Adam, AdamW, RMSprop
+from microtensor.nn.optim.scaler import GradScaler
 from microtensor.nn.optim.schedule import (
     ConstantLR,
     CosineAnnealingLR,
@@ -20,6 +22,7 @@ from microtensor.nn.optim.scheduler import LRScheduler, SequentialLR
 
 __all__ = [
     "SGD", "Adagrad", "Adam", "AdamW", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR",
-    "ExponentialMovingAverage", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR", "OneCycleLR", "Optimizer", "PolynomialLR",
-    "RMSprop", "ReduceLROnPlateau", "SequentialLR", "StepLR", "clip_grad_norm_", "clip_grad_value_", "decay_groups",
+    "ExponentialMovingAverage", "GradScaler", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR", "OneCycleLR", "Optimizer",
+    "PolynomialLR", "RMSprop", "ReduceLROnPlateau", "SequentialLR", "StepLR", "clip_grad_norm_", "clip_grad_value_",
+    "decay_groups", "preview_lr",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from microtensor.nn.optim.average import ExponentialMovingAverage
 from microtensor.nn.optim.cycles import OneCycleLR
 from microtensor.nn.optim.optimizer import Optimizer
 from microtensor.nn.optim.plateau import ReduceLROnPlateau
+from microtensor.nn.optim.scaler import GradScaler
 from microtensor.nn.optim.scheduler import LRScheduler
 from microtensor.nn.training.callbacks import Callback
 from microtensor.nn.training.checkpoint import Checkpoint
@@ -105,6 +106,23 @@ def check_settings(epochs: Any, accumulate: Any, schedule: Any, schedule_per: An
         )
     if clip_norm is not None and (not is_number(clip_norm) or not clip_norm > 0):
         raise ValueError(f"fit: clip_norm must be a number above 0, got {clip_norm!r}")
+
+
+def scaler_of(precision: Any) -> GradScaler:
+    """The scaler that goes with `fit`'s `precision`: one that is enabled means mixed precision.
+
+    Raises:
+        TypeError, ValueError: it is none that is known, or cannot be had.
+    """
+    if isinstance(precision, GradScaler):
+        return precision
+    if precision is not None and not isinstance(precision, str):
+        hint = _instance(precision)
+        raise TypeError(f'fit: precision must be "16-mixed", "32-true", None or a GradScaler, got {kind_of(precision)}{hint}')
+    if precision not in (None, "16-mixed", "32-true"):
+        bfloat = "; there is no bfloat16 in NumPy 2 or CuPy 14" if "bf16" in str(precision) else ""
+        raise ValueError(f'fit: precision must be "16-mixed", "32-true" or None, got {precision!r}{bfloat}')
+    return GradScaler(enabled=precision == "16-mixed")
 
 
 def check_cycle(schedule: Any, per: str | None, data: Any, epochs: int, done: tuple[int, int], accumulate: int) -> None:

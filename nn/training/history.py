@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from microtensor.files import whole_file
-from microtensor.nn.inspect.table import table
+from microtensor.table import table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

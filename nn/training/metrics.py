@@ -7,9 +7,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from microtensor.backend import is_array
+from microtensor.backend import follow, is_array
 from microtensor.deferred import check_range
 from microtensor.graph import is_floating
+from microtensor.op import check_devices
 from microtensor.tensor import Tensor
 
 Metrics: TypeAlias = Mapping[str, Callable[[Tensor, Tensor], Any]]
@@ -24,7 +25,7 @@ def accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     too: then the likeliest class is the label.
 
     Raises:
-        ValueError: the shapes do not fit, k is no whole number of 1 or more, or a label is out of range. (On a GPU the last is
+        ValueError: the shapes or the devices do not fit, k is no whole number of 1 or more, or a label is out of range. (On a GPU the last is
             noticed when numbers are next copied from there.)
 
     >>> scores = Tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
@@ -39,7 +40,9 @@ def accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
         raise ValueError(
             f"accuracy: scores (N, C, …) need whole-number labels (N, …), got {scores.shape} and {labels.dtype} {labels.shape}"
         )
+    check_devices("accuracy", [scores, labels])
     xp, given, wanted, count = scores.xp, scores.data, labels.data, scores.shape[1]
+    follow(given)
     asked = wanted >= 0
     wanted = xp.maximum(wanted, 0)
     message = f"accuracy: labels must be below {count}, the number of classes, got {{}}"

@@ -8,13 +8,17 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from microtensor import random
 from microtensor.nn.module import Module
 from microtensor.nn.optim.average import ExponentialMovingAverage
 from microtensor.nn.optim.optimizer import Optimizer
+from microtensor.nn.optim.scaler import GradScaler
 from microtensor.nn.optim.scheduler import LRScheduler
 from microtensor.nn.training.history import History, Row
 from microtensor.nn.training.metrics import Means, Metrics
+from microtensor.precision import autocast
 from microtensor.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -24,7 +28,7 @@ Batches: TypeAlias = Iterable[Sequence[Any]]
 """Pairs (inputs, labels), in any number of passes: a `microtensor.data.DataLoader`."""
 Loss: TypeAlias = Callable[[Tensor, Any], Tensor]
 
-PARTS = ("model", "loss", "optimizer", "schedule", "average", "data", "validation", "means")
+PARTS = ("model", "loss", "optimizer", "schedule", "average", "data", "validation", "means", "scaler")
 """Of a run: what a checkpoint has the state of, if there is one. The loss may be a layer that learns."""
 
 
@@ -38,6 +42,7 @@ class Run:
         step: steps of the optimizer, in all.
         history: a row for each complete epoch.
         means: what was measured in the present pass.
+        scaler: of the gradients; enabled in mixed precision alone.
         last_loss: the loss of the last step, a Tensor where the model is; None before the first.
         seconds: how long the present pass has taken.
         stopping: whether training ends after this epoch; `stop` says so.
@@ -54,10 +59,11 @@ class Run:
         average: ExponentialMovingAverage | None,
         callbacks: Sequence[Callback],
         progress: bool,
+        scaler: GradScaler,
     ) -> None:
         self.model, self.data, self.loss, self.optimizer = model, data, loss, optimizer
         self.validation, self.schedule = validation, schedule
-        self.average, self.callbacks, self.progress = average, callbacks, progress
+        self.average, self.callbacks, self.progress, self.scaler = average, callbacks, progress, scaler
         self.epoch = self.batch = self.step = 0
         self.history, self.means, self.seconds = History(), Means(), 0.0
         self.metrics: Metrics | None = None
@@ -93,6 +99,14 @@ class Run:
     def averaged(self) -> AbstractContextManager[Any]:
         """Inside, the model has its averaged weights, if they are averaged."""
         return nullcontext() if self.average is None else self.average.applied()
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Inside, model and loss compute in mixed precision, if the run does."""
+        return autocast() if self.scaler.is_enabled() else nullcontext()
+
+    def overflowing(self) -> AbstractContextManager[Any]:
+        """Inside, NumPy says nothing of an overflow if there is a scaler to see to it."""
+        return np.errstate(over="ignore", invalid="ignore") if self.scaler.is_enabled() else nullcontext()
 
     def watched(self, name: str | None, who: str) -> float:
         """What the last epoch's row has under `name`; under None the loss, of the validation if there is one.

@@ -17,10 +17,11 @@ from microtensor.nn.module import Module
 from microtensor.nn.optim.average import ExponentialMovingAverage
 from microtensor.nn.optim.clip import clip_grad_norm_
 from microtensor.nn.optim.optimizer import Optimizer
+from microtensor.nn.optim.scaler import GradScaler
 from microtensor.nn.optim.scheduler import LRScheduler
 from microtensor.nn.training.callbacks import Callback
 from microtensor.nn.training.checkpoint import Checkpoint
-from microtensor.nn.training.checks import Batch, batch_of, check_batches, check_cycle, check_run, check_settings
+from microtensor.nn.training.checks import Batch, batch_of, check_batches, check_cycle, check_run, check_settings, scaler_of
 from microtensor.nn.training.history import History, Row
 from microtensor.nn.training.metrics import Means, Metrics, usual_metrics
 from microtensor.nn.training.run import Batches, Loss, Run, device_of, diverged
@@ -44,6 +45,7 @@ def fit(
     accumulate: int = 1,
     clip_norm: float | None = None,
     average: ExponentialMovingAverage | None = None,
+    precision: str | GradScaler | None = None,
     callbacks: Sequence[Callback] = (),
     checkpoint: Checkpoint | None = None,
     progress: bool = True,
@@ -67,6 +69,9 @@ def fit(
             normalisation still sees the small ones.)
         clip_norm: the longest gradient, all parameters together; longer ones are scaled down to it.
         average: follows the weights after each step; validation and the best weights are the averaged ones.
+        precision: "16-mixed": model and loss compute under `autocast`, partly in float16, and a `GradScaler` keeps gradients
+            from vanishing; or a GradScaler of one's own. "32-true" or None: everything in the dtype that it has. (The names are
+            PyTorch Lightning's.)
         callbacks: called after each step and each epoch, in this order: see `Callback`, `EarlyStopping`.
         checkpoint: saves the run as it goes, and resumes it: see `Checkpoint`.
         progress: a bar while an epoch runs, if standard error is a terminal and tqdm is installed; a line after it in any case.
@@ -92,11 +97,12 @@ def fit(
     1.0
     """
     check_settings(epochs, accumulate, schedule, schedule_per, clip_norm)
+    scaler = scaler_of(precision)
     check_run(model, loss, optimizer, schedule, average, callbacks, checkpoint, metrics)
     for batches in (data, validation):
         check_batches("fit", batches, epochs)
     side = (*callbacks, *([checkpoint] if checkpoint is not None else []))  # last, to save what the others remember
-    run = Run(model, data, loss, optimizer, validation, schedule, average, side, progress)
+    run = Run(model, data, loss, optimizer, validation, schedule, average, side, progress, scaler)
     for callback in reversed(side):  # the checkpoint first, so that the others start from what it restores
         callback.on_start(run)
     if run.step and (run.stopping or run.epoch >= epochs):
@@ -120,7 +126,7 @@ def fit(
         row: Row = {"epoch": run.epoch + 1, **run.means.values(), "lr": optimizer.param_groups[0]["lr"]}
         row["seconds"] = time.perf_counter() - start
         if validation is not None:
-            with run.averaged():
+            with run.averaged(), run.autocast():
                 row |= {f"val_{key}": value for key, value in evaluate(model, validation, loss, metrics=metrics).items()}
         run.ended(row)
         if schedule is not None and schedule.needs_metric:
@@ -167,21 +173,26 @@ def _step(run: Run, batches: Sequence[Batch], loss: Loss, metrics: Metrics | Non
     run.last_loss = None
     for batch in batches:
         inputs, labels = batch.to(run.device)
-        scores = run.model(*inputs)
-        value = loss(scores, labels)
+        with run.autocast():
+            scores = run.model(*inputs)
+            value = loss(scores, labels)
         _check_loss(run, value)
-        with no_grad():
+        with no_grad(), run.autocast():
             outside = scores.detach() if isinstance(scores, Tensor) else scores
             if run.metrics is None:
                 run.metrics = usual_metrics(outside, labels) if metrics is None else metrics
             run.means.add(batch.samples, loss=value.detach(), **{name: of(outside, labels) for name, of in run.metrics.items()})
         value = value if len(batches) == 1 else value * (batch.samples / total)
-        value.backward()
+        with run.overflowing():
+            run.scaler.scale(value).backward()
         part = value.detach()
         run.last_loss = part if run.last_loss is None else run.last_loss + part
     if clip_norm is not None:
-        clip_grad_norm_([p for group in run.optimizer.param_groups for p in group["params"]], clip_norm)
-    run.optimizer.step()
+        run.scaler.unscale_(run.optimizer)
+        with run.overflowing():
+            clip_grad_norm_([p for group in run.optimizer.param_groups for p in group["params"]], clip_norm)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
     if run.average is not None:
         run.average.update()
     run.batch += len(batches)

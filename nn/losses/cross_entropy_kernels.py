@@ -1,0 +1,53 @@
+"""Cross-entropy with class numbers on a GPU: two kernels forward and one backward. See cross_entropy.cu."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from microtensor.backend import Array, array_module, to_device
+from microtensor.kernels import Kernels
+from microtensor.lines import lines
+from microtensor.nn.losses.labels import Labels
+
+kernels = Kernels(__file__, "cross_entropy.cu")
+
+ALL = 1024
+"""Threads of the one block that adds up what all others left."""
+
+
+def loss_of(logits: Any, labels: Labels, reduction: str) -> tuple[Array, Callable[[Array], Array]]:
+    """The loss: one number, or of each example (N, P); and the gradient of the logits as a function of the loss's.
+
+    Whether a label is out of range is found on the way, if it is on the GPU, and said when numbers next come from there.
+    """
+    xp, dtype, sums_dtype = logits.xp, logits.dtype, np.result_type(logits.dtype, np.float32)
+    n, classes, positions = labels.shape
+    shape, blocks = lines(labels.shape, 1)
+    given = xp.ascontiguousarray(to_device(labels.given, logits.device))
+    weight = None if labels.class_weight is None else xp.ascontiguousarray(labels.class_weight)
+    settings = (given, weight, labels.ignore, labels.smoothing, shape)
+
+    each = xp.empty((n, positions), dtype) if reduction == "none" else None
+    known, sums, worsts = (
+        xp.empty((2, n * positions), sums_dtype),
+        xp.empty((2, blocks), sums_dtype),
+        xp.empty(blocks, np.int64),
+    )
+    kernels.blocks("losses", dtype, blocks, each, known, sums, worsts, xp.ascontiguousarray(logits.data), *settings)
+    loss = xp.empty((), dtype) if each is None else None
+    divisor, worst = xp.empty((), sums_dtype), xp.empty((), np.int64)
+    kernels.blocks("add_up", dtype, 1, loss, divisor, worst, sums, worsts, int(reduction == "mean"), blocks, threads=ALL)
+    if array_module(labels.given) is not np:
+        labels.check_worst(worst)
+
+    def gradient(g: Array) -> Array:
+        dx = xp.empty(logits.shape, dtype)
+        arrays = divisor, known, xp.ascontiguousarray(logits.data)
+        gs = xp.ascontiguousarray(g)
+        kernels.blocks("differentiate", dtype, blocks, dx, gs, int(each is not None), *arrays, *settings)
+        return dx
+
+    return (loss if each is None else each), gradient

@@ -1,0 +1,270 @@
+"""Gradients in float16 kept from vanishing: the loss is multiplied by a large number, and the gradients are divided by it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from microtensor.arguments import is_number, kind_of
+from microtensor.backend import Array, array_module, device_of, follow
+from microtensor.nn.optim.optimizer import Optimizer, blocks
+from microtensor.tensor import Tensor
+
+LARGEST = float(np.finfo(np.float32).max)
+"""The scale grows no further."""
+
+
+class GradScaler:
+    """Dynamic loss scaling: the largest scale at which no gradient overflows, found by trial.
+
+    float16 ends at 6e-8 below and 65504 above, and gradients are often smaller. Multiplied by the scale, they stay; one that
+    overflows shows as inf or nan, and then the step is skipped and the scale made smaller. After `growth_interval` steps
+    without that it is made larger again. Micikevicius et al. 2018, "Mixed precision training", section 3.2,
+    arxiv.org/abs/1710.03740; PyTorch's torch.amp.GradScaler, by name and number.
+
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)  # only if the gradients are to be looked at or clipped
+        scaler.step(optimizer)
+        scaler.update()
+
+    On a device `step` waits once, to learn whether there is an inf or nan: only then the host knows whether the optimizer
+    counts this step and remembers these gradients, whichever optimizer it is. On the CPU NumPy warns of the first overflows;
+    `with np.errstate(over="ignore", invalid="ignore")` around `backward()` it does not (`fit` sees to that).
+
+    Args:
+        device: of no effect: it works where the gradients are. It is here because PyTorch's takes it first.
+        init_scale: the scale to begin with.
+        growth_factor: by which the scale is multiplied after `growth_interval` steps in a row; more than 1.
+        backoff_factor: by which it is multiplied after a step that was skipped; less than 1.
+        growth_interval: steps without inf or nan, in a row.
+        enabled: False makes of `scale` and `step` what would stand there without a scaler, and of the rest nothing.
+
+    Raises:
+        TypeError: an argument is of another kind.
+        ValueError: one is out of range.
+
+    >>> from microtensor import nn
+    >>> p = Tensor([1.0], requires_grad=True)
+    >>> optimizer, scaler = nn.SGD([p], lr=0.1), GradScaler(init_scale=4.0)
+    >>> scaler.scale((p * p).sum()).backward()
+    >>> p.grad
+    Tensor([8.])
+    >>> scaler.step(optimizer)
+    >>> scaler.update()
+    >>> p, scaler.get_scale()
+    (Tensor([0.8], requires_grad=True), 4.0)
+    """
+
+    def __init__(
+        self,
+        device: str | None = None,
+        init_scale: float = 2.0**16,
+        growth_factor: float = 2.0,
+        backoff_factor: float = 0.5,
+        growth_interval: int = 2000,
+        enabled: bool = True,
+    ) -> None:
+        if device is not None and not isinstance(device, str):
+            raise TypeError(f"GradScaler: device must be a name, got {device!r} ({kind_of(device)}); give init_scale by name")
+        if not isinstance(enabled, bool):
+            raise TypeError(f"GradScaler: enabled must be True or False, got {enabled!r} ({kind_of(enabled)})")
+        self._enabled = enabled
+        self._set(init_scale, growth_factor, backoff_factor, growth_interval, 0)
+        self._found: dict[int, _Found] = {}
+
+    def _set(self, scale: Any, growth: Any, backoff: Any, interval: Any, tracker: Any) -> None:
+        for name, value in (("init_scale", scale), ("growth_factor", growth), ("backoff_factor", backoff)):
+            if not is_number(value):
+                raise TypeError(f"GradScaler: {name} must be a number, got {value!r} ({kind_of(value)})")
+        for name, value, least in (("growth_interval", interval, 1), ("growth_tracker", tracker, 0)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise ValueError(f"GradScaler: {name} must be a whole number of {least} or more, got {value!r}")
+        if not 0 < scale <= LARGEST:
+            raise ValueError(f"GradScaler: init_scale must be more than 0 and finite in float32, got {scale}")
+        if not 1 < growth < math.inf:
+            raise ValueError(f"GradScaler: growth_factor must be more than 1 and finite, got {growth}")
+        if not 0 < backoff < 1:
+            raise ValueError(f"GradScaler: backoff_factor must be more than 0 and less than 1, got {backoff}")
+        self._scale, self._growth_factor, self._backoff_factor = float(scale), float(growth), float(backoff)
+        self._growth_interval, self._growth_tracker = int(interval), int(tracker)
+
+    def scale(self, outputs: Any) -> Any:
+        """A loss, or a list or tuple of losses, times the scale. float16 becomes float32, in which the product is finite.
+
+        Raises:
+            TypeError: it is no tensor of floating-point numbers.
+        """
+        if isinstance(outputs, (list, tuple)):
+            return type(outputs)([self.scale(output) for output in outputs])
+        if not isinstance(outputs, Tensor) or outputs.dtype.kind != "f":
+            given = f"a Tensor of {outputs.dtype}" if isinstance(outputs, Tensor) else kind_of(outputs)
+            raise TypeError(f"GradScaler.scale: expected a loss, as a floating-point Tensor, or a list of losses, got {given}")
+        if not self._enabled:
+            return outputs
+        return (outputs.float() if outputs.dtype == np.float16 else outputs) * self._scale
+
+    def unscale_(self, optimizer: Optimizer) -> None:
+        """Divide the gradients of what `optimizer` moves by the scale, in place. `step` does it if nobody did.
+
+        Raises:
+            RuntimeError: it was done since the last `update()`, or the step too.
+            TypeError: it is no optimizer.
+            ValueError: a gradient is of float16: it is the parameters that are to be float32, see `autocast`.
+        """
+        if not self._enabled:
+            return
+        _check("unscale_", optimizer)
+        found = self._found.get(id(optimizer))
+        if found is not None:
+            done = "step()" if found.stepped else "unscale_()"
+            raise RuntimeError(
+                f"GradScaler.unscale_: {done} was called for this optimizer since the last update(); "
+                "call update() once, at the end of each step"
+            )
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if half := next((g for g in gradients if g.dtype == np.float16), None):
+            raise ValueError(
+                f"GradScaler.unscale_: a gradient {half.shape} is of float16, and would be 0 without the scale; keep the "
+                "parameters in float32, and let autocast() cast them"
+            )
+        finite = []
+        for gradient in gradients:
+            data = gradient.data
+            follow(data)
+            xp = array_module(data)
+            for (part,) in blocks(data):
+                part *= 1 / self._scale  # the optimizer of float64 gets what it would get without
+                finite.append(xp.asarray(xp.isfinite(part).all()))
+            gradient.touch()
+        self._found[id(optimizer)] = _Found(optimizer, finite)
+
+    def step(self, optimizer: Optimizer) -> None:
+        """`optimizer.step()`, unless a gradient is inf or nan. Gradients are divided by the scale first.
+
+        Raises:
+            RuntimeError: it was done since the last `update()`; or no parameter has a gradient.
+            TypeError, ValueError: as `unscale_`.
+        """
+        _check("step", optimizer)
+        if not self._enabled:
+            optimizer.step()
+            return
+        found = self._found.get(id(optimizer))
+        if found is not None and found.stepped:
+            raise RuntimeError(
+                "GradScaler.step: it was called for this optimizer since the last update(); call update() at the end of a step"
+            )
+        if found is None:
+            self.unscale_(optimizer)
+            found = self._found[id(optimizer)]
+        if not found.finite:
+            del self._found[id(optimizer)]
+            raise RuntimeError("GradScaler.step: no parameter has a gradient; scaler.scale(loss).backward() comes first")
+        found.stepped = True
+        if not found.overflowed():
+            optimizer.step()
+
+    def update(self, new_scale: float | None = None) -> None:
+        """The scale for the next step, or `new_scale`: once per step, after all optimizers.
+
+        Raises:
+            RuntimeError: no gradient was looked at since the last `update()`.
+            TypeError, ValueError: `new_scale` is no such number.
+        """
+        if not self._enabled:
+            return
+        if new_scale is not None:
+            settings = self._growth_factor, self._backoff_factor, self._growth_interval, self._growth_tracker
+            self._set(new_scale, *settings)
+        elif not self._found:
+            raise RuntimeError(
+                "GradScaler.update: no gradients were looked at since the last update(); step(optimizer) comes first"
+            )
+        elif any(found.overflowed() for found in self._found.values()):
+            self._scale, self._growth_tracker = self._rounded(self._backoff_factor), 0
+        else:
+            self._growth_tracker += 1
+            if self._growth_tracker == self._growth_interval:
+                self._scale, self._growth_tracker = self._rounded(self._growth_factor), 0
+        self._found = {}
+
+    def _rounded(self, factor: float) -> float:
+        """The scale times a factor, as float32 holds it; as it is where that would be 0 or infinite."""
+        product = self._scale * factor
+        rounded = float(np.float32(product)) if product <= LARGEST else math.inf
+        return rounded if 0 < rounded < math.inf else self._scale
+
+    def get_scale(self) -> float:
+        """The scale; 1 if this is not enabled."""
+        return self._scale if self._enabled else 1.0
+
+    def is_enabled(self) -> bool:
+        """Whether it does anything."""
+        return self._enabled
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scale and the settings, under PyTorch's names; nothing if this is not enabled."""
+        if not self._enabled:
+            return {}
+        return {
+            "scale": self._scale,
+            "growth_factor": self._growth_factor,
+            "backoff_factor": self._backoff_factor,
+            "growth_interval": self._growth_interval,
+            "_growth_tracker": self._growth_tracker,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`, or PyTorch's.
+
+        Raises:
+            TypeError, ValueError: it is no such state. Nothing is changed then.
+        """
+        if not self._enabled:
+            return
+        names = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
+        if not isinstance(state_dict, Mapping) or not set(names) <= state_dict.keys():
+            given = f"the keys {[*state_dict]}" if isinstance(state_dict, Mapping) else kind_of(state_dict)
+            raise ValueError(
+                f"GradScaler: the state must have {', '.join(names)}, got {given}; was it saved by one not enabled?"
+            )
+        self._set(*(state_dict[name] for name in names))
+
+    def __repr__(self) -> str:
+        if not self._enabled:
+            return "GradScaler(enabled=False)"
+        factors = f"growth_factor={self._growth_factor:g}, backoff_factor={self._backoff_factor:g}"
+        return f"GradScaler(scale={self._scale:g}, {factors}, growth_interval={self._growth_interval})"
+
+
+class _Found:
+    """What is known of the gradients of one optimizer in this step."""
+
+    def __init__(self, optimizer: Optimizer, finite: list[Array]) -> None:
+        self.optimizer = optimizer  # kept, so that its id stays its own
+        self.finite = finite
+        self.stepped = False
+        self.known: bool | None = None
+
+    def overflowed(self) -> bool:
+        """Whether a gradient is inf or nan. Asked for the first time, it waits for the device."""
+        if self.known is None:
+            devices: dict[str, list[Array]] = {}
+            for flag in self.finite:
+                devices.setdefault(device_of(flag), []).append(flag)
+            self.known = not all(_all(flags) for flags in devices.values())
+        return self.known
+
+
+def _all(flags: list[Array]) -> bool:
+    """Whether all flags, of one device, are true: one copy to the host."""
+    follow(flags[0])
+    return bool(array_module(flags[0]).stack(flags).all().item())
+
+
+def _check(what: str, optimizer: Any) -> None:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"GradScaler.{what}: expected an Optimizer, got {kind_of(optimizer)}")
