@@ -2,11 +2,43 @@
 
 They need matplotlib: `pip install "microtensor[plot]"`.
 Each function returns a matplotlib Figure, 8 inches (800 pixels of a web page) wide, and shows nothing: no window, no state of
-pyplot. `save` writes it to a file.
+pyplot. `save` writes it to a file, `save_animation` several to a GIF.
 """
 
+from .animation import save_animation
+from .features import feature_maps, filter_frames, filters
+from .graph import graph
 from .maps import saliency_grid
+from .methods import saliency_methods, softmax_comparison
+from .patches import patches
+from .rates import learning_rates
+from .receptive_fields import receptive_field_grids, receptive_field_triangles
+from .seen import effective_field, gridding
 from .style import require, save
 from .training import confusion_matrix, training_curve
+from .transfer import few_shot_curve
+from .windows import max_pooling, max_pooling_frames
 
-__all__ = ["confusion_matrix", "require", "saliency_grid", "save", "training_curve"]
+__all__ = [
+    "confusion_matrix",
+    "effective_field",
+    "feature_maps",
+    "few_shot_curve",
+    "filter_frames",
+    "filters",
+    "graph",
+    "gridding",
+    "learning_rates",
+    "max_pooling",
+    "max_pooling_frames",
+    "patches",
+    "receptive_field_grids",
+    "receptive_field_triangles",
+    "require",
+    "saliency_grid",
+    "saliency_methods",
+    "save",
+    "save_animation",
+    "softmax_comparison",
+    "training_curve",
+]

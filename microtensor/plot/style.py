@@ -19,6 +19,7 @@ from ..files import whole_file
 from ..graph import Node
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH = 8.0
@@ -40,11 +41,21 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """
     if not hasattr(figure, "savefig"):
         raise TypeError(f"plot.save: expected a matplotlib Figure, got {type(figure).__name__}; the path comes second")
+    suffix = known_suffix(path)
+    with whole_file(path) as file:
+        figure.savefig(file, format=suffix[1:])
+
+
+def known_suffix(path: str | os.PathLike[str]) -> str:
+    """The suffix of a file for a figure: to be asked before a long computation, rather than to be refused after it.
+
+    Raises:
+        ValueError: it is none that `save` can write.
+    """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"plot.save: {path} has the suffix {suffix!r}; supported: {', '.join(SUFFIXES)}")
-    with whole_file(path) as file:
-        figure.savefig(file, format=suffix[1:])
+    return suffix
 
 
 def require() -> None:
@@ -67,6 +78,16 @@ def new_figure(height: float, arranged: bool = True) -> Figure:
 
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08) if arranged else None
     return Figure(figsize=(WIDTH, height), dpi=200, layout=layout, facecolor="white")
+
+
+def whole_ticks(axes: Axes) -> None:
+    """Ticks at whole numbers, for places and pixels; no line above and on the right."""
+    from matplotlib.ticker import MaxNLocator
+
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.tick_params(labelsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def plain(name: Any) -> str:

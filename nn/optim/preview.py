@@ -1,0 +1,51 @@
+"""What a schedule is going to do, before training pays for it."""
+
+from __future__ import annotations
+
+from microtensor.arguments import kind_of
+from microtensor.nn.optim.scheduler import LRScheduler
+from microtensor.ops.shape import whole_number
+
+
+def preview_lr(schedule: LRScheduler, steps: int) -> list[list[float]]:
+    """The learning rate of each group at each of the next steps: `steps` lists, one number for each group in each.
+
+    The first are the rates as they are now. The schedule is let run and then put back, and with it all that it changed in the
+    `param_groups` of its optimizer, as `OneCycleLR` the momentum. No parameter is touched. `plot.learning_rates` draws it.
+
+    Raises:
+        TypeError: `schedule` is none, or `steps` no whole number.
+        ValueError: `steps` is below 1, or the schedule waits for a metric that only training knows; or it ends before.
+
+    >>> from microtensor import nn
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    >>> optimizer = nn.SGD([{"params": model[0].parameters(), "lr": 0.5}, {"params": model[1].parameters(), "lr": 1.0}])
+    >>> schedule = nn.StepLR(optimizer, step_size=1, gamma=0.5)
+    >>> preview_lr(schedule, 3)
+    [[0.5, 1.0], [0.25, 0.5], [0.125, 0.25]]
+    >>> schedule.last_epoch, optimizer.param_groups[0]["lr"]
+    (0, 0.5)
+    """
+    if not isinstance(schedule, LRScheduler):
+        raise TypeError(
+            f"preview_lr: expected a schedule, such as CosineAnnealingLR(optimizer, T_max=10), got {kind_of(schedule)}"
+        )
+    steps = whole_number("preview_lr", "steps", steps, least=1)
+    if schedule.needs_metric:
+        raise ValueError(
+            f'preview_lr: {type(schedule).__name__} waits for a metric, which only training knows; draw the "lr" of a history'
+        )
+    groups = schedule.optimizer.param_groups
+    before = [{key: value for key, value in group.items() if key != "params"} for group in groups]
+    state = schedule.state_dict()
+    rates = []
+    try:
+        for step in range(steps):
+            if step:
+                schedule.step()
+            rates.append([float(group["lr"]) for group in groups])
+    finally:
+        schedule.load_state_dict(state)
+        for group, settings in zip(groups, before):
+            group |= settings
+    return rates
