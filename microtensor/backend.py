@@ -200,8 +200,8 @@ def library(device: str) -> ModuleType:
     """The library of the arrays on a device of this full name: NumPy; or CuPy, once it is known that the GPU can be used.
 
     Raises:
-        RuntimeError: CuPy is not installed, or does not fit the driver, or finds no such GPU. The message says what was found,
-            and what to install.
+        RuntimeError: CuPy is not installed, or does not fit the driver, or finds no such GPU, or no compiler for its kernels.
+            The message says what was found, and what to install.
     """
     if device == "cpu":
         return np
@@ -218,6 +218,14 @@ def library(device: str) -> ModuleType:
     if index_of(device) >= count:
         names = ", ".join(f'"cuda:{i}"' for i in range(count)) or "none"
         raise RuntimeError(f'device "{device}": there is no such GPU; CuPy finds {names}. Use one of these, or device "cpu"')
+    try:
+        _compiler(cupy)
+    except Exception as error:
+        built = int(cupy.cuda.runtime.runtimeGetVersion())
+        raise RuntimeError(
+            f'device "{device}": CuPy finds a GPU, but not NVRTC, the compiler of its kernels ({_first_line(error)}); it comes '
+            f'with the extra: pip install "microtensor[cuda{built // 1000}]", or "cupy-cuda{built // 1000}x[ctk]"'
+        ) from error
     return cupy
 
 
@@ -225,6 +233,12 @@ def library(device: str) -> ModuleType:
 def _gpus(cupy: ModuleType) -> int:
     """How many GPUs CuPy finds. Raises what CuPy does where the driver is missing or too old."""
     return int(cupy.cuda.runtime.getDeviceCount())
+
+
+@functools.cache
+def _compiler(cupy: ModuleType) -> Any:
+    """The version of the compiler that CuPy has for its kernels. Raises what CuPy does where there is none."""
+    return cupy.cuda.nvrtc.getVersion()
 
 
 def _why_no_gpu(cupy: ModuleType, error: Exception) -> str:

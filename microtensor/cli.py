@@ -1,4 +1,4 @@
-"""The `microtensor` command: a demo, the catalogue of networks, a summary of each, and a look at a photograph."""
+"""The `microtensor` command: a demo, the catalogue of networks, what each is made of and sees, a look at a photograph."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import demo, models, nn
+from . import demo, models, nn, seeing
 from .gradient import no_grad
 from .models.catalogue import card
 from .models.imagenet import preprocessing, top
 from .nn import init
+from .saliency import command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_models(commands)
     _add_summary(commands)
     _add_predict(commands)
+    command.add_command(commands)
+    seeing.add_commands(commands)
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
@@ -61,7 +64,7 @@ def _add_summary(commands: Any) -> None:
         description="Show a network layer by layer: output shapes, parameters, multiply-adds, receptive fields, memory.",
     )
     summary.add_argument("name", metavar="NAME", help="one of those that `microtensor models` lists")
-    summary.add_argument("--input", type=_shape, metavar="3x224x224", help="shape of the input; the paper's if left out")
+    summary.add_argument("--input", type=seeing.shape, metavar="3x224x224", help="shape of the input; the paper's if left out")
     summary.add_argument("--depth", type=int, help="count what lies deeper than this many modules for those above it")
     summary.set_defaults(run=_summary)
 
@@ -72,10 +75,6 @@ def _summary(options: argparse.Namespace) -> int:
         model = about.factory()
     print(nn.summary(model, options.input or about.input_shape, depth=options.depth))
     return 0
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    return tuple(int(length) for length in text.replace("×", "x").split("x"))
 
 
 def _add_predict(commands: Any) -> None:

@@ -93,8 +93,13 @@ def check_range(index: Array, least: int, length: int, message: str, kind: type[
     follow(index)
     offset = index.astype(np.int64, copy=False)
     offset = (offset - least if least else offset).view(np.uint64)  # a negative number becomes larger than any length
-    check_limit(offset.max(), length - least - 1, message, kind, lambda number: int(np.uint64(number).astype(np.int64)) + least)
+    check_offset(offset.max(), least, length, message, kind)
     return None if array_module(index) is np else offset > length - least - 1
+
+
+def check_offset(worst: Array, least: int, length: int, message: str, kind: type[Exception] = IndexError) -> None:
+    """As `check_range`, of numbers whose worst is known: `worst` is the largest of number − least, uint64."""
+    check_limit(worst, length - least - 1, message, kind, lambda number: int(np.uint64(number).astype(np.int64)) + least)
 
 
 def raise_failures(device: str) -> None:

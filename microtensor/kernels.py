@@ -21,6 +21,7 @@ NumPy array is a struct of these bytes, passed by value.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,9 @@ TYPES = {"e": HALF, "f": "typedef float real; typedef float wide;\n", "d": "type
 """What stands before a source, for each dtype by its letter."""
 
 PRELUDE = Path(__file__).with_name("kernel.cuh")
+
+INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
+"""One file in another, for what some kernels share: the compiler gets a single text, and would look for no file."""
 
 OPTIONS = ("--std=c++17",)
 
@@ -83,14 +87,25 @@ class Kernels:
 
     def source(self, letter: str) -> str:
         """What is compiled for the dtype of this letter."""
-        return TYPES[letter] + PRELUDE.read_text(encoding="utf-8") + self.path.read_text(encoding="utf-8")
+        return TYPES[letter] + PRELUDE.read_text(encoding="utf-8") + _with_includes(self.path)
 
     def each(self, name: str, dtype: Any, count: int, *arguments: Any) -> None:
         """Launch a kernel whose threads share a loop over `count` numbers."""
         self.blocks(name, dtype, min(-(-count // THREADS), MOST_BLOCKS), *arguments)
 
-    def blocks(self, name: str, dtype: Any, count: int | tuple[int, ...], *arguments: Any, threads: int = THREADS) -> None:
+    def blocks(
+        self,
+        name: str,
+        dtype: Any,
+        count: int | tuple[int, ...],
+        *arguments: Any,
+        threads: int = THREADS,
+        beside: Array | None = None,
+    ) -> None:
         """Launch a kernel of `count` blocks, along up to three axes. Without blocks there is nothing to do.
+
+        Args:
+            beside: an array on the GPU where the kernel is to run; None: the first of the arguments.
 
         Raises:
             ValueError: an array is not contiguous: the kernel would take other numbers for its own.
@@ -100,10 +115,18 @@ class Kernels:
             return
         letter = np.dtype(dtype).char
         number = np.float64 if letter == "d" else np.float32
-        array = next(a for a in arguments if not isinstance(a, (int, float, np.ndarray, type(None))))
+        array = beside
+        if array is None:
+            array = next(a for a in arguments if not isinstance(a, (int, float, np.ndarray, type(None))))
         follow(array)
         kernel = _compiled(array_module(array), self, letter, name)
         kernel(grid, (threads,), tuple([_parameter(name, a, number) for a in arguments]))
+
+
+def _with_includes(path: Path) -> str:
+    """The text of a file, with those that it includes by a path from where it stands."""
+    text = path.read_text(encoding="utf-8")
+    return INCLUDE.sub(lambda found: _with_includes(path.parent / found[1]), text)
 
 
 @cache

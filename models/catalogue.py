@@ -10,9 +10,9 @@ from microtensor import models
 from microtensor.models.card import Card
 from microtensor.nn import init
 from microtensor.nn.inspect.summary import summary
-from microtensor.nn.inspect.table import shape_text
-from microtensor.nn.inspect.table import table as in_columns
 from microtensor.nn.module import Module
+from microtensor.table import shape_text
+from microtensor.table import table as in_columns
 
 _cards: dict[str, Card] = {}
 

@@ -127,6 +127,18 @@ def test_a_cupy_that_comes_to_no_gpu_says_why(monkeypatch, cupy, driver, message
     assert backend.gpu_count() == 0
 
 
+def test_a_cupy_without_its_compiler_names_the_extra(monkeypatch):
+    def no_compiler():
+        raise RuntimeError('Failure finding "libnvrtc.so.13 or libnvrtc.so.12"')
+
+    cupy = broken(1)
+    cupy.cuda.nvrtc = types.SimpleNamespace(getVersion=no_compiler)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    message = r'cuda:0": CuPy finds a GPU, but not NVRTC, .*libnvrtc.so.12.*pip install "microtensor\[cuda12\]"'
+    with pytest.raises(RuntimeError, match=message):
+        mt.Tensor([1.0], device="cuda")
+
+
 def test_a_cupy_that_cannot_be_imported_is_not_one_that_is_missing(monkeypatch, tmp_path):
     (tmp_path / "cupy.py").write_text('raise ImportError("====\\nlibcudart.so.12: cannot open shared object file\\nand more")')
     monkeypatch.syspath_prepend(tmp_path)

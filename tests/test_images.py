@@ -1,7 +1,10 @@
 """Labelled images: what a network eats, their forms, their checks."""
 
+import sys
+
 import numpy as np
 import pytest
+import strict
 from data_files import images_and_labels
 
 from microtensor.data import LabelledImages, to_input
@@ -34,3 +37,12 @@ def test_own_arrays_are_checked_too():
     with pytest.raises(ValueError, match="LabelledImages: 3 images in images, but 2 labels in labels"):
         LabelledImages(images, labels[:2])
     assert len(LabelledImages(images[:0], labels[:0])) == 0
+
+
+@pytest.mark.parametrize("constants", [{}, {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}])
+def test_to_input_on_a_device_gives_the_same_bits(monkeypatch, constants):
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
+    images = np.arange(256, dtype=np.uint8).repeat(3).reshape(-1, 3, 4, 4)
+    there = to_input(strict.cupy.asarray(images), **constants)
+    assert there.dtype == np.float32
+    np.testing.assert_array_equal(there.get(), to_input(images, **constants))

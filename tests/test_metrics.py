@@ -1,7 +1,10 @@
 """Accuracy among the k highest scores, and means over batches."""
 
+import sys
+
 import numpy as np
 import pytest
+import strict
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,3 +79,17 @@ def test_means_weigh_batches_by_their_samples():
     assert again.values() == {"loss": 2.0}
     with pytest.raises(ValueError, match="the data has no batch"):
         Means().values()
+
+
+def test_scores_and_labels_on_two_devices(monkeypatch):
+    cupy = strict.Cupy(2)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    scores = Tensor(np.eye(3), device="cuda:1")
+    Tensor([1.0], device="cuda:0")
+    cupy.cuda.Device(0).use()  # whoever asks may be on another GPU
+    assert accuracy(scores, Tensor(np.arange(3), device="cuda:1")).item() == 1
+    for device in ("cpu", "cuda:0"):
+        message = rf"accuracy: one tensor \(3, 3\) is on cuda:1, another \(3,\) on {device}"
+        with pytest.raises(ValueError, match=message):
+            accuracy(scores, Tensor(np.arange(3), device=device))
+    cupy.cuda.Device(0).use()

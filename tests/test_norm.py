@@ -282,7 +282,7 @@ def test_on_a_device(monkeypatch):
             found = [y, there.grad, layer.weight.grad, layer.bias.grad, *layer.buffers()]
             results.append([t.to("cpu").detach().numpy() for t in found])
         for a, b in zip(*results):
-            np.testing.assert_allclose(a, b, rtol=1e-6)
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=2e-6)  # a kernel adds up in another order
 
 
 def test_what_does_not_fit_is_refused():

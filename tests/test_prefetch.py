@@ -88,7 +88,7 @@ def test_workers_work_at_the_same_time():
 
 def test_so_many_batches_are_prepared_ahead():
     dataset = Slow(100, seconds=0)
-    loader = iter(DataLoader(dataset, 1, num_workers=2, prefetch_factor=3))
+    loader = iter(DataLoader(dataset, 1, num_workers=2, prefetch_factor=3, device="cpu"))  # to a GPU, one more sets out
     assert dataset.asked == []
     for handed in range(1, 11):
         next(loader)

@@ -1,7 +1,11 @@
 """Receptive fields of whole models: published numbers, and what a unit of a layer sees."""
 
+import numpy as np
 import pytest
+from hypothesis import assume, event, given, settings
+from hypothesis import strategies as st
 
+import microtensor as mt
 from microtensor.models.lenet import lenet5
 from microtensor.nn.containers import Concat, Residual, Sequential
 from microtensor.nn.inspect.receptive_field import receptive_field
@@ -9,7 +13,7 @@ from microtensor.nn.layers.activation import ReLU
 from microtensor.nn.layers.batch_norm import BatchNorm2d
 from microtensor.nn.layers.conv import Conv1d, Conv2d
 from microtensor.nn.layers.linear import Flatten, Identity, Linear
-from microtensor.nn.layers.pool import MaxPool2d
+from microtensor.nn.layers.pool import AvgPool2d, MaxPool2d
 
 
 def sizes(model, shape):
@@ -84,3 +88,149 @@ def test_without_an_image_nothing_is_seen_in_part():
     row = receptive_field(Linear(3, 2), (3,))[0]
     assert row.size == row.jump == row.center == ()
     assert "Linear" in repr(receptive_field(Linear(3, 2), (3,)))
+
+
+# The proof: a unit's field is where its gradient is
+
+
+def positive(layer, draw):
+    """So that no two ways cancel."""
+    for p in layer.parameters():
+        numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).uniform(0.5, 1, p.shape)
+        p.data[...] = mt.Tensor(numbers).data if p.ndim > 1 else 0
+    return layer
+
+
+@st.composite
+def convolutions(draw, channels, size=None, keep=False):
+    """A convolution; with `keep`, one whose result is as large as its input."""
+    k = draw(st.tuples(st.sampled_from([1, 3, 5]), st.sampled_from([1, 3])) if keep else st.tuples(*[st.integers(1, 4)] * 2))
+    d = draw(st.integers(1, 2))
+    reach = [d * (n - 1) + 1 for n in k]
+    padding = [n // 2 for n in reach] if keep else [draw(st.integers(0, n // 2)) for n in reach]
+    stride = 1 if keep else draw(st.sampled_from([1, 1, 2, 3]))
+    groups = draw(st.sampled_from([1, channels]))
+    return positive(Conv2d(channels, channels, k, stride, tuple(padding), d, groups), draw)
+
+
+@st.composite
+def steps(draw):
+    """A layer, or branches of layers, from 2 channels to 2."""
+    kind = draw(st.sampled_from(["conv", "conv", "max", "mean", "residual", "concat", "rectified"]))
+    if kind == "conv":
+        return draw(convolutions(2))
+    if kind in ("max", "mean"):
+        k = draw(st.integers(1, 3))
+        return (MaxPool2d if kind == "max" else AvgPool2d)(k, draw(st.integers(1, 3)), draw(st.integers(0, k // 2)))
+    if kind == "residual":
+        return Residual(draw(convolutions(2, keep=True)), draw(st.one_of(st.none(), convolutions(2, keep=True))))
+    if kind == "concat":
+        branches = draw(st.lists(convolutions(2, keep=True), min_size=2, max_size=3))
+        joined = Concat(Identity(), *branches, MaxPool2d(3, 1, 1))
+        return Sequential(joined, positive(Conv2d(2 * (len(branches) + 2), 2, 1), draw))
+    return Sequential(draw(convolutions(2)), BatchNorm2d(2), ReLU())
+
+
+def region(model, shape, unit):
+    """The pixels at which d unit / d pixel is not 0, (H, W).
+
+    Each is looked at in an image of its own, bright at this pixel and dark elsewhere: a maximum of numbers of which some depend
+    on the pixel is then one of these, and hands its gradient on to it.
+    """
+    channels, height, width = shape
+    pixels = np.arange(height * width)
+    images = np.zeros((len(pixels), channels, height * width), np.float32)
+    images[pixels, :, pixels] = 1
+    x = mt.Tensor(images.reshape(-1, *shape), requires_grad=True)
+    with model.evaluating():
+        (g,) = mt.grad(model(x)[:, :, unit[0], unit[1]].sum(), x)
+    own = g.numpy().reshape(images.shape)[pixels, :, pixels]
+    return (own != 0).any(1).reshape(height, width)
+
+
+def bounds(seen):
+    """From the first to after the last, along each axis."""
+    return [(int(at.min()), int(at.max()) + 1) for at in np.nonzero(seen)]
+
+
+@settings(max_examples=60)
+@given(st.lists(steps(), min_size=1, max_size=4), st.data())
+def test_the_gradient_of_a_unit_is_not_zero_in_its_field_and_nowhere_else(layers, data):
+    """Its bounds are the field's wherever no layer's padding is in it, and nothing outside of the field is ever seen. Without
+    dilation, where windows leave no gaps, every single pixel of the field is seen, at the image's border too."""
+    model = Sequential(*layers)
+    large = receptive_field(model, (2, 400, 400))
+    size, jump = large[0].size, large[0].jump
+    sides = [int(s) + 2 * data.draw(st.integers(0, 2)) * int(j) for s, j in zip(size, jump)]
+    assume(max(sides) <= 30)
+    try:
+        fields = receptive_field(model, (2, *sides))
+    except ValueError:  # a window does not fit
+        assume(False)
+    field = fields[0]
+    assert (field.size, field.output_shape[0]) == (size, 2)
+    places = field.output_shape[1:]
+    random = tuple(data.draw(st.integers(0, n - 1)) for n in places)
+    for unit in {tuple(n // 2 for n in places), random}:
+        seen = region(model, (2, *sides), unit)
+        box = field.of(*unit)
+        inside = [(int(max(0, low)), int(min(n, high))) for (low, high), n in zip(box, sides)]
+        for (low, high), (first, last) in zip(inside, bounds(seen) if seen.any() else inside):
+            assert low <= first <= last <= high
+        event("in the padding" if not padded_nowhere(fields, box, sides) else "inside")
+        if padded_nowhere(fields, box, sides):
+            assert bounds(seen) == box
+        if all(gapless(module) for module in model.modules()) and covering(fields, sides):
+            rows, columns = (slice(*span) for span in inside)
+            assert seen[rows, columns].all()
+            event("every pixel")
+
+
+def padded_nowhere(fields, box, sides):
+    """Whether the unit sees no padding: neither of the image nor of any layer's input, whose units −1 and n are padding."""
+    for axis, ((low, high), n) in enumerate(zip(box, sides)):
+        if low < 0 or high > n:
+            return False
+        for row in fields:
+            before, after = [0, 0], [0, 0]
+            before[axis], after[axis] = -1, row.output_shape[1 + axis]
+            if low <= row.of(*before)[axis][0] or high >= row.of(*after)[axis][1]:
+                return False
+    return True
+
+
+def gapless(module):
+    """Whether its windows leave nothing out: no dilation, no stride longer than the kernel; and whether they are boxes."""
+    if isinstance(module, (Residual, Concat)):
+        return False  # the union of two boxes is none
+    if not isinstance(module, (Conv2d, MaxPool2d, AvgPool2d)):
+        return True
+    kernel, stride, dilation = (getattr(module, name, 1) for name in ("kernel_size", "stride", "dilation"))
+    kernel, stride, dilation = ((n, n) if isinstance(n, int) else n for n in (kernel, stride, dilation))
+    return max(dilation) == 1 and all(s <= k for s, k in zip(stride, kernel))
+
+
+def covering(fields, sides):
+    """Whether the units of every layer together see the whole image: no rest on the right, as a floor leaves it."""
+    ends = [row.of(*(n - 1 for n in row.output_shape[1:])) for row in fields]
+    return all(high >= n for row in ends for (_, high), n in zip(row, sides))
+
+
+def test_the_proof_fails_for_a_wrong_field():
+    """A field that is one pixel too large or too small, or beside its place, is told from the right one."""
+    model = Sequential(Conv2d(2, 2, 3, padding=1), MaxPool2d(2), Conv2d(2, 2, 3))
+    for p in model.parameters():
+        p.data[...] = 0.5 if p.ndim > 1 else 0
+    row = receptive_field(model, (2, 20, 20))[0]
+    seen = bounds(region(model, (2, 20, 20), (3, 3)))
+    assert seen == row.of(3, 3)
+    for wrong in (row._replace(size=(7, 8)), row._replace(center=(3.5, 4)), row._replace(jump=(2, 1))):
+        assert seen != wrong.of(3, 3)
+
+
+def test_a_single_place_stays_one():
+    """A 1-D convolution squeezes an axis of length 1 beside it."""
+    row = receptive_field(Sequential(Conv1d(1, 2, 3), Conv1d(2, 2, 3)), (1, 5))[0]
+    assert (row.output_shape, row.size, row.jump, row.center) == ((2, 1), (5,), (1,), (2.5,))
+    row = receptive_field(Sequential(Conv2d(1, 2, 3), Flatten()), (1, 3, 3))[0]
+    assert (row.output_shape, row.size, row.jump) == ((2,), (3, 3), (None, None))

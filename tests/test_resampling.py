@@ -1,11 +1,14 @@
 """Taps: rounds, their transpose, and resampling against a matrix."""
 
+import sys
+
 import numpy as np
 import pytest
+import strict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microtensor import Tensor
+from microtensor import Tensor, nn
 from microtensor.nn.layers import planes, resampling
 from microtensor.testing import tensors
 
@@ -63,3 +66,18 @@ def test_the_parts_of_a_batch_make_no_difference(monkeypatch, part_bytes):
     whole = resampling.resample(x, down, across).numpy()
     monkeypatch.setattr(planes, "PART_BYTES", part_bytes)
     np.testing.assert_array_equal(resampling.resample(x, down, across).numpy(), whole)
+
+
+def test_what_is_known_beforehand_is_copied_to_a_device_once(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
+    x = Tensor(np.ones((2, 3, 11, 13), np.float32), device="cuda", requires_grad=True)
+    calls = (
+        lambda: nn.interpolate(x, (7, 9), mode="bilinear", align_corners=False),
+        lambda: nn.adaptive_avg_pool2d(x, (4, 5)),
+        lambda: nn.adaptive_max_pool2d(x, (4, 5)),
+    )
+    for call in calls:
+        call().backward(call())
+        with strict.counting() as counts:
+            call().backward(call().detach())
+        assert counts.copies == counts.waits == 0

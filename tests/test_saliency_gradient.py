@@ -269,3 +269,52 @@ MODEL, X = linear(draw(0, 4, 3)), draw(1, 2, 1, 2, 2)
 def test_errors_in_words(model, x, target, reduce, error, message):
     with pytest.raises(error, match=message):
         saliency.gradient(model, x, target, reduce)
+
+
+def test_the_five_steps_in_words():
+    nn = pytest.importorskip("microtensor.nn")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).double()
+    x, lines = draw(0, 2, 3, 2, 2), []
+    found = saliency.gradient(model, x, [2, 0], "mean", explain=True, out=lines.append)
+    np.testing.assert_array_equal(found.numpy(), saliency.gradient(model, x, [2, 0], "mean").numpy())
+    scores = model(x).numpy()
+    assert [line[:2] for line in lines] == ["1.", "2.", "3.", "4.", "5."]
+    assert "2 images (2, 3, 2, 2) through the model" in lines[0]
+    assert f"(2, 3); the highest of the first image is {scores[0].max():.4g}, of class {scores[0].argmax()}" in lines[1]
+    assert "(2, 3); 1 at the class that is asked about, 2, 0, and 0 at the others" in lines[2]
+    g = saliency.gradient(model, x, [2, 0], None).numpy()
+    assert f"(2, 3, 2, 2), from {g.min():.4g} to {g.max():.4g}" in lines[3]
+    assert f"the mean magnitude over the channels: (2, 2, 2), from {found.numpy().min():.4g}" in lines[4]
+
+
+def test_the_steps_of_a_score_function_are_printed(capsys):
+    saliency.gradient(MODEL, X, lambda scores: scores[:, 0] - scores[:, 1], None, explain=True)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[2] == "3. seed: (2, 3); how the function's number changes with each score"
+    assert printed[4].startswith("5. render: nothing, the gradient is left as it is: (2, 1, 2, 2)")
+    saliency.gradient(MODEL, X)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_score_function_is_asked_as_a_class_is():
+    model, x = curved(draw(0, 12, 6), draw(1, 6, 4)), draw(2, 5, 3, 2, 2)
+    expected = saliency.gradient(model, x, 2, None).numpy()
+    np.testing.assert_allclose(saliency.gradient(model, x, lambda s: s[:, 2], None).numpy(), expected, rtol=1e-12)
+    difference = expected - saliency.gradient(model, x, 0, None).numpy()
+    np.testing.assert_allclose(
+        saliency.gradient(model, x, lambda s: s[:, 2] - s[:, 0], None).numpy(), difference, rtol=1e-9, atol=1e-12
+    )
+
+
+def test_a_score_function_may_ask_maps():
+    """The model gives (N, classes, H, W); the score is one place of one class."""
+    weight = draw(0, 4, 3)
+    x = draw(1, 2, 4, 5, 5)
+
+    def model(x):
+        return (x.permute(0, 2, 3, 1) @ weight).permute(0, 3, 1, 2)
+
+    found = saliency.gradient(model, x, lambda scores: scores[:, 1, 2, 3], None).numpy()
+    expected = np.zeros((2, 4, 5, 5))
+    expected[:, :, 2, 3] = weight.numpy()[:, 1]
+    np.testing.assert_array_equal(found, expected)

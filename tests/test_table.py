@@ -1,6 +1,6 @@
 """Columns and branches, as they print."""
 
-from microtensor.nn.inspect.table import branches, shape_text, sides_text, table
+from microtensor.table import branches, bytes_text, shape_text, sides_text, table
 
 
 def test_columns_are_as_wide_as_their_widest_cell():
@@ -24,3 +24,10 @@ def test_shapes_and_sides():
     assert sides_text(None) == sides_text(()) == ""
     assert sides_text((3, None)) == "3×-"
     assert sides_text((32.0, 32)) == "32"
+
+
+def test_bytes():
+    counts = (0, 999, 1000, 999_949, 999_950, 102_228_128, 553_430_176_000, 2 * 10**15)
+    assert [bytes_text(n) for n in counts] == [
+        "0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "102.2 MB", "553.4 GB", "2000.0 TB",
+    ]  # fmt: skip

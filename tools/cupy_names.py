@@ -1,6 +1,6 @@
 """Write down which names, arguments and dtypes the installed CuPy has: what tests/strict admits. Needs no GPU.
 
-    pip install cupy-cuda12x
+    pip install "cupy-cuda12x[ctk]"
     python tools/cupy_names.py tests/strict/cupy_names.json
 
 Only facts come out: names, parameter names, and the dtypes that each ufunc computes in. A parameter that has a default ends in
@@ -23,6 +23,7 @@ SPACES = {
     "random": "cupy.random",
     "lib.stride_tricks": "cupy.lib.stride_tricks",
     "cuda": "cupy.cuda",
+    "cuda.cublas": "cupy.cuda.cublas",
 }
 """The namespaces whose names are written down."""
 

@@ -52,8 +52,8 @@ def to_input(images: Array, mean: float | Sequence[float] = MNIST_MEAN, std: flo
     else:
         if images.ndim < 2:
             raise ValueError(f"to_input: expected images (…, H, W), got the shape {images.shape}")
-        scale, shift = np.float32(1 / (255 * std)), np.float32(mean / std)  # type: ignore[operator]
-        x = images[..., None, :, :] * scale
+        scale, shift = 1 / (255 * std), mean / std  # type: ignore[operator]
+        x = array_module(images).multiply(images[..., None, :, :], scale, dtype=np.float32)
     x -= shift
     return x
 

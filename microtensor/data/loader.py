@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..backend import is_array
+from ..backend import is_array, library, parse_device
+from ..device import full_name
 from ..tensor import Tensor
 from .dataset import Dataset, Indices, Samples, batch_of
 from .prefetch import in_order
 from .transform import transformed
+from .upload import uploaded
 
 
 @dataclass
@@ -53,10 +55,15 @@ class DataLoader:
         prefetch_factor: batches that each worker prepares ahead.
         transform: one of `microtensor.data.transforms`, or a function of the batch's first array, the images, that returns
             another. Each batch gives a random transform a generator of its own.
+        device: where batches go. To a GPU, each is on its way while the one before is in use (see upload.py), and so it is
+            prepared a batch earlier too, also without workers. None: arrays go to the default device of the thread that asks
+            for the first batch, and tensors stay where they are.
+        pin_memory: understood, and of no effect: the way to a GPU is always through pinned memory.
 
     Raises:
         TypeError: an argument is of the wrong kind, or a batch of the data set is no tuple of arrays.
-        ValueError: batch_size is below 1, or a batch has another length than asked for.
+        ValueError: batch_size is below 1, or a batch has another length than asked for; there is no such device.
+        RuntimeError: the device cannot be used.
 
     >>> from microtensor.data import TensorDataset
     >>> numbers = TensorDataset(np.arange(5))
@@ -77,8 +84,10 @@ class DataLoader:
         num_workers: int = 0,
         prefetch_factor: int = 2,
         transform: Callable[..., Any] | None = None,
+        device: str | None = None,
+        pin_memory: bool = False,
     ) -> None:
-        _check(dataset, shuffle, generator, drop_last, transform)
+        _check(dataset, shuffle, generator, drop_last, transform, pin_memory)
         self.dataset = dataset
         self.batch_size = _whole("batch_size", batch_size, least=1)
         self.shuffle = bool(shuffle)
@@ -87,6 +96,9 @@ class DataLoader:
         self.num_workers = _whole("num_workers", num_workers, least=0)
         self.prefetch_factor = _whole("prefetch_factor", prefetch_factor, least=1)
         self.transform = transform
+        self.device = None if device is None else parse_device(device)
+        if self.device is not None:
+            library(self.device)  # which says what is missing
         self._pass: _Pass | None = None  # the one begun last, until its end
         self._resumed = False  # it comes from load_state_dict, and the next iterator goes on with it
 
@@ -103,7 +115,7 @@ class DataLoader:
 
     def __repr__(self) -> str:
         """The data set, and the settings that are not the usual ones."""
-        usual = {"shuffle": False, "drop_last": False, "num_workers": 0, "prefetch_factor": 2, "transform": None}
+        usual = {"shuffle": False, "drop_last": False, "num_workers": 0, "prefetch_factor": 2, "transform": None, "device": None}
         given = {"batch_size": self.batch_size} | {n: getattr(self, n) for n in usual if getattr(self, n) != usual[n]}
         kind = type(self.dataset).__name__
         data = repr(self.dataset) if isinstance(self.dataset, Dataset) else f"{kind} of {len(self.dataset):,} samples"
@@ -199,13 +211,21 @@ class DataLoader:
     def _run(self, current: _Pass) -> Iterator[tuple[Tensor, ...]]:
         rest = range(current.done, len(self))
         ahead = self.num_workers * self.prefetch_factor
-        with closing(in_order(partial(self._batch, current), rest, self.num_workers, ahead)) as batches:
+        prepared = in_order(partial(self._batch, current), rest, self.num_workers, ahead)
+        with closing(prepared), closing(self._arrived(prepared)) as batches:
             for batch in batches:
                 current.done += 1
                 # in the thread of whoever asked, whose default device it goes to
-                yield tuple(x if isinstance(x, Tensor) else Tensor(x) for x in batch)
+                yield tuple(x if isinstance(x, Tensor) else Tensor(x, device=self.device) for x in batch)
         if self._pass is current:
             self._pass = None
+
+    def _arrived(self, batches: Iterator[tuple[Any, ...]]) -> Generator[tuple[Any, ...], None, None]:
+        """Batches whose arrays are on the GPU, if they are to go to one."""
+        if self.device is not None:
+            batches = (tuple(x.data if isinstance(x, Tensor) else x for x in batch) for batch in batches)
+        device = full_name(self.device)
+        return (batch for batch in batches) if device == "cpu" else uploaded(batches, device)
 
     def _batch(self, current: _Pass, number: int) -> tuple[Any, ...]:
         """One batch of a pass. In a thread if there are workers: it changes nothing."""
@@ -228,14 +248,14 @@ def _checked(batch: Any, count: int, name: str) -> tuple[Any, ...]:
     return tuple(batch)
 
 
-def _check(dataset: Any, shuffle: Any, generator: Any, drop_last: Any, transform: Any) -> None:
+def _check(dataset: Any, shuffle: Any, generator: Any, drop_last: Any, transform: Any, pin_memory: Any) -> None:
     indexed = hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
     if not indexed or isinstance(dataset, (tuple, dict, str, bytes, Tensor)) or is_array(dataset):
         hint = "make one of arrays: TensorDataset(inputs, labels)"
         if hasattr(dataset, "__getitem__") and not hasattr(dataset, "__len__"):
             hint = "it needs __len__ too, the number of its samples"
         raise TypeError(f"DataLoader: dataset: expected a data set, got {type(dataset).__name__}; {hint}")
-    for name, flag in (("shuffle", shuffle), ("drop_last", drop_last)):
+    for name, flag in (("shuffle", shuffle), ("drop_last", drop_last), ("pin_memory", pin_memory)):
         if not isinstance(flag, (bool, np.bool_)):
             raise TypeError(f"DataLoader: {name}: expected True or False, got {type(flag).__name__}")
     if generator is not None and not isinstance(generator, random.Generator):

@@ -1,5 +1,49 @@
-"""Which pixels a score depends on: the same engine, asked about the image."""
+"""Which pixels a score depends on: the same engine, asked about the image.
 
+    by gradients        gradient, input_x_gradient, smooth_grad, integrated_gradients
+    by other rules      guided_backprop, deconvnet; relu_rule for any backward pass
+    of a deep layer     grad_cam, guided_grad_cam; reconstruct, reconstruct_patches: of one unit in it
+    by covering         occlusion, rise
+    is a map right?     deletion, insertion, sanity_check
+    what maps are for   object_box, fgsm
+
+Each takes a model, images (N, C, H, W) or one (C, H, W), and the class that is asked about.
+"""
+
+from .attack import Attack, fgsm
+from .attribution import Integrated, input_x_gradient, integrated_gradients, smooth_grad
+from .cam import grad_cam, guided_grad_cam
+from .curves import Curve, deletion, insertion
 from .gradient import gradient
+from .object_box import object_box
+from .perturbation import occlusion, rise
+from .reconstruction import reconstruct, reconstruct_patches
+from .rectifiers import deconvnet, guided_backprop, relu_rule
+from .sanity import Stage, sanity_check
+from .softmax import before_softmax
 
-__all__ = ["gradient"]
+__all__ = [
+    "Attack",
+    "Curve",
+    "Integrated",
+    "Stage",
+    "before_softmax",
+    "deconvnet",
+    "deletion",
+    "fgsm",
+    "grad_cam",
+    "gradient",
+    "guided_backprop",
+    "guided_grad_cam",
+    "input_x_gradient",
+    "insertion",
+    "integrated_gradients",
+    "object_box",
+    "occlusion",
+    "reconstruct",
+    "reconstruct_patches",
+    "relu_rule",
+    "rise",
+    "sanity_check",
+    "smooth_grad",
+]

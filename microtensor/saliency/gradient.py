@@ -1,4 +1,4 @@
-"""Which pixels a score depends on: the same engine, asked about the image.
+"""The gradient of a score, taken at the image.
 
 Training asks how the loss changes with the weights. A saliency map asks how the score of one class changes with each pixel:
 the same graph, walked back to another leaf, with the weights as constants.
@@ -6,23 +6,21 @@ the same graph, walked back to another leaf, with the weights as constants.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
-
-from ..backend import is_array, to_numpy
-from ..gradient import enable_grad, grad
-from ..graph import Node, is_floating
+from ..gradient import enable_grad, topological
 from ..tensor import Tensor
-
-Target: TypeAlias = int | Sequence[int] | Any | None
-"""The class to explain: None for each image's highest score, one class for all images, or one for each (an array, a Tensor)."""
+from .scores import Question, Reduce, Target, check_reduce, over_channels
 
 
 def gradient(
-    model: Callable[[Tensor], Tensor], x: Any, target: Target = None, reduce: Literal["max", "mean"] | None = "max"
+    model: Callable[[Tensor], Tensor],
+    x: Any,
+    target: Target = None,
+    reduce: Reduce = "max",
+    explain: bool = False,
+    out: Callable[[str], Any] = print,
 ) -> Tensor:
     """How much the score of a class changes with each pixel: the gradient of the score, taken at the image.
 
@@ -31,12 +29,15 @@ def gradient(
     another's pixels.
 
     Args:
-        model: images (N, C, H, W) → scores (N, classes). Let it give logits, as in the paper: after a softmax, a class also
-            gains where the others lose. Its layers run in eval mode: without dropout, with stored statistics. Afterwards
-            their modes are as before. No gradient of a weight is computed, and no `.grad` touched.
+        model: images (N, C, H, W) → scores (N, classes). Let it give logits, as in the paper: of one that ends in softmax
+            there is a warning, and `before_softmax` gives its logits. Its layers run in eval mode: without dropout, with
+            stored statistics. Afterwards their modes are as before. No gradient of a weight is computed, no `.grad` touched.
         x: a Tensor or array of floating-point numbers: images (N, C, H, W), or one image (C, H, W).
-        target: the class whose score is explained: an integer, or one for each image; None for the highest score of each.
+        target: what is explained: a class, or one for each image; None for the class of the highest score of each; or a
+            function scores → (N,), a number for each image.
         reduce: what becomes of the channels: "max" or "mean" of the absolute values, or None for the gradient itself, signed.
+        explain: say in words what is done, step by step, with shapes.
+        out: called with each line of it.
 
     Returns:
         A Tensor without graph, of the dtype and on the device of x, in units of score per unit of x: (N, H, W), for
@@ -52,103 +53,59 @@ def gradient(
     >>> def model(x):  # class 0 looks at the upper row, class 1 at the lower
     ...     return x.sum(dim=(1, 3)) * mt.Tensor([3.0, -2.0])
     >>> image = mt.Tensor([[[0.1, 0.2], [0.3, 0.4]]])
-    >>> gradient(model, image, target=1)
+    >>> gradient(model, image, target=1, explain=True)
+    1. forward: the image (1, 1, 2, 2) through the model, which records 2 operations
+    2. scores: (1, 2); the highest is 0.9, of class 0
+    3. seed: (1, 2); 1 at the class that is asked about, 1, and 0 at the others
+    4. backward: along the same operations to the image: (1, 1, 2, 2), from -2 to 0; the weights are constants
+    5. render: the largest magnitude over the channels: (1, 2, 2), from 0 to 2
     Tensor([[0., 0.],
             [2., 2.]])
     """
-    if reduce not in ("max", "mean", None):
-        raise ValueError(f'saliency: reduce must be "max", "mean" or None, got {reduce!r}')
-    images, single = _images(x)
-    leaf = images.requires_grad_()
-    with _evaluating(model), enable_grad():
-        scores = _scores(model, leaf)  # 1. forward  2. the scores
-        seed = _seed(scores, target)  # 3. 1 at the class that is asked about
-        (g,) = grad(scores, leaf, seed, allow_unused=True)  # 4. backward to the image, past the weights
-    if g is None:
-        raise _independent()
-    pixels = _over_channels(g, reduce)  # 5. render
-    return pixels[0] if single else pixels
+    check_reduce("gradient", reduce)
+    question = Question("gradient", model, x, target)
+    leaf = question.images.requires_grad_()
+    with question, enable_grad():
+        scores = question.scores(leaf)  # 1. forward  2. the scores
+        lines = _forward_in_words(leaf, scores) if explain else []  # before the graph is released
+        seed = question.seed(scores)  # 3. 1 at the class that is asked about
+        g = question.back(scores, leaf, seed)  # 4. backward to the image, past the weights
+    pixels = over_channels(g, reduce)  # 5. render
+    if explain:
+        for line in [*lines, *_backward_in_words(question, seed, g, pixels, reduce)]:
+            out(line)
+    return question.answer(pixels)
 
 
-def _images(x: Any) -> tuple[Tensor, bool]:
-    """Images (N, C, H, W) without graph, and whether x was a single one (C, H, W)."""
-    if not isinstance(x, Node) and not is_array(x):
-        raise TypeError(f"saliency: x must be a Tensor or an array of images, got {type(x).__name__}; wrap it: Tensor(...)")
-    if not is_floating(x.dtype):
-        raise TypeError(
-            f"saliency: x must be floating point, got {x.dtype}: only such pixels have gradients; scale and convert"
-        )
-    if x.ndim not in (3, 4):
-        raise ValueError(f"saliency: x must be images (N, C, H, W) or one image (C, H, W), got shape {x.shape}")
-    images = Tensor(x)
-    return (images.unsqueeze(0), True) if x.ndim == 3 else (images, False)
+def _forward_in_words(leaf: Tensor, scores: Tensor) -> list[str]:
+    count = sum(origin.op is not None for origin in topological([scores.origin])) if scores.origin is not None else 0
+    what = "the image" if len(leaf) == 1 else f"{len(leaf)} images"
+    lines = [f"1. forward: {what} {leaf.shape} through the model, which records {count} operations"]
+    best = ""
+    if scores.ndim == 2 and scores.numel():
+        highest = scores[0].argmax().item()
+        best = f"; the highest{_first(leaf)} is {scores[0, highest].item():.4g}, of class {highest}"
+    return [*lines, f"2. scores: {scores.shape}{best}"]
 
 
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    """Every layer in eval mode; afterwards each in its own mode again, which need not be the same for all."""
-    layers = model.modules() if hasattr(model, "modules") else [model]
-    before = [(layer, layer.training) for layer in layers if hasattr(layer, "training")]
-    try:
-        for layer, _ in before:
-            layer.training = False
-        yield
-    finally:
-        for layer, training in before:
-            layer.training = training
-
-
-def _scores(model: Any, images: Tensor) -> Tensor:
-    """The model's scores (N, classes) for images (N, C, H, W)."""
-    if not callable(model):
-        raise TypeError(f"saliency: the model must be callable, images → scores, got {type(model).__name__}")
-    scores = model(images)
-    if not isinstance(scores, Tensor):
-        raise TypeError(f"saliency: the model must return a Tensor of scores (N, classes), it returned {type(scores).__name__}")
-    if scores.ndim != 2 or scores.shape[0] != images.shape[0] or not scores.shape[1] or not is_floating(scores.dtype):
-        raise ValueError(
-            f"saliency: the model must return floating-point scores ({images.shape[0]}, classes) "
-            f"for images {images.shape}, it returned {scores.dtype} {scores.shape}"
-        )
-    if not scores.requires_grad:
-        raise _independent()
-    return scores
-
-
-def _seed(scores: Tensor, target: Target) -> Tensor:
-    """The gradient to start from: for each image, 1 at its target class and 0 at the others (N, classes)."""
-    count, classes = scores.shape
-    if target is None:
-        chosen = to_numpy(scores.data.argmax(1))
+def _backward_in_words(question: Question, seed: Tensor, g: Tensor, pixels: Tensor, reduce: Reduce) -> list[str]:
+    if question.classes is None:
+        what = "how the function's number changes with each score"
     else:
-        chosen = to_numpy(target.data) if isinstance(target, Node) else to_numpy(target) if is_array(target) else _list(target)
-        if chosen.dtype.kind not in "iu" and chosen.size:
-            raise TypeError(f"saliency: target must be an integer, or one for each image, got {target!r}")
-        if chosen.shape not in ((), (count,)):
-            raise ValueError(f"saliency: target must be one class, or one for each of {count} images, got shape {chosen.shape}")
-        outside = chosen[(chosen < 0) | (chosen >= classes)]
-        if outside.size:
-            raise ValueError(f"saliency: target {outside[0]} is out of range: the classes are 0 to {classes - 1}")
-    seed = (np.arange(classes) == np.broadcast_to(chosen, (count,))[:, None]).astype(scores.dtype)
-    return Tensor(seed, device=scores.device)
+        classes = ", ".join(map(str, question.classes[:8])) + (", …" if len(question.classes) > 8 else "")
+        what = f"1 at the class that is asked about, {classes}, and 0 at the others"
+    how = {"max": "the largest magnitude", "mean": "the mean magnitude"}.get(str(reduce))
+    return [
+        f"3. seed: {seed.shape}; {what}",
+        f"4. backward: along the same operations to the image: {g.shape}{_range(g)}; the weights are constants",
+        f"5. render: {f'{how} over the channels' if how else 'nothing, the gradient is left as it is'}: "
+        f"{pixels.shape}{_range(pixels)}",
+    ]
 
 
-def _list(target: Any) -> np.ndarray[Any, Any]:
-    try:
-        return np.asarray(target)
-    except ValueError:  # nested lists of unequal length
-        raise TypeError(f"saliency: target must be an integer, or one for each image, got {target!r}") from None
+def _first(leaf: Tensor) -> str:
+    return " of the first image" if len(leaf) > 1 else ""
 
 
-def _over_channels(g: Tensor, reduce: str | None) -> Tensor:
-    """(N, C, H, W) → (N, H, W), or unchanged if `reduce` is None."""
-    if reduce is None:
-        return g.clone()  # an array of its own: the engine's may be shared
-    return g.abs().amax(dim=1) if reduce == "max" else g.abs().mean(dim=1)
-
-
-def _independent() -> ValueError:
-    return ValueError(
-        "saliency: the scores do not depend on x: the model must compute them from its argument, "
-        "in operations on Tensors, outside no_grad() and without detach()"
-    )
+def _range(x: Tensor) -> str:
+    return f", from {x.min().item():.4g} to {x.max().item():.4g}" if x.numel() else ""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from microtensor.nn.inspect.reach import Reach
-from microtensor.nn.inspect.table import branches, shape_text, sides_text, table
 from microtensor.nn.inspect.trace import trace
+from microtensor.table import branches, shape_text, sides_text, table
 
 
 class Field(NamedTuple):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from microtensor.nn.inspect.table import branches, shape_text, sides_text, table
 from microtensor.nn.inspect.trace import Called, trace
 from microtensor.nn.module import Parameter
+from microtensor.table import branches, bytes_text, shape_text, sides_text, table
 
 WORDS = {
     "Conv1d": "kernels × (channels · length) + biases",
@@ -75,9 +75,9 @@ class Summary:
     def __repr__(self) -> str:
         header = ["layer", "output", "", "parameters", "trainable", "multiply-adds", "field", "jump", "memory"]
         lines = [_cells(row, branch) for row, branch in zip(self.rows, branches([row.depth for row in self.rows]))]
-        sums = [f"{self.total_parameters:,}", "", f"{self.multiply_adds:,}", "", "", _bytes(self.activation_bytes)]
+        sums = [f"{self.total_parameters:,}", "", f"{self.multiply_adds:,}", "", "", bytes_text(self.activation_bytes)]
         learned = f"{self.trainable_parameters:,} trainable, {self.frozen_parameters:,} frozen"
-        notes = [f"parameters: {learned}; {_bytes(self.weight_bytes)} of weights; {self.buffers:,} more numbers in buffers"]
+        notes = [f"parameters: {learned}; {bytes_text(self.weight_bytes)} of weights; {self.buffers:,} more numbers in buffers"]
         if self.unused:
             names = ", ".join(f"{name} ({count:,})" for name, count in self.unused.items())
             notes.append(f"not used by this input: {names}")
@@ -182,16 +182,5 @@ def _cells(row: Row, branch: str) -> list[str]:
         f"{row.multiply_adds:,}" if row.multiply_adds else "",
         "all" if row.sees_all else sides_text(row.receptive_field),
         sides_text(row.jump),
-        _bytes(row.activation_bytes) if row.activation_bytes else "",
+        bytes_text(row.activation_bytes) if row.activation_bytes else "",
     ]
-
-
-def _bytes(count: int) -> str:
-    """1,234,567 as 1.2 MB: 10^6 bytes."""
-    if count < 1000:
-        return f"{count} B"
-    amount, unit = count / 1000, "kB"
-    for larger in ("MB", "GB", "TB"):
-        if round(amount, 1) >= 1000:
-            amount, unit = amount / 1000, larger
-    return f"{amount:.1f} {unit}"

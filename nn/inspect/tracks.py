@@ -210,6 +210,10 @@ def _reshape(tracks: Sequence[Track | None], call: Call) -> Track:
     track, (before, *_) = _meet(tracks), call.shapes
     if track.axis is None or 0 in call.shape:
         return track.everything()
+    if before[track.axis] == 1:  # it belongs to no group; beside it, axes of length 1 came or went, as in a 1-D convolution
+        axis = track.axis - len(before) + len(call.shape)
+        alike = [n for n in before if n != 1] == [n for n in call.shape if n != 1]
+        return track._replace(axis=axis) if alike and axis >= 2 and call.shape[axis] == 1 else track.everything()
     old, new = _group(before, call.shape, track.axis)
     length = track.places * track.repeat
     step = max(track.merged, 1) * math.prod(before[i] for i in old if i > track.axis)  # from a unit to the next, in the group
@@ -244,8 +248,8 @@ def _group(before: Sequence[int], after: Sequence[int], axis: int) -> tuple[list
             else:
                 new.append(news.pop(0))
         if axis in old:
-            return old, new
-    return [axis], []  # of length 1: nobody can say where it went, nor need to
+            break
+    return old, new
 
 
 def _resample(tracks: Sequence[Track | None], call: Call) -> Track:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from microtensor.arguments import check_tensors, is_number
-from microtensor.backend import to_device
+from microtensor.backend import array_module
 from microtensor.graph import T
 from microtensor.nn.module import Module, Parameter
 from microtensor.ops import activations
 from microtensor.ops.elementwise import where
 from microtensor.ops.shape import whole_number
+from microtensor.philox import seed_from, uniform
 from microtensor.random import Generator, default
 from microtensor.tensor import Tensor
 
@@ -139,8 +140,11 @@ def rrelu(
         raise ValueError(f"rrelu: lower must not be larger than upper, got {lower} and {upper}")
     if not training:
         return activations.leaky_relu(given, (lower + upper) / 2)
-    slopes = (default if generator is None else generator).uniform(0, 1, given.shape, given.dtype) * (upper - lower) + lower
-    return where(given > 0, given, given * given.constant(to_device(slopes, given.device)))
+    if array_module(given.data) is np:
+        slopes = (default if generator is None else generator).uniform(0, 1, given.shape, given.dtype) * (upper - lower) + lower
+    else:  # a GPU draws by itself
+        slopes = uniform(given.data, seed_from(generator), lower, upper)
+    return where(given > 0, given, given * given.constant(slopes))
 
 
 class RReLU(_Inplace):

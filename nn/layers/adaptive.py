@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.backend import Array, array_module
+from microtensor.backend import Array, array_module, device_of, to_device
 from microtensor.graph import T
 from microtensor.nn.layers.planes import parts, planes
 from microtensor.nn.layers.pool import _from_winners, avg_pool2d
@@ -152,25 +152,28 @@ def _maxima(name: str, x: T, output_size: Any, axes: int) -> tuple[T, T]:
 def _first_maxima(x: Array, places: Sequence[int]) -> Array:
     """Where each window has its first maximum, row by row: row · W + column, int64."""
     xp, size = array_module(x), x.shape[2:]
-    images, table = planes(x), _window_table((size[0], size[1]), (places[0], places[1]))
+    images, table = planes(x), _window_table((size[0], size[1]), (places[0], places[1]), device_of(x))
     winner = xp.empty((len(images), len(table)), np.int64)
-    index, window = xp.asarray(table), xp.arange(len(table))
+    window = xp.arange(len(table))
     for part in parts(images):
         pixels = images[part].reshape(-1, size[0] * size[1])
-        seen = pixels[:, None] if len(table) == 1 else xp.take(pixels, index, axis=1)  # (images, windows, pixels)
-        winner[part] = index[window, seen.argmax(2)]
+        seen = pixels[:, None] if len(table) == 1 else xp.take(pixels, table, axis=1)  # (images, windows, pixels)
+        winner[part] = table[window, seen.argmax(2)]
     return winner.reshape(*x.shape[:2], *places)
 
 
 @functools.lru_cache(64)
-def _window_table(size: tuple[int, int], places: tuple[int, int]) -> np.ndarray:
-    """The pixels of each window, row by row: (windows, pixels). Smaller windows have their last row or column again."""
+def _window_table(size: tuple[int, int], places: tuple[int, int], device: str) -> Array:
+    """The pixels of each window, row by row: (windows, pixels). Smaller windows have their last row or column again.
+
+    It is kept on its device, for the next call.
+    """
     lines = []
     for n, m in zip(size, places):
         start, end = _edges(n, m)
         lines.append(np.minimum(start[:, None] + np.arange((end - start).max()), end[:, None] - 1))
     rows, columns = lines[0][:, None, :, None], lines[1][None, :, None, :]
-    return (rows * size[1] + columns).reshape(places[0] * places[1], -1)
+    return to_device((rows * size[1] + columns).reshape(places[0] * places[1], -1), device)
 
 
 # Layers

@@ -14,10 +14,13 @@ import numpy as np
 from microtensor.arguments import check_tensors, is_number
 from microtensor.backend import Array, array_module
 from microtensor.gradient import partials
-from microtensor.graph import T, mode
+from microtensor.graph import Node, T, mode
+from microtensor.kernels import usable
+from microtensor.nn.layers.batch_norm_kernels import Normalised, normalised, normalised_by, summed
 from microtensor.nn.module import Buffer, Module, Parameter
-from microtensor.op import Rule, op
-from microtensor.ops.reduce import LONG, at_least_float32
+from microtensor.op import Rule, check_devices, op
+from microtensor.ops.reduce import LONG, wide
+from microtensor.precision import at_least_float32
 from microtensor.tensor import Tensor
 
 
@@ -35,7 +38,8 @@ def batch_norm(
 
     Ioffe & Szegedy 2015, algorithm 1, arxiv.org/abs/1502.03167. While training, mean and (biased) variance are those of the
     channel over batch and positions, and the running ones, if given, follow them in place; otherwise they are the running ones,
-    and what is left is a scale and a shift per channel. Sums of float16 are float32's.
+    and what is left is a scale and a shift per channel. Sums of float16 are float32's; beside an x of float16 all else may be
+    float32, as in a network under autocast.
 
     Args:
         running_mean, running_var: running += momentum · (batch's − running), where the batch's variance is the unbiased one,
@@ -44,7 +48,7 @@ def batch_norm(
         eps: keeps a channel that does not vary from being divided by 0: all of it becomes the bias.
 
     Raises:
-        TypeError: the tensors do not share one floating-point dtype.
+        TypeError: the tensors do not share one floating-point dtype, nor is x float16 and all else float32.
         ValueError: shapes that do not fit; training on one value per channel, whose variance says nothing; not training, and no
             running statistics.
 
@@ -53,15 +57,17 @@ def batch_norm(
     Tensor([[-1.],
             [ 1.]])
     """
-    given = check_tensors("batch_norm", 1, x=x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    vectors = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    given = _checked("batch_norm", x, vectors)
     check_channels("batch_norm", given[0], given[1:])
     x, running_mean, running_var, weight, bias = given
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: without running statistics it can only normalise by the batch's: training=True")
         mean, variance, *_ = given[1:]
-        scale = (1 if weight is None else weight) / (variance + eps).sqrt()
-        return _affine(x, scale, (0 if bias is None else bias) - mean * scale)
+        if mean.requires_grad or variance.requires_grad:
+            return _by_known(mean, variance, eps)(x, weight, bias)
+        return _normalise_by(x, weight, bias, mean=mean, variance=variance, eps=eps)
     if x.data.size <= x.shape[1]:
         raise ValueError(
             f"batch_norm: x {x.shape} has {x.data.size // max(x.shape[1], 1)} values per channel, and a variance needs two; "
@@ -70,12 +76,22 @@ def batch_norm(
     return _batch_norm(x, weight, bias, running=(running_mean, running_var), momentum=momentum, eps=eps)
 
 
+def _checked(name: str, x: Any, vectors: dict[str, Any]) -> list[Any]:
+    """x and the vectors as tensors: of one dtype, or x of float16 and the vectors of float32."""
+    half = isinstance(x, Node) and x.dtype == np.float16
+    if half and all(getattr(v, "dtype", None) in (None, np.float32) for v in vectors.values()):
+        like = x.constant(x.xp.empty(0, np.float32))  # in the place of x, for the vectors to be checked against
+        return [x, *check_tensors(name, 1, x=like, **vectors)[1:]]
+    return check_tensors(name, 1, x=x, **vectors)
+
+
 def check_channels(name: str, x: Any, vectors: Any) -> None:
     """Check that x has axes (N, C, …), and that the running mean and variance, weight and bias that are given are (C,).
 
     Raises:
-        ValueError: one does not fit.
+        ValueError: one does not fit, or is on another device.
     """
+    check_devices(name, [x, *vectors])
     if x.ndim < 2:
         raise ValueError(f"{name}: x must have axes (N, C, …), got shape {x.shape}")
     for what, vector in zip(("running_mean", "running_var", "weight", "bias"), vectors):
@@ -93,8 +109,32 @@ PART = 8
 # var = mean of (x − pivot)² − rest². A part of the batch cannot be far off, rest² is at most 7 times the variance, so no more
 # than a digit is lost. And `rest` contains what the pivot was rounded by: a channel that does not vary becomes 0 to the last
 # digit, where the rounding of its mean, divided by √eps, would be 1e-4.
+#
+# On a GPU it is four kernels: see batch_norm_kernels.py.
 @op
 def _batch_norm(x: Any, weight: Any = None, bias: Any = None, *, running: Any, momentum: Any, eps: float) -> Rule[T]:
+    way = normalised if usable(x.data) else _normalised
+    data, to_x, to_weight, to_bias = way(x, weight, bias, running, momentum, eps)
+    composed = _composed(eps)
+    learned = next((v.dtype for v in (weight, bias) if v is not None), x.dtype)  # may be float32 where x is float16
+
+    def constant(data: Array, dtype: Any) -> Any:
+        return x.constant(data.astype(dtype, copy=False))
+
+    def for_x(g: Any) -> Any:
+        return partials(composed, (x, weight), g)[0] if mode.recording else constant(to_x(g), x.dtype)
+
+    def for_weight(g: Any) -> Any:
+        return partials(composed, (x, weight), g)[1] if mode.recording else constant(to_weight(g), learned)
+
+    def for_bias(g: Any) -> Any:
+        return _total(g, learned) if mode.recording else constant(to_bias(g), learned)
+
+    return data.astype(x.dtype, copy=False), (for_x, for_weight, for_bias)
+
+
+def _normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps: float) -> Normalised:
+    """x normalised by its own statistics, which the `running` ones follow; and the gradients of x, weight and bias."""
     xp, channels, count = x.xp, x.shape[1], x.data.size // x.shape[1]
     rows = _rows(x.data)
     part = -(-rows.shape[0] // PART)
@@ -113,7 +153,6 @@ def _batch_norm(x: Any, weight: Any = None, bias: Any = None, *, running: Any, m
         if follower is not None:
             follower.data += momentum * (value - follower.data)
 
-    composed = _composed(eps)
     sums: list[Any] = []
 
     def sums_of(g: Any, apart: Array | None = None) -> list[Any]:
@@ -124,15 +163,10 @@ def _batch_norm(x: Any, weight: Any = None, bias: Any = None, *, running: Any, m
             sums[:] = weakref.ref(g), whole, channel_products(_rows(g.data), apart, channels) - rest * whole
         return sums[1:]
 
-    def constant(data: Array) -> Any:
-        return x.constant(data.astype(x.dtype, copy=False))
-
-    def for_x(g: Any) -> Any:
+    def to_x(g: Any) -> Array:
         """scale · (g − mean of g − x̂ · mean of g · x̂), where x̂ = (x − pivot − rest) · inverse."""
-        if mode.recording:
-            return partials(composed, (x, weight), g)[0]
         rows = _rows(x.data)
-        back = xp.empty(x.shape, rows.dtype)
+        back: Array = xp.empty(x.shape, rows.dtype)
         dx = _rows(back)
         xp.subtract(rows, _row(pivot, rows), out=dx)
         whole, product = sums_of(g, dx)
@@ -141,25 +175,62 @@ def _batch_norm(x: Any, weight: Any = None, bias: Any = None, *, running: Any, m
         dx += _rows(g.data)
         dx -= _row(whole / count + rest * slope, rows)
         dx *= _row(inverse if weight is None else inverse * weight.data, rows)
-        return constant(back)
+        return back
 
-    def for_weight(g: Any) -> Any:
-        return partials(composed, (x, weight), g)[1] if mode.recording else constant(inverse * sums_of(g)[1])
-
-    def for_bias(g: Any) -> Any:
-        return _total(g) if mode.recording else constant(sums_of(g)[0].copy())
-
-    return data.astype(x.dtype, copy=False), (for_x, for_weight, for_bias)
+    return data, to_x, lambda g: inverse * sums_of(g)[1], lambda g: sums_of(g)[0].copy()
 
 
 def _composed(eps: float) -> Any:
     """What `_batch_norm` computes, but for the bias, composed of generic operations: higher derivatives come from it."""
 
     def function(x: Any, weight: Any) -> Any:
-        dims = (0, *range(2, x.ndim))
-        centred = x - x.mean(dims, keepdim=True)
+        dims, numbers = (0, *range(2, x.ndim)), wide(x)
+        centred = numbers - numbers.mean(dims, keepdim=True)
         y = centred / ((centred * centred).mean(dims, keepdim=True) + eps).sqrt()
-        return y if weight is None else y * weight.reshape((-1,) + (1,) * (x.ndim - 2))
+        return (y if weight is None else y * weight.reshape((-1,) + (1,) * (x.ndim - 2))).to(x.dtype)
+
+    return function
+
+
+@op
+def _normalise_by(x: Any, weight: Any = None, bias: Any = None, *, mean: Any, variance: Any, eps: float) -> Rule[T]:
+    """`_by_known` as one rule, which has no gradients for mean and variance."""
+    composed = _by_known(mean, variance, eps)
+    learned = next((v.dtype for v in (weight, bias) if v is not None), x.dtype)
+
+    def scale() -> Array:
+        inverse = 1 / x.xp.sqrt(at_least_float32(variance.data) + eps)
+        return inverse if weight is None else inverse * weight.data
+
+    def for_x(g: Any) -> Any:
+        if mode.recording:
+            return partials(composed, (x, weight, bias), g)[0]
+        if usable(g.data):
+            return g.constant(normalised_by(g.data, None, variance, weight, None, eps))
+        return g.constant(_scaled(g.data, scale()))
+
+    def for_weight(g: Any) -> Any:
+        if mode.recording:
+            return partials(composed, (x, weight, bias), g)[1]
+        if usable(g.data):
+            return g.constant(summed(g.data, x.data, mean, variance, eps)[0].astype(learned, copy=False))
+        rows, channels = _rows(g.data), x.shape[1]
+        product = channel_products(rows, _rows(x.data), channels) - mean.data * channel_sums(rows, channels)
+        return g.constant((product / x.xp.sqrt(at_least_float32(variance.data) + eps)).astype(learned, copy=False))
+
+    if usable(x.data):
+        data = normalised_by(x.data, mean, variance, weight, bias, eps)
+    else:
+        data = _scaled(x.data, scale(), (0 if bias is None else bias.data) - mean.data * scale())
+    return data, (for_x, for_weight, lambda g: _total(g, learned))
+
+
+def _by_known(mean: Any, variance: Any, eps: float) -> Any:
+    """(x, weight, bias) → weight · (x − mean) / √(variance + eps) + bias, composed of generic operations."""
+
+    def function(x: Any, weight: Any, bias: Any) -> Any:
+        scale = (1 if weight is None else weight) / (variance + eps).sqrt()
+        return _affine(x, scale, (0 if bias is None else bias) - mean * scale)
 
     return function
 
@@ -167,17 +238,29 @@ def _composed(eps: float) -> Any:
 @op
 def _affine(x: Any, scale: Any, shift: Any = None) -> Rule[T]:
     """scale · x + shift, channel by channel: x (N, C, …), scale and shift (C,) → (N, C, …)."""
-    rows, data = x.data.reshape(x.shape[0], math.prod(x.shape[1:])), x.xp.empty(x.shape, x.dtype)
+    data = _scaled(x.data, scale.data, None if shift is None else shift.data)
+    dtype = scale.dtype
+    return data, (
+        lambda g: _affine(g, scale, None),
+        lambda g: _total(wide(g) * x, dtype),
+        lambda g: _total(g, dtype),
+    )
+
+
+def _scaled(x: Array, scale: Array, shift: Array | None = None) -> Array:
+    """scale · x + shift, channel by channel, in the dtype of x."""
+    xp, rows = array_module(x), x.reshape(x.shape[0], math.prod(x.shape[1:]))
+    data = xp.empty(x.shape, x.dtype)
     y = data.reshape(rows.shape)
-    x.xp.multiply(rows, _row(scale.data, rows), out=y)
+    xp.multiply(rows, _row(scale, rows), out=y)
     if shift is not None:
-        y += _row(shift.data, rows)
-    return data, (lambda g: _affine(g, scale, None), lambda g: _total(g * x), _total)
+        y += _row(shift, rows)
+    return data
 
 
-def _total(x: Any) -> Any:
-    """(N, C, …) → (C,): the sum of each channel."""
-    return x.sum(0).reshape((x.shape[1], -1)).sum(1)
+def _total(x: Any, dtype: Any) -> Any:
+    """(N, C, …) → (C,): the sum of each channel, in `dtype`."""
+    return wide(x).sum(0).reshape((x.shape[1], -1)).sum(1).to(dtype)
 
 
 # An image of all channels is one row of numbers, (N, C · positions), and what is known per channel is spread over such a row:

@@ -1,5 +1,8 @@
 """Dropout: leaving numbers out at random, so that a network learns not to rely on any one of them.
 
+On the CPU a mask is drawn, and kept for the derivative. A GPU draws by itself, from a seed that the generator gives, and draws
+again for the derivative: see philox.py. So the two leave out other numbers, from the same seed.
+
 `inplace` is understood, so that networks written for PyTorch run unchanged, but a result always has memory of its own.
 """
 
@@ -8,13 +11,20 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+import numpy as np
+
 from microtensor.arguments import check_tensors, is_number
-from microtensor.backend import to_device
+from microtensor.backend import Array, array_module
 from microtensor.graph import T
+from microtensor.kernels import Kernels, usable
 from microtensor.nn.module import Module
+from microtensor.op import Rule, op
 from microtensor.ops.activations import SELU_ALPHA, SELU_SCALE
+from microtensor.philox import seed_from, threshold, words
 from microtensor.random import Generator, default
 from microtensor.tensor import Tensor
+
+kernels = Kernels(__file__, "dropout.cu")
 
 
 def dropout(x: T, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None) -> T:
@@ -38,7 +48,7 @@ def dropout(x: T, p: float = 0.5, training: bool = True, inplace: bool = False, 
     _check("dropout", p, inplace, training)
     if not training or p == 0:
         return given
-    return given * _mask(given, p, given.shape, generator)
+    return _left_out(given, p, 0, generator)
 
 
 def dropout1d(x: T, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None) -> T:
@@ -77,16 +87,57 @@ def _drop_channels(name: str, x: Any, p: float, training: bool, inplace: bool, g
         raise ValueError(f"{name}: expected x {AXES[ndim]}, got shape {given.shape}{hint}")
     if not training or p == 0:
         return given
-    return given * _mask(given, p, given.shape[:2] + (1,) * (ndim - 2), generator)
+    return _left_out(given, p, ndim - 2, generator)
+
+
+def _left_out(x: Any, p: float, shared: int, generator: Generator | None) -> Any:
+    """x, with numbers left out. The last `shared` axes share what is drawn: they stay, or are left out, as a whole."""
+    if array_module(x.data) is not np:
+        return _drop(x, seed=seed_from(generator), keep=1 - p, shared=shared, scale=1 / (1 - p) if p < 1 else 1.0, shifts=None)
+    return x * _mask(x, p, _masked_shape(x, shared), generator)
+
+
+def _masked_shape(x: Any, shared: int) -> tuple[int, ...]:
+    return x.shape[: x.ndim - shared] + (1,) * shared
+
+
+@op
+def _drop(x: T, *, seed: int, keep: float, shared: int, scale: float, shifts: tuple[float, float] | None) -> Rule[T]:
+    """x · scale with probability `keep`, else x · 0; then the first of the shifts is added to what is kept, the second to what is
+    not. The derivative leaves out the same numbers.
+    """
+    data = _dropped(x.data, seed, threshold(keep), shared, float(scale), shifts)
+    return data, (lambda g: _drop(g, seed=seed, keep=keep, shared=shared, scale=scale, shifts=None),)
+
+
+def _dropped(
+    x: Array, seed: int, below: int, shared: int, scale: float, shifts: tuple[float, float] | None
+) -> Array:
+    xp, each = array_module(x), math.prod(x.shape[x.ndim - shared :])
+    if usable(x):
+        x, y = xp.ascontiguousarray(x).reshape(x.shape), xp.empty(x.shape, x.dtype)
+        settings = seed, below, scale, shifts is not None, *(shifts or (0.0, 0.0))
+        if shared:
+            kernels.blocks("drop_channels", x.dtype, x.size // each if each else 0, y, x, *settings, each)
+        else:
+            kernels.each("drop", x.dtype, -(-x.size // 4), y, x, *settings, x.size)
+        return y
+    shape = _masked_shape(x, shared)
+    kept = (words(xp, seed, math.prod(shape)) < below).reshape(shape)
+    wide = np.result_type(np.float32, x.dtype)
+    y = x.astype(wide, copy=False) * (kept.astype(wide) * scale)
+    if shifts is not None:
+        y += xp.where(kept, *shifts).astype(wide)
+    return y.astype(x.dtype, copy=False)
 
 
 def _mask(x: Any, p: float, shape: tuple[int, ...], generator: Generator | None, scale: float | None = None) -> Any:
-    """1 / (1 − p), or `scale`, where something is kept, else 0: a constant of the dtype of x, where x is."""
+    """1 / (1 − p), or `scale`, where something is kept, else 0: a constant of the dtype of x."""
     kept = (default if generator is None else generator).bernoulli(1 - p, shape)
     mask = kept.astype(x.dtype)
     if p < 1:
         mask *= 1 / (1 - p) if scale is None else scale
-    return x.constant(to_device(mask, x.device))
+    return x.constant(mask)
 
 
 def alpha_dropout(
@@ -127,12 +178,15 @@ def _alpha_dropout(
         raise ValueError(f"{name}: expected x (N, C, …), got shape {given.shape}")
     if not training or p == 0:
         return given
-    shape = given.shape[:2] + (1,) * (given.ndim - 2) if whole_channels else given.shape
+    shared = given.ndim - 2 if whole_channels else 0
     if p == 1:
-        return given * _mask(given, p, shape, generator)
+        return _left_out(given, p, shared, generator)
     lowest = -SELU_ALPHA * SELU_SCALE
     a = 1 / math.sqrt((1 - p) * (1 + p * lowest**2))
-    mask = _mask(given, p, shape, generator, a)
+    if array_module(given.data) is not np:
+        shifts = -a * p * lowest, lowest * a - a * p * lowest
+        return _drop(given, seed=seed_from(generator), keep=1 - p, shared=shared, scale=a, shifts=shifts)
+    mask = _mask(given, p, _masked_shape(given, shared), generator, a)
     return given * mask + (lowest * (a - mask) - a * p * lowest)
 
 

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from microtensor.backend import Array, array_module
-from microtensor.graph import T
+from microtensor.graph import T, mode
+from microtensor.kernels import usable
 from microtensor.nn.layers.planes import parts, planes
+from microtensor.nn.layers.pool_kernels import averages, maxima, spread, to_first_maxima, winners
 from microtensor.nn.layers.pool_windows import (
+    Counted,
     check_each_sees,
     check_numbers,
     disjoint,
@@ -148,6 +151,14 @@ def _largest(name: str, x: Any, window: Window, ceil_mode: bool, return_indices:
 @op(output=True)
 def _max_pool2d(x: T, *, window: Window) -> Rule[T]:
     xp, size = x.xp, (x.shape[2], x.shape[3])
+
+    def vjp(g: Any, y: Any) -> Any:
+        if usable(g.data) and not mode.recording:
+            return g.constant(to_first_maxima(g.data, x.data, y.data, window))
+        return _to_winners(g, winner=_winners(x.data, y.data, window), apart=disjoint(window), size=size)
+
+    if usable(x.data):
+        return maxima(x.data, window), (vjp,)
     places, (down, across) = window.places("max_pool2d", size), seen(window, size)
     lowest = -xp.inf if x.dtype.kind == "f" else xp.iinfo(x.dtype).min
     data = xp.empty((*x.shape[:2], *places), x.dtype)
@@ -155,15 +166,13 @@ def _max_pool2d(x: T, *, window: Window) -> Rule[T]:
     for part in parts(images):  # down first: whole rows are quicker to compare
         rows = over(xp.maximum, images[part], 1, down, places[0], lowest, x.dtype)
         largest[part] = over(xp.maximum, rows, 2, across, places[1], lowest, x.dtype)
-
-    def vjp(g: Any, y: Any) -> Any:
-        return _to_winners(g, winner=_winners(x.data, y.data, window), apart=disjoint(window), size=size)
-
     return data, (vjp,)
 
 
 def _winners(x: Array, largest: Array, window: Window) -> Array:
     """Where each window has its first maximum, row by row: row · W + column, int64. A nan is larger than all."""
+    if usable(x):
+        return winners(x, window)
     xp, size, (kh, kw) = array_module(x), x.shape[2:], window.kernel
     down, across = seen(window, size)
     elements, last = [*product(down, across)], kh * kw - 1
@@ -224,36 +233,48 @@ def _mean(name: str, x: Any, window: Window, ceil_mode: bool, count_include_pad:
     places = hanging.places(name, size)
     if divisor is not None:
         return _avg_pool2d(x, window=hanging, share=1 / whole_number(name, "divisor_override", divisor, least=1))
-    counts = []
-    for n, count, kernel, step, (before, after) in zip(size, places, window.kernel, window.stride, window.padding):
-        start, (low, high) = np.arange(count) * step - before, (-before, n + after) if count_include_pad else (0, n)
-        counts.append(np.minimum(start + kernel, high) - np.maximum(start, low))
-    share = 1 / np.outer(*counts)
-    return _avg_pool2d(x, window=hanging, share=float(share[0, 0]) if (share == share[0, 0]).all() else share)
+    counted = Counted((0, 0), (size[0], size[1]))
+    if count_include_pad:
+        (top, bottom), (left, right) = window.padding
+        counted = Counted((-top, -left), (size[0] + bottom, size[1] + right))
+    share = counted.share(hanging, places)
+    return _avg_pool2d(x, window=hanging, share=float(share[0, 0]) if (share == share[0, 0]).all() else counted)
 
 
 @op(floating=True)
-def _avg_pool2d(x: T, *, window: Window, share: float | np.ndarray) -> Rule[T]:
-    """The sum of each window times its share: one over how many count, a number for all or one for each place."""
+def _avg_pool2d(x: T, *, window: Window, share: float | Counted) -> Rule[T]:
+    """The sum of each window times its share: a number for all, or one over how many pixels count."""
     xp, size = x.xp, (x.shape[2], x.shape[3])
+
+    def vjp(g: T) -> T:
+        return _spread_windows(g, window=window, share=share, size=size)
+
+    if usable(x.data):
+        return averages(x.data, window, share), (vjp,)
     places, (down, across) = window.places("avg_pool2d", size), seen(window, size)
     wide = np.promote_types(x.dtype, np.float32)  # a sum may be more than float16 holds
-    data, factor = xp.empty((*x.shape[:2], *places), x.dtype), _factor(x.data, share, wide)
+    data, factor = xp.empty((*x.shape[:2], *places), x.dtype), _factor(x.data, share, window, wide)
     images, means = planes(x.data), planes(data)
     for part in parts(images):
         rows = over(xp.add, images[part], 1, down, places[0], 0, wide)
         sums = over(xp.add, rows, 2, across, places[1], 0, wide)
         sums *= factor
         means[part] = sums
-    return data, (lambda g: _spread_windows(g, window=window, share=share, size=size),)
+    return data, (vjp,)
 
 
 @op
-def _spread_windows(g: T, *, window: Window, share: float | np.ndarray, size: Sequence[int]) -> Rule[T]:
+def _spread_windows(g: T, *, window: Window, share: float | Counted, size: Sequence[int]) -> Rule[T]:
     """The adjoint of average pooling: the gradient of each window, times its share, to all pixels that it saw."""
+
+    def vjp(h: T) -> T:
+        return _avg_pool2d(h, window=window, share=share)
+
+    if usable(g.data):
+        return spread(g.data, window, share, size), (vjp,)
     xp, (down, across) = g.xp, seen(window, size)
     wide = np.promote_types(g.dtype, np.float32)
-    data, factor = xp.zeros((*g.shape[:2], *size), g.dtype), _factor(g.data, share, wide)
+    data, factor = xp.zeros((*g.shape[:2], *size), g.dtype), _factor(g.data, share, window, wide, size)
     images, gradient = planes(data), planes(g.data)
     for part in parts(images):
         shares = gradient[part] * factor
@@ -262,12 +283,15 @@ def _spread_windows(g: T, *, window: Window, share: float | np.ndarray, size: Se
             rows[..., pixels] += shares[..., at]
         for at, pixels in down:
             images[part, pixels] += rows[:, at]
-    return data, (lambda h: _avg_pool2d(h, window=window, share=share),)
+    return data, (vjp,)
 
 
-def _factor(like: Array, share: float | np.ndarray, dtype: Any) -> Any:
-    """The share, as a number or as an array where `like` is."""
-    return share if isinstance(share, float) else array_module(like).asarray(share.astype(dtype))
+def _factor(like: Array, share: float | Counted, window: Window, dtype: Any, size: Sequence[int] | None = None) -> Any:
+    """The share, as a number or as an array where `like` is: images of this size, or else `like` itself."""
+    if not isinstance(share, Counted):
+        return share
+    places = window.places("avg_pool2d", like.shape[2:] if size is None else size)
+    return array_module(like).asarray(share.share(window, places).astype(dtype))
 
 
 # Layers

@@ -7,7 +7,9 @@ So padding costs no copy, never wins, and needs no number of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
 
 from microtensor.backend import Array, array_module
 from microtensor.graph import T
@@ -15,6 +17,29 @@ from microtensor.nn.layers.windows import Pair, Window, check_images
 
 Axis: TypeAlias = list[tuple[slice, slice]]
 """For each element of a window along one axis: the places at which it lies on the image, and the pixels that it sees there."""
+
+
+class Counted(NamedTuple):
+    """Which pixels count in the mean over a window: from `low` up to `high`, not included, along each axis (height, width).
+
+    Those of the image are 0 to H and 0 to W; a border of padding may count too.
+    """
+
+    low: Pair
+    high: Pair
+
+    def share(self, window: Window, places: Sequence[int]) -> np.ndarray:
+        """One over how many pixels each window counts: one number for each of so many places.
+
+        >>> Counted((0, 0), (1, 3)).share(pool_window("avg_pool1d", 2, 2, 1, axes=1), (1, 2))
+        array([[1. , 0.5]])
+        """
+        counts = []
+        for axis, count in enumerate(places):
+            start = np.arange(count) * window.stride[axis] - window.padding[axis][0]
+            end = np.minimum(start + window.kernel[axis], self.high[axis])
+            counts.append(end - np.maximum(start, self.low[axis]))
+        return 1 / np.outer(*counts)
 
 
 def check_numbers(name: str, x: T, axes: int = 2) -> T:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.backend import Array, array_module
+from microtensor.backend import Array, array_module, device_of, to_device
 from microtensor.graph import T
 from microtensor.nn.layers.planes import parts, planes
 from microtensor.op import Rule, op
@@ -49,6 +49,16 @@ class Taps:
         self.weight = None if weight is None else weight[order]
         ends = np.cumsum(np.bincount(number)).tolist()
         self.rounds = [slice(start, end) for start, end in zip([0, *ends], ends)]
+        self._beside: dict[tuple[str, str], tuple[Array, Array, Array | None]] = {}
+
+    def beside(self, images: Array, wide: Any) -> tuple[Array, Array, Array | None]:
+        """Index, place and weights, these as (products, 1) in the dtype `wide`, on the device of `images`: copied there once."""
+        device = device_of(images)
+        key = device, np.dtype(wide).char
+        if key not in self._beside:
+            weight = None if self.weight is None else to_device(self.weight.astype(wide)[:, None], device)
+            self._beside[key] = to_device(self.index, device), to_device(self.place, device), weight
+        return self._beside[key]
 
     @cached_property
     def turned(self) -> Taps:
@@ -90,8 +100,7 @@ def _along_columns(images: Array, taps: Taps) -> Array:
     """(images, before, width) → (images, after, width), in float32 at least if there are weights or sums."""
     xp = array_module(images)
     wide = np.promote_types(images.dtype, np.float32) if images.dtype.kind == "f" else images.dtype
-    index, place = xp.asarray(taps.index), xp.asarray(taps.place)
-    weight = None if taps.weight is None else xp.asarray(taps.weight.astype(wide))[:, None]
+    index, place, weight = taps.beside(images, wide)
     result = None
     for step in taps.rounds:
         taken = xp.take(images, index[step], axis=1).astype(wide, copy=False)

@@ -7,17 +7,21 @@ adjoint: ⟨unfold(x), c⟩ = ⟨x, fold(c)⟩. Convolution and pooling stand on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import gcd, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from microtensor.backend import Array, array_module
 from microtensor.graph import Node, T
+from microtensor.kernels import Kernels, usable
 from microtensor.nn.module import Module
 from microtensor.op import Rule, op
 from microtensor.tensor import Tensor
 
 Pair = tuple[int, int]
+
+kernels = Kernels(__file__, "windows.cu")
 
 
 def per_axis(operation: str, name: str, value: Any, least: int, axes: int) -> tuple[int, ...]:
@@ -143,6 +147,12 @@ class Window(NamedTuple):
         (sh, sw), reach, (rows, columns) = self.stride, self.reach, self.padding
         return (places[0] - 1) * sh + reach[0] - sum(rows), (places[1] - 1) * sw + reach[1] - sum(columns)
 
+    def for_kernels(self, size: Sequence[int], places: Sequence[int]) -> np.ndarray:
+        """This window over images of `size`, as a kernel takes it: the struct Sliding of windows.cuh."""
+        fields = zip(size, places, self.kernel, self.stride, self.padding, self.dilation)
+        axes = [(n, p, k, s, sides[0], d, s // gcd(s, d), d // gcd(s, d)) for n, p, k, s, sides, d in fields]
+        return np.array(axes, np.int64)
+
     def taps(self, padded: Array, places: Sequence[int]) -> Iterator[tuple[int, int, Array]]:
         """For each element (i, j) of the window: the view of `padded` that it sees, one pixel for each place.
 
@@ -234,8 +244,11 @@ def _unfold(x: T, *, window: Window) -> Rule[T]:
     n, c, *size = x.shape
     places = window.places("unfold", (size[0], size[1]))
     columns = x.xp.empty((n, c, *window.kernel, *places), x.dtype)
-    for i, j, view in window.taps(window.pad(x.data), places):
-        columns[:, :, i, j] = view
+    if usable(x.data):
+        unfold_by_kernel(columns, x.data, window, places)
+    else:
+        for i, j, view in window.taps(window.pad(x.data), places):
+            columns[:, :, i, j] = view
     columns = columns.reshape(n, c * window.kernel[0] * window.kernel[1], places[0] * places[1])
     return columns, (lambda g: _fold(g, window=window, size=(size[0], size[1])),)
 
@@ -245,10 +258,46 @@ def _fold(x: T, *, window: Window, size: Sequence[int]) -> Rule[T]:
     places = window.places("fold", size)
     n, c = x.shape[0], x.shape[1] // (window.kernel[0] * window.kernel[1])
     columns = x.data.reshape(n, c, *window.kernel, *places)
-    padded = window.blank(columns, n, c, size)
-    for i, j, view in window.taps(padded, places):
-        view += columns[:, :, i, j]
-    return window.crop(padded), (lambda g: _unfold(g, window=window),)
+    if usable(columns):
+        image = x.xp.empty((n, c, *size), x.dtype)
+        fold_by_kernel(image, columns, window, places)
+    else:
+        padded = window.blank(columns, n, c, size)
+        for i, j, view in window.taps(padded, places):
+            view += columns[:, :, i, j]
+        image = window.crop(padded)
+    return image, (lambda g: _unfold(g, window=window),)
+
+
+def unfold_by_kernel(
+    columns: Array, x: Array, window: Window, places: Pair, first: int = 0, count: int = 0, together: bool = False
+) -> None:
+    """Write x (n, C, H, W), on a GPU, unfolded to `columns`, (n, C, kh, kw, count): a part of all places, or all.
+
+    Args:
+        first, count: the places, from number `first` on; all of them if `count` is 0.
+        together: columns are (C, kh, kw, n, count) instead.
+    """
+    n, channels, *size = x.shape
+    count = count or prod(places)
+    row = n * count if together else count
+    step = count if together else channels * prod(window.kernel) * count
+    x = array_module(x).ascontiguousarray(x)
+    shape = window.for_kernels(size, places)
+    kernels.each("unfold", x.dtype, n * channels * count, columns, x, shape, n, channels, first, count, step, row)
+
+
+def fold_by_kernel(x: Array, columns: Array, window: Window, places: Pair, groups: int = 1, first: int = 0) -> None:
+    """Write the sums of `columns` (n, groups · c, kh, kw, H', W'), on a GPU, to x (n, C, H, W).
+
+    Args:
+        groups, first: the columns are those of c channels of each group of x, from its number `first` on.
+    """
+    n, channels, *size = x.shape
+    columns = array_module(x).ascontiguousarray(columns)
+    planes = columns.size // (prod(window.kernel) * prod(places))
+    shape, each = window.for_kernels(size, places), planes // (n * groups) if n else 0
+    kernels.each("fold", x.dtype, planes * prod(size), x, columns, shape, planes, each, first, channels // groups)
 
 
 class Unfold(Module):

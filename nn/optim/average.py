@@ -11,9 +11,13 @@ import numpy as np
 from microtensor.arguments import is_number
 from microtensor.backend import Array, array_module, device_of, follow, is_array, to_device
 from microtensor.graph import Node
+from microtensor.kernels import Kernels
 from microtensor.nn.module import Module
 from microtensor.nn.optim.optimizer import blocks
+from microtensor.rows import fit, launch
 from microtensor.tensor import Tensor
+
+kernels = Kernels(__file__, "average.cu")
 
 
 class ExponentialMovingAverage:
@@ -80,16 +84,18 @@ class ExponentialMovingAverage:
         self._refuse_inside("update")
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
-        for name, parameter in self._parameters.items():
-            data = parameter.data
-            average, xp = self._beside(name, data), array_module(data)
-            for p, mean in blocks(data, average):
-                work = xp.subtract(p, mean, out=xp.empty_like(p))
-                work *= 1 - decay
-                mean += work
-            self.average[name].touch()
-        for name, buffer in self._buffers.items():
-            self._beside(name, buffer.data)[...] = buffer.data
+        weights = [(parameter.data, self._beside(name, parameter.data)) for name, parameter in self._parameters.items()]
+        buffers = [(buffer.data, self._beside(name, buffer.data)) for name, buffer in self._buffers.items()]
+        for data, average in weights:
+            if not fit((data, average)):
+                _approach(data, average, 1 - decay)
+        for data, average in buffers:
+            if not fit((data, average)):
+                follow(data)
+                average[...] = data
+        launch(kernels, "follow", (row for row in weights if fit(row)), 1 - decay)  # on a GPU, all together
+        launch(kernels, "copy", (row for row in buffers if fit(row)))
+        for name in self.average:
             self.average[name].touch()
 
     def _beside(self, name: str, data: Array) -> Array:
@@ -202,6 +208,16 @@ class ExponentialMovingAverage:
         if any(problems.values()):
             told = "; ".join(f"{key}: {', '.join(names)}" for key, names in problems.items() if names)
             raise ValueError(f"ExponentialMovingAverage: {what} does not fit: {told}")
+
+
+def _approach(data: Array, average: Array, rest: float) -> None:
+    """average ← average + rest · (data − average), in place."""
+    follow(data)
+    xp = array_module(data)
+    for p, mean in blocks(data, average):
+        work = xp.subtract(p, mean, out=xp.empty_like(p))
+        work *= rest
+        mean += work
 
 
 def _check_settings(decay: Any, warmup: Any) -> None:

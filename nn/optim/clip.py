@@ -12,11 +12,15 @@ from microtensor.arguments import is_number
 from microtensor.backend import Array, array_module, device_of, follow, to_device
 from microtensor.gradient import no_grad
 from microtensor.graph import Node
+from microtensor.kernels import Kernels
 from microtensor.nn.module import Module
 from microtensor.nn.optim.optimizer import blocks
 from microtensor.ops.extremes import norm
-from microtensor.ops.reduce import at_least_float32
+from microtensor.precision import at_least_float32
+from microtensor.rows import Row, alike, fit, launch, packed
 from microtensor.tensor import Tensor
+
+kernels = Kernels(__file__, "clip.cu")
 
 
 def clip_grad_norm_(
@@ -64,12 +68,8 @@ def clip_grad_norm_(
         )
     if max_norm != math.inf:
         xp = array_module(total.data)
-        factor = xp.minimum(max_norm / (total.data + 1e-6), 1.0)
+        _scale([gradient.data for gradient in gradients], xp.minimum(max_norm / (total.data + 1e-6), 1.0))
         for gradient in gradients:
-            data = gradient.data
-            there = to_device(factor, device_of(data))
-            follow(data)
-            data *= there.astype(data.dtype)
             gradient.touch()
     return total
 
@@ -120,6 +120,34 @@ def _check_number(name: str, key: str, value: Any) -> None:
         raise ValueError(f"{name}: {key} must be at least 0, got {value}")
 
 
+def _scale(arrays: list[Array], factor: Array) -> None:
+    """Multiply arrays, in place, by one number: those on a GPU together."""
+    for data in arrays:
+        if not fit((data,)):
+            there = to_device(factor, device_of(data))
+            follow(data)
+            data *= there.astype(data.dtype)
+    for rows in alike((data,) for data in arrays if fit((data,))):
+        first = rows[0][0]
+        there = to_device(factor, device_of(first))
+        follow(first)
+        launch(kernels, "scale", rows, there.astype(np.result_type(np.float32, first.dtype), copy=False))
+
+
+def _squares(rows: list[Row]) -> Array:
+    """The sum of the squares of all numbers of arrays that fit, of one kind: the sum of each block's, then of these."""
+    first = rows[0][0]
+    follow(first)
+    xp, wide = array_module(first), np.result_type(np.float32, first.dtype)
+    launches = [*packed(rows)]
+    parts, total, before = xp.empty(sum(blocks for _, blocks in launches), wide), xp.empty((), wide), 0
+    for struct, count in launches:
+        kernels.blocks("squares", first.dtype, count, struct, parts, before)
+        before += count
+    kernels.blocks("add_up", first.dtype, 1, total, parts, before, threads=1024)
+    return total
+
+
 def _square(x: Array) -> Array:
     """The sum of the squares of all numbers of x."""
     follow(x)
@@ -133,13 +161,14 @@ def _total_norm(gradients: list[Array], p: float) -> Tensor:
         return Tensor(0.0)
     xp, device = array_module(gradients[0]), device_of(gradients[0])
     if p == 2:  # in parts, each by one pass: as fast as memory, and exact, for no sum is long
-        parts = [_square(part) for g in gradients for (part,) in blocks(g)]
+        parts = [_square(part) for g in gradients if not fit((g,)) for (part,) in blocks(g)]
+        parts += [_squares(rows) for rows in alike((g,) for g in gradients if fit((g,)))]
     else:
         parts = [norm(Tensor.wrap(at_least_float32(g)), p).data for g in gradients]
     dtype = np.result_type(np.float32, *{g.dtype for g in gradients})  # the squares of float16 are soon more than it holds
     there = [to_device(part, device) for part in parts]
     follow(gradients[0])
-    lengths = xp.stack([part.astype(dtype) for part in there])
+    lengths = xp.stack([part.astype(dtype, copy=False) for part in there])
     if p == 2:
         return Tensor.wrap(xp.asarray(xp.sqrt(lengths.sum())))
     return norm(Tensor.wrap(lengths), p)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -107,22 +107,21 @@ class Optimizer:
         """
         for group in self.param_groups:
             settings = {key: value.item() if isinstance(value, np.generic) else value for key, value in group.items()}
-            for p in group["params"]:
-                gradient = p.grad
-                if gradient is None:
-                    continue
-                data, g = p.data, gradient.data
+            moving = [p for p in group["params"] if p.grad is not None]
+            for p in moving:
+                data, g = p.data, p.grad.data
                 if g.shape != data.shape:
                     raise ValueError(f"{self._name}: a parameter {p.shape} has a gradient of another shape, {g.shape}")
                 if type(data) is not np.ndarray or type(g) is not np.ndarray:
-                    self._meet(p, gradient)
+                    self._meet(p, p.grad)
                 if self._seen.get(p) is not data:
                     self._follow(p)
-                self.update(data, g, self.state[p], settings)
+            self.update_all([(p.data, p.grad.data, self.state[p]) for p in moving], settings)
+            for p in moving:
                 p.touch()
 
     def _meet(self, p: Node, gradient: Node) -> None:
-        """Go to the GPU where both are."""
+        """Both are on one device, whose GPU becomes the current one."""
         if gradient.device != p.device:
             raise ValueError(
                 f"{self._name}: a parameter {p.shape} is on {p.device}, its gradient on {gradient.device}; move that: "
@@ -150,6 +149,12 @@ class Optimizer:
             group: the settings.
         """
         raise NotImplementedError(f"{self._name}: define update(self, p, g, state, group)")
+
+    def update_all(self, steps: Sequence[tuple[Array, Array, dict[str, Any]]], group: dict[str, Any]) -> None:
+        """`update` of all parameters of a group: (p, g, state) of each. Override it where they can be moved together."""
+        for p, g, state in steps:
+            follow(p)
+            self.update(p, g, state, group)
 
     def remembers(self, group: Mapping[str, Any]) -> set[str]:
         """The names of what `update` needs in the state of a parameter, under these settings, after its first step."""

@@ -1,4 +1,7 @@
-"""Optimisers: how parameters follow their gradients, step by step. PyTorch's, by name and number."""
+"""Optimisers: how parameters follow their gradients, step by step. PyTorch's, by name and number.
+
+Each rule stands twice: here in array calls, and in rules.cu, where one kernel moves all parameters on a GPU at once.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from microtensor.backend import Array, array_module
-from microtensor.nn.optim.optimizer import Optimizer, blocks
+from microtensor.nn.optim.optimizer import blocks
+from microtensor.nn.optim.rule import Rule
 
 
-class SGD(Optimizer):
+class SGD(Rule):
     """Stochastic gradient descent: p ← p − lr · g; with momentum p ← p − lr · v, where v ← momentum · v + (1 − dampening) · g.
 
     Polyak 1964, "Some methods of speeding up the convergence of iteration methods"; for Nesterov's form, which steps along
@@ -35,7 +39,7 @@ class SGD(Optimizer):
     Tensor([0.8], requires_grad=True)
     """
 
-    memory = ("momentum_buffer",)
+    kernel, memory = "sgd", ("momentum_buffer",)
 
     def __init__(
         self,
@@ -65,29 +69,44 @@ class SGD(Optimizer):
         """The velocity, if there is momentum."""
         return {"momentum_buffer"} if group["momentum"] else set()
 
-    def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """See the class."""
-        xp = array_module(p)
-        momentum, velocity, first = group["momentum"], None, False
+    def prepared(self, p: Array, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, Any]:
+        """The velocity, if there is momentum."""
+        momentum, first, velocity = float(group["momentum"]), False, None
         if momentum:
-            velocity, first = state.get("momentum_buffer"), "momentum_buffer" not in state
+            first = "momentum_buffer" not in state
             if first:
-                velocity = state["momentum_buffer"] = xp.empty_like(p)
-        arrays = p, g, velocity
+                state["momentum_buffer"] = array_module(p).empty_like(p)
+            velocity = state["momentum_buffer"]
+        settings = float(group["lr"]), momentum, 1.0 - group["dampening"], float(group["weight_decay"])
+        return (velocity,), (*settings, first, bool(group["nesterov"]), bool(group["maximize"]))
+
+    def plain(
+        self,
+        arrays: tuple[Any, ...],
+        lr: float,
+        momentum: float,
+        taken: float,
+        decay: float,
+        first: bool,
+        nesterov: bool,
+        maximize: bool,
+    ) -> None:
+        """See the class; `taken` is 1 − dampening."""
+        xp = array_module(arrays[0])
         for p, g, v in blocks(*arrays):
-            g = _descent(p, g, group)
+            g = _descent(p, g, decay, maximize)
             work = xp.empty_like(p)  # written to where each operator would make a fresh array
             if v is not None:
                 if first:
                     v[...] = g
                 else:
                     v *= momentum
-                    v += xp.multiply(g, 1 - group["dampening"], out=work) if group["dampening"] else g
-                g = xp.add(g, xp.multiply(v, momentum, out=work), out=work) if group["nesterov"] else v
-            p -= xp.multiply(g, group["lr"], out=work)
+                    v += xp.multiply(g, taken, out=work) if taken != 1 else g
+                g = xp.add(g, xp.multiply(v, momentum, out=work), out=work) if nesterov else v
+            p -= xp.multiply(g, lr, out=work)
 
 
-class Adam(Optimizer):
+class Adam(Rule):
     """Steps of about lr for every parameter: the mean of its gradients over the root of the mean of their squares.
 
     Kingma & Ba 2014, algorithm 1, arxiv.org/abs/1412.6980; amsgrad: Reddi et al. 2018, algorithm 2, arxiv.org/abs/1904.09237.
@@ -112,7 +131,7 @@ class Adam(Optimizer):
     0.5
     """
 
-    memory = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    kernel, memory = "adam", ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
     def __init__(
         self,
@@ -143,28 +162,47 @@ class Adam(Optimizer):
         """The steps, and the means of gradients and of their squares."""
         return set(self.memory[: 4 if group["amsgrad"] else 3])
 
-    def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """See the class."""
-        xp = array_module(p)
-        beta1, beta2 = group["betas"]
+    def prepared(self, p: Array, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, Any]:
+        """The running means, and what corrects their bias at this step."""
+        beta1, beta2 = (float(beta) for beta in group["betas"])
         mean, square = _remembered(state, p, "exp_avg"), _remembered(state, p, "exp_avg_sq")
         largest = _remembered(state, p, "max_exp_avg_sq") if group["amsgrad"] else None
         step = state["step"] = state.get("step", 0) + 1
         rate, root = group["lr"] / (1 - beta1**step), math.sqrt(1 - beta2**step)
-        decoupled = group["weight_decay"] and group["decoupled_weight_decay"]
-        arrays = p, g, mean, square, largest
+        kept, decay = 1.0, float(group["weight_decay"])
+        if group["decoupled_weight_decay"]:
+            kept, decay = 1.0 - group["lr"] * decay, 0.0
+        means = beta1, 1 - beta1, beta2, 1 - beta2
+        return (mean, square, largest), (rate, root, *means, float(group["eps"]), kept, decay, bool(group["maximize"]))
+
+    def plain(
+        self,
+        arrays: tuple[Any, ...],
+        rate: float,
+        root: float,
+        beta1: float,
+        rest1: float,
+        beta2: float,
+        rest2: float,
+        eps: float,
+        kept: float,
+        decay: float,
+        maximize: bool,
+    ) -> None:
+        """See the class; `kept` is the part of the parameter that decoupled decay leaves."""
+        xp = array_module(arrays[0])
         for p, g, mean, square, largest in blocks(*arrays):
-            if decoupled:
-                p *= 1 - group["lr"] * group["weight_decay"]
-            g = _descent(p, g, group, penalty=not decoupled)
+            if kept != 1:
+                p *= kept
+            g = _descent(p, g, decay, maximize)
             work = xp.empty_like(p)  # written to again and again: with fresh arrays a million numbers take four times as long
-            _running_mean(mean, g, beta1, work)
-            _running_mean(square, xp.multiply(g, g, out=work), beta2, work)
+            _running_mean(mean, g, beta1, rest1, work)
+            _running_mean(square, xp.multiply(g, g, out=work), beta2, rest2, work)
             if largest is not None:
                 square = xp.maximum(largest, square, out=largest)
             xp.sqrt(square, out=work)
             work /= root
-            work += group["eps"]
+            work += eps
             xp.divide(mean, work, out=work)
             work *= rate
             p -= work
@@ -210,7 +248,7 @@ class AdamW(Adam):
             raise ValueError("AdamW: decoupled_weight_decay must be True; where it is False, the optimiser is Adam")
 
 
-class RMSprop(Optimizer):
+class RMSprop(Rule):
     """Gradients over the root of the mean of their squares: p ← p − lr · g / (√s + eps), s ← alpha · s + (1 − alpha) · g².
 
     Hinton 2012, "Neural networks for machine learning", lecture 6e; centered: Graves 2013, equations 38 to 41,
@@ -236,7 +274,7 @@ class RMSprop(Optimizer):
     0.8
     """
 
-    memory = ("step", "square_avg", "momentum_buffer", "grad_avg")
+    kernel, memory = "rmsprop", ("step", "square_avg", "momentum_buffer", "grad_avg")
 
     def __init__(
         self,
@@ -265,32 +303,47 @@ class RMSprop(Optimizer):
         velocity = {"momentum_buffer"} if group["momentum"] else set()
         return {"step", "square_avg"} | velocity | ({"grad_avg"} if group["centered"] else set())
 
-    def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """See the class."""
-        xp, alpha = array_module(p), group["alpha"]
+    def prepared(self, p: Array, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, Any]:
+        """The mean of squares, and the mean of gradients and the velocity where there are such."""
         state["step"] = state.get("step", 0) + 1
+        alpha, momentum = float(group["alpha"]), float(group["momentum"])
         square = _remembered(state, p, "square_avg")
         mean = _remembered(state, p, "grad_avg") if group["centered"] else None
-        velocity = _remembered(state, p, "momentum_buffer") if group["momentum"] else None
-        arrays = p, g, square, mean, velocity
+        velocity = _remembered(state, p, "momentum_buffer") if momentum else None
+        settings = float(group["lr"]), alpha, 1 - alpha, float(group["eps"]), momentum, float(group["weight_decay"])
+        return (square, mean, velocity), (*settings, bool(group["maximize"]))
+
+    def plain(
+        self,
+        arrays: tuple[Any, ...],
+        lr: float,
+        alpha: float,
+        rest: float,
+        eps: float,
+        momentum: float,
+        decay: float,
+        maximize: bool,
+    ) -> None:
+        """See the class."""
+        xp = array_module(arrays[0])
         for p, g, square, mean, velocity in blocks(*arrays):
-            g, work = _descent(p, g, group), xp.empty_like(p)
-            _running_mean(square, xp.multiply(g, g, out=work), alpha, work)
+            g, work = _descent(p, g, decay, maximize), xp.empty_like(p)
+            _running_mean(square, xp.multiply(g, g, out=work), alpha, rest, work)
             if mean is None:
                 xp.sqrt(square, out=work)
             else:
-                _running_mean(mean, g, alpha, work)
+                _running_mean(mean, g, alpha, rest, work)
                 xp.subtract(square, xp.multiply(mean, mean, out=work), out=work)
                 xp.sqrt(xp.maximum(work, 0, out=work), out=work)
-            work += group["eps"]
+            work += eps
             xp.divide(g, work, out=work)
             if velocity is not None:
-                velocity *= group["momentum"]
+                velocity *= momentum
                 velocity += work
-            p -= xp.multiply(work if velocity is None else velocity, group["lr"], out=work)
+            p -= xp.multiply(work if velocity is None else velocity, lr, out=work)
 
 
-class Adagrad(Optimizer):
+class Adagrad(Rule):
     """Gradients over the root of the sum of all their squares so far: p ← p − lr · g / (√s + eps), where s ← s + g².
 
     What seldom has a gradient takes large steps still. Duchi, Hazan & Singer 2011, "Adaptive subgradient methods for online
@@ -314,7 +367,7 @@ class Adagrad(Optimizer):
     0.9
     """
 
-    memory = ("step", "sum")
+    kernel, memory = "adagrad", ("step", "sum")
 
     def __init__(
         self,
@@ -335,18 +388,21 @@ class Adagrad(Optimizer):
         self._number(group, "lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
         self._flag(group, "maximize")
 
-    def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """See the class."""
-        xp = array_module(p)
+    def prepared(self, p: Array, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, Any]:
+        """The sum of squares, and the learning rate of this step."""
         squares = _remembered(state, p, "sum", group["initial_accumulator_value"])
         step = state["step"] = state.get("step", 0) + 1
-        rate = group["lr"] / (1 + (step - 1) * group["lr_decay"])
-        arrays = p, g, squares
+        rate = group["lr"] / (1.0 + (step - 1) * group["lr_decay"])
+        return (squares,), (rate, float(group["eps"]), float(group["weight_decay"]), bool(group["maximize"]))
+
+    def plain(self, arrays: tuple[Any, ...], rate: float, eps: float, decay: float, maximize: bool) -> None:
+        """See the class."""
+        xp = array_module(arrays[0])
         for p, g, squares in blocks(*arrays):
-            g, work = _descent(p, g, group), xp.empty_like(p)
+            g, work = _descent(p, g, decay, maximize), xp.empty_like(p)
             squares += xp.multiply(g, g, out=work)
             xp.sqrt(squares, out=work)
-            work += group["eps"]
+            work += eps
             xp.divide(g, work, out=work)
             work *= rate
             p -= work
@@ -359,18 +415,18 @@ def _remembered(state: dict[str, Any], p: Array, name: str, start: float = 0.0) 
     return state[name]
 
 
-def _descent(p: Array, g: Array, group: dict[str, Any], penalty: bool = True) -> Array:
+def _descent(p: Array, g: Array, decay: float, maximize: bool) -> Array:
     """The gradient of what is to become small: negated to maximise, and with that of the weights' penalty."""
+    if not decay:
+        return -g if maximize else g
     xp = array_module(p)
-    if not (penalty and group["weight_decay"]):
-        return -g if group["maximize"] else g
-    combined = xp.multiply(p, group["weight_decay"], out=xp.empty_like(p))
-    return (xp.subtract if group["maximize"] else xp.add)(combined, g, out=combined)
+    combined = xp.multiply(p, decay, out=xp.empty_like(p))
+    return (xp.subtract if maximize else xp.add)(combined, g, out=combined)
 
 
-def _running_mean(mean: Array, values: Array, beta: float, work: Array) -> None:
-    """mean ← beta · mean + (1 − beta) · values, by way of an array to work in. (Not mean + (1 − beta) · (values − mean), which
-    loses small values that follow large ones if beta is small.)
+def _running_mean(mean: Array, values: Array, beta: float, rest: float, work: Array) -> None:
+    """mean ← beta · mean + rest · values, by way of an array to work in; rest is 1 − beta. (Not mean + rest · (values − mean),
+    which loses small values that follow large ones if beta is small.)
     """
     mean *= beta
-    mean += array_module(mean).multiply(values, 1 - beta, out=work)
+    mean += array_module(mean).multiply(values, rest, out=work)

@@ -7,6 +7,7 @@ from hypothesis.extra import numpy as hnp
 import microtensor as mt
 from cases.common import Case
 from microtensor.nn import dropout, embedding, linear
+from microtensor.nn.layers.dropout import _drop
 from microtensor.testing import shapes, tensors
 
 
@@ -36,7 +37,17 @@ def dropping(draw, function, axes):
     return Case(lambda x: function(x * x, p, True, generator=mt.Generator(seed)), [x])
 
 
+@st.composite
+def dropping_there(draw):
+    """As on a device."""
+    x = draw(tensors(shapes(min_dims=1)))
+    settings = {"seed": draw(st.integers(0, 99)), "keep": 0.6, "shared": draw(st.integers(0, x.ndim - 1)), "scale": 1.7}
+    shifts = draw(st.sampled_from([None, (0.5, -0.25)]))
+    return Case(lambda x: _drop(x, **settings, shifts=shifts), [x])
+
+
 CASES = {
+    "_drop": dropping_there(),
     "_linear": fully_connected(),
     "_embedding": table(),
 }

@@ -89,8 +89,26 @@ def to_length_1(draw):
     return Case(lambda x: nn.normalize(x, p, dim), [x], lambda torch, x: torch.nn.functional.normalize(x, p, dim))
 
 
+@st.composite
+def by_known(draw):
+    """x and two vectors, normalised by a mean and a variance that are known."""
+    inputs = draw(channels(least=1))
+    mean, variance = (draw(tensors(inputs[1].shape, low=low)) for low in (-2.0, 0.1))
+    mean, variance = mean.numpy(), variance.numpy()
+
+    def function(x, weight, bias):
+        known = (x.constant(x.xp.asarray(v.astype(x.dtype))) for v in (mean, variance))
+        return norm.batch_norm(x, *known, weight, bias, eps=0.1)
+
+    def reference(torch, x, weight, bias):
+        return torch.nn.functional.batch_norm(x, torch.tensor(mean), torch.tensor(variance), weight, bias, eps=0.1)
+
+    return Case(function, inputs, reference)
+
+
 CASES = {
     "_batch_norm": normalisation(),
+    "_normalise_by": by_known(),
     "_affine": channels(least=1).map(lambda inputs: Case(norm._affine, inputs)),
     "_normalize_rows": st.one_of(last_axes("layer_norm", 2), groups()),
     "_neighbours": neighbours(),

@@ -66,7 +66,7 @@ def pooling_adjoint(draw, of):
     window = window_of(g)
     places = (g.images, g.channels, *window.places("", g.size))
     if of == "mean":
-        share = np.random.default_rng(draw(st.integers(0, 99))).random(places[2:]) if draw(st.booleans()) else 0.5
+        share = pool_windows.Counted((0, 0), g.size) if draw(st.booleans()) else 0.5
         return Case(lambda y: pool._spread_windows(y, window=window, share=share, size=g.size), [draw(tensors(places))])
     x = images(g, draw, distinct=True)
     winner, apart = pool.max_pool2d(x, g.kernel, **sliding(g), return_indices=True)[1].data, pool_windows.disjoint(window)

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import streams
 from .counts import count
 from .names import CLASSES, Parameters
+from .streams import Refused, touch
 
 NUMBERS = (bool, int, float, complex)
 
@@ -26,16 +28,14 @@ current = Current()
 """Each thread's GPU, on which new arrays are made and kernels run."""
 
 
-class Refused(TypeError):
-    """What CuPy's arrays do not take."""
-
-
 def new(host, base=None):
     """A device array on the memory of `host`, a NumPy array that nobody else holds; or a view of `base`."""
     if host.dtype.kind not in "biufc" or host.dtype.char == "g":
         raise ValueError(f"Unsupported dtype {host.dtype}")
     array = make(ndarray)
-    array._host, array.base, array.gpu = host, base, current.gpu if base is None else base.gpu
+    array._host, array.base, array.gpu, array._order = host, base, current.gpu if base is None else base.gpu, None
+    if base is None and streams.current.stream not in (None, streams.Stream.null):
+        streams.watch(array, streams.current.stream)
     return array
 
 
@@ -75,6 +75,7 @@ def array_of(name, x):
         raise Refused(f"cupy.{name}: expected a cupy.ndarray, got {type(x).__name__}")
     if x.gpu != current.gpu:
         raise ValueError(f"cupy.{name}: the array is on GPU {x.gpu}, and the current one is {current.gpu}")
+    touch(name, x)
     return x
 
 
@@ -133,7 +134,7 @@ class Flags:
 class ndarray:
     """An array on the device."""
 
-    __slots__ = ("__weakref__", "_host", "base", "gpu")
+    __slots__ = ("__weakref__", "_host", "_order", "base", "gpu")
     __hash__ = None
     __array_priority__ = 100
 
@@ -182,12 +183,14 @@ class ndarray:
     # To the host: all of these wait
 
     def get(self, stream=None, order="C", out=None, blocking=True):
+        touch("get", self)
         count("get", copies=1, waits=1)
         return np.array(self._host, order=order)
 
     def item(self):
         if self.size != 1:
             raise ValueError("can only convert an array of size 1 to a Python scalar")
+        touch("item", self)
         count("item", copies=1, waits=1)
         return self._host.item()
 
@@ -317,6 +320,9 @@ class ndarray:
         count("astype", kernels=1)
         with np.errstate(all="ignore"):
             return new(self._host.astype(dtype, order))
+
+    def set(self, arr, stream=None):
+        streams.upload(self, arr, stream)
 
     def view(self, dtype=None, type=None):
         return lend(self._host.view() if dtype is None else self._host.view(dtype), [self], "view")

@@ -155,4 +155,4 @@ def library(code, names):
 def _waits(code):
     """Whether a kernel of this source waits for other threads: itself, or in a function of the prelude."""
     own = code.partition('extern "C"')[2]
-    return any(word in own for word in ("__syncthreads", "block_sum", "block_max"))
+    return any(word in own for word in ("__syncthreads", "block_sum", "block_max", "team_sum", "team_max", "line_max"))

@@ -1,5 +1,6 @@
-"""cupy.cuda and cupy.random: what there is of devices, streams and memory, and of random numbers. None of it does anything."""
+"""cupy.cuda and cupy.random: what there is of devices and memory, and of random numbers. Streams are in streams.py."""
 
+import threading
 import types
 
 import numpy as np
@@ -7,17 +8,7 @@ import numpy as np
 from .array import current, new
 from .counts import count
 from .names import CLASSES, SPACES, missing
-
-
-class Known:
-    """An object of CuPy's: a name that CuPy's own does not have is an error."""
-
-    kind = ""
-
-    def __getattr__(self, name):
-        known = CLASSES.get(self.kind, {})
-        why = "not in the stand-in" if name in known else "CuPy has no such name"
-        raise AttributeError(f"cupy.{self.kind}.{name}: {why}")
+from .streams import Event, Known, Stream, alloc_pinned_memory, everything_is_done, get_current_stream
 
 
 class Device(Known):
@@ -53,51 +44,7 @@ class Device(Known):
 
     def synchronize(self):
         count("synchronize", waits=1)
-
-
-class Event(Known):
-    """A point in a stream."""
-
-    kind = "cuda.Event"
-
-    def __init__(self, block=False, disable_timing=False, interprocess=False):
-        self.done = True
-
-    def record(self, stream=None):
-        return None
-
-    def synchronize(self):
-        count("synchronize", waits=1)
-
-
-class Stream(Known):
-    """A queue of work."""
-
-    kind = "cuda.Stream"
-
-    def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
-        self.done, self.null = True, null
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        return None
-
-    def use(self):
-        return self
-
-    def synchronize(self):
-        count("synchronize", waits=1)
-
-    def record(self, event=None):
-        return event or Event()
-
-    def wait_event(self, event):
-        return None
-
-
-Stream.null = Stream(null=True)
+        everything_is_done()
 
 
 class MemoryPool(Known):
@@ -133,11 +80,30 @@ class PinnedMemoryPool(Known):
         return None
 
 
+class Cublas(threading.local):
+    """cupy.cuda.cublas: how products are to be computed, by handle. Each thread has handles of its own, one for each GPU."""
+
+    CUBLAS_DEFAULT_MATH, CUBLAS_TENSOR_OP_MATH = 0, 1
+
+    def __init__(self):
+        self.modes = {}
+
+    def __getattr__(self, name):
+        if name in SPACES["cuda.cublas"]:
+            raise NotImplementedError(f"cupy.cuda.cublas.{name}: CuPy has it, the stand-in does not")
+        raise missing(f"cuda.cublas.{name}")
+
+    def setMathMode(self, handle, mode):
+        if handle != 1 + current.gpu or mode not in (0, 1, 2, 3):
+            raise ValueError(f"CUBLAS_STATUS_INVALID_VALUE: handle {handle} on GPU {current.gpu}, mode {mode}")
+        self.modes[handle] = mode
+
+    def getMathMode(self, handle):
+        return self.modes.get(handle, 0)
+
+
+cublas = Cublas()
 memory_pool, pinned_memory_pool = MemoryPool(), PinnedMemoryPool()
-
-
-def alloc_pinned_memory(size):
-    return memoryview(bytearray(size))
 
 
 class Cuda(types.ModuleType):
@@ -146,12 +112,15 @@ class Cuda(types.ModuleType):
     Device, Event, Stream = Device, Event, Stream
     MemoryPool, PinnedMemoryPool = MemoryPool, PinnedMemoryPool
     alloc_pinned_memory = staticmethod(alloc_pinned_memory)
+    cublas = cublas
+    get_cublas_handle = staticmethod(lambda: 1 + current.gpu)
     get_device_id = staticmethod(lambda: current.gpu)
-    get_current_stream = staticmethod(lambda device_id=None: Stream.null)
+    get_current_stream = staticmethod(get_current_stream)
 
     def __init__(self, gpus):
         super().__init__("cupy.cuda")
         self.is_available = lambda: gpus > 0
+        self.nvrtc = types.SimpleNamespace(getVersion=lambda: (12, 9))
         self.runtime = types.SimpleNamespace(
             CUDARuntimeError=RuntimeError,
             getDeviceCount=lambda: gpus,

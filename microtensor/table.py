@@ -72,3 +72,18 @@ def sides_text(numbers: Sequence[float | None] | None) -> str:
     """
     cells = ["" if number is None else f"{number:g}" for number in numbers or ()]
     return cells[0] if len(set(cells)) == 1 else "×".join(cell or "-" for cell in cells)
+
+
+def bytes_text(count: int) -> str:
+    """A number of bytes as people write it: MB are 10⁶ bytes.
+
+    >>> bytes_text(96), bytes_text(1_234_567)
+    ('96 B', '1.2 MB')
+    """
+    if count < 1000:
+        return f"{count} B"
+    amount, unit = count / 1000, "kB"
+    for larger in ("MB", "GB", "TB"):
+        if round(amount, 1) >= 1000:
+            amount, unit = amount / 1000, larger
+    return f"{amount:.1f} {unit}"

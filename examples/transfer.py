@@ -1,0 +1,137 @@
+"""Few labels go further with a network that has learned something else before: if the two tasks are alike.
+
+LeNet's two convolutions learn one task, with thousands of labels. Then there is another one, with 30, 100 or 1,000. Four ways:
+
+    from scratch            nothing is kept: fresh weights, all of them learn
+    frozen                  the convolutions stay as they are, and run once per image; a new linear layer learns on top
+    fine-tuned              then all is unfrozen, and goes on in steps that are smaller, the nearer to the pixels
+    frozen, never trained   the control: convolutions with random weights. What is better than this was learned
+
+What the convolutions learned before (`--base`):
+
+    digits      the digits 0 to 4; the new task is to tell 5 to 9 apart. All comes with this package
+    fashion     clothes, 10,000 of Fashion-MNIST; the new task is all ten digits
+    noise       the digits 0 to 4 under labels drawn at random, which there is nothing to learn from but each by heart
+
+    pip install "microtensor[plot]"
+    python examples/transfer.py --base digits --out runs/transfer
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import microtensor as mt
+from microtensor import models, nn, plot
+from microtensor.data import DataLoader, Dataset, FashionMNIST, LabelledImages, Subset, mnist_sample
+from microtensor.nn import transfer
+
+WAYS = ("from scratch", "frozen", "fine-tuned", "frozen, never trained")
+
+
+def network(classes: int) -> nn.Sequential:
+    """LeNet-5's convolutions and one linear layer: (N, 1, 28, 28) → (N, classes)."""
+    return nn.Sequential(*models.lenet5().features, nn.Flatten(), nn.Linear(16 * 5 * 5, classes))
+
+
+def only(digits: LabelledImages, classes: range) -> LabelledImages:
+    """The digits of these classes, which count from 0 anew."""
+    chosen = np.isin(digits.labels, classes)
+    names = [digits.classes[c] for c in classes]
+    return LabelledImages(digits.images[chosen], digits.labels[chosen] - classes.start, names)
+
+
+def tasks(base: str, folder: Path | None) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
+    """What is learned before; what is to be learned then, and what that is tested on."""
+    train, test = mnist_sample(), mnist_sample(train=False)
+    if base == "fashion":
+        return FashionMNIST(folder, download=folder is None), train, test
+    before = only(train, range(5))
+    if base == "noise":
+        before.labels = mt.Generator(0).permutation(before.labels)
+    return before, only(train, range(5, 10)), only(test, range(5, 10))
+
+
+def few(digits: LabelledImages, count: int, generator: mt.Generator) -> Subset:
+    """So many digits, as many of each class."""
+    classes = len(digits.classes)
+    order = generator.permutation(len(digits))
+    return Subset(digits, np.concatenate([order[digits.labels[order] == c][: count // classes] for c in range(classes)]))
+
+
+def learn(model: nn.Module, data: Dataset, groups: Iterable[object], lr: float, epochs: int, batch: int = 16) -> nn.History:
+    """Train by AdamW, with a learning rate that falls to 0."""
+    loader = DataLoader(data, batch, shuffle=True)
+    optimizer = nn.AdamW(groups, lr=lr)
+    schedule = nn.CosineAnnealingLR(optimizer, T_max=epochs * len(loader))
+    settings = {"epochs": epochs, "schedule": schedule, "schedule_per": "step", "progress": False}
+    return nn.fit(model, loader, nn.cross_entropy, optimizer, **settings)
+
+
+def learned(way: str, base: nn.Sequential, data: Subset, classes: int, epochs: int) -> nn.Sequential:
+    """A network that has learned the new task in one of the ways."""
+    model = network(classes)
+    if way == "from scratch":
+        learn(model, data, model.parameters(), lr=3e-3, epochs=epochs)
+        return model
+    if way != "frozen, never trained":
+        model[:-1].load_state_dict(base[:-1].state_dict())
+    transfer.freeze_base(model)
+    head = transfer.head_of(model)
+    learn(head, transfer.cache_features(model, data), head.parameters(), lr=3e-3, epochs=epochs)
+    if way == "fine-tuned":
+        model.unfreeze()
+        learn(model, data, transfer.layer_groups(model, lr=1e-3, factor=3), lr=1e-3, epochs=epochs)
+    return model
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", choices=("digits", "fashion", "noise"), default="digits")
+    parser.add_argument("--base-epochs", type=int, default=8)
+    parser.add_argument("--base-images", type=int, default=10_000, help="at most; of the digits 0 to 4 there are 3,000")
+    parser.add_argument("--labels", type=int, nargs="+", default=[30, 100, 1000])
+    parser.add_argument("--passes", type=float, default=1.0, help="how long to train: 1 for 43 epochs of 100 digits")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--data", type=Path, default=None, help="the folder of Fashion-MNIST; else it is downloaded")
+    parser.add_argument("--out", type=Path, default=Path("runs/transfer"), help="where the picture goes")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+
+    mt.manual_seed(0)
+    before, train, test = tasks(options.base, options.data)
+    start, base, classes = time.process_time(), network(len(before.classes)), len(test.classes)
+    images = Subset(before, range(min(options.base_images, len(before))))
+    history = learn(base, images, base.parameters(), lr=3e-3, epochs=options.base_epochs, batch=64)
+    took = time.process_time() - start
+    print(f"before: {len(images):,} images, {history[-1]['accuracy']:.1%} right in training, {took:.1f} s of CPU time")
+
+    accuracies: dict[str, dict[int, list[float]]] = {way: {n: [] for n in options.labels} for way in WAYS}
+    seconds: dict[str, dict[int, list[float]]] = {way: {n: [] for n in options.labels} for way in WAYS}
+    for count in options.labels:
+        epochs = max(1, round(options.passes * 430 / count**0.5))  # fewer passes over more digits, and more steps in all
+        for way in WAYS:
+            for seed in range(options.seeds):
+                data = few(train, count, mt.Generator(seed))  # the same digits for all the ways
+                mt.manual_seed(seed)
+                start = time.process_time()
+                model = learned(way, base, data, classes, epochs)
+                seconds[way][count].append(time.process_time() - start)
+                accuracies[way][count].append(nn.evaluate(model, DataLoader(test, 500))["accuracy"])
+            measured, took = np.array(accuracies[way][count]), np.mean(seconds[way][count])
+            ahead = measured - accuracies["from scratch"][count]  # seed by seed: they learned from the same digits
+            spread = [x.std(ddof=min(1, len(x) - 1)) for x in (measured, ahead)]
+            print(
+                f"{count:5,} labels, {way}: {measured.mean():.1%} ± {spread[0]:.1%}, {took:.2f} s; "
+                f"{100 * ahead.mean():+.1f} ± {100 * spread[1]:.1f} points", flush=True,
+            )  # fmt: skip
+    plot.save(plot.few_shot_curve(accuracies, seconds), options.out / f"{options.base}.png")
+
+
+if __name__ == "__main__":
+    main()

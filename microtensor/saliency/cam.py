@@ -1,0 +1,146 @@
+"""Where in the image a deep layer found what speaks for a class: Grad-CAM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from ..gradient import enable_grad
+from ..graph import Node
+from ..nn.layers.resize import interpolate
+from ..ops.activations import relu as rectified
+from ..tensor import Tensor
+from .rectifiers import relu_rule
+from .scores import Question, Reduce, Target, check_reduce, over_channels
+
+
+def grad_cam(
+    model: Callable[[Tensor], Tensor],
+    x: Any,
+    target: Target = None,
+    layer: Any = None,
+    relu: bool = True,
+    upsample: bool = True,
+) -> Tensor:
+    """The maps of a layer, each weighed by how much the score gains with it, summed up, and laid over the image.
+
+    Selvaraju et al. 2017, "Grad-CAM", section 3, arxiv.org/abs/1610.02391: the weight of a channel is the mean of the score's
+    gradient over the channel's pixels (equation 1); of the weighted sum only what is positive counts (equation 2).
+
+    Args:
+        model: a Module, as in `gradient`.
+        x, target: as in `gradient`.
+        layer: a module of the model, or its dotted name. Its last call is taken, where it is called several times. None: of all
+            calls the last whose result is maps, (N, C, H, W) with more than one pixel: what goes into a global pooling.
+        relu: keep only what is positive; without it also what speaks against the class.
+        upsample: to the size of the image, bilinearly; else the layer's own size.
+
+    Returns:
+        (N, H, W), for one image (H, W), without graph; without `upsample` of the layer's H and W.
+
+    Raises:
+        TypeError: the model has no modules; `layer` is neither a module nor a name; what it gives is no Tensor; and as
+            `gradient`.
+        ValueError: it is not in the model, or is not called; it gives no maps, or the score does not depend on them; and as
+            `gradient`.
+
+    >>> from microtensor import nn
+    >>> net = nn.Sequential(nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> x = Tensor([[[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 4.0]]])
+    >>> grad_cam(net, x, upsample=False)
+    Tensor([[0.5, 2. ]])
+    >>> grad_cam(net, x, layer="0").shape
+    (2, 4)
+    """
+    question = Question("grad_cam", model, x, target)
+    maps = _maps(question, layer, relu)
+    if upsample and maps.shape[2:] != question.images.shape[2:]:
+        maps = interpolate(maps, size=question.images.shape[2:], mode="bilinear")
+    return question.answer(maps.squeeze(1))
+
+
+def guided_grad_cam(
+    model: Callable[[Tensor], Tensor], x: Any, target: Target = None, reduce: Reduce = "max", layer: Any = None
+) -> Tensor:
+    """Guided backpropagation times Grad-CAM: its fine lines, where the class is.
+
+    Selvaraju et al. 2017, section 3.2, arxiv.org/abs/1610.02391.
+
+    Args:
+        model, x, target, layer: as in `grad_cam`.
+        reduce: as in `gradient`.
+
+    Returns, Raises:
+        As `gradient` and `grad_cam`.
+
+    >>> from microtensor import nn
+    >>> net = nn.Sequential(nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    >>> guided_grad_cam(net, Tensor([[[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 4.0]]]), layer="0").shape
+    (2, 4)
+    """
+    check_reduce("guided_grad_cam", reduce)
+    question = Question("guided_grad_cam", model, x, target)
+    maps = _maps(question, layer, relu=True)
+    with question, relu_rule("guided"):
+        g = question.gradient(question.images)
+    return question.answer(over_channels(g * interpolate(maps, size=g.shape[2:], mode="bilinear"), reduce))
+
+
+def _maps(question: Question, layer: Any, relu: bool) -> Tensor:
+    """Grad-CAM in the layer's own size: (N, 1, H', W')."""
+    name = question.name
+    if not hasattr(question.model, "named_modules"):
+        kind = type(question.model).__name__
+        raise TypeError(f"{name}: the model must be a Module, so that its layers can be looked into, got {kind}")
+    wanted = _module(question, layer)
+    found: list[Any] = []
+
+    def look(module: Any, args: Any, result: Any) -> None:
+        if wanted is None and not (isinstance(result, Node) and result.ndim == 4 and result.shape[2] * result.shape[3] > 1):
+            return
+        found[:] = [result]
+
+    with question, enable_grad():
+        leaf = question.images.detach().requires_grad_()
+        with _watched(question.model.modules() if wanted is None else [wanted], look):
+            scores = question.scores(leaf)
+        if not found and wanted is None:
+            raise ValueError(f"{name}: no layer of the model gives maps (N, C, H, W) of more than one pixel")
+        if not found:
+            raise ValueError(f"{name}: the layer {layer!r} is not called when the model computes")
+        (maps,) = found
+        if not isinstance(maps, Tensor):
+            raise TypeError(f"{name}: the layer must give a Tensor (N, C, H, W), it gives {type(maps).__name__}")
+        if maps.ndim != 4:
+            raise ValueError(f"{name}: the layer must give maps (N, C, H, W), it gives {maps.shape}; name an earlier one")
+        if not maps.requires_grad:
+            raise ValueError(f"{name}: what the layer gives does not depend on x")
+        g = question.back(scores, maps, question.seed(scores))
+    weights = g.mean(dim=(2, 3), keepdim=True)  # (N, C, 1, 1)
+    summed = (weights * maps.detach()).sum(dim=1, keepdim=True)
+    return rectified(summed) if relu else summed
+
+
+def _module(question: Question, layer: Any) -> Any:
+    """The module that is meant, or None if none is."""
+    if layer is None:
+        return None
+    if isinstance(layer, str):
+        try:
+            return question.model.get_submodule(layer)
+        except AttributeError as error:
+            raise ValueError(f"{question.name}: {error}") from None
+    if not hasattr(layer, "register_forward_hook"):
+        raise TypeError(f"{question.name}: layer must be a module of the model or its dotted name, got {type(layer).__name__}")
+    if not any(layer is module for module in question.model.modules()):
+        raise ValueError(f"{question.name}: the layer {type(layer).__name__} is not in the model")
+    return layer
+
+
+@contextmanager
+def _watched(modules: Any, look: Callable[[Any, Any, Any], None]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for module in list(modules):
+            stack.enter_context(module.register_forward_hook(look))
+        yield

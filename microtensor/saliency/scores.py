@@ -1,0 +1,240 @@
+"""What a saliency map is asked of: a model, images, and one number for each image. All methods begin here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from ..backend import is_array, to_numpy
+from ..gradient import enable_grad, grad, no_grad
+from ..graph import Node, is_floating
+from ..ops.gathering import take_along_dim
+from ..ops.join import cat
+from ..ops.reduce import softmax
+from ..ops.shape import whole_number
+from ..tensor import Tensor
+from .softmax import are_probabilities, ends_in_softmax, warn
+
+Target: TypeAlias = int | Sequence[int] | Any | Callable[[Tensor], Tensor] | None
+"""What is explained: None for each image's highest score, one class for all images, or one for each (an array, a Tensor); or a
+function of the scores, row by row: (N, …) → (N,)."""
+
+Reduce: TypeAlias = Literal["max", "mean"] | None
+
+
+class Question:
+    """A model, images, and which number of each image is asked about. In its `with` block all layers are in eval mode.
+
+    Variations of the N images come in rows, all N of the first variation before those of the second: row i is of image i % N.
+    """
+
+    def __init__(self, name: str, model: Any, x: Any, target: Target = None, batch_size: Any = 32, warns: bool = True) -> None:
+        self.name, self.model, self.target = f"saliency.{name}", model, target
+        if not callable(model):
+            raise TypeError(f"{self.name}: the model must be callable, images → scores, got {type(model).__name__}")
+        self.images, self.single = self._images(x)
+        self.chunk = max(1, whole_number(self.name, "batch_size", batch_size, least=1) // max(1, len(self.images)))
+        """How many variations of all images go through the model at once."""
+        self.classes: np.ndarray[Any, Any] | None = None
+        """The class of each image, once it is known; None for ever where a function says what is asked about."""
+        self.probable = False
+        """Whether the scores are probabilities already."""
+        self._quiet = not warns
+
+    def __enter__(self) -> Question:
+        """Every layer in eval mode."""
+        modules = self.model.modules() if hasattr(self.model, "modules") else [self.model]
+        self._before = [(module, module.training) for module in modules if hasattr(module, "training")]
+        for module, _ in self._before:
+            module.training = False
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Each layer in its own mode again, which need not be the same for all."""
+        for module, training in self._before:
+            module.training = training
+
+    def settle(self) -> Tensor:
+        """Let the model see the images as they are, to find out about which classes is asked. Returns their scores."""
+        with no_grad():
+            scores = self.scores(self.images)
+        self.score(scores)
+        self.probable = are_probabilities(scores)
+        return scores
+
+    def gradient(self, images: Tensor) -> Tensor:
+        """How much each one's score changes with each of its numbers: (M, C, H, W) → the same."""
+        leaf = images.detach().requires_grad_()
+        with enable_grad():
+            scores = self.scores(leaf)
+            return self.back(scores, leaf, self.seed(scores))
+
+    def back(self, scores: Tensor, start: Tensor, seed: Tensor) -> Tensor:
+        """The gradient of the scores, weighted by `seed`, with respect to what they were computed from."""
+        (g,) = grad(scores, start, seed, allow_unused=True)
+        if g is None:
+            raise self.independent()
+        return g
+
+    def values(self, images: Tensor, probability: bool = False) -> Tensor:
+        """The number of each image: (M, C, H, W) → (M,). `probability`: of a class, that, and not its score."""
+        with no_grad():
+            scores = self.scores(images)
+            if probability and not callable(self.target) and not self.probable:
+                scores = softmax(scores, dim=1)
+            return self.score(scores)
+
+    def over(self, count: int, varied: Callable[[int, int], Tensor], probability: bool = False) -> Tensor:
+        """The numbers of `count` variations of each image: (count, N).
+
+        Args:
+            varied: variations `start` to `stop` of all images, (stop − start, N, C, H, W).
+        """
+        parts = []
+        for start, stop in self.chunks(count):
+            images = varied(start, stop)
+            parts.append(self.values(images.reshape(-1, *images.shape[2:]), probability).reshape(stop - start, -1))
+        return cat(parts, dim=0)
+
+    def chunks(self, count: int) -> Iterator[tuple[int, int]]:
+        """0 to `count`, in parts that go through the model at once."""
+        return ((start, min(start + self.chunk, count)) for start in range(0, count, self.chunk))
+
+    def scores(self, images: Tensor) -> Tensor:
+        """What the model returns for images (M, C, H, W): scores (M, classes), or (M, …) for a function of the scores."""
+        scores = self.model(images)
+        expected = "(N, …)" if callable(self.target) else "(N, classes)"
+        if not isinstance(scores, Tensor):
+            found = type(scores).__name__
+            raise TypeError(f"{self.name}: the model must return a Tensor of scores {expected}, it returned {found}")
+        count = len(images)
+        fits = scores.ndim > 0 if callable(self.target) else scores.ndim == 2 and scores.shape[1] > 0
+        if not fits or scores.shape[0] != count or not is_floating(scores.dtype):
+            raise ValueError(
+                f"{self.name}: the model must return floating-point scores {expected.replace('N', str(count))} "
+                f"for images {images.shape}, it returned {scores.dtype} {scores.shape}"
+            )
+        if images.requires_grad:
+            if not scores.requires_grad:
+                raise self.independent()
+            if not self._quiet and not callable(self.target) and ends_in_softmax(scores):
+                self._quiet = True
+                warn(self.name)
+        return scores
+
+    def score(self, scores: Tensor) -> Tensor:
+        """The numbers that are asked about: scores (M, …) → (M,)."""
+        if callable(self.target):
+            values = self.target(scores)
+            if not isinstance(values, Tensor) or values.shape != scores.shape[:1]:
+                found = str(values.shape) if isinstance(values, Tensor) else type(values).__name__
+                raise ValueError(
+                    f"{self.name}: the score function must give a Tensor ({len(scores)},), a number for each image, for scores "
+                    f"{scores.shape}; it gave {found}"
+                )
+            return values
+        return take_along_dim(scores, self._chosen(scores).unsqueeze(1), 1).squeeze(1)
+
+    def seed(self, scores: Tensor) -> Tensor:
+        """The gradient to start from, like the scores: of a class, 1 there and 0 at the others."""
+        if callable(self.target):
+            values = self.score(scores)
+            if not values.requires_grad:
+                raise ValueError(f"{self.name}: what the score function gives does not depend on the scores")
+            ones = Tensor(values.xp.ones(values.shape, values.dtype))
+            (g,) = grad(values, scores, ones, retain_graph=True, allow_unused=True)
+            if g is None:
+                raise ValueError(f"{self.name}: what the score function gives does not depend on the scores")
+            return g
+        xp, chosen = scores.xp, self._chosen(scores)
+        return Tensor((xp.arange(scores.shape[1]) == chosen.data[:, None]).astype(scores.dtype))
+
+    def answer(self, pixels: Tensor) -> Tensor:
+        """A result for all images, or for the only one."""
+        return pixels[0] if self.single else pixels
+
+    def independent(self) -> ValueError:
+        """The error where nothing leads from the scores to the images."""
+        return ValueError(
+            f"{self.name}: the scores do not depend on x: the model must compute them from its argument, "
+            "in operations on Tensors, outside no_grad() and without detach()"
+        )
+
+    def _images(self, x: Any) -> tuple[Tensor, bool]:
+        """Images (N, C, H, W) without graph, and whether x was a single one (C, H, W)."""
+        if not isinstance(x, Node) and not is_array(x):
+            found = type(x).__name__
+            raise TypeError(f"{self.name}: x must be a Tensor or an array of images, got {found}; wrap it: Tensor(...)")
+        if not is_floating(x.dtype):
+            raise TypeError(
+                f"{self.name}: x must be floating point, got {x.dtype}: only such pixels have gradients; scale and convert"
+            )
+        if x.ndim not in (3, 4):
+            raise ValueError(f"{self.name}: x must be images (N, C, H, W) or one image (C, H, W), got shape {x.shape}")
+        images = Tensor(x).detach()
+        return (images.unsqueeze(0), True) if x.ndim == 3 else (images, False)
+
+    def _chosen(self, scores: Tensor) -> Tensor:
+        """The class of each row of scores (M, classes), on their device: (M,)."""
+        count, classes = len(self.images), scores.shape[1]
+        if self.classes is None:
+            self.classes = self._classes(scores[:count])
+        outside = self.classes[(self.classes < 0) | (self.classes >= classes)]
+        if outside.size:
+            raise ValueError(f"{self.name}: target {outside[0]} is out of range: the classes are 0 to {classes - 1}")
+        return Tensor(np.resize(self.classes, len(scores)), device=scores.device)
+
+    def _classes(self, scores: Tensor) -> np.ndarray[Any, Any]:
+        """The class of each image (N,)."""
+        target, count = self.target, len(self.images)
+        if target is None:
+            return to_numpy(scores.data.argmax(1))
+        try:
+            numbers = target.data if isinstance(target, Node) else target
+            chosen = to_numpy(numbers) if is_array(numbers) else np.asarray(numbers)
+        except ValueError:  # nested lists of unequal length
+            chosen = np.empty(1, object)
+        if chosen.dtype.kind not in "iu" and chosen.size:
+            raise TypeError(f"{self.name}: target must be an integer, or one for each image, or a function, got {target!r}")
+        if chosen.shape not in ((), (count,)):
+            raise ValueError(
+                f"{self.name}: target must be one class, or one for each of {count} images, got shape {chosen.shape}"
+            )
+        return np.broadcast_to(chosen.astype(np.int64), (count,))
+
+
+def check_reduce(name: str, reduce: Any) -> None:
+    """Raise ValueError for what is no way to reduce channels."""
+    if reduce not in ("max", "mean", None):
+        raise ValueError(f'saliency.{name}: reduce must be "max", "mean" or None, got {reduce!r}')
+
+
+def over_channels(g: Tensor, reduce: Reduce) -> Tensor:
+    """(N, C, H, W) → the largest or the mean magnitude (N, H, W); a copy if `reduce` is None."""
+    if reduce is None:
+        return g.clone()  # an array of its own: the engine's may be shared
+    return g.abs().amax(dim=1) if reduce == "max" else g.abs().mean(dim=1)
+
+
+def check_map(name: str, question: Question, map: Any) -> Tensor:
+    """A map for the question's images, (N, H, W), whether it came as this or, for one image, as (H, W).
+
+    Raises:
+        TypeError: it is not of numbers.
+        ValueError: its shape is not the images', or it holds nan.
+    """
+    if not isinstance(map, Node) and not is_array(map):
+        raise TypeError(f"saliency.{name}: the map must be a Tensor or an array, got {type(map).__name__}")
+    shape = question.images.shape
+    expected = shape[2:] if question.single else (shape[0], *shape[2:])
+    if map.shape != expected:
+        raise ValueError(f"saliency.{name}: for images {shape} the map must be {expected}, got {map.shape}")
+    if map.dtype.kind not in "iuf":
+        raise TypeError(f"saliency.{name}: the map must be of numbers, got {map.dtype}")
+    result = Tensor(map).detach().reshape(shape[0], *shape[2:])
+    if bool((result != result).any()):
+        raise ValueError(f"saliency.{name}: the map holds nan")
+    return result

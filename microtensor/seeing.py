@@ -1,0 +1,136 @@
+"""`microtensor receptive-field` and `microtensor trace`: what the units of a network see, and what pooling does."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from . import models, nn, plot
+from .models.catalogue import card
+from .nn import init
+from .nn.inspect.effective_field import EffectiveField, asked
+from .plot.style import known_suffix
+from .random import Generator, manual_seed
+from .table import shape_text, sides_text
+
+IMAGE = "2 4 8 3 6; 9 3 4 2 5; 5 4 6 3 1; 2 3 1 3 4; 2 7 4 5 7"
+GRADIENT = "1 3 1; 1 4 2; 6 2 1"
+"""What the trace shows unless told otherwise: windows of 3×3 that overlap, so that gradients meet."""
+
+
+def add_commands(commands: Any) -> None:
+    """Describe the two commands to argparse."""
+    _add_receptive_field(commands)
+    _add_trace(commands)
+
+
+def shape(text: str) -> tuple[int, ...]:
+    """A shape as people write it: 3x224x224."""
+    return tuple(int(length) for length in text.replace("×", "x").split("x"))
+
+
+def _add_receptive_field(commands: Any) -> None:
+    field = commands.add_parser(
+        "receptive-field",
+        help="which patch of the image a unit of each layer sees, and how much each pixel matters to it",
+        description="Show what the units of each layer see: the size of the field, the jump from one to the next, the first "
+        "centre, in pixels. With --out, draw for a layer how much each pixel matters to its middle unit: the mean magnitude of "
+        "the gradient, over random images; for a network over sequences, the triangle that the middle unit sees.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    field.add_argument("name", metavar="NAME", help="one of those that `microtensor models` lists")
+    shape_help = "shape of the input; the paper's if left out"
+    field.add_argument("--input", type=shape, metavar="3x224x224", default=argparse.SUPPRESS, help=shape_help)
+    layer_help = "this layer alone; for the picture the last with places if left out"
+    field.add_argument("--layer", metavar="LAYER", default=argparse.SUPPRESS, help=layer_help)
+    field.add_argument("--out", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="draw it: .png, .svg or .pdf")
+    weights_help = "trained weights for the picture, .pth, .safetensors or .npz; fresh ones if left out"
+    field.add_argument("--weights", type=Path, metavar="FILE", default=argparse.SUPPRESS, help=weights_help)
+    field.add_argument("--samples", type=int, default=20, metavar="N", help="random images for the picture")
+    field.add_argument("--seed", type=int, default=0, help="of fresh weights and random images")
+    field.set_defaults(run=_receptive_field)
+
+
+def _receptive_field(options: argparse.Namespace) -> int:
+    about = card(options.name)
+    given = vars(options)
+    input_shape, layer, out = given.get("input", about.input_shape), given.get("layer"), given.get("out")
+    if out is not None:
+        known_suffix(out)  # before the work rather than after it
+        plot.require()
+    manual_seed(options.seed)
+    if out is None or "weights" in given:
+        with init.skipped():
+            model = about.factory()
+    else:
+        model = about.factory()
+    if "weights" in given:
+        models.load_weights(model, options.weights)
+    if layer is None:
+        print(nn.receptive_field(model, input_shape))
+    else:
+        field, unit, _ = asked("receptive-field", model, input_shape, layer, None)
+        box = " × ".join(f"{low:g} to {high:g}" for low, high in field.of(*unit))
+        print(f"{options.name} {field.name} ({field.type}) for {shape_text(input_shape)}: {shape_text(field.output_shape)}")
+        print(f"field {sides_text(field.size)}, jump {sides_text(field.jump)}, first centre {sides_text(field.center)} pixels")
+        print(f"unit {unit} sees pixels {box}; below 0 and beyond the image is padding")
+    if out is None:
+        return 0
+    if len(input_shape) == 2:
+        figure = plot.receptive_field_triangles(model, input_shape)
+    else:
+        found = nn.effective_receptive_field(
+            model, input_shape, layer, samples=options.samples, generator=Generator(options.seed)
+        )
+        figure = plot.effective_field({f"{options.name} {found.field.name}".strip(): found})
+        print(f"\n{_in_words(found)}")
+    plot.save(figure, out)
+    print(f"wrote {out}")
+    return 0
+
+
+def _in_words(found: EffectiveField) -> str:
+    spread = " × ".join(f"{s:.1f}" for s in found.sigma)
+    share = f"{found.share(2):.1%} of the gradient lies within two"
+    return f"unit {found.unit} of {found.field.name or 'the model'}: standard deviation {spread} pixels; {share}"
+
+
+def _add_trace(commands: Any) -> None:
+    trace = commands.add_parser(
+        "trace",
+        help="max pooling window by window, forward and backward",
+        description="Show what max pooling does with each of its windows: the pixel that wins, and the gradient that it gets, "
+        "where windows that overlap add up: as a table and, with --out, as a picture.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    trace.add_argument("operation", choices=["maxpool"], help="what to look at")
+    trace.add_argument("--kernel", type=int, default=3, metavar="K", help="pixels per side of a window")
+    trace.add_argument("--stride", type=int, default=1, metavar="S", help="pixels from one window to the next")
+    trace.add_argument("--padding", type=int, default=0, metavar="P", help="pixels around the image")
+    trace.add_argument("--image", type=numbers, default=IMAGE, metavar="'1 2; 3 4'", help="its rows, with ; between them")
+    gradient_help = "what arrives at the result; if left out, 1, 2, 3 …, or, where nothing else is changed, " + GRADIENT
+    trace.add_argument("--gradient", type=numbers, default=argparse.SUPPRESS, metavar="'1 2; 3 4'", help=gradient_help)
+    out_help = "draw it: .gif window after window, .png, .svg or .pdf all at once"
+    trace.add_argument("--out", type=Path, metavar="FILE", default=argparse.SUPPRESS, help=out_help)
+    trace.set_defaults(run=_trace)
+
+
+def numbers(text: str) -> list[list[float]]:
+    """Rows of numbers as people write them: 1 2; 3 4."""
+    return [[float(number) for number in row.replace(",", " ").split()] for row in text.split(";")]
+
+
+def _trace(options: argparse.Namespace) -> int:
+    given = vars(options)
+    image, settings = options.image, (options.kernel, options.stride, options.padding)
+    usual = image == numbers(IMAGE) and settings == (3, 1, 0)
+    gradient = given.get("gradient", numbers(GRADIENT) if usual else None)
+    print(nn.trace_max_pool(image, *settings, gradient))
+    if "out" in given:
+        if options.out.suffix.lower() == ".gif":
+            plot.save_animation(plot.max_pooling_frames(image, *settings, gradient), options.out)
+        else:
+            plot.save(plot.max_pooling(image, *settings, gradient), options.out)
+        print(f"wrote {options.out}")
+    return 0

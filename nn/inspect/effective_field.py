@@ -1,0 +1,284 @@
+"""How much of what a unit could see matters to it: the effective receptive field, and which pixels it sees at all.
+
+A receptive field says what may matter. How much each pixel does is the size of the gradient there, and it is far from even:
+many ways lead from the middle of the field to the unit, few from its border. It is nearly a bell curve, whose share of the
+field shrinks as layers are added: Luo, Li, Urtasun & Zemel 2016, "Understanding the effective receptive field in deep
+convolutional neural networks", arxiv.org/abs/1701.04128.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from microtensor.arguments import is_number, kind_of
+from microtensor.backend import is_array, to_numpy
+from microtensor.gradient import enable_grad, grad
+from microtensor.graph import is_floating
+from microtensor.nn.inspect.activations import check_model, device_of, layer_of, output_of
+from microtensor.nn.inspect.receptive_field import Field, Fields, receptive_field
+from microtensor.nn.module import Module
+from microtensor.ops.shape import whole_number, whole_numbers
+from microtensor.random import Generator, randn
+from microtensor.tensor import Tensor
+
+
+class EffectiveField(NamedTuple):
+    """How much each pixel matters to one unit of a layer."""
+
+    map: Tensor
+    """(H, W): the mean, over images, of the gradient's magnitude, summed over the image's channels: in units of the layer's
+    result per unit of the image."""
+    field: Field
+    """What the units of the layer could see."""
+    unit: tuple[int, ...]
+    """Its place in the layer's map: (row, column)."""
+    samples: int
+    """How many images the mean is over."""
+
+    @property
+    def box(self) -> list[tuple[float, float]]:
+        """What the unit could see, as (from, to) along each axis: its receptive field, padding included."""
+        return self.field.of(*self.unit)
+
+    @property
+    def center(self) -> tuple[float, ...]:
+        """Where the mass of the map has its middle, in pixels; pixel i lies between i and i + 1."""
+        return tuple(float((p * (np.arange(p.size) + 0.5)).sum()) for p in self._profiles())
+
+    @property
+    def sigma(self) -> tuple[float, ...]:
+        """How far the mass spreads along each axis: its standard deviation, in pixels. 0 for a single pixel."""
+        profiles, middles = self._profiles(), self.center
+        return tuple(math.sqrt(float((p * (np.arange(p.size) + 0.5 - c) ** 2).sum())) for p, c in zip(profiles, middles))
+
+    def share(self, k: float = 2.0) -> float:
+        """The share of the mass within k standard deviations: in the pixels whose middles lie in the ellipse around the centre
+        with half-axes k · sigma. Of a bell curve in two dimensions it is 1 − exp(−k² / 2): 39 %, 86 %, 99 % for 1, 2, 3.
+
+        Raises:
+            TypeError: k is no number.
+            ValueError: it is negative, or nan.
+        """
+        if not is_number(k):
+            raise TypeError(f"share: k must be a number of standard deviations, got {k!r}")
+        if not k >= 0:
+            raise ValueError(f"share: k must be 0 or more, got {k}")
+        mass = self._mass()
+        distance = np.zeros(mass.shape)
+        for axis, (c, s) in enumerate(zip(self.center, self.sigma)):
+            steps = (np.arange(mass.shape[axis]) + 0.5 - c) / max(s, 1e-6)  # all in one row: the others are far away
+            distance = distance + (steps**2).reshape([-1 if i == axis else 1 for i in range(mass.ndim)])
+        return min(1.0, float(mass[distance <= (float(k) + 1e-6) ** 2].sum()))  # the middle pixel, in spite of rounding
+
+    def _mass(self) -> np.ndarray[Any, Any]:
+        """The map, on the host, as shares of 1."""
+        magnitude = to_numpy(self.map.data).astype(np.float64)
+        return magnitude / magnitude.sum()
+
+    def _profiles(self) -> Iterator[np.ndarray[Any, Any]]:
+        """The mass along each axis, summed over the others."""
+        mass = self._mass()
+        return (mass.sum(tuple(i for i in range(mass.ndim) if i != axis)) for axis in range(mass.ndim))
+
+
+def effective_receptive_field(
+    model: Any,
+    input_shape: Any,
+    layer: str | None = None,
+    unit: Sequence[int] | None = None,
+    channel: int | None = None,
+    images: Any = None,
+    samples: int = 20,
+    generator: Generator | None = None,
+) -> EffectiveField:
+    """How much each pixel of the image matters to a unit: the mean of |d unit / d pixel| over images.
+
+    Luo et al. 2016, section 3, arxiv.org/abs/1701.04128. The weights are the model's own, fresh or trained; no gradient of any
+    is computed. Layers run in eval mode; afterwards their modes are as before. What comes after the layer is not computed.
+
+    Args:
+        model: a Module.
+        input_shape: of one image, without the batch axis: (3, 224, 224).
+        layer: its dotted name; None for the last of the outermost modules whose units have places in the image.
+        unit: its place in the layer's map: (row, column); the one in the middle if None.
+        channel: of the layer; the sum of all if None.
+        images: to take the mean over, (N, C, H, W), a Tensor or an array; random ones, of the normal distribution, if None.
+        samples: how many random ones.
+        generator: what to draw them from; the default generator if None.
+
+    Returns:
+        An `EffectiveField`: `map`, the theoretical `box`, `sigma`, `share(k)`. `plot.effective_field` draws it.
+
+    Raises:
+        TypeError: `model` is no Module, `images` no floating-point Tensor or array, a number is no whole number.
+        ValueError: there is no such layer, unit or channel; the layer is called several times, or its units have no places;
+            the images are of another shape; no gradient reaches any image, or it is not finite.
+
+    >>> from microtensor.nn import Conv2d, Sequential
+    >>> net = Sequential(*[Conv2d(1, 1, 3, padding=1, bias=False) for _ in range(4)])
+    >>> for conv in net:
+    ...     conv.weight.data[...] = 1
+    >>> found = effective_receptive_field(net, (1, 15, 15), samples=1)
+    >>> found.box, round(found.sigma[0] ** 2, 4)  # 4 layers, of variance (3² − 1) / 12 each: Luo et al., section 2.2
+    ([(3.0, 12.0), (3.0, 12.0)], 2.6667)
+    """
+    who = "effective_receptive_field"
+    field, place, shape = asked(who, model, input_shape, layer, unit)
+    count = field.output_shape[0]
+    if channel is not None and whole_number(who, "channel", channel, least=0) >= count:
+        raise ValueError(f"{who}: layer {field.name!r} has the channels 0 to {count - 1}, got {channel}")
+    module, parts = layer_of(who, model, field.name), []
+    number = 0
+    with model.evaluating():
+        for x in _images(who, model, shape, images, samples, generator):
+            (g,) = _gradient(who, model, module, field, x, (slice(None) if channel is None else channel, *place))
+            parts.append(g.abs().sum(dim=(0, 1)))
+            number += 1
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    mean = total / number
+    if not bool((mean.data < float("inf")).all()):  # a nan is not
+        raise ValueError(f"{who}: the gradient of layer {field.name!r} is not finite; did the training diverge?")
+    if not bool((mean.data > 0).any()):
+        raise ValueError(f"{who}: no gradient of unit {place} of layer {field.name!r} reaches any of the images: it is dead")
+    return EffectiveField(mean, field, place, number)
+
+
+def seen_pixels(model: Any, input_shape: Any, layer: str | None = None, unit: Sequence[int] | None = None) -> Tensor:
+    """Which pixels a unit depends on, whatever the weights are, and by how many ways: 0 for those that it does not see.
+
+    Where kernels are dilated, or strides longer than kernels, fields have holes ("gridding": Yu, Koltun & Funkhouser 2017,
+    section 4, arxiv.org/abs/1705.09914; Wang et al. 2017, section 3.2, arxiv.org/abs/1702.08502).
+
+    Asked of a copy of the model with all its weights alike and positive, and of one image for each pixel of the field, bright
+    there and dark elsewhere: so nothing cancels, every ReLU is on where it matters, and each pooled maximum is what depends on
+    the pixel. That is a pass for each pixel: a question for small networks. They may be made of convolutions, linear layers,
+    pooling, rectifiers and other rising activations, and normalisation in eval mode.
+
+    Args:
+        model, input_shape, layer, unit: as in `effective_receptive_field`.
+
+    Returns:
+        (H, W): the gradient of the unit at each pixel. Each weight is one over the number of a kernel's inputs, so that without
+        padding the gradients of a purely convolutional unit sum up to 1.
+
+    Raises:
+        TypeError, ValueError: as `effective_receptive_field`.
+
+    >>> from microtensor.nn import Conv1d, Sequential
+    >>> net = Sequential(Conv1d(1, 1, 2, dilation=2), Conv1d(1, 1, 2, dilation=2))
+    >>> seen_pixels(net, (1, 5))
+    Tensor([0.25, 0.  , 0.5 , 0.  , 0.25])
+    """
+    who = "seen_pixels"
+    field, place, shape = asked(who, model, input_shape, layer, unit)
+    alike = _alike(model)
+    module, sides = layer_of(who, alike, field.name), shape[1:]
+    corners = [(max(0, math.floor(low)), min(n, math.ceil(high))) for (low, high), n in zip(field.of(*place), sides)]
+    pixels = np.stack(np.meshgrid(*(np.arange(*corner) for corner in corners), indexing="ij"), -1).reshape(-1, len(sides))
+    at_once = max(1, 2**18 // math.prod(shape))
+    dtype = next((p.dtype for p in alike.parameters()), np.dtype(np.float32))
+    result = np.zeros(sides, dtype)
+    with alike.evaluating():
+        for start in range(0, len(pixels), at_once):
+            some = pixels[start : start + at_once]
+            numbers = np.zeros((len(some), *shape), dtype)
+            here = (np.arange(len(some)), slice(None), *some.T)
+            numbers[here] = 1
+            x = Tensor(numbers, device=device_of(alike))
+            (g,) = _gradient(who, alike, module, field, x, (slice(None), *place))
+            result[tuple(some.T)] = to_numpy(g.data)[here].sum(1)
+    return Tensor(result, device=device_of(alike))
+
+
+def asked(
+    who: str, model: Any, input_shape: Any, layer: str | None, unit: Sequence[int] | None
+) -> tuple[Field, tuple[int, ...], tuple[int, ...]]:
+    """The layer that is asked about, the place of its unit, and the shape of an image."""
+    check_model(who, model)
+    if layer is not None:
+        layer_of(who, model, layer)
+    if isinstance(input_shape, list) and any(isinstance(part, (tuple, list)) for part in input_shape):
+        raise ValueError(f"{who}: expected the shape of one image, such as (3, 224, 224), got several: {input_shape}")
+    fields = receptive_field(model, input_shape)
+    shape = whole_numbers(who, "input_shape", input_shape, least=1)
+    rows = [row for row in fields if row.name == layer] if layer is not None else _outermost(fields)
+    if len(rows) != 1:
+        what = f"layer {layer!r}" if layer is not None else "layer whose units have places in the image"
+        how = f"calls its {what} {len(rows)} times: ask for one that is called once" if rows else f"calls no {what}"
+        raise ValueError(f"{who}: {type(model).__name__} {how}")
+    (field,) = rows
+    if not _has_places(field):
+        raise ValueError(
+            f"{who}: the units of layer {field.name!r}, of output {field.output_shape}, have no places in the image"
+        )
+    places = field.output_shape[1:]
+    if unit is None:
+        return field, tuple(n // 2 for n in places), shape
+    place = whole_numbers(who, "unit", unit, least=0)
+    if len(place) != len(places) or any(i >= n for i, n in zip(place, places)):
+        raise ValueError(f"{who}: layer {field.name!r} has units up to {tuple(n - 1 for n in places)}, got {tuple(place)}")
+    return field, place, shape
+
+
+def _has_places(row: Field) -> bool:
+    """Whether its units lie in a map (C, H', W') along the axes of the image."""
+    shape = row.output_shape
+    plain = isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)
+    return plain and len(row.jump) > 0 and None not in row.jump and len(shape) == 1 + len(row.jump)
+
+
+def _outermost(fields: Fields) -> list[Field]:
+    """The last of the outermost modules whose units have places."""
+    rows = [row for row in fields if _has_places(row)]
+    top = min((row.depth for row in rows), default=0)
+    return [row for row in rows if row.depth == top][-1:]
+
+
+def _images(
+    who: str, model: Module, shape: tuple[int, ...], images: Any, samples: int, generator: Generator | None
+) -> Iterator[Tensor]:
+    """One after the other, with a batch axis, in the dtype and on the device of the model."""
+    usual = next((p.dtype for p in model.parameters() if is_floating(p.dtype)), np.dtype(np.float32))
+    device = device_of(model)
+    if images is None:
+        count = whole_number(who, "samples", samples, least=1)
+        return (randn(1, *shape, generator=generator, dtype=usual, device=device) for _ in range(count))
+    if not isinstance(images, Tensor) and not is_array(images):
+        raise TypeError(f"{who}: images must be a Tensor or an array, got {kind_of(images)}; wrap it: Tensor(...)")
+    if not is_floating(images.dtype):
+        raise TypeError(f"{who}: images must be floating point, got {images.dtype}: scale and convert")
+    if images.shape[1:] != shape or not images.shape[0]:
+        raise ValueError(f"{who}: images must be (N, {', '.join(map(str, shape))}) as input_shape has it, got {images.shape}")
+    batch = (images.detach() if isinstance(images, Tensor) else Tensor(images)).to(usual)
+    batch = batch if device is None else batch.to(device)
+    return (batch[i : i + 1] for i in range(batch.shape[0]))
+
+
+def _gradient(who: str, model: Module, module: Module, field: Field, x: Tensor, where: Any) -> tuple[Any, ...]:
+    """Of the units at `where` of the layer's result, summed, at the image."""
+    leaf = x.detach().requires_grad_()
+    with enable_grad():
+        y = output_of(model, module, leaf)
+        score = y[(slice(None), *where)].sum()
+    if not score.requires_grad:
+        raise ValueError(f"{who}: layer {field.name!r} does not depend on the image in a way that has a gradient")
+    return grad(score, leaf)
+
+
+def _alike(model: Module) -> Module:
+    """A copy in which every weight of a kernel is one over the number of its inputs, and normalisation changes nothing."""
+    alike = copy.deepcopy(model)
+    for name, p in alike.named_parameters():
+        bias = name.rpartition(".")[2].startswith("bias")
+        p.data[...] = 1 / math.prod(p.shape[1:]) if p.ndim > 1 else 0 if bias else 1
+    for name, x in alike.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            x.data[...] = 1 if name.endswith("var") else 0
+    return alike

@@ -1,0 +1,144 @@
+"""What max pooling does with each of its windows, forward and backward."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microtensor.arguments import kind_of
+from microtensor.backend import is_array, to_numpy
+from microtensor.gradient import grad
+from microtensor.graph import Node
+from microtensor.nn.layers.pool import max_pool2d
+from microtensor.nn.layers.pool_windows import pool_window
+from microtensor.table import table
+from microtensor.tensor import Tensor
+
+
+class PoolingTrace(NamedTuple):
+    """What `trace_max_pool` found: `print` it for a table, a line for each window. All arrays are on the host, of float64."""
+
+    image: NDArray[Any]
+    """(H, W)."""
+    result: NDArray[Any]
+    """(H', W')."""
+    gradient: NDArray[Any]
+    """(H', W'): what arrives at the result."""
+    winners: list[list[tuple[int, int]]]
+    """For each window, (row, column) of its first maximum."""
+    shares: list[list[NDArray[Any]]]
+    """For each window, what it alone adds to the gradient of the image, (H, W)."""
+    image_gradient: NDArray[Any]
+    """The gradient of the image, (H, W)."""
+    window: tuple[int, int]
+    """Its height and width."""
+    stride: tuple[int, int]
+    before: tuple[int, int]
+    """Padding above and on the left."""
+
+    @property
+    def steps(self) -> list[tuple[int, int]]:
+        """The windows, row by row."""
+        return list(np.ndindex(*self.result.shape))
+
+    def corner(self, i: int, j: int) -> tuple[int, int]:
+        """(row, column) of a window's upper left pixel; negative in the padding."""
+        return i * self.stride[0] - self.before[0], j * self.stride[1] - self.before[1]
+
+    def until(self, step: int) -> NDArray[Any]:
+        """The gradient of the image after so many windows (H, W)."""
+        return sum((self.shares[i][j] for i, j in self.steps[:step]), np.zeros_like(self.image))
+
+    def sum(self, step: int) -> str:
+        """What becomes of the gradient at the winner of one window: "3 + 1 = 4"."""
+        i, j = self.steps[step]
+        place = self.winners[i][j]
+        before, share, after = (float(x[place]) for x in (self.until(step), self.shares[i][j], self.until(step + 1)))
+        return f"{number(before)} {'−' if share < 0 else '+'} {number(abs(share))} = {number(after)}"
+
+    def __str__(self) -> str:
+        lines = []
+        for step, (i, j) in enumerate(self.steps):
+            texts = [number(self.result[i, j]), str(self.winners[i][j]), number(self.gradient[i, j]), self.sum(step)]
+            lines.append([f"({i}, {j})", *texts])
+        return table(["window", "largest", "at", "gradient", "adds up to"], lines)
+
+
+def trace_max_pool(image: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, gradient: Any = None) -> PoolingTrace:
+    """Max pooling window by window: which pixel wins, and what the gradient that arrives adds to it.
+
+    All numbers are those of `nn.max_pool2d` and of its derivative: the share of a window is the image's gradient for what
+    arrives at this window alone. `plot.max_pooling` and `plot.max_pooling_frames` draw it.
+
+    Args:
+        image: one image (H, W), a tensor, an array or lists of numbers.
+        kernel_size, stride, padding: as `nn.max_pool2d` takes them; the stride is the kernel's size if None.
+        gradient: what arrives at the result, (H', W'); 1, 2, 3 … row by row if None.
+
+    Raises:
+        TypeError: image or gradient are not of numbers, or a setting is no whole number.
+        ValueError: shapes do not fit, a number is not finite, or the window is larger than the padded image.
+
+    >>> print(trace_max_pool([[2, 4, 8], [9, 3, 4]], 2, stride=1, gradient=[[5, 6]]))
+    window  largest      at  gradient  adds up to
+    ─────────────────────────────────────────────
+    (0, 0)        9  (1, 0)         5   0 + 5 = 5
+    (0, 1)        8  (0, 2)         6   0 + 6 = 6
+    """
+    window = pool_window("trace_max_pool", kernel_size, stride, padding)
+    x = Tensor(_numbers("image", image)[None, None], requires_grad=True)
+    y, places = max_pool2d(x, kernel_size, stride, padding, return_indices=True)
+    rows, columns = y.shape[2:]
+    counted = np.arange(1.0, rows * columns + 1).reshape(rows, columns)
+    arriving = counted if gradient is None else _numbers("gradient", gradient)
+    if arriving.shape != (rows, columns):
+        raise ValueError(
+            f"trace_max_pool: gradient must be of the shape of the result, {(rows, columns)}, got {arriving.shape}"
+        )
+
+    def at_image(g: NDArray[Any]) -> NDArray[Any]:
+        (found,) = grad(y, x, Tensor(g[None, None], device=y.device), retain_graph=True)
+        return to_numpy(found.data)[0, 0]
+
+    alone = [
+        at_image(np.where(np.arange(arriving.size).reshape(arriving.shape) == k, arriving, 0)) for k in range(arriving.size)
+    ]
+    return PoolingTrace(
+        image=to_numpy(x.data)[0, 0],
+        result=to_numpy(y.data)[0, 0],
+        gradient=arriving,
+        winners=[[divmod(int(place), x.shape[3]) for place in row] for row in to_numpy(places.data)[0, 0]],
+        shares=[alone[i : i + columns] for i in range(0, arriving.size, columns)],
+        image_gradient=at_image(arriving),
+        window=window.kernel,
+        stride=window.stride,
+        before=(window.padding[0][0], window.padding[1][0]),
+    )
+
+
+def number(value: float, digits: int = 3) -> str:
+    """So short that it fits a cell.
+
+    >>> number(8.0), number(-0.12345), number(-0.12345, digits=2)
+    ('8', '−0.123', '−0.12')
+    """
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+def _numbers(what: str, value: Any) -> NDArray[Any]:
+    if isinstance(value, Node):
+        value = value.data
+    try:
+        array = to_numpy(value) if is_array(value) else np.asarray(value)
+    except ValueError:  # lists of unequal length
+        raise ValueError(f"trace_max_pool: the rows of {what} must be of one length, got {value!r}") from None
+    if array.dtype.kind not in "iuf":
+        given = kind_of(value) if array.dtype.kind == "O" else array.dtype
+        raise TypeError(f"trace_max_pool: {what} must be numbers, got {given}")
+    if array.ndim != 2 or not array.size:
+        raise ValueError(f"trace_max_pool: {what} must be (H, W), neither of them 0, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"trace_max_pool: {what} has numbers that are infinite or nan")
+    return array.astype(np.float64)

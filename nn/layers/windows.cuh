@@ -1,0 +1,35 @@
+// The geometry of a window that slides over images, as windows.py has it, for the kernels that stand on it.
+
+// Along one axis: so many pixels and places, and the window's settings; the padding is the one before the first pixel.
+// `step` and `back` are stride and dilation without their common divisor.
+struct Axis {
+    size pixels, places, kernel, stride, padding, dilation, step, back;
+};
+struct Sliding {
+    Axis down, across;
+};
+
+// a / b, of numbers that are not negative. A GPU divides 32 bits several times faster than 64.
+__device__ inline size quotient(size a, size b) {
+    return (a | b) >> 32 ? a / b : (size)((unsigned)a / (unsigned)b);
+}
+
+// Where the window at a place begins.
+__device__ inline size start(Axis at, size place) { return place * at.stride - at.padding; }
+
+// Which windows see a pixel: element `first` of the one at `place`; element first + step of the one at place - back; and so on,
+// until the elements or the places end. The places before may be too large yet. Where none does, `first` is the kernel's size.
+struct Seen {
+    size first, place;
+};
+__device__ inline Seen seen(Axis at, size pixel) {
+    size from = pixel + at.padding, first = 0;
+    if (at.stride == 1) return {0, from};
+    while (first < at.step) {  // until from - first · dilation is a multiple of the stride
+        size number = from + first * at.dilation * (at.stride - 1);
+        if (number == quotient(number, at.stride) * at.stride) break;
+        first++;
+    }
+    if (first == at.step || from < first * at.dilation) return {at.kernel, 0};
+    return {first, quotient(from - first * at.dilation, at.stride)};
+}

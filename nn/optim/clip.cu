@@ -1,0 +1,38 @@
+// The norm of all gradients, as one vector, and their scaling by one number: each in one launch. Column 0 of the rows is a
+// gradient.
+
+// The sum of the squares of each block's numbers → parts, from number `before` on.
+extern "C" __global__ void squares(Rows rows, wide *parts, size before) {
+    const Part part = part_of(rows);
+    const real *g = (const real *)rows.at[0][part.row];
+    wide sum = 0;
+    EACH_IN(i, part) sum += (wide)g[i] * (wide)g[i];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) parts[before + blockIdx.x] = sum;
+}
+
+// The sum of n numbers, by one block: n is a 2,048th of the gradients' numbers.
+extern "C" __global__ void add_up(wide *total, const wide *parts, size n) {
+    wide sum = 0;
+    SHARE(i, n) sum += parts[i];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) *total = sum;
+}
+
+extern "C" __global__ void scale(Rows rows, const wide *factor) {
+    const Part part = part_of(rows);
+    real *g = (real *)rows.at[0][part.row];
+    const wide by = *factor;
+    EACH_IN(i, part) g[i] = (real)((wide)g[i] * by);
+}
+
+// Times a number, and 1 in `overflowed` if a result is inf or nan: whoever writes there writes the same.
+extern "C" __global__ void unscale(Rows rows, wide by, float *overflowed) {
+    const Part part = part_of(rows);
+    real *g = (real *)rows.at[0][part.row];
+    EACH_IN(i, part) {
+        wide result = (wide)g[i] * by;
+        g[i] = (real)result;
+        if (result - result != 0) *overflowed = 1;
+    }
+}

@@ -1,0 +1,192 @@
+"""The head of a classifier, the layer that gives a score to each class: found, replaced, and left alone to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias, TypeVar
+
+from microtensor.arguments import kind_of
+from microtensor.nn.layers.conv import Conv1d, Conv2d
+from microtensor.nn.layers.linear import Linear
+from microtensor.nn.module import Buffer, Module, Parameter
+from microtensor.ops.shape import whole_number
+from microtensor.random import Generator
+
+M = TypeVar("M", bound=Module)
+
+Head: TypeAlias = Linear | Conv1d | Conv2d
+
+KINDS = (Linear, Conv1d, Conv2d)
+"""Layers that give scores: their outputs may be more or fewer, and nothing else of them changes."""
+
+
+def head_of(model: Module, name: str | None = None) -> Head:
+    """The layer of `model` that gives the scores: the Linear or the convolution that was registered last.
+
+    Auxiliary heads, in children whose name has "aux" in it, are passed over.
+
+    Args:
+        name: the dotted name of the layer, where it is another.
+
+    Raises:
+        TypeError: `model` is no Module, or `name` no text.
+        ValueError: the last weights are of no such layer; or there is none of this name. The message names what there is.
+
+    >>> from microtensor.nn import ReLU, Sequential
+    >>> head_of(Sequential(Linear(4, 8), ReLU(), Linear(8, 3)))
+    Linear(in_features=8, out_features=3, bias=True)
+    """
+    return find("head_of", model, name)[1]
+
+
+def replace_head(model: M, num_classes: int, name: str | None = None, *, generator: Generator | None = None) -> M:
+    """Give `model` new scores for `num_classes` classes, in place, and return it. All else is kept.
+
+    The new layer is as the old one, of the same inputs, on the same device, in the same dtype, with fresh weights; it learns,
+    also if the old one was frozen. So do those of auxiliary heads, where they give as many scores as the head does. An
+    optimiser that was made before still holds the old ones: make it anew.
+
+    Args:
+        name: the dotted name of the layer to replace, and no other; None: see `head_of`.
+        generator: where the new weights come from; the default generator if None.
+
+    Raises:
+        TypeError: `model` is no Module, `num_classes` no whole number.
+        ValueError: `num_classes` is below 1; the layer is not found; it is the model itself.
+
+    >>> from microtensor import models
+    >>> model = replace_head(models.lenet5(), num_classes=26)
+    >>> model.classifier
+    Sequential(
+      (0): Flatten(start_dim=1, end_dim=-1)
+      (1): Linear(in_features=400, out_features=120, bias=True)
+      (2): ReLU()
+      (3): Linear(in_features=120, out_features=84, bias=True)
+      (4): ReLU()
+      (5): Linear(in_features=84, out_features=26, bias=True)
+    )
+    """
+    whole_number("replace_head", "num_classes", num_classes, least=1)
+    for old in _heads("replace_head", model, name):
+        if old is model:
+            raise ValueError(f"replace_head: the model is the layer itself; make a new one: {type(old).__name__}(…)")
+        new = _like(old, num_classes, generator)
+        for place, child in list(model.named_modules(remove_duplicate=False)):
+            if child is old:
+                above, _, last = place.rpartition(".")
+                setattr(model.get_submodule(above), last, new)
+    return model
+
+
+def freeze_base(model: M, name: str | None = None) -> M:
+    """Freeze all of `model` but its head, and auxiliary ones, and return it: only they learn. `model.unfreeze()` undoes it.
+
+    What is frozen keeps the running statistics of its batch normalisation too, and normalises by them: see `Module.freeze`.
+
+    Args:
+        name: the dotted name of the module that is to learn, which may be more than the last layer; None: see `head_of`.
+
+    Raises:
+        TypeError, ValueError: as `head_of`.
+
+    >>> from microtensor import models
+    >>> model = freeze_base(models.lenet5())
+    >>> [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    ['classifier.5.weight', 'classifier.5.bias']
+    """
+    learning: list[Any] = [part_of("freeze_base", model, name)] if name is not None else _heads("freeze_base", model, None)
+    model.freeze()
+    for module in learning:
+        module.unfreeze()
+    return model
+
+
+def part_of(function: str, model: Any, name: str) -> Module:
+    """The module of this dotted name.
+
+    Raises:
+        TypeError: `model` is no Module, or `name` no text.
+        ValueError: there is none.
+    """
+    check_model(function, model)
+    if not isinstance(name, str):
+        raise TypeError(f"{function}: a module is named by a text such as 'classifier.6', got {kind_of(name)}")
+    try:
+        module: Module = model.get_submodule(name)
+    except AttributeError as error:
+        raise ValueError(f"{function}: {error}") from error
+    return module
+
+
+def check_model(function: str, model: Any) -> None:
+    """Refuse what is no Module.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(model, Module):
+        hint = f"; create one: {model.__name__}(...)" if isinstance(model, type) else ""
+        raise TypeError(f"{function}: model must be a Module, got {kind_of(model)}{hint}")
+
+
+def scores_of(layer: Head) -> int:
+    """How many scores a head gives."""
+    return layer.out_features if isinstance(layer, Linear) else layer.out_channels
+
+
+def _heads(function: str, model: Any, name: str | None) -> list[Head]:
+    """The head; and unless it was named, those of the auxiliary parts that give as many scores."""
+    _, head = find(function, model, name)
+    if name is not None:
+        return [head]
+    lasts = [_last(child)[1] for child_name, child in model.named_children() if is_auxiliary(child_name)]
+    return [head, *(last for last in lasts if isinstance(last, KINDS) and scores_of(last) == scores_of(head))]
+
+
+def find(function: str, model: Any, name: str | None) -> tuple[str, Head]:
+    """The head of a model, and its name. See `head_of`."""
+    check_model(function, model)
+    place, found = _last(model) if name is None else (name, part_of(function, model, name))
+    if isinstance(found, KINDS):
+        return place, found
+    if name is not None:
+        raise ValueError(f"{function}: {name!r} is {kind_of(found)}; a Linear, a Conv1d or a Conv2d gives scores")
+    whose = f"those of {place}, {kind_of(found)}" if place else "its own, beside its layers"
+    what = "has no weights" if found is None else f"has no layer of scores at its end: its last weights are {whose}"
+    raise ValueError(
+        f"{function}: {type(model).__name__} {what}; name the Linear, Conv1d or Conv2d that alone gives the scores, name=…, or "
+        "build the network with as many classes, and load the weights that fit it with strict=False"
+    )
+
+
+def _last(model: Module) -> tuple[str, Module | None]:
+    """The module, and its name, that holds what of all parameters and buffers was assigned last; None if there are none."""
+    holders: list[tuple[str, Module | None]] = [("", None), *_holders(model)]
+    return holders[-1]
+
+
+def _holders(module: Module, place: str = "") -> Iterator[tuple[str, Module]]:
+    """For each parameter and buffer, in the order of assignment, the module that holds it; auxiliary parts are left out."""
+    for name, value in vars(module).items():
+        if isinstance(value, (Parameter, Buffer)):
+            yield place, module
+        elif isinstance(value, Module) and not is_auxiliary(name):
+            yield from _holders(value, f"{place}.{name}" if place else name)
+
+
+def is_auxiliary(name: str) -> bool:
+    """Whether a child of this name is a head beside the head: aux1 and aux2, AuxLogits, aux_classifier."""
+    return "aux" in name.lower()
+
+
+def _like(old: Head, count: int, generator: Generator | None) -> Head:
+    """A fresh layer with the settings of `old`, of so many outputs."""
+    new: Head
+    bias = old.bias is not None
+    if isinstance(old, Linear):
+        new = Linear(old.in_features, count, bias, generator=generator)
+    else:
+        kind = Conv1d if isinstance(old, Conv1d) else Conv2d
+        settings = (old.kernel_size, old.stride, old.padding, old.dilation, old.groups, bias, old.padding_mode)
+        new = kind(old.in_channels, count, *settings, generator=generator)
+    return new.to(old.weight).train(old.training)
