@@ -15,12 +15,21 @@ from typing import Any, NamedTuple
 Layers = list[tuple[Any, ...]]
 
 
-def conv(i: int, o: int, k: int, stride: int = 1, groups: int = 1, bias: bool = False, padding: int | None = None) -> tuple[Any, ...]:
+def conv(
+    i: int, o: int, k: int, stride: int = 1, groups: int = 1, bias: bool = False, padding: int | None = None
+) -> tuple[Any, ...]:
     return "conv", i, o, k, stride, k // 2 if padding is None else padding, groups, bias
 
 
 def lenet5() -> Layers:
-    features: Layers = [conv(1, 6, 5, bias=True), ("relu",), ("maxpool", 2), conv(6, 16, 5, bias=True, padding=0), ("relu",), ("maxpool", 2)]
+    features: Layers = [
+        conv(1, 6, 5, bias=True),
+        ("relu",),
+        ("maxpool", 2),
+        conv(6, 16, 5, bias=True, padding=0),
+        ("relu",),
+        ("maxpool", 2),
+    ]
     return [*features, ("flatten",), ("linear", 400, 120), ("relu",), ("linear", 120, 84), ("relu",), ("linear", 84, 10)]
 
 
@@ -75,12 +84,26 @@ def efficientnet_lite0() -> Layers:
     """Tan & Le 2019, table 1, without squeeze and excitation and with ReLU6."""
     layers: Layers = [conv(3, 32, 3, 2), ("bn", 32), ("relu6",)]
     before = 32
-    stages = ((1, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 40, 5, 2, 2), (6, 80, 3, 3, 2), (6, 112, 5, 3, 1), (6, 192, 5, 4, 2), (6, 320, 3, 1, 1))
+    stages = (
+        (1, 16, 3, 1, 1),
+        (6, 24, 3, 2, 2),
+        (6, 40, 5, 2, 2),
+        (6, 80, 3, 3, 2),
+        (6, 112, 5, 3, 1),
+        (6, 192, 5, 4, 2),
+        (6, 320, 3, 1, 1),
+    )
     for expansion, width, kernel, repeats, first in stages:
         for i in range(repeats):
             stride, wide = first if i == 0 else 1, before * expansion
             body = [conv(before, wide, 1), ("bn", wide), ("relu6",)] if expansion > 1 else []
-            body += [conv(wide, wide, kernel, stride, groups=wide), ("bn", wide), ("relu6",), conv(wide, width, 1), ("bn", width)]
+            body += [
+                conv(wide, wide, kernel, stride, groups=wide),
+                ("bn", wide),
+                ("relu6",),
+                conv(wide, width, 1),
+                ("bn", width),
+            ]
             layers += [("residual", body, 1, 0)] if stride == 1 and before == width else body
             before = width
     return [*layers, conv(320, 1280, 1), ("bn", 1280), ("relu6",), ("mean",), ("flatten",), ("linear", 1280, 1000)]

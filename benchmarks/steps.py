@@ -61,6 +61,7 @@ def microtensor(case: str):
 
 def torch(case: str):
     import torch
+
     from benchmarks.modules import pytorchs
 
     net, infers, images, labels, repeats = parts(case)
@@ -96,7 +97,10 @@ def jax(case: str):
             if kind == "conv":
                 i, o, k, _, _, groups, bias = numbers
                 fan = i // groups * k * k
-                found.append([rng.standard_normal((o, i // groups, k, k)).astype(np.float32) * fan**-0.5] + [np.zeros(o, np.float32)] * bias)
+                found.append(
+                    [rng.standard_normal((o, i // groups, k, k)).astype(np.float32) * fan**-0.5]
+                    + [np.zeros(o, np.float32)] * bias
+                )
             elif kind == "linear":
                 i, o = numbers
                 found.append([rng.standard_normal((i, o)).astype(np.float32) * i**-0.5, np.zeros(o, np.float32)])
@@ -190,15 +194,13 @@ def tinygrad(case: str):
                 x = apply(numbers[0], layer, x) + x[:, :, ::stride, ::stride].pad((None, (0, more), None, None))
             elif kind == "dense":
                 x = x.cat(apply(numbers[0], layer, x), dim=1)
+            elif kind == "mean":
+                x = x.mean((2, 3))
+            elif kind == "flatten":
+                x = x.flatten(1)
             else:
-                x = {
-                    "relu": lambda x: x.relu(),
-                    "relu6": lambda x: x.relu6(),
-                    "maxpool": lambda x: x.max_pool2d(numbers * 2),
-                    "avgpool": lambda x: x.avg_pool2d(numbers * 2),
-                    "mean": lambda x: x.mean((2, 3)),
-                    "flatten": lambda x: x.flatten(1),
-                }[kind](x)
+                method = {"relu": "relu", "relu6": "relu6", "maxpool": "max_pool2d", "avgpool": "avg_pool2d"}[kind]
+                x = getattr(x, method)(*[numbers * 2] * bool(numbers))
         return x
 
     model = build(net.layers)
@@ -228,7 +230,9 @@ def autograd(case: str):
         raise RuntimeError("it has no convolution: LeNet-5's training step alone was written for it")
     rng = np.random.default_rng(1)
     shapes = [(25, 6), (150, 16), (400, 120), (120, 84), (84, 10)]
-    weights = [(rng.standard_normal(shape).astype(np.float32) * shape[0] ** -0.5, np.zeros(shape[1], np.float32)) for shape in shapes]
+    weights = [
+        (rng.standard_normal(shape).astype(np.float32) * shape[0] ** -0.5, np.zeros(shape[1], np.float32)) for shape in shapes
+    ]
     velocity = [[np.zeros_like(array) for array in pair] for pair in weights]
 
     def windows(size):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,13 +14,11 @@ from microtensor.nn import init
 from microtensor.nn.module import Module, Parameter
 from microtensor.op import Rule, op
 from microtensor.ops.contraction import bilinear
-from microtensor.ops.product import through_float32
+from microtensor.ops.product import product
 from microtensor.ops.shape import whole_number, whole_numbers
 from microtensor.precision import narrowed
 from microtensor.random import Generator
 from microtensor.tensor import Tensor
-
-_product = through_float32(operator.matmul)
 
 
 def linear(x: T, weight: T, bias: T | None = None) -> T:
@@ -55,7 +52,7 @@ def linear(x: T, weight: T, bias: T | None = None) -> T:
 def _linear(x: Any, weight: Any, bias: Any = None) -> Rule[T]:
     rows = math.prod(x.shape[:-1])
     flat_data = x.data.reshape(rows, x.shape[-1])
-    data = x.xp.zeros((rows, weight.shape[0]), x.dtype) if mode.sketching else _product(flat_data, weight.data.T)
+    data = x.xp.zeros((rows, weight.shape[0]), x.dtype) if mode.sketching else product(flat_data, weight.data.T)
     if bias is not None:
         data += bias.data
 

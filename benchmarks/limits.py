@@ -1,0 +1,157 @@
+"""`python -m benchmarks.limits`: how near convolution comes to what this machine can do.
+
+Measures the rate of its matrix products (sgemm of 1,024³, FLOP/s) and of its memory (copying 256 MiB, bytes/s read and
+written), and then for each convolution of the networks the share of that rate: the FLOPs of forward, and of backward (twice as
+many, or as many where the input's gradient is not asked for), over time. A share of 1 would be convolution without any copying.
+And time and memory against batch, width, depth and size of images, with the exponent of the power law that fits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.harness import THREADS, TUNING
+
+
+def seconds(work: Callable[[], object], rounds: int = 7, least: float = 0.1) -> float:
+    """The median time of one call, of rounds that last at least so long."""
+    work()
+    start = time.perf_counter()
+    work()
+    count = max(1, int(least / (time.perf_counter() - start + 1e-9)))
+    found = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        for _ in range(count):
+            work()
+        found.append((time.perf_counter() - start) / count)
+    return statistics.median(found)
+
+
+def rates() -> tuple[float, float]:
+    """FLOP/s of a matrix product, and bytes/s of a copy, with our threads."""
+    from microtensor import threads
+    from microtensor.ops.product import product
+
+    a = np.random.default_rng(0).standard_normal((1024, 1024)).astype(np.float32)
+    flops = 2 * 1024**3 / seconds(lambda: product(a, a))
+    source = np.zeros(1 << 26, np.float32)
+    target = np.empty_like(source)
+    copied = seconds(lambda: threads.share(lambda s: np.copyto(target[s], source[s]), threads.slices(len(source), 1 << 22)))
+    return flops, 2 * source.nbytes / copied
+
+
+def convolutions() -> None:
+    from benchmarks.layers import LAYERS
+    from microtensor.nn.layers.convolution import arrays
+    from microtensor.nn.layers.windows import Window
+
+    flops, bandwidth = rates()
+    print(f"\nmatrix product {flops / 1e9:.0f} GFLOP/s, copy {bandwidth / 1e9:.1f} GB/s (read and written)\n")
+    print("| convolution | forward, ms | share | backward, ms | share | copy bound, ms |\n|---|---|---|---|---|---|")
+    special = {"conv 64×64×32×32 64, 3×3": (("conv", 64, 64, 3, 1, 1, 1, False), (64, 64, 32, 32), True)}
+    for text, (layer, shape, wanted) in (special | LAYERS).items():
+        if layer[0] != "conv":
+            continue
+        _, i, o, k, stride, p, groups, _ = layer
+        rng, window = np.random.default_rng(0), Window((k, k), (stride, stride), ((p, p), (p, p)))
+        x, w = (rng.standard_normal(s).astype(np.float32) for s in (shape, (o, i // groups, k, k)))
+        y = arrays.forward(x, w, None, window, groups)
+        size = (shape[2], shape[3])
+
+        def backward(x=x, w=w, y=y, window=window, groups=groups, wanted=wanted, size=size) -> None:
+            arrays.to_weight(x, y, window, groups)
+            if wanted:
+                arrays.to_input(y, w, None, window, groups, size)
+
+        work = 2 * y.size * (i // groups) * k * k
+        ahead = seconds(lambda x=x, w=w, window=window, groups=groups: arrays.forward(x, w, None, window, groups), 5)
+        back = seconds(backward, 5)
+        bound = (x.nbytes + y.nbytes) / bandwidth
+        shares = work / ahead / flops, (1 + wanted) * work / back / flops
+        print(
+            f"| {text} | {ahead * 1e3:.2f} | {shares[0]:.0%} | {back * 1e3:.2f} | {shares[1]:.0%} | {bound * 1e3:.2f} |",
+            flush=True,
+        )
+
+
+GROWTH = {
+    "batch": (8, 16, 32, 64, 128),
+    "width": (16, 32, 64, 128),
+    "depth": (4, 8, 16, 32),
+    "pixels": (16, 32, 64, 128),
+}
+"""What grows; the others stay at a batch of 16, 16 channels, 4 convolutions, images of 32×32."""
+
+
+def grown(what: str, value: int) -> tuple[float, float]:
+    """Seconds and MB of a training step of so many 3×3 convolutions with batch norm and ReLU."""
+    import microtensor as mt
+    from microtensor import nn
+
+    sizes = {"batch": 16, "width": 16, "depth": 4, "pixels": 32} | {what: value}
+    width, pixels = sizes["width"], sizes["pixels"]
+    layers = [
+        layer
+        for _ in range(sizes["depth"])
+        for layer in (nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+    ]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
+    x = mt.Tensor(np.random.default_rng(0).standard_normal((sizes["batch"], width, pixels, pixels)).astype(np.float32))
+    labels = np.arange(sizes["batch"]) % 10
+
+    def step() -> None:
+        model.zero_grad()
+        nn.cross_entropy(model(x), labels).backward()
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step()
+    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return seconds(step, 5), memory
+
+
+def growth(threads: int) -> None:
+    print("\n| what grows | ms | exponent | MB | exponent |\n|---|---|---|---|---|")
+    for what, values in GROWTH.items():
+        found = []
+        for value in values:  # each in a process of its own, or the memory of one would hide the next one's
+            command = [sys.executable, "-m", "benchmarks.limits", "--grown", what, str(value), "--threads", str(threads)]
+            found.append([float(v) for v in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()])
+        amounts = np.array(values, float) ** (2 if what in ("pixels", "width") else 1)  # pixels in all; multiply-adds per pixel
+        cells = []
+        for i, scale in ((0, 1e3), (1, 1)):
+            numbers = np.array(found)[:, i] * scale
+            exponent = np.polyfit(np.log(amounts), np.log(np.maximum(numbers, 1e-3)), 1)[0]
+            cells += [" ".join(f"{n:.1f}" for n in numbers), f"{exponent:.2f}"]
+        name = {"pixels": "pixels (side²)", "width": "width²"}.get(what, what)
+        print(f"| {name}: {' '.join(f'{a:.0f}' for a in amounts)} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--grown", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    wanted = dict.fromkeys(THREADS, str(options.threads))
+    if any(os.environ.get(key) != value for key, value in wanted.items()) or any(name in os.environ for name in TUNING):
+        # BLAS reads them when NumPy is imported, and NumPy is: once more, with the right ones.
+        environment = {key: value for key, value in os.environ.items() if key not in TUNING} | wanted
+        sys.exit(subprocess.run([sys.executable, "-m", "benchmarks.limits", *sys.argv[1:]], env=environment).returncode)
+    if options.grown:
+        print(*grown(options.grown[0], int(options.grown[1])))
+        return
+    convolutions()
+    growth(options.threads)
+
+
+if __name__ == "__main__":
+    main()
