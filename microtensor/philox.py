@@ -1,9 +1,9 @@
 """Random numbers that a GPU draws by itself: Philox, a generator without a state.
 
-The i-th number is a function of a seed and i: ten rounds of multiplications that mix the bits of both (Salmon, Moraes, Dror & Shaw
-2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.3: Philox 4×32). So every thread draws its own numbers, the same
-numbers can be drawn again instead of being kept, and a seed means the same on every device. The seeds come from a `Generator` on
-the host, one for each call.
+The i-th number is a function of a seed and i: ten rounds of multiplications that mix the bits of both (Salmon, Moraes, Dror &
+Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.3: Philox 4×32). So every thread draws its own numbers, the
+same numbers can be drawn again instead of being kept, and a seed means the same on every device. The seeds come from a
+`Generator` on the host, one for each call.
 
 `words` is the generator in array calls, the reference of the one in kernel.cuh.
 """
@@ -28,7 +28,7 @@ KEY_STEPS = 0x9E3779B9, 0xBB67AE85
 ROUNDS = 10
 
 BITS = {"e": 11, "f": 24, "d": 32}
-"""So many random bits a number in [0, 1) is made of, by the letter of its dtype: it holds them exactly, and so none rounds to 1."""
+"""So many random bits a number in [0, 1) is made of, by the letter of its dtype: it holds them exactly, and none becomes 1."""
 
 
 def seed_from(generator: Generator | None) -> int:

@@ -1,9 +1,9 @@
 """One kernel over many arrays: what an optimiser does to all its parameters, in one launch.
 
-A network has hundreds of parameters, most of them small. A launch for each would cost more than the arithmetic. So a kernel takes
-`Rows`, a struct that is passed by value: where the arrays of each row are, and how many numbers they hold. Blocks of the grid
-are dealt out to the rows, a chunk of 2,048 numbers each: eight for each thread, and a block for every processor of a GPU from
-some 300,000 numbers on. See kernel.cuh for the other end.
+A network has hundreds of parameters, most of them small. A launch for each would cost more than the arithmetic. So a kernel
+takes `Rows`, a struct that is passed by value: where the arrays of each row are, and how many numbers they hold. Blocks of the
+grid are dealt out to the rows, a chunk of 2,048 numbers each: eight for each thread, and few enough that a network of 300,000
+numbers has a block for each of a large GPU's 132 processors. See kernel.cuh for the other end.
 """
 
 from __future__ import annotations

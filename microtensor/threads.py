@@ -68,10 +68,11 @@ def share(function: Callable[[Part], Any], parts: Iterable[Part]) -> None:
     array([0., 1., 4., 9.])
     """
     waiting = deque(parts)
-    helpers = min(settings.count, len(waiting)) - 1
-    if helpers < 1 or here.busy or not blas():
-        for part in waiting:
-            function(part)
+    helpers = min(settings.count, len(waiting)) - 1 if blas() else 0
+    if helpers < 1 or here.busy:
+        with single_threaded_blas():
+            for part in waiting:
+                function(part)
         return
     job = _Job(function, waiting)
     here.busy = True
@@ -86,6 +87,39 @@ def share(function: Callable[[Part], Any], parts: Iterable[Part]) -> None:
         here.busy = False
     if job.error is not None:
         raise job.error
+
+
+MANY = 1 << 18
+"""Numbers of an array from which on it is worth while to share work that is done number by number."""
+
+SOME = 1 << 16
+"""Numbers that a thread takes at once: what a few calls in a row read and write stays in its core's cache."""
+
+
+def spread(function: Callable[..., Any], *arrays: Any) -> Any:
+    """`function(*arrays)` of arrays of one shape and dtype, number by number, where the function takes an `out` as NumPy's do.
+
+    Large arrays that lie in one piece are worked on in parts, on several threads.
+
+    >>> spread(np.maximum, np.array([1.0, 5.0]), np.array([3.0, 2.0]))
+    array([3., 5.])
+    """
+    first = arrays[0]
+    if first.size < MANY or settings.count == 1 or not all(_alike(array, first) for array in arrays):
+        return function(*arrays)
+    result = np.empty(first.shape, first.dtype)
+    flat, out = [array.reshape(-1) for array in arrays], result.reshape(-1)
+    share(lambda part: function(*[array[part] for array in flat], out=out[part]), slices(first.size, SOME))
+    return result
+
+
+def _alike(array: Any, first: Any) -> bool:
+    return (
+        type(array) is np.ndarray
+        and array.shape == first.shape
+        and array.dtype == first.dtype
+        and bool(array.flags.c_contiguous)
+    )
 
 
 def slices(count: int, step: int) -> list[slice]:

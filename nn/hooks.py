@@ -23,8 +23,8 @@ Shapes: TypeAlias = Sequence[tuple[int, ...]]
 class Hook:
     """A function at a place of a module: "before" it computes, "after" it has, or on the way "backward" through it."""
 
-    def __init__(self, place: str, function: Callable[..., Any], with_kwargs: bool = False) -> None:
-        self.place, self.function, self.with_kwargs = place, function, with_kwargs
+    def __init__(self, place: str, function: Callable[..., Any], with_kwargs: bool = False, always: bool = False) -> None:
+        self.place, self.function, self.with_kwargs, self.always = place, function, with_kwargs, always
 
 
 class Handle:
@@ -84,10 +84,14 @@ class Hooked:
         """
         return _attach(self, Hook("before", hook, with_kwargs), prepend)
 
-    def register_forward_hook(self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False) -> Handle:
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> Handle:
         """Call hook(module, args, result) after each computation. What it returns, if not None, takes the result's place.
 
-        With `with_kwargs`, hook(module, args, kwargs, result). All else is as in `register_forward_pre_hook`.
+        With `with_kwargs`, hook(module, args, kwargs, result). With `always_call` also where the module or another hook raises:
+        then `result` is None, what the hook returns is of no account, and the error goes on. All else is as in
+        `register_forward_pre_hook`.
 
         >>> from microtensor import Tensor
         >>> from microtensor.nn import ReLU, Sequential
@@ -98,7 +102,7 @@ class Hooked:
         >>> seen["first"]
         Tensor([0., 2.])
         """
-        return _attach(self, Hook("after", hook, with_kwargs), prepend)
+        return _attach(self, Hook("after", hook, with_kwargs, always_call), prepend)
 
     def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
         """Call hook(module, grad_input, grad_output) when a backward pass has gone through a computation of this module.
@@ -145,6 +149,17 @@ def _attach(module: Hooked, hook: Hook, prepend: bool) -> Handle:
 def _call(module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """module.forward(*args, **kwargs), with its hooks around it."""
     hooks = module._hooks
+    called: set[Hook] = set()
+    try:
+        return _hooked(module, hooks, called, args, kwargs)
+    except BaseException:  # Ctrl-C too
+        for hook in hooks:
+            if hook.always and hook not in called:
+                hook.function(module, *((args, kwargs) if hook.with_kwargs else (args,)), None)
+        raise
+
+
+def _hooked(module: Hooked, hooks: Sequence[Hook], called: set[Hook], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     for hook in hooks:
         if hook.place == "before":
             args, kwargs = _replaced(module, hook, args, kwargs)
@@ -156,6 +171,7 @@ def _call(module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     for hook in hooks:
         if hook.place == "after":
             given = (args, kwargs) if hook.with_kwargs else (args,)
+            called.add(hook)
             answer = hook.function(module, *given, result)
             result = result if answer is None else answer
     return result if passage is None else passage.leave(result)

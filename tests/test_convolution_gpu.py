@@ -1,4 +1,4 @@
-"""Convolution on a GPU: every way computes what NumPy's do, the kernels' own source run by the stand-in; which way is taken."""
+"""Convolution on a GPU: every way computes the definition, the kernels' own source run by the stand-in; which way is taken."""
 
 import sys
 
@@ -13,7 +13,7 @@ import microtensor as mt
 from microtensor import nn
 from microtensor.kernels import OPTIONS, plain
 from microtensor.nn.layers import windows
-from microtensor.nn.layers.convolution import arrays, gpu, implicit, tiles
+from microtensor.nn.layers.convolution import gpu, implicit, tiles
 from microtensor.nn.layers.convolution.gpu import WAYS, Problem, choice
 from microtensor.nn.layers.windows import Window
 
@@ -43,21 +43,48 @@ def problem(x, g, window, groups):
     return Problem(x.dtype.char, *counts, x.shape[2:], g.shape[2:], window)
 
 
+MARGIN = 64
+
+
+def fenced(host):
+    """A device array amid nan, so that a kernel that reads beside it computes nan, and where it writes beside it, shows."""
+    whole = np.full(host.size + 2 * MARGIN, np.nan, host.dtype)
+    whole[MARGIN:-MARGIN] = host.reshape(-1)
+    return strict.array.new(whole[MARGIN:-MARGIN].reshape(host.shape)), whole
+
+
 def computed(way, x, w, g, b, c, window, groups):
-    """What a way makes of NumPy's arrays on the stand-in."""
-    x, w, g, b, c = map(strict.cupy.asarray, (x, w, g, b, c))
-    with gpu.way(way):
+    """What a way makes of NumPy's arrays on the stand-in. No kernel may touch what lies beside an array."""
+    x, w, g, b, c = (fenced(a)[0] for a in (x, w, g, b, c))
+    made = []
+
+    def empty(shape, dtype=float):
+        made.append(fenced(np.full(shape, np.nan, dtype)))
+        return made[-1][0]
+
+    with pytest.MonkeyPatch.context() as patch, gpu.way(way):
+        patch.setattr(strict.cupy, "empty", empty)
         results = gpu.forward(x, w, b, window, groups), gpu.to_input(g, w, c, window, groups, x.shape[2:])
         results += (gpu.to_weight(x, g, window, groups),)
+    assert all(np.isnan(whole[:MARGIN]).all() and np.isnan(whole[-MARGIN:]).all() for _, whole in made)
     assert all(y.dtype == x.dtype and y.flags.c_contiguous for y in results)
     return [y.get() for y in results]
 
 
 def expected(x, w, g, b, c, window, groups):
-    """By NumPy, in float64."""
+    """The three by their definition, an element of the kernel at a time, in float64."""
     x, w, g, b, c = (a.astype(float) for a in (x, w, g, b, c))
-    y, back = arrays.forward(x, w, b, window, groups), arrays.to_input(g, w, c, window, groups, x.shape[2:])
-    return y, back, arrays.to_weight(x, g, window, groups)
+    padded, (k, *_) = window.pad(x), w.shape[1:]
+    images = padded.reshape(len(x), groups, k, *padded.shape[2:])
+    weight, gradient = w.reshape(groups, -1, *w.shape[1:]), g.reshape(len(g), groups, -1, *g.shape[2:])
+    y, back, change = np.zeros_like(gradient), np.zeros_like(images), np.zeros_like(weight)
+    seen = zip(window.taps(images, g.shape[2:]), window.taps(back, g.shape[2:]))
+    for (i, j, pixels), (_, _, places) in seen:
+        y += np.einsum("gok,ngkhw->ngohw", weight[..., i, j], pixels, optimize=True)
+        places += np.einsum("gok,ngohw->ngkhw", weight[..., i, j], gradient, optimize=True)
+        change[..., i, j] = np.einsum("ngohw,ngkhw->gok", gradient, pixels, optimize=True)
+    back = window.crop(back.reshape(padded.shape))
+    return y.reshape(g.shape) + b[:, None, None], back + c[:, None, None], change.reshape(w.shape)
 
 
 def check(case, window, groups, ways=None):
@@ -155,10 +182,9 @@ def test_what_is_not_contiguous_is_brought_in_order(way):
     with gpu.way(way):
         y, back = gpu.forward(turned, weight, None, THREE, 1), gpu.to_input(gradient, weight, None, THREE, 1, (5, 6))
         change = gpu.to_weight(turned, gradient, THREE, 1)
-    x = x.transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(y.get(), arrays.forward(x, w, None, THREE, 1), atol=1e-12)
-    np.testing.assert_allclose(back.get(), arrays.to_input(ones, w, None, THREE, 1, (5, 6)), atol=1e-12)
-    np.testing.assert_allclose(change.get(), arrays.to_weight(x, ones, THREE, 1), atol=1e-12)
+    wanted = expected(x.transpose(0, 3, 1, 2), w, ones, np.zeros(3), np.zeros(4), THREE, 1)
+    for result, numbers in zip((y, back, change), wanted):
+        np.testing.assert_allclose(result.get(), numbers, atol=1e-12)
 
 
 @pytest.mark.parametrize("way", ["tiles", "implicit", "depthwise"])
@@ -334,9 +360,8 @@ def test_the_implicit_product_past_two_to_the_31():
     weight = np.random.default_rng(1).standard_normal((1, 1, 3, 3)).astype(np.float16)
     x._host[-2048:] = image.reshape(-1)
     w, sliding = strict.cupy.asarray(weight), THREE.for_kernels((32, 64), (32, 64))
-    wanted = arrays.forward(image.astype(float), weight.astype(float), None, THREE, 1).reshape(-1)[-512:]
+    wanted, back, _ = expected(image, weight, image, np.zeros(1), np.zeros(1), THREE, 1)
     launch(implicit.kernels, "forward_16", (n * 8, 1), 2, y, x, w, None, sliding, n, 1, 1, 1)
-    np.testing.assert_allclose(y._host[-512:], wanted, rtol=1e-3, atol=1e-2)
-    back = arrays.to_input(image.astype(float), weight.astype(float), None, THREE, 1, (32, 64)).reshape(-1)[-512:]
+    np.testing.assert_allclose(y._host[-512:], wanted.reshape(-1)[-512:], rtol=1e-3, atol=1e-2)
     launch(implicit.kernels, "to_input_16", (n * 8, 1, 1), 2, y, x, w, None, sliding, n, 1, 1, 1)
-    np.testing.assert_allclose(y._host[-512:], back, rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(y._host[-512:], back.reshape(-1)[-512:], rtol=1e-3, atol=1e-2)

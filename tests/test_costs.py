@@ -8,8 +8,8 @@ import pytest
 
 import microtensor as mt
 from microtensor import nn, ops
+from microtensor.costs import COUNTS, multiply_adds
 from microtensor.graph import mode
-from microtensor.nn.inspect.costs import COUNTS, multiply_adds
 from microtensor.nn.inspect.tracks import RULES
 from microtensor.nn.layers.batch_norm import batch_norm
 from microtensor.nn.layers.conv import conv1d, conv2d

@@ -51,6 +51,34 @@ def test_hooks_replace_arguments_and_result():
     assert layer(Tensor([1.0])).item() == 8
 
 
+def test_a_hook_that_is_always_called_is_called_once():
+    """As PyTorch's: after a computation, and after one that raised, with None for the result."""
+
+    class Failing(Module):
+        def forward(self, x):
+            raise KeyError("forward")
+
+    log = []
+    layer = Failing()
+    layer.register_forward_hook(lambda module, args, result: log.append("usual"))
+    layer.register_forward_hook(lambda module, args, result: log.append((len(args), result)), always_call=True)
+    relu = ReLU()
+    relu.register_forward_hook(lambda module, args, kwargs, result: log.append(kwargs), with_kwargs=True, always_call=True)
+    relu.register_forward_pre_hook(lambda module, args: 1 / 0)
+    with pytest.raises(KeyError, match="forward"):
+        layer(x(2))
+    assert log == [(1, None)]
+    with pytest.raises(ZeroDivisionError):
+        relu(x(2))
+    assert log[1:] == [{}]
+    ok = Identity()
+    ok.register_forward_hook(lambda module, args, result: log.append("once") or result * 2, always_call=True)
+    ok.register_forward_hook(lambda module, args, result: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        ok(x(2))
+    assert log[2:] == ["once"]
+
+
 def test_hooks_with_keywords():
     layer = Scaled()
     layer.register_forward_pre_hook(lambda module, args, kwargs: (args, {"by": kwargs["by"] + 1}), with_kwargs=True)

@@ -12,6 +12,7 @@ from microtensor.kernels import OPTIONS, TYPES, Kernels, plain, usable
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for floor in ("microtensor", "nn") for path in (ROOT / floor).rglob("*.cu"))
+HEADERS = sorted(path for floor in ("microtensor", "nn") for path in (ROOT / floor).rglob("*.cuh"))
 
 compiler = pytest.mark.skipif(strict.COMPILER is None, reason="needs g++, which compiles the kernels for the processor")
 
@@ -40,7 +41,7 @@ def test_every_kernel_compiles_for_every_gpu_without_a_warning(path, architectur
         assert len(code) > 1000
 
 
-@pytest.mark.parametrize("path", [*SOURCES, ROOT / "microtensor/kernel.cuh"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*SOURCES, *HEADERS], ids=lambda path: path.name)
 def test_no_index_is_an_int(path):
     """An int ends at 2^31: what counts numbers is a `size`, what counts threads is unsigned."""
     code = re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
@@ -90,6 +91,13 @@ def test_a_nan_is_the_largest(tmp_path, device):
         y = device.empty(8)
         kernels(tmp_path, source).blocks("largest", x.dtype, 1, y, device.asarray(x), threads=8)
         assert np.isnan(y.get()).all()
+
+
+def test_a_source_may_include_another(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "both.cuh").write_text('#include "deep/inner.cuh"\n// outer\n', encoding="utf-8")
+    (tmp_path / "deep/inner.cuh").write_text("// inner\n", encoding="utf-8")
+    assert kernels(tmp_path, '#include "both.cuh"\n// own\n').source("f").endswith("// inner\n\n// outer\n\n// own\n")
 
 
 @compiler

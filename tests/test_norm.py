@@ -333,3 +333,13 @@ def test_numpys_numbers_are_numbers_and_bools_are_none(layer):
     layer(np.float32(0.25))
     with pytest.raises((TypeError, ValueError), match="True|bool"):
         layer(True)
+
+
+def test_running_statistics_on_another_gpu(monkeypatch):
+    cupy = strict.Cupy(2)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    x, mean, variance = Tensor(np.ones((4, 3)), device="cuda:1"), *(Tensor(np.ones(3), device="cuda:0") for _ in range(2))
+    for training in (True, False):
+        with pytest.raises(ValueError, match=r"batch_norm: one tensor \(4, 3\) is on cuda:1, another \(3,\) on cuda:0"):
+            batch_norm(x, mean, variance, training=training)
+    cupy.cuda.Device(0).use()

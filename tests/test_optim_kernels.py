@@ -204,6 +204,32 @@ def test_clipping_a_gradient_that_is_no_number(bad):
         np.testing.assert_array_equal(params[1].grad.numpy(), np.full(3, np.nan if np.isnan(bad) else 0))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bad", [None, np.nan, np.inf, 1e300])
+def test_all_gradients_are_unscaled_together(dtype, bad):
+    """1e300 overflows in float32 before, as it does in what the gradients are."""
+    rng, ends = np.random.default_rng(0), []
+    gradients = draw(rng, SIZES, dtype)
+    if bad is not None:
+        with np.errstate(over="ignore"):
+            gradients[4][256] = dtype(bad)
+    for way in (contextlib.nullcontext, plain):
+        params, scaler = parameters([np.zeros(n, dtype) for n in SIZES]), nn.GradScaler(init_scale=3.0)
+        give(params, gradients)
+        optimizer = SGD(params, lr=0.1)
+        with way(), strict.counting() as counts:
+            scaler.unscale_(optimizer)
+        if way is contextlib.nullcontext:
+            assert counts.names["unscale"] == 1
+            assert counts.kernels <= 3
+            assert counts.copies == counts.waits == 0
+        scaler.step(optimizer)
+        ends.append([p.grad.numpy() for p in params] + [p.numpy() for p in params])
+    assert_same(*ends)
+    skipped = not any(p.any() for p in ends[0][len(SIZES) :])
+    assert skipped == (bad is not None and not np.isfinite(gradients[4][256]))
+
+
 # Averages
 
 

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import strict
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from microtensor import Tensor, nn
@@ -29,9 +29,8 @@ def windows(draw, dilated=True):
     g = draw(geometries(half_padding=True))
     size = tuple(n + draw(st.sampled_from([0, 0, 1, 15])) for n in g.size)
     rng = np.random.default_rng(draw(st.integers(0, 99)))
-    x = rng.choice(
-        [-np.inf, -2.0, -1.0, 0.0, 1.0, 2.0, np.inf, np.nan][1 : draw(st.sampled_from([6, 8]))], (g.images, g.channels, *size)
-    )
+    numbers = [-2.0, -1.0, 0.0, 1.0, 2.0, -np.inf, np.inf, np.nan][: draw(st.sampled_from([5, 8]))]
+    x = rng.choice(numbers, (g.images, g.channels, *size))
     settings = {"kernel_size": g.kernel, "stride": g.stride, "padding": g.padding, "ceil_mode": draw(st.booleans())}
     return x, settings | ({"dilation": g.dilation} if dilated else {})
 
@@ -50,13 +49,12 @@ def run(function, x, settings):
 def test_max_pooling(drawn, dtype, indices):
     x, settings = drawn
     settings |= {"return_indices": indices}
-    try:
-        found = run(nn.max_pool2d, x.astype(dtype), settings)
-    except ValueError as error:
-        assert "sees nothing but padding" in str(error)
-        return
     with plain():
-        expected = run(nn.max_pool2d, x.astype(dtype), settings)
+        try:
+            expected = run(nn.max_pool2d, x.astype(dtype), settings)
+        except ValueError:  # a dilated window sees padding alone, and is refused
+            assume(False)
+    found = run(nn.max_pool2d, x.astype(dtype), settings)
     np.testing.assert_array_equal(found[0], expected[0], strict=True)
     np.testing.assert_allclose(found[1], expected[1], rtol=TOLERANCE[dtype], atol=4 * TOLERANCE[dtype])
     assert not indices or (found[2] == expected[2]).all()

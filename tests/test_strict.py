@@ -281,9 +281,9 @@ def steps(model, shape, optimizer_of, classes=10):
 
 
 STEPS = {
-    "LeNet-5": (models.lenet5, (4, 1, 28, 28), 280),
-    "ResNet-20 for CIFAR": (models.cifar_resnet20, (2, 3, 32, 32), 2500),
-    "DenseNet-BC-40 for CIFAR": (lambda: models.cifar_densenet(40, 12), (2, 3, 32, 32), 4800),
+    "LeNet-5": (models.lenet5, (4, 1, 28, 28), 50),
+    "ResNet-20 for CIFAR": (models.cifar_resnet20, (2, 3, 32, 32), 320),
+    "DenseNet-BC-40 for CIFAR": (lambda: models.cifar_densenet(40, 12), (2, 3, 32, 32), 680),
 }
 """Model → how to make it, the shape of a batch, and so many kernels at most in a step. It may become fewer: lower it then.
 
@@ -306,7 +306,7 @@ def test_a_step_of_training_waits_for_nothing_and_copies_nothing(name, monkeypat
             f"SGD {update.kernels}); at most {most}"
         )
     assert (whole.waits, whole.copies) == (0, 0), whole.names
-    assert whole.kernels <= most, whole.names.most_common(12)
+    assert strict.COMPILER is None or whole.kernels <= most, whole.names.most_common(12)
 
 
 def test_the_other_optimisers_wait_for_nothing_either(monkeypatch):

@@ -34,7 +34,12 @@ class Pairs(Dataset):
 
     def __init__(self, n):
         rng = np.random.default_rng(n)
-        self.parts = rng.integers(0, 256, (n, 3, 5)).astype(np.uint8), rng.standard_normal(n), np.arange(n), np.zeros((n, 0), "f")
+        self.parts = (
+            rng.integers(0, 256, (n, 3, 5)).astype(np.uint8),
+            rng.standard_normal(n),
+            np.arange(n),
+            np.zeros((n, 0), "f"),
+        )
 
     def __len__(self):
         return len(self.parts[0])
@@ -146,6 +151,25 @@ def test_tensors_go_to_a_device_that_is_named_and_stay_otherwise():
     assert [[x.device for x in batch] for batch in DataLoader(data, 4, device="cpu")] == [["cpu", "cpu"]]
     with mt.default_device("cuda"):
         assert [[x.device for x in batch] for batch in DataLoader(data, 4)] == [["cpu", "cuda:0"]]
+
+
+def test_fit_lets_the_batches_of_a_loader_set_out_ahead():
+    """With the model on a GPU; and what it learns is what it learns without."""
+
+    inputs = np.random.default_rng(0).standard_normal((12, 5)).astype("f")
+
+    def learned(ahead):
+        model = mt.nn.Linear(5, 2).to("cuda")
+        model.load_state_dict({"weight": mt.ones(2, 5), "bias": mt.zeros(2)})
+        loader = DataLoader([(x, i % 2) for i, x in enumerate(inputs)], 4, True, mt.Generator(0), transform=lambda x: 2 * x)
+        batches = loader if ahead else [*loader]
+        with strict.counting() as counts:
+            mt.nn.fit(model, batches, mt.nn.CrossEntropyLoss(), mt.nn.SGD(model.parameters(), lr=0.1), progress=False)
+        return counts.names["set"], model.weight.tolist()
+
+    (sent, weight), (not_sent, expected) = learned(True), learned(False)
+    assert (sent, not_sent) == (3, 0)
+    assert weight == expected
 
 
 def test_data_sets_of_images_stay_on_the_cpu_and_batches_go_to_the_default_device():

@@ -111,11 +111,26 @@ class DataLoader:
         if self._pass is None or not self._resumed:
             self._pass = self._begin(self.generator)
         self._resumed = False
-        return self._run(self._pass)
+        return self._run(self._pass, self.device)
+
+    def batches_on(self, device: str) -> Iterator[tuple[Tensor, ...]]:
+        """The same as `iter(loader)`, but batches go to `device` if the loader itself was told of none.
+
+        Raises:
+            TypeError, ValueError: it is no device.
+        """
+        before = self.device
+        if before is None:
+            self.device = parse_device(device)
+        try:
+            return iter(self)
+        finally:
+            self.device = before
 
     def __repr__(self) -> str:
         """The data set, and the settings that are not the usual ones."""
-        usual = {"shuffle": False, "drop_last": False, "num_workers": 0, "prefetch_factor": 2, "transform": None, "device": None}
+        usual: dict[str, Any] = {"shuffle": False, "drop_last": False, "num_workers": 0, "prefetch_factor": 2}
+        usual |= {"transform": None, "device": None}
         given = {"batch_size": self.batch_size} | {n: getattr(self, n) for n in usual if getattr(self, n) != usual[n]}
         kind = type(self.dataset).__name__
         data = repr(self.dataset) if isinstance(self.dataset, Dataset) else f"{kind} of {len(self.dataset):,} samples"
@@ -208,24 +223,17 @@ class DataLoader:
     def _draws(self) -> bool:
         return self.shuffle or self.transform is not None
 
-    def _run(self, current: _Pass) -> Iterator[tuple[Tensor, ...]]:
+    def _run(self, current: _Pass, device: str | None) -> Iterator[tuple[Tensor, ...]]:
         rest = range(current.done, len(self))
         ahead = self.num_workers * self.prefetch_factor
         prepared = in_order(partial(self._batch, current), rest, self.num_workers, ahead)
-        with closing(prepared), closing(self._arrived(prepared)) as batches:
+        with closing(prepared), closing(_arrived(prepared, device)) as batches:
             for batch in batches:
                 current.done += 1
                 # in the thread of whoever asked, whose default device it goes to
-                yield tuple(x if isinstance(x, Tensor) else Tensor(x, device=self.device) for x in batch)
+                yield tuple(x if isinstance(x, Tensor) else Tensor(x, device=device) for x in batch)
         if self._pass is current:
             self._pass = None
-
-    def _arrived(self, batches: Iterator[tuple[Any, ...]]) -> Generator[tuple[Any, ...], None, None]:
-        """Batches whose arrays are on the GPU, if they are to go to one."""
-        if self.device is not None:
-            batches = (tuple(x.data if isinstance(x, Tensor) else x for x in batch) for batch in batches)
-        device = full_name(self.device)
-        return (batch for batch in batches) if device == "cpu" else uploaded(batches, device)
 
     def _batch(self, current: _Pass, number: int) -> tuple[Any, ...]:
         """One batch of a pass. In a thread if there are workers: it changes nothing."""
@@ -236,6 +244,14 @@ class DataLoader:
             result = transformed(self.transform, arrays, random.Generator((current.seed, number)))
             batch = _checked(result, len(indices), "the transform")
         return batch
+
+
+def _arrived(batches: Iterator[tuple[Any, ...]], device: str | None) -> Generator[tuple[Any, ...], None, None]:
+    """Batches whose arrays are on the GPU, if they are to go to one; all that is in them, if it is named."""
+    if device is not None:
+        batches = (tuple(x.data if isinstance(x, Tensor) else x for x in batch) for batch in batches)
+    device = full_name(device)
+    return (batch for batch in batches) if device == "cpu" else uploaded(batches, device)
 
 
 def _checked(batch: Any, count: int, name: str) -> tuple[Any, ...]:

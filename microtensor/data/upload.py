@@ -1,16 +1,16 @@
 """Batches that travel to a GPU while it works on the ones before.
 
-A copy to a GPU can run beside its kernels if it comes from pinned memory, which the system does not move, and on a stream of its
-own, a second queue of work. Nobody waits on the host; the two queues wait for each other, on the device, by events:
+A copy to a GPU can run beside its kernels if it comes from pinned memory, which the system does not move, and on a stream of
+its own, a second queue of work. Nobody waits on the host; the two queues wait for each other, on the device, by events:
 
     host      batch → pinned memory
     copies    ·············· wait until the room is free · pinned memory → room ·
     compute   ··· kernels of the step before ··················· wait for the copy · room → batch · kernels of this step ···
 
-There are two rooms on the GPU, taken in turn. A batch is copied out of its room, by the queue that computes with it: so its memory
-belongs to that queue, and whoever drops the batch need not think of streams. (CuPy gives memory that is dropped to the next who
-asks on the stream where it was made, at once: the copies, had they made it.) Within the GPU that takes a hundredth of the time of
-the way there.
+There are two rooms on the GPU, taken in turn. A batch is copied out of its room, by the queue that computes with it: so its
+memory belongs to that queue, and whoever drops the batch need not think of streams. (Memory that is dropped CuPy gives to the
+next who asks on the stream where it was made, at once. Had the copies made it, the next batch would be written over this one
+while kernels still read it.) A copy within the GPU costs little beside the way there.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ class Upload:
     def finish(self, arriving: Arriving) -> tuple[Any, ...]:
         """The batch, its arrays of NumPy's on the GPU now. The current stream waits for them there; the host does not."""
         xp, room, batch = self._xp, arriving.room, list(arriving.batch)
+        memory: Any = room.memory
         with on(self.device):
             stream = xp.cuda.get_current_stream()
             if arriving.size:
@@ -119,7 +120,7 @@ class Upload:
                 if type(x) is np.ndarray and not x.nbytes:
                     batch[i] = xp.empty(x.shape, x.dtype)
                 elif type(x) is np.ndarray:
-                    batch[i] = room.memory[start : start + x.nbytes].view(x.dtype).reshape(x.shape).copy()
+                    batch[i] = memory[start : start + x.nbytes].view(x.dtype).reshape(x.shape).copy()
             if arriving.size:
                 room.free = stream.record(xp.cuda.Event(disable_timing=True))
         return tuple(batch)

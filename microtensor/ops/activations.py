@@ -16,6 +16,7 @@ from ..graph import Node, T, is_floating, mode
 from ..kernels import Kernels, usable
 from ..op import Rule, op
 from ..precision import at_least_float32, narrowed
+from ..threads import spread
 from .elementwise import abs, clamp, multiply, neg, select, where
 from .error_function import BLOCK, _erfc, erfc
 from .functions import exp, expm1, tanh
@@ -38,7 +39,11 @@ def relu(x: T) -> Rule[T]:
     Tensor([0., 0., 2.])
     """
     highest = math.inf if is_floating(x.dtype) else None  # given both limits, NumPy clips floats in a quarter of the time
-    return x.data.clip(0, highest), (lambda g, y: _between(g, y, 0),)
+
+    def rectified(data: Array, out: Array | None = None) -> Array:
+        return data.clip(0, highest, out=out)
+
+    return spread(rectified, x.data), (lambda g, y: _between(g, y, 0),)
 
 
 def _between(g: Any, y: Any, low: float, high: float = math.nan) -> Any:
@@ -46,13 +51,33 @@ def _between(g: Any, y: Any, low: float, high: float = math.nan) -> Any:
 
     From 0 up it is that of a ReLU, with or without a ceiling: where a caller has set a rule for all of them, what that says.
     """
-    if usable(g.data) and not mode.recording and not (mode.rectifier is not None and low == 0):
-        xp, dx = g.xp, g.xp.empty(g.shape, g.dtype)
-        arrays = xp.ascontiguousarray(g.data), xp.ascontiguousarray(y.data)
-        kernels.each("between", g.dtype, dx.size, dx, *arrays, float(low), float(high), dx.size)
-        return g.constant(dx)
+    if not mode.recording and (mode.rectifier is None or low != 0):
+        return g.constant(
+            _passed_by_kernel(g.data, y.data, low, high) if usable(g.data) else _passed(g.data, y.data, low, high)
+        )
     inside = ~(y <= low) if math.isnan(high) else ~((y <= low) | (y >= high))  # so that the gradient passes at nan
     return where(inside, g, 0) if mode.rectifier is None or low != 0 else mode.rectifier(g, inside)
+
+
+def _passed(g: Array, y: Array, low: float, high: float) -> Array:
+    """g where low < y < high, else 0, on arrays."""
+
+    def passed(g: Array, y: Array, out: Array | None = None) -> Array:
+        outside = y <= low
+        if not math.isnan(high):
+            outside |= y >= high
+        return select(~outside, g, 0, g.dtype, out)
+
+    return spread(passed, g, y)
+
+
+def _passed_by_kernel(g: Array, y: Array, low: float, high: float) -> Array:
+    """`_passed` in one."""
+    xp = array_module(g)
+    dx = xp.empty(g.shape, g.dtype)
+    arrays = xp.ascontiguousarray(g), xp.ascontiguousarray(y)
+    kernels.each("between", g.dtype, dx.size, dx, *arrays, float(low), float(high), dx.size)
+    return dx
 
 
 @op(floating=True, output=True)

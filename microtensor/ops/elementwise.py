@@ -329,8 +329,8 @@ def _choose(condition: T, x: T, y: T) -> Rule[T]:
     return data, (None, lambda g: where(condition, g, 0), lambda g: where(condition, 0, g))
 
 
-def select(condition: Array, x: Any, y: Any, dtype: np.dtype[Any]) -> Array:
-    """`xp.where` on arrays or numbers x and y, in `dtype`.
+def select(condition: Array, x: Any, y: Any, dtype: np.dtype[Any], out: Array | None = None) -> Array:
+    """`xp.where` on arrays or numbers x and y, in `dtype`, written to `out` if it is given (NumPy alone).
 
     NumPy's own takes a branch at each element. Where the condition is irregular, as the signs in a network are, that costs ten
     times what the arithmetic on bits below does. (An inf or nan that is not chosen leaves no trace: its bits become 0.)
@@ -340,7 +340,7 @@ def select(condition: Array, x: Any, y: Any, dtype: np.dtype[Any]) -> Array:
         return xp.where(condition, x, y).astype(dtype, copy=False)
     bits = np.dtype(f"i{dtype.itemsize}")
     a, b = (np.asarray(v, dtype).view(bits) for v in (x, y))
-    chosen = np.empty(condition.shape, dtype)
+    chosen: Array = np.empty(condition.shape, dtype) if out is None else out
     if not b.ndim and not b:
         np.multiply(a, condition, out=chosen.view(bits))
     else:

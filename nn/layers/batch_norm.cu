@@ -23,10 +23,11 @@ struct Way {
 __device__ inline Way way(const Shape &s) {
     size channel = blockIdx.x / s.parts, part = blockIdx.x % s.parts, first = part * s.length + threadIdx.x;
     size end = part + 1 < s.parts ? (part + 1) * s.length : s.count;
-    size image = first / s.positions, p = first % s.positions, images = blockDim.x / s.positions, row = s.channels * s.positions;
+    size image = first / s.positions, p = first % s.positions;
+    size images = blockDim.x / s.positions, row = s.channels * s.positions;
     unsigned on = (unsigned)(blockDim.x % s.positions);
-    return {channel, part,          (image * s.channels + channel) * s.positions + p, end - first, p, images * row + on,
-            row - s.positions, s.positions, on};
+    size at = (image * s.channels + channel) * s.positions + p;
+    return {channel, part, at, end - first, p, images * row + on, row - s.positions, s.positions, on};
 }
 
 #define ALONG(w) for (; w.left > 0; w.next())
@@ -48,7 +49,8 @@ extern "C" __global__ void look(wide *parts, const real *x, Shape s) {
     wide rest = block_sum(deviation) / n;
     squares = block_sum(squares) - n * rest * rest;
     size blocks = s.channels * s.parts;
-    if (threadIdx.x == 0) parts[blockIdx.x] = pivot, parts[blocks + blockIdx.x] = rest, parts[2 * blocks + blockIdx.x] = squares;
+    if (threadIdx.x) return;
+    parts[blockIdx.x] = pivot, parts[blocks + blockIdx.x] = rest, parts[2 * blocks + blockIdx.x] = squares;
 }
 
 struct Spread { wide pivot, rest, variance; };
@@ -133,7 +135,8 @@ extern "C" __global__ void differentiate(real *dx, wide *dweight, wide *dbias, c
     size c = w.channel;
     Sums total = summed(sums, s, c);
     wide pivot = known[c], rest = known[s.channels + c], inverse = known[2 * s.channels + c], n = (wide)s.count;
-    wide mean = total.whole / n, slope = inverse * inverse * (total.product / n), scale = weight ? weight[c] * inverse : inverse;
+    wide mean = total.whole / n, slope = inverse * inverse * (total.product / n);
+    wide scale = weight ? weight[c] * inverse : inverse;
     if (w.part == 0 && threadIdx.x == 0) dweight[c] = total.product * inverse, dbias[c] = total.whole;
     ALONG(w) dx[w.at] = (real)(((wide)g[w.at] - mean - (((wide)x[w.at] - pivot) - rest) * slope) * scale);
 }

@@ -104,12 +104,6 @@ PART = 8
 
 
 # One rule rather than `_composed`, which takes four to nine times as long, and of all its results keeps x alone.
-#
-# Mean and variance come from one look at x − pivot, where the pivot is the mean of an eighth of the batch: mean = pivot + rest,
-# var = mean of (x − pivot)² − rest². A part of the batch cannot be far off, rest² is at most 7 times the variance, so no more
-# than a digit is lost. And `rest` contains what the pivot was rounded by: a channel that does not vary becomes 0 to the last
-# digit, where the rounding of its mean, divided by √eps, would be 1e-4.
-#
 # On a GPU it is four kernels: see batch_norm_kernels.py.
 @op
 def _batch_norm(x: Any, weight: Any = None, bias: Any = None, *, running: Any, momentum: Any, eps: float) -> Rule[T]:
@@ -133,6 +127,10 @@ def _batch_norm(x: Any, weight: Any = None, bias: Any = None, *, running: Any, m
     return data.astype(x.dtype, copy=False), (for_x, for_weight, for_bias)
 
 
+# Mean and variance come from one look at x − pivot, where the pivot is the mean of an eighth of the batch: mean = pivot + rest,
+# var = mean of (x − pivot)² − rest². A part of the batch cannot be far off, rest² is at most 7 times the variance, so no more
+# than a digit is lost. And `rest` contains what the pivot was rounded by: a channel that does not vary becomes 0 to the last
+# digit, where the rounding of its mean, divided by √eps, would be 1e-4.
 def _normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps: float) -> Normalised:
     """x normalised by its own statistics, which the `running` ones follow; and the gradients of x, weight and bias."""
     xp, channels, count = x.xp, x.shape[1], x.data.size // x.shape[1]

@@ -88,7 +88,7 @@ def summed(g: Array, x: Array, mean: Any, variance: Any, eps: float) -> tuple[Ar
     sums, product, whole = xp.empty((2, blocks), dtype), xp.empty(x.shape[1], dtype), xp.empty(x.shape[1], dtype)
     arrays = xp.ascontiguousarray(g), xp.ascontiguousarray(x)
     kernels.blocks("sum_parts", x.dtype, blocks, sums, *arrays, _vector(mean), None, shape)
-    inverse = 1 / xp.sqrt(_vector(variance) + eps)
+    inverse = 1 / xp.sqrt(at_least_float32(variance.data) + eps)
     kernels.blocks("sum_up", x.dtype, x.shape[1], product, whole, sums, inverse, shape)
     return product, whole
 

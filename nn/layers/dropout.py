@@ -103,16 +103,14 @@ def _masked_shape(x: Any, shared: int) -> tuple[int, ...]:
 
 @op
 def _drop(x: T, *, seed: int, keep: float, shared: int, scale: float, shifts: tuple[float, float] | None) -> Rule[T]:
-    """x · scale with probability `keep`, else x · 0; then the first of the shifts is added to what is kept, the second to what is
-    not. The derivative leaves out the same numbers.
+    """x · scale with probability `keep`, else x · 0; then the first of the shifts is added to what is kept, the second to what
+    is not. The derivative leaves out the same numbers.
     """
     data = _dropped(x.data, seed, threshold(keep), shared, float(scale), shifts)
     return data, (lambda g: _drop(g, seed=seed, keep=keep, shared=shared, scale=scale, shifts=None),)
 
 
-def _dropped(
-    x: Array, seed: int, below: int, shared: int, scale: float, shifts: tuple[float, float] | None
-) -> Array:
+def _dropped(x: Array, seed: int, below: int, shared: int, scale: float, shifts: tuple[float, float] | None) -> Array:
     xp, each = array_module(x), math.prod(x.shape[x.ndim - shared :])
     if usable(x):
         x, y = xp.ascontiguousarray(x).reshape(x.shape), xp.empty(x.shape, x.dtype)

@@ -1,5 +1,5 @@
-// Max and average pooling. Forward, a thread for each window; backward, a thread for each pixel, which looks at the windows that
-// see it: so nothing is added by two threads to one place. Neighbouring threads have neighbouring windows, or pixels.
+// Max and average pooling. Forward, a thread for each window; backward, a thread for each pixel, which looks at the windows
+// that see it: so nothing is added by two threads to one place. Neighbouring threads have neighbouring windows, or pixels.
 
 struct Window {
     size height, width, down, across;  // of an image, and how many windows along each axis
@@ -82,8 +82,8 @@ extern "C" __global__ void to_first_largest(real *dx, const real *g, const real 
     }
 }
 
-// What a window's sum is multiplied by: a number for all; or, if that is 0, one over how many pixels it sees of those from low to
-// high along each axis.
+// What a window's sum is multiplied by: a number for all; or, if that is 0, one over how many pixels it sees of those from low
+// to high along each axis.
 struct Share { size low[2], high[2]; };
 
 __device__ inline size counted(size place, const Window &w, const Share &share, unsigned axis) {

@@ -52,7 +52,7 @@ class Taps:
         self._beside: dict[tuple[str, str], tuple[Array, Array, Array | None]] = {}
 
     def beside(self, images: Array, wide: Any) -> tuple[Array, Array, Array | None]:
-        """Index, place and weights, these as (products, 1) in the dtype `wide`, on the device of `images`: copied there once."""
+        """Index, place and weights, (products, 1) in the dtype `wide`, on the device of `images`: copied there once."""
         device = device_of(images)
         key = device, np.dtype(wide).char
         if key not in self._beside:

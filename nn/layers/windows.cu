@@ -13,7 +13,8 @@ extern "C" __global__ void unfold(real *columns, const real *x, Sliding at, size
         size i = quotient(first + number, at.across.places), j = first + number - i * at.across.places;
         size top = start(at.down, i), left = start(at.across, j);
         const real *from = x + plane * at.down.pixels * at.across.pixels;
-        real *to = columns + image * image_stride + (plane - image * channels) * at.down.kernel * at.across.kernel * row + number;
+        size channel = plane - image * channels, element = channel * at.down.kernel * at.across.kernel;
+        real *to = columns + image * image_stride + element * row + number;
         for (size a = 0; a < at.down.kernel; a++) {
             size y = top + a * at.down.dilation;
             bool inside = y >= 0 && y < at.down.pixels;
@@ -37,7 +38,8 @@ extern "C" __global__ void fold(real *x, const real *columns, Sliding at, size p
         wide sum = 0;
         for (size a = rows.first, i = rows.place; a < at.down.kernel && i >= 0; a += at.down.step, i -= at.down.back) {
             if (i >= at.down.places) continue;
-            for (size b = line.first, j = line.place; b < at.across.kernel && j >= 0; b += at.across.step, j -= at.across.back) {
+            size b = line.first, j = line.place;
+            for (; b < at.across.kernel && j >= 0; b += at.across.step, j -= at.across.back) {
                 if (j < at.across.places)
                     sum += (wide)from[(a * at.across.kernel + b) * places + i * at.across.places + j];
             }

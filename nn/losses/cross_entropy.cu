@@ -1,5 +1,5 @@
 // Cross-entropy with class numbers. The logits (N, C, P) are N · P lines of C numbers, P apart, and labels (N, P) one for each.
-// The target of a line is a share of each class (see labels.py): `own` of its label's, and of class j weight[j] · smoothing / C.
+// The target of a line is a share of each class (see labels.py): `own` of its label's, and of class j weight[j] · smoothing/C.
 
 struct Target {
     wide own, all;  // the label's share, and the sum of all, of an example that is kept
@@ -13,7 +13,8 @@ __device__ inline wide other(const wide *weight, size j, wide smoothing, const L
 }
 
 // All threads of a block must call it: the shares of a line are added up by its team.
-__device__ inline Target target_of(const size *labels, const wide *weight, size ignore, wide smoothing, const Line &line, const Lines &s) {
+__device__ inline Target target_of(const size *labels, const wide *weight, size ignore, wide smoothing, const Line &line,
+                                   const Lines &s) {
     wide others = 0;
     if (smoothing != 0) {  // so it is for all
         EACH_OF(j, line, s) others += other(weight, j, smoothing, s);
@@ -41,8 +42,8 @@ __device__ inline size block_worst(size value) {
     return part[0];
 }
 
-// The loss of each line, all · log Σ e^z − Σ shares · z, where z = x − largest. Kept for the backward pass: the largest and Σ e^z of
-// each line, in `known` (2, lines). Each block leaves the sums of its losses and of what they count, in `sums` (2, blocks), and
+// The loss of each line, all · log Σ e^z − Σ shares · z, where z = x − largest. Kept for the backward pass: the largest and Σ e^z
+// of each line, in `known` (2, lines). Each block leaves the sums of its losses and of what they count, in `sums` (2, blocks), and
 // the worst of its labels. `each` may be null.
 extern "C" __global__ void losses(real *each, wide *known, wide *sums, size *worst, const real *x, const size *labels,
                                   const wide *weight, size ignore, wide smoothing, Lines s) {
@@ -73,9 +74,10 @@ extern "C" __global__ void losses(real *each, wide *known, wide *sums, size *wor
     if (threadIdx.x == 0) sums[blockIdx.x] = loss, sums[gridDim.x + blockIdx.x] = counts, worst[blockIdx.x] = label;
 }
 
-// One block: what the blocks above left, added up. With `mean` the divisor is what all count, but 1 where that is 0: then the mean
-// is nan, and the gradient 0. `loss` may be null.
-extern "C" __global__ void add_up(real *loss, wide *divisor, size *worst, const wide *sums, const size *worsts, size mean, size blocks) {
+// One block: what the blocks above left, added up. With `mean` the divisor is what all count, but 1 where that is 0: then the
+// mean is nan, and the gradient 0. `loss` may be null.
+extern "C" __global__ void add_up(real *loss, wide *divisor, size *worst, const wide *sums, const size *worsts,
+                                  size mean, size blocks) {
     wide total = 0, counts = 0;
     size label = 0;
     SHARE(i, blocks) total += sums[i], counts += sums[blocks + i], label = worse(label, worsts[i]);
@@ -87,13 +89,15 @@ extern "C" __global__ void add_up(real *loss, wide *divisor, size *worst, const 
     if (loss) *loss = (real)(total / *divisor + (mean && nothing ? nan("") : 0));
 }
 
-// The gradient of the logits, (softmax · the sum of the shares − the shares) · g / divisor. g is one number, or one for each line.
-extern "C" __global__ void differentiate(real *dx, const real *g, size g_each, const wide *divisor, const wide *known, const real *x,
-                                         const size *labels, const wide *weight, size ignore, wide smoothing, Lines s) {
+// The gradient of the logits, (softmax · the sum of the shares − the shares) · g / divisor. g is one number, or one of each.
+extern "C" __global__ void differentiate(real *dx, const real *g, size g_each, const wide *divisor, const wide *known,
+                                         const real *x, const size *labels, const wide *weight, size ignore, wide smoothing,
+                                         Lines s) {
     Line line = line_of(s);
     Target target = target_of(labels, weight, ignore, smoothing, line, s);
     if (!line.there) return;
-    wide largest = known[line.row], scale = (wide)g[g_each ? line.row : 0] / *divisor, softmax = target.all / known[s.count + line.row];
+    wide largest = known[line.row], scale = (wide)g[g_each ? line.row : 0] / *divisor;
+    wide softmax = target.all / known[s.count + line.row];
     EACH_OF(j, line, s) {
         size i = line.at + j * s.inner;
         wide share = j == target.label ? target.own : 0;

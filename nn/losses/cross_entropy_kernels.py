@@ -24,7 +24,7 @@ def loss_of(logits: Any, labels: Labels, reduction: str) -> tuple[Array, Callabl
     Whether a label is out of range is found on the way, if it is on the GPU, and said when numbers next come from there.
     """
     xp, dtype, sums_dtype = logits.xp, logits.dtype, np.result_type(logits.dtype, np.float32)
-    n, classes, positions = labels.shape
+    n, _, positions = labels.shape
     shape, blocks = lines(labels.shape, 1)
     given = xp.ascontiguousarray(to_device(labels.given, logits.device))
     weight = None if labels.class_weight is None else xp.ascontiguousarray(labels.class_weight)

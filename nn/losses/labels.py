@@ -80,24 +80,27 @@ class Labels:
         given = target.data if isinstance(target, Node) else target
         self.given = given.astype(np.int64, copy=False).reshape(n, positions)
         self.class_weight, self.ignore, self.smoothing = weight, ignore, smoothing
+        self._seen: tuple[Array, Array, Array | None] | None = None
         self._device, self._dtype = scores.device, np.result_type(scores.dtype, np.float32)
         self._message = (
             f"{name}: labels must be 0 to {classes - 1} for {classes} classes, got {{}}; "
             f"an example that is to be left out has the label ignore_index={ignore}"
         )
         if not by_kernel or array_module(self.given) is np:
-            self._looked_at
+            self._look()
 
-    @cached_property
-    def _looked_at(self) -> tuple[Array, Array, Array | None]:
+    def _look(self) -> tuple[Array, Array, Array | None]:
         """Which examples count, the class of each, and, if not all are known to be in range, which are not: (N, P) each.
 
         Before they are moved beside the scores: on the CPU an error comes at once.
         """
+        if self._seen is not None:
+            return self._seen
         kept = self.given != self.ignore
         labels = array_module(self.given).where(kept, self.given, 0)
         outside = check_range(labels, 0, self.shape[1], self._message, ValueError)
-        return kept, labels if outside is None else array_module(labels).where(outside, 0, labels), outside
+        self._seen = kept, labels if outside is None else array_module(labels).where(outside, 0, labels), outside
+        return self._seen
 
     def check_worst(self, worst: Array) -> None:
         """Check the range of labels on a GPU of which a kernel has found the worst: -1 before all others, then the largest."""
@@ -105,7 +108,7 @@ class Labels:
 
     @cached_property
     def _beside(self) -> tuple[Array, Array]:
-        kept, labels, _ = self._looked_at
+        kept, labels, _ = self._look()
         return to_device(kept, self._device), to_device(labels, self._device)
 
     @property
@@ -115,8 +118,8 @@ class Labels:
 
     @cached_property
     def weight(self) -> Array:
-        """(N, P): what each counts in the mean: the weight of its class; 0 if it is ignored, nan if its label is out of range."""
-        (kept, labels), outside = self._beside, self._looked_at[2]
+        """(N, P): what each counts in the mean: the weight of its class; 0 if it is ignored, nan if there is no such class."""
+        (kept, labels), outside = self._beside, self._look()[2]
         weight = kept.astype(self._dtype)
         if self.class_weight is not None:
             weight *= self.class_weight[labels]

@@ -25,14 +25,3 @@ extern "C" __global__ void scale(Rows rows, const wide *factor) {
     const wide by = *factor;
     EACH_IN(i, part) g[i] = (real)((wide)g[i] * by);
 }
-
-// Times a number, and 1 in `overflowed` if a result is inf or nan: whoever writes there writes the same.
-extern "C" __global__ void unscale(Rows rows, wide by, float *overflowed) {
-    const Part part = part_of(rows);
-    real *g = (real *)rows.at[0][part.row];
-    EACH_IN(i, part) {
-        wide result = (wide)g[i] * by;
-        g[i] = (real)result;
-        if (result - result != 0) *overflowed = 1;
-    }
-}

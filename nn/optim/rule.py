@@ -23,7 +23,9 @@ class Rule(Optimizer):
     kernel: ClassVar[str]
     """The kernel in rules.cu that does for many parameters what `plain` does for one."""
 
-    def prepared(self, p: Array, state: dict[str, Any], group: dict[str, Any]) -> tuple[tuple[Array | None, ...], tuple[Any, ...]]:
+    def prepared(
+        self, p: Array, state: dict[str, Any], group: dict[str, Any]
+    ) -> tuple[tuple[Array | None, ...], tuple[Any, ...]]:
         """Count the step, and make room for what is to be remembered.
 
         Returns:

@@ -10,8 +10,12 @@ import numpy as np
 
 from microtensor.arguments import is_number, kind_of
 from microtensor.backend import Array, array_module, device_of, follow
+from microtensor.kernels import Kernels
 from microtensor.nn.optim.optimizer import Optimizer, blocks
+from microtensor.rows import alike, fit, launch
 from microtensor.tensor import Tensor
+
+kernels = Kernels(__file__, "scaler.cu")
 
 LARGEST = float(np.finfo(np.float32).max)
 """The scale grows no further."""
@@ -130,14 +134,8 @@ class GradScaler:
                 f"GradScaler.unscale_: a gradient {half.shape} is of float16, and would be 0 without the scale; keep the "
                 "parameters in float32, and let autocast() cast them"
             )
-        finite = []
+        finite = _unscale([gradient.data for gradient in gradients], 1 / self._scale)
         for gradient in gradients:
-            data = gradient.data
-            follow(data)
-            xp = array_module(data)
-            for (part,) in blocks(data):
-                part *= 1 / self._scale  # the optimizer of float64 gets what it would get without
-                finite.append(xp.asarray(xp.isfinite(part).all()))
             gradient.touch()
         self._found[id(optimizer)] = _Found(optimizer, finite)
 
@@ -257,6 +255,26 @@ class _Found:
                 devices.setdefault(device_of(flag), []).append(flag)
             self.known = not all(_all(flags) for flags in devices.values())
         return self.known
+
+
+def _unscale(arrays: list[Array], factor: float) -> list[Array]:
+    """Multiply arrays, in place, by a number. (So the optimizer of float64 gets what it would get without.) Flags that say
+    whether all results are finite: on a GPU, one for all arrays.
+    """
+    finite = []
+    for data in arrays:
+        if not fit((data,)):
+            follow(data)
+            xp = array_module(data)
+            for (part,) in blocks(data):
+                part *= factor
+                finite.append(xp.asarray(xp.isfinite(part).all()))
+    for rows in alike((data,) for data in arrays if fit((data,))):
+        follow(rows[0][0])
+        overflowed = array_module(rows[0][0]).zeros((), np.float32)
+        launch(kernels, "unscale", rows, factor, overflowed)
+        finite.append(overflowed == 0)
+    return finite
 
 
 def _all(flags: list[Array]) -> bool:

@@ -25,8 +25,8 @@ def accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     too: then the likeliest class is the label.
 
     Raises:
-        ValueError: the shapes or the devices do not fit, k is no whole number of 1 or more, or a label is out of range. (On a GPU the last is
-            noticed when numbers are next copied from there.)
+        ValueError: the shapes or the devices do not fit, k is no whole number of 1 or more, or a label is out of range. (On a
+            GPU the last is noticed when numbers are next copied from there.)
 
     >>> scores = Tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
     >>> accuracy(scores, Tensor([1, 2], dtype="int64")).item(), accuracy(scores, Tensor([1, 1], dtype="int64"), k=2).item()

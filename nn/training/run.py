@@ -73,8 +73,11 @@ class Run:
 
     def remaining(self) -> Iterator[Sequence[Any]]:
         """What is left of the present pass: all of it, but after resuming."""
-        if hasattr(self.data, "load_state_dict"):
-            return iter(self.data)  # it knows where it stands
+        data: Any = self.data
+        if hasattr(data, "batches_on") and self.device != "cpu":
+            return iter(data.batches_on(self.device))  # they set out for the GPU ahead of their use
+        if hasattr(data, "load_state_dict"):
+            return iter(data)  # it knows where it stands
         return islice(iter(self.data), self.batch, None)
 
     def pass_is_over(self) -> bool:

@@ -62,9 +62,9 @@ def cache_features(
 
     Raises:
         TypeError: the model is no Module; `dataset` is a DataLoader, or no data set; its samples are no tuples of arrays.
-        ValueError: the data set is empty; the data or the transform are random, so that a cached image would be the same in
-            every epoch, against their sense; `at` is not found, or computes never, or twice for an image; without `at`, the
-            model does more with the scores than to flatten them.
+        ValueError: the data set is empty; it or the transform draws random numbers, of which every epoch would see the one
+            draw that was kept; `at` is not found, or does not compute once per batch on one tensor; without `at`, the model
+            does more with the scores than to flatten them.
 
     >>> from microtensor import models, nn
     >>> from microtensor.data import DataLoader, Subset, mnist_sample

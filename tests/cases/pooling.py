@@ -1,6 +1,5 @@
 """Pooling and unpooling."""
 
-import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ import numpy as np
 from .array import current, new
 from .counts import count
 from .names import CLASSES, SPACES, missing
-from .streams import Event, Known, Stream, alloc_pinned_memory, everything_is_done, get_current_stream
+from .streams import Event, Known, Stream, alloc_pinned_memory, everything_is_done, get_current_stream, get_elapsed_time
 
 
 class Device(Known):
@@ -116,6 +116,7 @@ class Cuda(types.ModuleType):
     get_cublas_handle = staticmethod(lambda: 1 + current.gpu)
     get_device_id = staticmethod(lambda: current.gpu)
     get_current_stream = staticmethod(get_current_stream)
+    get_elapsed_time = staticmethod(get_elapsed_time)
 
     def __init__(self, gpus):
         super().__init__("cupy.cuda")

@@ -14,6 +14,7 @@ for it, or, for it takes its time, at the second asking.
 """
 
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -75,6 +76,7 @@ class Event(Known):
 
     def __init__(self, block=False, disable_timing=False, interprocess=False):
         self.known, self.asked = {}, 0
+        self.timed, self.at = not disable_timing, None
 
     def record(self, stream=None):
         (Stream.null if stream is None else stream).record(self)
@@ -89,6 +91,16 @@ class Event(Known):
     def synchronize(self):
         count("synchronize", waits=1)
         host_learns(self.known)
+
+
+def get_elapsed_time(start, end):
+    """Milliseconds. The host must know that both have happened: asking a GPU for the time of one that has not is an error."""
+    for event in (start, end):
+        if not event.timed or event.at is None:
+            raise ValueError("cudaErrorInvalidResourceHandle: the event was not recorded, or was made without timing")
+        if any(host.get(stream, 0) < task for stream, task in event.known.items()):
+            raise RuntimeError("cudaErrorNotReady: the host has not waited for the event")
+    return 1e3 * (end.at - start.at)
 
 
 class Current(threading.local):
@@ -133,7 +145,7 @@ class Stream(Known):
         raise_faults()
         event = Event() if event is None else event
         self.task()
-        event.known, event.asked = dict(self.known), 0
+        event.known, event.asked, event.at = dict(self.known), 0, time.perf_counter()
         return event
 
     def wait_event(self, event):
@@ -151,8 +163,8 @@ def get_current_stream(device_id=None):
 def everything_is_done():
     """The host has waited for all streams."""
     known = dict(host)
-    for copy in copies:
-        learn(known, copy.stream.known)
+    for stream in [Stream.null, get_current_stream(), *(copy.stream for copy in copies)]:
+        learn(known, stream.known)
     host_learns(known)
 
 
@@ -165,7 +177,9 @@ class Order:
     def touch(self, name, stream):
         raise_faults()
         if stream is not self.last and stream.known.get(self.last, 0) < self.task:
-            raise Refused(f"cupy.{name}: another stream works on this memory, and this stream has not waited for an event of it")
+            raise Refused(
+                f"cupy.{name}: another stream works on this memory, and this stream has not waited for an event of it"
+            )
         self.last, self.task = stream, stream.task()
 
     def dropped(self):

@@ -17,6 +17,9 @@ from microtensor.nn.layers.windows import Window
 BYTES = 1 << 20
 """Memory for what is made of a part: about what a core's cache holds. Measured, see benchmarks."""
 
+PARTS = 4
+"""A batch is cut into so many parts at least, for as many threads."""
+
 PARTIAL_SUMS = 8
 """A sum over the batch is made of at most so many, each of them by one thread, in this order."""
 
@@ -36,15 +39,28 @@ class Bands:
         row: numbers that are made of each place of the window, along one row.
         bytes_: memory for what is made of a part; more than `BYTES` where a part is multiplied with a matrix that is larger.
         tail: numbers behind the last pixel, which a window that hangs over the end reads.
+        whole: parts are of whole images.
     """
 
     def __init__(
-        self, like: Array, images: int, channels: int, size: Sequence[int], window: Window, row: int, bytes_: int, tail: int
+        self,
+        like: Array,
+        images: int,
+        channels: int,
+        size: Sequence[int],
+        window: Window,
+        row: int,
+        bytes_: int,
+        tail: int = 0,
+        whole: bool = False,
     ) -> None:
         self.window, self.size, self.channels = window, size, channels
         self.places = window.places("conv2d", size)
         self.height, self.width = window.padded(size)
-        rows, most = self.places[0], max(bytes_ // max(row * like.itemsize, 1), 1)
+        rows = self.places[0]
+        most = max(
+            min(bytes_ // max(row * like.itemsize, 1), -(-images * rows // PARTS)), rows if whole else 1
+        )  # rows of places in a part
         bands = -(-rows // most)
         self.band = -(-rows // bands)
         self.step = max(min(most // rows, images), 1)

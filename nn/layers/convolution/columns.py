@@ -104,8 +104,7 @@ class _Columns(Bands):
         self.rows = channels * window.kernel[0] * window.kernel[1]
         places = window.places("conv2d", size)
         self.row = window.padded(size)[1] if self.flat else places[1]
-        bytes_ = max(bytes_, self.rows * self.row * places[0] * like.itemsize) if whole else bytes_
-        super().__init__(like, images, channels, size, window, self.rows * self.row, bytes_, window.reach[1] - 1)
+        super().__init__(like, images, channels, size, window, self.rows * self.row, bytes_, window.reach[1] - 1, whole)
 
     def memory(self) -> tuple[Array, Array]:
         """For the padded images of a part, and for their columns."""

@@ -1,6 +1,6 @@
-// Depthwise convolution: each channel has one kernel of its own, of few weights, so there is no matrix to multiply and little to
-// compute: what counts is to read each number from memory once. Neighbouring threads take neighbouring numbers of a plane, the
-// windows that overlap meet in the cache.
+// Depthwise convolution: each channel has one kernel of its own, of few weights, so there is no matrix to multiply and little
+// to compute: what counts is to read each number from memory once. Neighbouring threads take neighbouring numbers of a plane,
+// the windows that overlap meet in the cache.
 
 #include "../windows.cuh"
 
@@ -41,7 +41,8 @@ extern "C" __global__ void to_input(real *x, const real *g, const real *weight, 
         wide sum = bias ? (wide)bias[channel] : (wide)0;
         for (size a = rows.first, i = rows.place; a < at.down.kernel && i >= 0; a += at.down.step, i -= at.down.back) {
             if (i >= at.down.places) continue;
-            for (size b = line.first, j = line.place; b < at.across.kernel && j >= 0; b += at.across.step, j -= at.across.back) {
+            size b = line.first, j = line.place;
+            for (; b < at.across.kernel && j >= 0; b += at.across.step, j -= at.across.back) {
                 if (j < at.across.places)
                     sum += (wide)kernel[a * at.across.kernel + b] * (wide)from[i * at.across.places + j];
             }
@@ -50,9 +51,9 @@ extern "C" __global__ void to_input(real *x, const real *g, const real *weight, 
     }
 }
 
-// (N, C, H, W), (N, C, H', W') → `shares` parts of (C, 1, kh, kw), to be added up. A block sums for up to four weights side by side
-// (blockIdx.x), of one channel (blockIdx.y), over a share of all places of all images (blockIdx.z): each number of the gradient
-// that is read serves four sums.
+// (N, C, H, W), (N, C, H', W') → `shares` parts of (C, 1, kh, kw), to be added up. A block sums for up to four weights side by
+// side (blockIdx.x), of one channel (blockIdx.y), over a share of all places of all images (blockIdx.z): each number of the
+// gradient that is read serves four sums.
 extern "C" __global__ void to_weight(wide *parts, const real *x, const real *g, Sliding at, size images, size channels,
                                      size share) {
     size places = at.down.places * at.across.places, pixels = at.down.pixels * at.across.pixels;

@@ -14,8 +14,8 @@ struct __align__(16) Four {
     wide at[4];
 };
 
-// One number of three digits: of channels, rows and columns of a kernel, or of images, rows and columns of places. To go on by a
-// fixed number is to add its digits, with carries: no division.
+// One number of three digits: of channels, rows and columns of a kernel, or of images, rows and columns of places. To go on
+// by a fixed number is to add its digits, with carries: no division.
 struct Digits {
     unsigned high, i, j;
 };
@@ -29,10 +29,11 @@ __device__ inline void advance(Digits &number, Digits by, unsigned down, unsigne
     if (number.i >= down) number.i -= down, number.high++;
 }
 
-// 4 × 4 numbers of (ROWS × 16) · (16 × COLUMNS). One row more in each line of shared memory keeps threads that write
-// the same column from waiting for the same bank.
+// This thread's 4 × 4 numbers of (ROWS × 16) · (16 × COLUMNS). Both lie in shared memory with one Four more in each line than
+// there is: threads that write down a column would otherwise all wait for the same bank.
 template <unsigned ROWS, unsigned COLUMNS>
-__device__ inline void multiply(const Four (&a)[DEPTH][ROWS / 4 + 1], const Four (&b)[DEPTH][COLUMNS / 4 + 1], wide (&sum)[4][4]) {
+__device__ inline void multiply(
+    const Four (&a)[DEPTH][ROWS / 4 + 1], const Four (&b)[DEPTH][COLUMNS / 4 + 1], wide (&sum)[4][4]) {
     unsigned ty = threadIdx.x / (COLUMNS / 4), tx = threadIdx.x % (COLUMNS / 4);
 #pragma unroll
     for (unsigned k = 0; k < DEPTH; k++) {
@@ -141,8 +142,8 @@ __device__ inline Sum forward_sum(Sliding at, size images, size channels, size k
             0, s.places, 1, d.places * s.places, images};
 }
 
-// to_input: (N, O, H', W'), (O, C/G, kh, kw), (C,) → (N, C, H, W). Rows are channels, columns are pixels. With a stride, pixels see
-// different elements of the kernel: those that are a multiple of the stride apart see the same. They are one phase, and each
+// to_input: (N, O, H', W'), (O, C/G, kh, kw), (C,) → (N, C, H, W). Rows are channels, columns are pixels. With a stride, pixels
+// see different elements of the kernel: those that are a multiple of the stride apart see the same. They are one phase, and each
 // block works on one (blockIdx.z). Within a phase it is a convolution again, of stride 1, with a part of the kernel backward.
 struct Phase {
     unsigned first, count, element, taps, begin;  // its first pixel, how many; its first element, how many; the first place
@@ -168,28 +169,33 @@ __device__ inline Sum to_input_sum(Sliding at, size images, size channels, size 
 }
 
 // Each in two shapes: where a group has few rows, most of a tile of 64 would be what nobody asked for.
-extern "C" __global__ void __launch_bounds__(256) forward_64(real *y, const real *x, const real *weight, const real *bias,
-                                                             Sliding at, size images, size channels, size kernels, size groups) {
+extern "C" __global__ void __launch_bounds__(256)
+forward_64(real *y, const real *x, const real *weight, const real *bias,
+    Sliding at, size images, size channels, size kernels, size groups) {
     add_up<64, 64>(y, x, weight, bias, forward_sum(at, images, channels, kernels), groups);
 }
-extern "C" __global__ void __launch_bounds__(256) forward_16(real *y, const real *x, const real *weight, const real *bias,
-                                                             Sliding at, size images, size channels, size kernels, size groups) {
+extern "C" __global__ void __launch_bounds__(256)
+forward_16(real *y, const real *x, const real *weight, const real *bias,
+    Sliding at, size images, size channels, size kernels, size groups) {
     add_up<16, 256>(y, x, weight, bias, forward_sum(at, images, channels, kernels), groups);
 }
-extern "C" __global__ void __launch_bounds__(256) to_input_64(real *x, const real *g, const real *weight, const real *bias,
-                                                              Sliding at, size images, size channels, size kernels, size groups) {
+extern "C" __global__ void __launch_bounds__(256)
+to_input_64(real *x, const real *g, const real *weight, const real *bias,
+    Sliding at, size images, size channels, size kernels, size groups) {
     add_up<64, 64>(x, g, weight, bias, to_input_sum(at, images, channels, kernels), groups);
 }
-extern "C" __global__ void __launch_bounds__(256) to_input_16(real *x, const real *g, const real *weight, const real *bias,
-                                                              Sliding at, size images, size channels, size kernels, size groups) {
+extern "C" __global__ void __launch_bounds__(256)
+to_input_16(real *x, const real *g, const real *weight, const real *bias,
+    Sliding at, size images, size channels, size kernels, size groups) {
     add_up<16, 256>(x, g, weight, bias, to_input_sum(at, images, channels, kernels), groups);
 }
 
-// to_weight: (N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw). Rows are kernels, columns are the weights of a kernel, and the sum goes
-// over all places of all images: long sums of few results. So they are cut into shares (blockIdx.z), of `share` terms, whose
-// sums `add_parts` adds up, always in the same order.
-extern "C" __global__ void __launch_bounds__(256) to_weight(wide *parts, const real *x, const real *g, Sliding at, size images,
-                                                            size channels, size kernels, size groups, size share) {
+// to_weight: (N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw). Rows are kernels, columns are the weights of a kernel, and the sum
+// goes over all places of all images: long sums of few results. So they are cut into shares (blockIdx.z), of `share` terms,
+// whose sums `add_parts` adds up, always in the same order.
+extern "C" __global__ void __launch_bounds__(256)
+to_weight(wide *parts, const real *x, const real *g,
+    Sliding at, size images, size channels, size kernels, size groups, size share) {
     __shared__ Four a[DEPTH][64 / 4 + 1], b[DEPTH][64 / 4 + 1];
     unsigned t = threadIdx.x, tiles = (unsigned)((kernels + 63) / 64), group = blockIdx.y / tiles;
     unsigned down = (unsigned)at.down.kernel, across = (unsigned)at.across.kernel, weights = (unsigned)channels * down * across;

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from microtensor.graph import Node
+from .graph import Node
 
 
 def multiply_adds(operation: str, inputs: Sequence[Any], result: Node) -> int:
@@ -35,6 +35,11 @@ def _each_input(inputs: Sequence[Any], result: Node) -> int:
     return math.prod(inputs[0].shape) * math.prod(inputs[1].shape[1:])
 
 
+def _each_pair(inputs: Sequence[Any], result: Node) -> int:
+    """Each number of the gradient meets what a kernel saw: the gradient to a convolution's weight."""
+    return math.prod(inputs[1].shape) * math.prod(result.shape[1:])
+
+
 def _each_row(inputs: Sequence[Any], result: Node) -> int:
     """Each number of the result is a sum over the last axis of the first tensor."""
     return math.prod(result.shape) * int(inputs[0].shape[-1])
@@ -43,6 +48,7 @@ def _each_row(inputs: Sequence[Any], result: Node) -> int:
 COUNTS: dict[str, Callable[[Sequence[Any], Node], int]] = {
     "_conv2d": _each_result,
     "_to_input": _each_input,
+    "_to_weight": _each_pair,
     "_linear": _each_row,
     "_matmul": _each_row,
 }

@@ -1,0 +1,69 @@
+"""Saliency: which pixels does the answer depend on?
+
+Training asks how the loss changes with the weights. A saliency map asks how the score of one class changes with each pixel. It
+is the same chain rule, walked back to another end, with the weights as constants. Five steps:
+
+    1. forward     the image through the network
+    2. scores      before the softmax, which would mix the classes
+    3. seed        1 at the class that is asked about, 0 at the others
+    4. backward    to the image
+    5. render      the largest magnitude over the channels: one number for each pixel
+
+(Simonyan, Vedaldi & Zisserman 2013, section 3, arXiv 1312.6034).
+"""
+
+import numpy as np
+from page import Page, trained_lenet
+
+import microtensor as mt
+from microtensor import nn, plot, saliency
+from microtensor.data import mnist_sample
+
+page = Page(__doc__)
+model = trained_lenet(page)
+
+# Digits that the network has not seen in training, and reads right.
+images, labels = mnist_sample(train=False)[np.arange(100)]
+with mt.no_grad():
+    right = np.flatnonzero(model(mt.Tensor(images)).argmax(dim=1).numpy() == labels)
+digit, label = images[right[0]], int(labels[right[0]])
+
+# The five steps by hand …
+image = mt.Tensor(digit[None], requires_grad=True)  # (1, 1, 28, 28)
+scores = model(image)  # 1. and 2.: (1, 10)
+seed = np.zeros((1, 10), np.float32)
+seed[0, label] = 1  # 3.
+(g,) = mt.grad(scores, image, mt.Tensor(seed))  # 4.
+by_hand = abs(g.numpy()).max(axis=1)[0]  # 5.: (28, 28)
+
+# … and by the function, which says what it does.
+found = saliency.gradient(model, digit, target=label, explain=True)
+page.check("\nthe same", bool(np.allclose(found.numpy(), by_hand)), True)
+
+# Is it the slope? Make the most salient pixel a little brighter, and see what the score does.
+row, column = np.unravel_index(by_hand.argmax(), by_hand.shape)
+brighter = digit.copy()
+brighter[0, row, column] += 0.01
+change = (model(mt.Tensor(brighter[None])) - scores)[0, label].item() / 0.01
+page.check("the score's slope there, off by less than 2 %", abs(change / g[0, 0, row, column].item() - 1) < 0.02, True)
+
+# Other methods ask in other ways: with noise averaged out, along a way from black to the image, back through the ReLUs by other
+# rules, at the last convolution, or without any gradient, by covering parts. Integrated gradients account for the whole score.
+four = images[right[:4]]
+total = saliency.integrated_gradients(model, four, n_steps=200, return_convergence_delta=True)
+page.check("integrated gradients, completeness error below 0.1", bool(abs(total.delta.numpy()).max() < 0.1), True)
+maps = {
+    "gradient": saliency.gradient(model, four),
+    "input × gradient": saliency.input_x_gradient(model, four),
+    "SmoothGrad": saliency.smooth_grad(model, four, samples=25),
+    "integrated": saliency.integrated_gradients(model, four),
+    "guided": saliency.guided_backprop(model, four),
+    "deconvnet": saliency.deconvnet(model, four),
+    "Grad-CAM": saliency.grad_cam(model, four),
+    "occlusion": saliency.occlusion(model, four, window=6, stride=2),
+}
+titles = [f"a {labels[i]}" for i in right[:4]]
+page.save(plot.saliency_methods(four, maps, titles, columns=9), "saliency.png")
+
+# Why before the softmax? Where it is sure, its probability is near 1 whatever the pixels do: its gradient fades.
+page.save(plot.softmax_comparison(nn.Sequential(model, nn.Softmax(dim=1)), digit), "saliency_softmax.png")
