@@ -198,7 +198,7 @@ def walk(
             if needed is not None and origin not in needed:
                 continue
             if profiles:
-                begin_step(origin, gradients)
+                begin_step(origin, gradients, needed)
             g = gradients.pop(origin)
             if origin.hooks:
                 g = _hooked(origin, g)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -144,21 +144,25 @@ def measured_pass(walk: Callable[..., Any], seeds: Sequence[tuple[Origin, Any]],
         _end(span)
 
 
-def begin_step(origin: Origin, gradients: Mapping[Origin, Any]) -> None:
+def begin_step(origin: Origin, gradients: Mapping[Origin, Any], needed: Set[Origin] | None) -> None:
     """The gradient of an origin is complete and about to be handed on: the step before has ended.
 
     Args:
         gradients: this one, and the others that wait, by what they are for.
+        needed: what gradients flow through; None if through everything.
     """
     stack = here.stack
     if stack and stack[-1].kind == "step":
         _end(stack[-1])
-    if not stack or stack[-1].kind != "pass" or origin.op is None:  # the pass began before the profile did; or a leaf
+    if not stack or stack[-1].kind != "pass":  # the pass began before the profile did
+        return
+    parents = [parent for parent, _ in origin.sources or () if needed is None or parent in needed]
+    if origin.op is None or not parents:  # here the gradient stays
         return
     g = gradients[origin]
     span = _begin(origin.op.__name__.lstrip("_"), "step", origin, [g._data])
     span.step, span.layer = span, origin.layer
-    span.passing = g, [parent for parent, _ in origin.sources or ()], gradients
+    span.passing = g, parents, gradients
     span.depth = len(here.layers)
 
 
@@ -175,11 +179,11 @@ def _begin(name: str, kind: str, of: Any, arrays: Sequence[Any]) -> Span:
             device = device_of(data)
             break
     span = Span(name, kind, of, here.thread, parent, step, layer, device)
-    stack.append(span)
-    if span.device != "cpu":
+    if device != "cpu":
         for profile in tuple(profiles):
-            profile.meet(span.device)
-        span.marks = (mark(span.device),)
+            profile.meet(device)
+        span.marks = (mark(device),)
+    stack.append(span)
     span.began = now()
     return span
 

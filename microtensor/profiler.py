@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from . import measure
 from .arguments import kind_of
 from .backend import on
-from .chrome_trace import write_trace
 from .files import whole_file
 from .measure import Span, here, profiles
 from .table import bytes_text, table
@@ -157,6 +156,8 @@ class Profile:
         Raises:
             OSError: the folder does not exist, or the file cannot be written.
         """
+        from .chrome_trace import write_trace  # with json: few need it
+
         self._settle()
         layers = [self._layer(span) if self._names is not None else "" for span in self.spans]
         write_trace(path, self.began, self.spans, layers, self._read)

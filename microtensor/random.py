@@ -16,8 +16,8 @@ from .tensor import Tensor
 
 
 class Generator:
-    """A seeded source of random numbers, drawn on the host so that a seed means the same on every device. (What is drawn at each
-    step, as by dropout, a GPU draws by itself, from a seed that this source gives: see philox.py.)
+    """A seeded source of random numbers, drawn on the host so that a seed means the same on every device. (What dropout needs
+    at each step, a GPU draws by itself, from a seed that this source gives: see philox.py.)
 
     Args:
         seed: a whole number; or a tuple of them, for streams that are independent of each other and of the seed's own:

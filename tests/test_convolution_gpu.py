@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import strict
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_columns import convolutions, seven_loops
 
@@ -97,6 +97,7 @@ def check(case, window, groups, ways=None):
             assert (np.abs(y - exact) <= allowed * scale).all(), way
 
 
+@settings(max_examples=100)
 @given(
     convolutions(),
     st.sampled_from(DTYPES),
@@ -162,13 +163,13 @@ def test_a_stride_beyond_the_image():
 def test_unfold_and_fold_are_the_plain_ones(case, dtype):
     g, window, x, *_ = case
     window = window._replace(padding=tuple((p, p) for p, _ in window.padding))
-    settings = {"kernel_size": g.kernel, "dilation": g.dilation, "padding": g.padding, "stride": g.stride}
+    options = {"kernel_size": g.kernel, "dilation": g.dilation, "padding": g.padding, "stride": g.stride}
     image = mt.Tensor(x.astype(dtype).swapaxes(2, 3).copy().swapaxes(2, 3), device="cuda")  # not contiguous
-    columns = windows.unfold(image, **settings)
-    back = windows.fold(columns, g.size, **settings)
+    columns = windows.unfold(image, **options)
+    back = windows.fold(columns, g.size, **options)
     with plain():
-        np.testing.assert_array_equal(columns.numpy(), windows.unfold(image, **settings).numpy())
-        wanted = windows.fold(columns.to("float64"), g.size, **settings).numpy()
+        np.testing.assert_array_equal(columns.numpy(), windows.unfold(image, **options).numpy())
+        wanted = windows.fold(columns.to("float64"), g.size, **options).numpy()
     size = np.abs(wanted) + 9 * np.abs(x).max()
     assert (np.abs(back.numpy() - wanted) <= 2 * np.finfo(dtype).eps * size).all()
 

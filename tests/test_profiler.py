@@ -3,8 +3,8 @@
 import copy
 import csv
 import gc
-import json
 import re
+import sys
 import threading
 import weakref
 
@@ -304,6 +304,24 @@ def test_a_profile_that_begins_in_the_middle(clock, slow):
     assert [(r.name, r.calls) for r in kept[1].rows] == [("slow_gradient", 1)]
 
 
+def test_an_operation_that_began_before_the_profile_does_not_count(clock):
+    kept = []
+
+    @op
+    def opening(x):
+        clock.wait(1)
+        kept.append(mt.profile())
+        kept.append(kept[0].__enter__())
+        clock.wait(1)
+        return x.data * 1, None
+
+    with mt.profile() as outer:
+        opening(mt.ones(2))
+        kept[0].__exit__(None, None, None)
+    assert kept[1].rows == ()
+    assert row(outer, "opening").seconds == 2
+
+
 def test_a_checkpoint_computes_again_in_its_backward(clock, slow):
     x = leaf(2)
 
@@ -323,6 +341,14 @@ def test_a_checkpoint_computes_again_in_its_backward(clock, slow):
         ("0", "forward"): 3,
         ("0", "backward"): 10,
     }
+
+
+def test_where_a_gradient_stays_nothing_is_differentiated():
+    x = leaf(3)
+    y = x.sin()
+    with mt.profile() as profile:
+        mt.grad(y.exp().sum(), y)
+    assert {r.name for r in profile.rows if r.direction == "backward"} == {"backward pass", "sum", "exp"}
 
 
 def test_gradients_of_gradients_are_backward_too():
@@ -373,42 +399,6 @@ def test_what_is_measured_computes_the_same_and_keeps_nothing():
     assert alive() is None
     assert profile.rows
     copied(x)  # hooks that a copy took along do no harm
-
-
-def test_the_chrome_trace(tmp_path, clock, slow):
-    x, net = leaf(2), nn.Sequential(nn.ReLU())
-    clock.wait(7)
-    with mt.profile(net) as profile:
-        clock.wait(1)
-        slow(net(x)).backward(mt.ones(2))
-        thread = threading.Thread(target=lambda: slow(mt.ones(2)), name="helper")
-        thread.start()
-        thread.join()
-    profile.chrome_trace(tmp_path / "trace.json")
-    with open(tmp_path / "trace.json", encoding="utf-8") as file:
-        events = json.load(file, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))["traceEvents"]
-    names = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"}
-    groups = {e["pid"]: e["args"]["name"] for e in events if e["name"] == "process_name"}
-    bars = [e for e in events if e["ph"] == "X" and groups[e["pid"]] == "host"]
-    assert len(bars) == len(profile.spans)
-    here_and_there = {
-        name: [(e["name"], e["ts"], e["dur"]) for e in bars if e["dur"] and names[e["pid"], e["tid"]] == name]
-        for name in (threading.current_thread().name, "helper")
-    }
-    assert list(here_and_there.values()) == [
-        [("slow", 1e6, 3e6), ("backward pass", 4e6, 7e6), ("slow backward", 4e6, 7e6), ("slow_gradient", 6e6, 5e6)],
-        [("slow", 11e6, 3e6)],
-    ]
-    relu = next(e for e in bars if e["name"] == "relu")
-    assert (relu["args"]["layer"], relu["args"]["bytes"], relu["cat"]) == ("0", 16, "forward")
-    for pid, tid in names:  # on each line, bars lie inside each other or apart
-        ends = []
-        for e in (e for e in events if e["ph"] == "X" and (e["pid"], e["tid"]) == (pid, tid)):
-            while ends and ends[-1] <= e["ts"]:
-                ends.pop()
-            end = round(e["ts"] + e["dur"], 3)
-            assert not ends or end <= ends[-1]
-            ends.append(end)
 
 
 def test_csv_is_the_rows(tmp_path):
@@ -488,24 +478,11 @@ def test_on_a_device_events_tell_the_time():
             for _ in range(5):
                 y = (y @ x).sin()
             y.sum().backward()
-    assert (counts.waits, counts.copies) == (0, 0)
-    assert whole.waits == 2
+    if sys.modules["cupy"] is strict.cupy:
+        assert (counts.waits, counts.copies, whole.waits) == (0, 0, 2)
     assert all(r.device_seconds >= 0 for r in profile.rows)
     assert row(profile, "matmul").device_seconds > 0
     top = [span for span in profile.spans if span.parent is None]
     assert sum(r.device_seconds for r in profile.rows) == pytest.approx(sum(profile._read[id(s)][2] for s in top))
     assert "GPU time" in profile.table()
     assert "CUDA events" in repr(profile)
-
-
-@needs_device
-def test_a_device_has_lines_of_its_own_in_the_trace(tmp_path):
-    with mt.profile() as profile:
-        mt.ones(3).exp().sin()
-    profile.chrome_trace(tmp_path / "trace.json")
-    events = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
-    groups = {e["pid"]: e["args"]["name"] for e in events if e["name"] == "process_name"}
-    assert sorted(groups.values()) == ["cuda:0", "host"]
-    for group in groups:
-        bars = [e["name"] for e in events if e["ph"] == "X" and e["pid"] == group]
-        assert bars == ["exp", "sin"]

@@ -75,7 +75,7 @@ def costs(found: Summary, title: str) -> Figure:
     rows = [row for row in found.rows if row.parameters]
     figure = new_figure(height=1.5 + 0.27 * len(rows))
     panels = figure.subplots(1, 2, sharey=True)
-    labels = [f"{row.name}  {shape_text(row.output_shape)}" for row in rows]
+    labels = [f"{row.name} {row.type}  {shape_text(row.output_shape)}" for row in rows]
     for axes, field, unit, scale, color in (
         (panels[0], "parameters", "parameters (millions)", 1e6, BLUE),
         (panels[1], "multiply_adds", "multiply-adds for one image (millions)", 1e6, VERMILION),
@@ -88,7 +88,7 @@ def costs(found: Summary, title: str) -> Figure:
         axes.set_xlim(0, 1.2 * values.max() / scale)
         axes.tick_params(labelsize=10)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("layer and its output", fontsize=11)
+    panels[0].set_ylabel("layer, and the size of its output", fontsize=11)
     panels[0].invert_yaxis()
     figure.suptitle(f"{title}: {found.total_parameters:,} parameters, {found.multiply_adds:,} multiply-adds", fontsize=12)
     return figure

@@ -17,11 +17,13 @@ from microtensor.gradient import partials
 from microtensor.graph import Node, T, mode
 from microtensor.kernels import usable
 from microtensor.nn.layers.batch_norm_kernels import Normalised, normalised, normalised_by, summed
+from microtensor.nn.layers.planes import PART_BYTES
 from microtensor.nn.module import Buffer, Module, Parameter
 from microtensor.op import Rule, check_devices, op
 from microtensor.ops.reduce import LONG, wide
 from microtensor.precision import at_least_float32
 from microtensor.tensor import Tensor
+from microtensor.threads import share, slices
 
 
 def batch_norm(
@@ -131,51 +133,95 @@ def _batch_norm(x: Any, weight: Any = None, bias: Any = None, *, running: Any, m
 # var = mean of (x − pivot)² − rest². A part of the batch cannot be far off, rest² is at most 7 times the variance, so no more
 # than a digit is lost. And `rest` contains what the pivot was rounded by: a channel that does not vary becomes 0 to the last
 # digit, where the rounding of its mean, divided by √eps, would be 1e-4.
+#
+# Both passes take some rows at a time, which the cache holds, and are shared among threads.
 def _normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps: float) -> Normalised:
     """x normalised by its own statistics, which the `running` ones follow; and the gradients of x, weight and bias."""
     xp, channels, count = x.xp, x.shape[1], x.data.size // x.shape[1]
     rows = _rows(x.data)
-    part = -(-rows.shape[0] // PART)
-    pivot = channel_sums(rows[:part], channels) / (part * rows.shape[1] // channels)
+    few = -(-rows.shape[0] // PART)
+    pivot = channel_sums(rows[:few], channels) / (few * rows.shape[1] // channels)
     data = xp.empty(x.shape, rows.dtype)
-    y = _rows(data)
-    xp.subtract(rows, _row(pivot, rows), out=y)
-    rest = channel_sums(y, channels) / count
-    var = (channel_products(y, y, channels) / count - rest * rest).clip(0, math.inf)
+    y, apart = _rows(data), _row(pivot, rows)
+
+    def sums_of_part(part: slice) -> tuple[Array, Array]:
+        centred = xp.subtract(rows[part], apart, out=y[part])
+        return channel_sums(centred, channels), channel_products(centred, centred, channels)
+
+    total, squares = _totals(rows, sums_of_part)
+    rest = total / count
+    var = (squares / count - rest * rest).clip(0, math.inf)
     inverse = 1 / xp.sqrt(var + eps)
     scale = inverse if weight is None else inverse * weight.data
-    y *= _row(scale, rows)
-    y += _row((0 if bias is None else bias.data) - rest * scale, rows)
+    factor, offset = _row(scale, rows), _row((0 if bias is None else bias.data) - rest * scale, rows)
 
+    def scale_part(part: slice) -> None:
+        some = y[part]
+        some *= factor
+        some += offset
+
+    share(scale_part, _parts(rows))
     for follower, value in zip(running, (pivot + rest, var * (count / (count - 1)))):
         if follower is not None:
             follower.data += momentum * (value - follower.data)
 
     sums: list[Any] = []
 
-    def sums_of(g: Any, apart: Array | None = None) -> list[Any]:
+    def sums_of(g: Any, centred: Array | None = None) -> list[Any]:
         """Σ g and Σ g · (x − mean) of each channel: the gradients of weight and bias are these, and x's contains them."""
         if not sums or sums[0]() is not g:
-            apart = _rows(x.data) - _row(pivot, _rows(x.data)) if apart is None else apart
-            whole = channel_sums(_rows(g.data), channels)
-            sums[:] = weakref.ref(g), whole, channel_products(_rows(g.data), apart, channels) - rest * whole
+            rows, slopes, apart = _rows(x.data), _rows(g.data), _row(pivot, _rows(x.data))
+
+            def sums_of_part(part: slice) -> tuple[Array, Array]:
+                some = xp.subtract(rows[part], apart, out=None if centred is None else centred[part])
+                return channel_sums(slopes[part], channels), channel_products(slopes[part], some, channels)
+
+            whole, products = _totals(rows, sums_of_part)
+            sums[:] = weakref.ref(g), whole, products - rest * whole
+        elif centred is not None:
+            xp.subtract(_rows(x.data), _row(pivot, centred), out=centred)
         return sums[1:]
 
     def to_x(g: Any) -> Array:
         """scale · (g − mean of g − x̂ · mean of g · x̂), where x̂ = (x − pivot − rest) · inverse."""
-        rows = _rows(x.data)
-        back: Array = xp.empty(x.shape, rows.dtype)
-        dx = _rows(back)
-        xp.subtract(rows, _row(pivot, rows), out=dx)
+        back: Array = xp.empty(x.shape, at_least_float32(x.data).dtype)
+        dx, slopes = _rows(back), _rows(g.data)
         whole, product = sums_of(g, dx)
         slope = -inverse * inverse * product / count
-        dx *= _row(slope, rows)
-        dx += _rows(g.data)
-        dx -= _row(whole / count + rest * slope, rows)
-        dx *= _row(inverse if weight is None else inverse * weight.data, rows)
+        turn, shift = _row(slope, dx), _row(whole / count + rest * slope, dx)
+        factor = _row(inverse if weight is None else inverse * weight.data, dx)
+
+        def part_of(part: slice) -> None:
+            some = dx[part]
+            some *= turn
+            some += slopes[part]
+            some -= shift
+            some *= factor
+
+        share(part_of, _parts(dx))
         return back
 
     return data, to_x, lambda g: inverse * sums_of(g)[1], lambda g: sums_of(g)[0].copy()
+
+
+def _parts(rows: Array) -> list[slice]:
+    """Some rows at a time: those of two arrays fill the cache, and there are at most a thousand. For a GPU all at once."""
+    if array_module(rows) is not np:
+        return [slice(None)]
+    return slices(len(rows), max(min(PART_BYTES * len(rows) // max(2 * rows.nbytes, 1), LONG), 1))
+
+
+def _totals(rows: Array, sums_of_part: Any) -> tuple[Array, Array]:
+    """Two sums over all rows: those of the parts, added up in their order."""
+    parts = _parts(rows)
+    found: list[Any] = [None] * len(parts)
+
+    def work(i: int) -> None:
+        found[i] = sums_of_part(parts[i])
+
+    share(work, range(len(parts)))
+    first, second = zip(*found)
+    return sum(first), sum(second)
 
 
 def _composed(eps: float) -> Any:

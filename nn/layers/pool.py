@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from microtensor import threads
 from microtensor.backend import Array, array_module
 from microtensor.graph import T, mode
 from microtensor.kernels import usable
@@ -163,9 +164,12 @@ def _max_pool2d(x: T, *, window: Window) -> Rule[T]:
     lowest = -xp.inf if x.dtype.kind == "f" else xp.iinfo(x.dtype).min
     data = xp.empty((*x.shape[:2], *places), x.dtype)
     images, largest = planes(x.data), planes(data)
-    for part in parts(images):  # down first: whole rows are quicker to compare
+
+    def work(part: slice) -> None:  # down first: whole rows are quicker to compare
         rows = over(xp.maximum, images[part], 1, down, places[0], lowest, x.dtype)
         largest[part] = over(xp.maximum, rows, 2, across, places[1], lowest, x.dtype)
+
+    threads.share(work, parts(images))
     return data, (vjp,)
 
 
@@ -181,7 +185,8 @@ def _winners(x: Array, largest: Array, window: Window) -> Array:
     place = xp.empty(best.shape, np.int64)
     # An element's rank counts from the last, 0, to the first: so the first maximum is the one of highest rank.
     offset = (xp.arange(kh)[:, None] * (window.dilation[0] * size[1]) + xp.arange(kw) * window.dilation[1]).reshape(-1)[::-1]
-    for part in parts(images):
+
+    def work(part: slice) -> None:
         rank = xp.zeros(best[part].shape, "uint8" if last < 256 else "int32")
         for element, ((above, rows), (left, columns)) in enumerate(elements[:-1]):
             pixels = images[part, rows, columns]
@@ -192,6 +197,8 @@ def _winners(x: Array, largest: Array, window: Window) -> Array:
             ranked *= last - element
             xp.maximum(rank[:, above, left], ranked, out=rank[:, above, left])
         place[part] = offset.take(rank)
+
+    threads.share(work, parts(images))
     corners = [xp.arange(n) * step - before for n, step, (before, _) in zip(best.shape[1:], window.stride, window.padding)]
     place += corners[0][:, None] * size[1] + corners[1]
     return place.reshape(largest.shape)
@@ -207,12 +214,15 @@ def _to_winners(g: T, *, winner: Array, apart: Pair, size: Sequence[int]) -> Rul
     xp, area = g.xp, size[0] * size[1]
     data = xp.zeros((*g.shape[:2], *size), g.dtype)
     images, gradient, place = planes(data), planes(g.data), planes(winner)
-    for part in parts(images):
+
+    def work(part: slice) -> None:
         pixels = images[part].reshape(-1)
         first = (xp.arange(len(images[part])) * area)[:, None, None]
         for i, j in product(range(apart[0]), range(apart[1])):
             some = (part, slice(i, None, apart[0]), slice(j, None, apart[1]))
             add_flat(pixels, (place[some] + first).reshape(-1), gradient[some].reshape(-1))
+
+    threads.share(work, parts(images))
     return data, (lambda h: _from_winners(h, winner=winner, apart=apart),)
 
 
@@ -255,11 +265,14 @@ def _avg_pool2d(x: T, *, window: Window, share: float | Counted) -> Rule[T]:
     wide = np.promote_types(x.dtype, np.float32)  # a sum may be more than float16 holds
     data, factor = xp.empty((*x.shape[:2], *places), x.dtype), _factor(x.data, share, window, wide)
     images, means = planes(x.data), planes(data)
-    for part in parts(images):
+
+    def work(part: slice) -> None:
         rows = over(xp.add, images[part], 1, down, places[0], 0, wide)
         sums = over(xp.add, rows, 2, across, places[1], 0, wide)
         sums *= factor
         means[part] = sums
+
+    threads.share(work, parts(images))
     return data, (vjp,)
 
 
@@ -276,13 +289,16 @@ def _spread_windows(g: T, *, window: Window, share: float | Counted, size: Seque
     wide = np.promote_types(g.dtype, np.float32)
     data, factor = xp.zeros((*g.shape[:2], *size), g.dtype), _factor(g.data, share, window, wide, size)
     images, gradient = planes(data), planes(g.data)
-    for part in parts(images):
+
+    def work(part: slice) -> None:
         shares = gradient[part] * factor
         rows = xp.zeros((*shares.shape[:2], size[1]), wide)
         for at, pixels in across:
             rows[..., pixels] += shares[..., at]
         for at, pixels in down:
             images[part, pixels] += rows[:, at]
+
+    threads.share(work, parts(images))
     return data, (vjp,)
 
 

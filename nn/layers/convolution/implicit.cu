@@ -143,7 +143,7 @@ __device__ inline Sum forward_sum(Sliding at, size images, size channels, size k
 }
 
 // to_input: (N, O, H', W'), (O, C/G, kh, kw), (C,) → (N, C, H, W). Rows are channels, columns are pixels. With a stride, pixels
-// see different elements of the kernel: those that are a multiple of the stride apart see the same. They are one phase, and each
+// see different elements of the kernel: those that are a multiple of the stride apart see the same. They are one phase, and a
 // block works on one (blockIdx.z). Within a phase it is a convolution again, of stride 1, with a part of the kernel backward.
 struct Phase {
     unsigned first, count, element, taps, begin;  // its first pixel, how many; its first element, how many; the first place
@@ -190,7 +190,7 @@ to_input_16(real *x, const real *g, const real *weight, const real *bias,
     add_up<16, 256>(x, g, weight, bias, to_input_sum(at, images, channels, kernels), groups);
 }
 
-// to_weight: (N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw). Rows are kernels, columns are the weights of a kernel, and the sum
+// to_weight: (N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw). Rows are kernels, columns are the weights of a kernel, and a sum
 // goes over all places of all images: long sums of few results. So they are cut into shares (blockIdx.z), of `share` terms,
 // whose sums `add_parts` adds up, always in the same order.
 extern "C" __global__ void __launch_bounds__(256)
