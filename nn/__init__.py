@@ -1,5 +1,6 @@
 """Layers, losses and optimisers, under PyTorch's names."""
 
+from microtensor.memory import keep
 from microtensor.nn import init, transfer
 from microtensor.nn.containers import Concat, Residual, Sequential
 from microtensor.nn.inspect.activations import activations
@@ -150,6 +151,8 @@ from microtensor.nn.training.metrics import accuracy
 from microtensor.nn.training.run import Run
 from microtensor.nn.training.train import evaluate, fit
 from microtensor.ops.contraction import bilinear
+
+keep()  # what a training step frees, the next one takes
 
 __all__ = [
     "accuracy", "activations", "Adagrad", "Adam", "AdamW", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
