@@ -89,6 +89,21 @@ def share(function: Callable[[Part], Any], parts: Iterable[Part]) -> None:
         raise job.error
 
 
+def share_with(make: Callable[[], Any], function: Callable[[Any, Part], Any], parts: Iterable[Part]) -> None:
+    """`function(memory, part)` for every part, with memory from `make`, of which each thread has its own.
+
+    >>> share_with(list, lambda memory, part: memory.append(part), range(3))
+    """
+    spare: list[Any] = []
+
+    def work(part: Part) -> None:
+        memory = spare.pop() if spare else make()
+        function(memory, part)
+        spare.append(memory)
+
+    share(work, parts)
+
+
 MANY = 1 << 18
 """Numbers of an array from which on it is worth while to share work that is done number by number."""
 

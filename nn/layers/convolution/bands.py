@@ -92,14 +92,7 @@ class Bands:
 
     def share(self, make: Callable[[], Any], work: Callable[[Any, Part], None]) -> None:
         """`work(memory, part)` for every part, with memory from `make`, of which each thread has its own."""
-        spare: list[Any] = []
-
-        def one(part: Part) -> None:
-            memory = spare.pop() if spare else make()
-            work(memory, part)
-            spare.append(memory)
-
-        threads.share(one, self.parts)
+        threads.share_with(make, work, self.parts)
 
     def total(self, shape: Sequence[int], make: Callable[[], Any], work: Callable[[Any, Part, Array], None]) -> Array:
         """The sum over all parts: `work(memory, part, sum)` adds to a sum of this shape what comes of a part."""

@@ -11,10 +11,12 @@ as an image of its own, in which a window moves by one pixel again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from copy import copy
+from itertools import product
 from math import gcd
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+from microtensor import threads
 from microtensor.backend import Array, array_module
 from microtensor.nn.layers.convolution import columns
 from microtensor.nn.layers.windows import Pair, Window
@@ -28,14 +30,19 @@ LINE = 1 << 13
 BLOCK_BYTES = 1 << 18
 """Memory for the lines of a block of channels: with their copies and products, about what a core's cache holds. Measured."""
 
+Block: TypeAlias = tuple[slice, slice]
+"""Some images, and some of their channels."""
+
 
 def forward(x: Array, weight: Array, window: Window) -> Array:
     """(N, C, H, W), (C, 1, kh, kw) → (N, C, H', W')."""
     if _is_small(window):
         return columns.forward(x, weight, None, window, len(weight))
-    lines, kernels = _Lines(x, x.shape[:2], x.shape[2:], window), weight[:, 0]
-    y = array_module(x).empty((*x.shape[:2], *lines.places), x.dtype)
-    for images, channels in lines.blocks():
+    plan, kernels = _Lines(x, x.shape[:2], x.shape[2:], window), weight[:, 0]
+    y = array_module(x).empty((*x.shape[:2], *plan.places), x.dtype)
+
+    def work(lines: _Lines, block: Block) -> None:
+        images, channels = block
         lines.load(x[images, channels])
         total: Array = None
         for rows in lines.rows:
@@ -48,6 +55,8 @@ def forward(x: Array, weight: Array, window: Window) -> Array:
                     total[:, : lines.length - shift] += products[:, k, shift:]
         part = y[images, channels]
         part[...] = lines.crop(total, len(part))
+
+    threads.share_with(plan.with_memory, work, plan.blocks())
     return y
 
 
@@ -55,9 +64,11 @@ def to_input(g: Array, weight: Array, window: Window, size: Pair) -> Array:
     """The adjoint of `forward` in x: (N, C, H', W'), (C, 1, kh, kw) → (N, C, *size)."""
     if _is_small(window):
         return columns.to_input(g, weight, None, window, len(weight), size)
-    lines, kernels, xp = _Lines(g, g.shape[:2], size, window), weight[:, 0], array_module(g)
+    plan, kernels, xp = _Lines(g, g.shape[:2], size, window), weight[:, 0], array_module(g)
     x = xp.zeros((*g.shape[:2], *size), g.dtype)  # pixels that no window sees keep their 0
-    for images, channels in lines.blocks():
+
+    def work(lines: _Lines, block: Block) -> None:
+        images, channels = block
         spread = lines.spread(g[images, channels])
         for rows in lines.rows:
             kernel = kernels[channels, rows.elements]  # (c, e, kw)
@@ -67,6 +78,8 @@ def to_input(g: Array, weight: Array, window: Window, size: Pair) -> Array:
                 moved[:, k, shift:] = spread[:, : lines.length - shift]
             lines.fold(rows, _product(kernel.swapaxes(1, 2), moved))
         lines.unload(x[images, channels])
+
+    threads.share_with(plan.with_memory, work, plan.blocks())
     return x
 
 
@@ -75,17 +88,21 @@ def to_weight(x: Array, g: Array, window: Window) -> Array:
 
     Each weight's is one dot product of a line with the gradient's: nothing needs to be copied for it.
     """
-    lines, xp = _Lines(x, x.shape[:2], x.shape[2:], window), array_module(x)
+    plan, xp = _Lines(x, x.shape[:2], x.shape[2:], window), array_module(x)
     total = xp.zeros((x.shape[1], 1, *window.kernel), x.dtype)
-    for images, channels in lines.blocks():
-        lines.load(x[images, channels])
-        spread = lines.spread(g[images, channels])[:, None]  # (c, 1, length)
-        for rows in lines.rows:
-            kernel = total[channels, 0, rows.elements]
-            for k, row in enumerate(rows.shifts):
-                for j, (phase, column) in enumerate(rows.columns):
-                    seen = lines.lines[phase, : len(kernel), row + column : lines.length, None]
-                    kernel[:, k, j] += (spread[..., : seen.shape[1]] @ seen)[:, 0, 0]
+
+    def work(lines: _Lines, channels: slice) -> None:  # all images of some channels, for their sums are one thread's
+        for images in plan.image_slices():
+            lines.load(x[images, channels])
+            spread = lines.spread(g[images, channels])[:, None]  # (c, 1, length)
+            for rows in lines.rows:
+                kernel = total[channels, 0, rows.elements]
+                for k, row in enumerate(rows.shifts):
+                    for j, (phase, column) in enumerate(rows.columns):
+                        seen = lines.lines[phase, : len(kernel), row + column : lines.length, None]
+                        kernel[:, k, j] += (spread[..., : seen.shape[1]] @ seen)[:, 0, 0]
+
+    threads.share_with(plan.with_memory, work, plan.channel_slices())
     return total
 
 
@@ -138,6 +155,9 @@ class _Lines:
             shifts = [i * dh // sh * self.grid[1] for i in range(first, kh, step)]
             self.rows.append(_Rows(slice(first, kh, step), shifts, seen))
 
+        self.lines: Array
+        self.grids: Array
+        self.copies: Array
         self.counts = images, channels = counts
         plane = self.grid[0] * self.grid[1]
         most = max(LINE // plane, 1)
@@ -145,16 +165,27 @@ class _Lines:
         self.length = self.images * plane
         self.channels = min(max(BLOCK_BYTES // (self.length * like.itemsize), 1), channels)
         self.xp, self.dtype = array_module(like), like.dtype
-        tail = dw * (kw - 1) // sw
-        self.lines = self.xp.zeros((len(self.phases), self.channels, self.length + tail), self.dtype)
-        self.grids = self.lines[..., : self.length].reshape(len(self.phases), self.channels, self.images, *self.grid)
-        self.copies = self.xp.empty((self.channels, kw, self.length), self.dtype)
+        self.tail, self.kw = dw * (kw - 1) // sw, kw
 
-    def blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Images and channels cut into the parts that the memory holds."""
-        for i in range(0, self.counts[0], self.images):
-            for c in range(0, self.counts[1], self.channels):
-                yield slice(i, i + self.images), slice(c, c + self.channels)
+    def with_memory(self) -> _Lines:
+        """The same, with memory of its own."""
+        lines = copy(self)
+        lines.lines = self.xp.zeros((len(self.phases), self.channels, self.length + self.tail), self.dtype)
+        lines.grids = lines.lines[..., : self.length].reshape(len(self.phases), self.channels, self.images, *self.grid)
+        lines.copies = self.xp.empty((self.channels, self.kw, self.length), self.dtype)
+        return lines
+
+    def image_slices(self) -> list[slice]:
+        """The images cut into the parts that the memory holds."""
+        return threads.slices(self.counts[0], self.images)
+
+    def channel_slices(self) -> list[slice]:
+        """The channels cut likewise."""
+        return threads.slices(self.counts[1], self.channels)
+
+    def blocks(self) -> list[Block]:
+        """Each part of the images with each of the channels."""
+        return list(product(self.image_slices(), self.channel_slices()))
 
     def load(self, x: Array) -> None:
         """Take in a part (n, c, H, W) of the images."""
