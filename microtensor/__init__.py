@@ -187,6 +187,7 @@ from .random import (
     randperm,
 )
 from .tensor import Tensor
+from .threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
     from . import cuda, data, models, nn
@@ -286,6 +287,7 @@ __all__ = [
     "ge",
     "gelu",
     "get_default_device",
+    "get_num_threads",
     "glu",
     "grad",
     "draw",
@@ -387,6 +389,7 @@ __all__ = [
     "scatter_add",
     "selu",
     "set_default_device",
+    "set_num_threads",
     "sigmoid",
     "sign",
     "silu",
