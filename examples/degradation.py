@@ -26,6 +26,7 @@ from microtensor.data import DataLoader, TensorDataset, mnist_sample
 from microtensor.data.transforms import Compose, RandomCrop, RandomRotation, Transform
 from microtensor.models.cifar_resnet import CifarResNet
 from microtensor.models.resnet import BasicBlock, PlainBlock
+from microtensor.plot.style import BLUE, VERMILION, WIDTH
 
 KINDS = {"plain": PlainBlock, "residual": BasicBlock}
 
@@ -71,11 +72,11 @@ def learn(kind: str, depth: int, options: argparse.Namespace) -> nn.History:
 
 def picture(histories: dict[tuple[str, int], nn.History]) -> Figure:
     """A panel for the plain networks and one for those with shortcuts: error by epoch, in testing and in training."""
-    figure = Figure(figsize=(plot.WIDTH, 4.4), dpi=200, layout="constrained")
+    figure = Figure(figsize=(WIDTH, 4.4), dpi=200, layout="constrained")
     panels = figure.subplots(1, len(KINDS), sharey=True)
     depths = sorted({depth for _, depth in histories})
     for axes, kind in zip(panels, KINDS):
-        for depth, color, marker in zip(depths, (plot.BLUE, plot.VERMILION), "os"):
+        for depth, color, marker in zip(depths, (BLUE, VERMILION), "os"):
             rows = histories[kind, depth]
             epochs = [row["epoch"] for row in rows]
             for key, what, style in (("val_accuracy", "test", "-"), ("accuracy", "training", "--")):

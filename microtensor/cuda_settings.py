@@ -1,4 +1,4 @@
-"""What each thread can choose for GPUs: whether products of float32 may be TF32, and how much memory convolutions have.
+"""What each thread can choose for GPUs: whether products may be TF32; whether cuDNN may convolve, and in how much memory.
 
 They are part of `microtensor.cuda`. Each has a function that sets it from now on, one that tells it, and a context manager,
 which is a decorator too, in which it holds.
@@ -18,6 +18,7 @@ class Settings(threading.local):
     """What each thread has set."""
 
     tf32 = False
+    cudnn = True
     workspace = 1 << 28
 
 
@@ -34,7 +35,7 @@ def set_allow_tf32(allowed: bool) -> None:
     TF32 keeps 10 bits after the point of each factor where float32 has 23, and adds up in float32: each product is off by up to
     1e-3 of itself, and matrices are multiplied several times as fast, on GPUs of compute capability 8.0 or later; others go on
     as before. It concerns what CuPy gives to cuBLAS: `@` and all that is made of it, and convolutions, where they are computed
-    by matrix products. Our own kernels never use it.
+    by matrix products or by cuDNN. Our own kernels never use it.
 
     It is off where PyTorch has it off, for products (`torch.backends.cuda.matmul.allow_tf32`), and for convolutions too, for
     which PyTorch has it on. CuPy has a handle to cuBLAS for each thread and GPU: it is set for all GPUs, in this thread. (The
@@ -86,6 +87,56 @@ class allow_tf32(ContextDecorator):
 
     def __exit__(self, *error: object) -> None:
         set_allow_tf32(self._before.pop())
+
+
+def set_allow_cudnn(allowed: bool) -> None:
+    """From now on, in this thread, convolutions on a GPU may be computed by NVIDIA's cuDNN, or not. At the start they may.
+
+    It is used where `nvidia-cudnn-frontend` is installed (the extra `cudnn`) and computes some small convolutions as our own
+    kernels do, which is tried at the first convolution. Otherwise nothing changes.
+
+    Raises:
+        TypeError: it is neither True nor False.
+    """
+    if not isinstance(allowed, bool):
+        raise TypeError(f"set_allow_cudnn: expected True or False, got {allowed!r} ({kind_of(allowed)})")
+    settings.cudnn = allowed
+
+
+def get_allow_cudnn() -> bool:
+    """Whether convolutions on a GPU may be computed by cuDNN in this thread.
+
+    >>> get_allow_cudnn()
+    True
+    """
+    return settings.cudnn
+
+
+class allow_cudnn(ContextDecorator):
+    """Inside, or in the function that it decorates, convolutions on a GPU may be computed by cuDNN, or not.
+
+    Raises:
+        TypeError: `allowed` is neither True nor False; on entry.
+
+    >>> with allow_cudnn(False):
+    ...     get_allow_cudnn()
+    False
+    """
+
+    def __init__(self, allowed: bool = True) -> None:
+        self._allowed = allowed
+        self._before: list[bool] = []
+
+    def _recreate_cm(self) -> allow_cudnn:
+        return type(self)(self._allowed)
+
+    def __enter__(self) -> None:
+        before = settings.cudnn
+        set_allow_cudnn(self._allowed)
+        self._before.append(before)
+
+    def __exit__(self, *error: object) -> None:
+        settings.cudnn = self._before.pop()
 
 
 def set_convolution_workspace(nbytes: int) -> None:

@@ -43,11 +43,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     ...     pathlib.Path(folder, "note").read_bytes()
     b'whole'
     """
-    target = Path(os.path.realpath(path))
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: the folder {target.parent} does not exist; make it first")
-    if target.exists() and not target.is_file():
-        raise ValueError(f"cannot write {path}: it is there already, and is no file")
+    target = check_place(path)
     _remove_stale(target.parent)
     temporary = target.with_name(f".microtensor-{secrets.token_hex(8)}.part")
     try:
@@ -60,6 +56,21 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def check_place(path: str | os.PathLike[str]) -> Path:
+    """Where a file would be written: to be asked before long work, rather than to be refused after it.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        ValueError: something that is no file, such as a folder or a device, stands at `path`.
+    """
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: the folder {target.parent} does not exist; make it first")
+    if target.exists() and not target.is_file():
+        raise ValueError(f"cannot write {path}: it is there already, and is no file")
+    return target
 
 
 def _remove_stale(folder: Path) -> None:

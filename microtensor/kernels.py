@@ -86,8 +86,9 @@ class Kernels:
         self.path = Path(beside).with_name(name)
 
     def source(self, letter: str) -> str:
-        """What is compiled for the dtype of this letter."""
-        return TYPES[letter] + PRELUDE.read_text(encoding="utf-8") + _with_includes(self.path)
+        """What is compiled for the dtype of this letter: in ASCII, for CuPy writes it to a file in the system's own encoding."""
+        text = TYPES[letter] + PRELUDE.read_text(encoding="utf-8") + _with_includes(self.path)
+        return text.encode("ascii", "replace").decode("ascii")
 
     def each(self, name: str, dtype: Any, count: int, *arguments: Any) -> None:
         """Launch a kernel whose threads share a loop over `count` numbers."""
@@ -140,13 +141,17 @@ def _module(xp: Any, kernels: Kernels, letter: str) -> Any:
 
 
 def _parameter(kernel: str, argument: Any, number: Any) -> Any:
-    """As CuPy passes it: it would take a Python float for a double, whatever the kernel expects, and refuses None."""
+    """As CuPy passes it. It would take a Python float for a double, whatever the kernel expects, and None for nothing at all; of
+    NumPy's arrays it passes those of a single element, so a struct becomes one.
+    """
     if argument is None:
         return np.int64(0)
     if isinstance(argument, int):
         return np.int64(argument)
     if isinstance(argument, float):
         return number(argument)
+    if isinstance(argument, np.ndarray) and argument.size != 1:
+        return np.ascontiguousarray(argument).reshape(-1).view(np.dtype((np.void, argument.nbytes)))
     if not isinstance(argument, np.ndarray) and not argument.flags.c_contiguous:
         raise ValueError(
             f"{kernel}: a kernel takes contiguous arrays, got shape {argument.shape} with strides {argument.strides}"

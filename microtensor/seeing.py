@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from . import models, nn, plot
+from .files import check_place
 from .models.catalogue import card
 from .nn import init
 from .nn.inspect.effective_field import EffectiveField, asked
-from .plot.style import known_suffix
+from .plot.style import check_path
 from .random import Generator, manual_seed
 from .table import shape_text, sides_text
 
@@ -27,7 +28,10 @@ def add_commands(commands: Any) -> None:
 
 def shape(text: str) -> tuple[int, ...]:
     """A shape as people write it: 3x224x224."""
-    return tuple(int(length) for length in text.replace("×", "x").split("x"))
+    try:
+        return tuple(int(length) for length in text.replace("×", "x").split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected lengths with an x between them, such as 3x224x224, got {text!r}") from None
 
 
 def _add_receptive_field(commands: Any) -> None:
@@ -57,7 +61,7 @@ def _receptive_field(options: argparse.Namespace) -> int:
     given = vars(options)
     input_shape, layer, out = given.get("input", about.input_shape), given.get("layer"), given.get("out")
     if out is not None:
-        known_suffix(out)  # before the work rather than after it
+        check_path(out)  # before the work rather than after it
         plot.require()
     manual_seed(options.seed)
     if out is None or "weights" in given:
@@ -118,19 +122,29 @@ def _add_trace(commands: Any) -> None:
 
 def numbers(text: str) -> list[list[float]]:
     """Rows of numbers as people write them: 1 2; 3 4."""
-    return [[float(number) for number in row.replace(",", " ").split()] for row in text.split(";")]
+    try:
+        return [[float(number) for number in row.replace(",", " ").split()] for row in text.split(";")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected rows of numbers with ; between them, such as '1 2; 3 4', got {text!r}"
+        ) from None
 
 
 def _trace(options: argparse.Namespace) -> int:
     given = vars(options)
     image, settings = options.image, (options.kernel, options.stride, options.padding)
     usual = image == numbers(IMAGE) and settings == (3, 1, 0)
-    gradient = given.get("gradient", numbers(GRADIENT) if usual else None)
+    gradient, out = given.get("gradient", numbers(GRADIENT) if usual else None), given.get("out")
+    animated = out is not None and out.suffix.lower() == ".gif"
+    if out is not None:
+        plot.require()
+        check_place(out) if animated else check_path(out)
     print(nn.trace_max_pool(image, *settings, gradient))
-    if "out" in given:
-        if options.out.suffix.lower() == ".gif":
-            plot.save_animation(plot.max_pooling_frames(image, *settings, gradient), options.out)
-        else:
-            plot.save(plot.max_pooling(image, *settings, gradient), options.out)
-        print(f"wrote {options.out}")
+    if out is None:
+        return 0
+    if animated:
+        plot.save_animation(plot.max_pooling_frames(image, *settings, gradient), out)
+    else:
+        plot.save(plot.max_pooling(image, *settings, gradient), out)
+    print(f"wrote {out}")
     return 0

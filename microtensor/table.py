@@ -64,6 +64,15 @@ def shape_text(shape: Any) -> str:
     return "×".join(map(str, shape)) if isinstance(shape, (tuple, list)) else str(shape)
 
 
+def number_text(value: float, digits: int = 3) -> str:
+    """A number of so many digits, with a minus sign and not a hyphen.
+
+    >>> number_text(8.0), number_text(-0.12345), number_text(-0.12345, digits=2)
+    ('8', '−0.123', '−0.12')
+    """
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
 def sides_text(numbers: Sequence[float | None] | None) -> str:
     """A number for each side, or one where they are alike; nothing for None.
 

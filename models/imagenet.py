@@ -1,4 +1,4 @@
-"""ImageNet's side of a network: a photograph as it wants to see it, and its 1000 scores as names.
+"""The world's side of a network: a photograph as it wants to see it, and ImageNet's 1000 scores as names.
 
     picture → shorter side to `resize` pixels → the middle, size × size → (pixel / 255 − mean) / std in each channel → scores
 
@@ -22,15 +22,19 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from microtensor.data.cifar import CIFAR10_MEAN, CIFAR10_STD
 from microtensor.data.folder import read_picture
+from microtensor.data.images import MNIST_MEAN, MNIST_STD
 from microtensor.data.transforms import CenterCrop, Compose, Normalize, Resize
+from microtensor.models.catalogue import cards
+from microtensor.table import shape_text
 from microtensor.tensor import Tensor
 
 Picture: TypeAlias = str | os.PathLike[str] | NDArray[np.uint8]
 """The path of a picture, or its pixels: uint8 (3, H, W)."""
 
-Channels: TypeAlias = tuple[float, float, float]
-"""A number for red, green and blue."""
+Channels: TypeAlias = tuple[float, float, float] | tuple[float]
+"""A number for red, green and blue; or the one of a network that sees greys."""
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's training pixels, where black is 0 and white is 1: the constants of torchvision's networks."""
@@ -54,7 +58,7 @@ class Preprocessing(NamedTuple):
     std: Channels = STD
 
     def __call__(self, *pictures: Picture) -> Tensor:
-        """Paths, or pixels uint8 (3, H, W) → what the network takes, float32 (N, 3, size, size).
+        """Paths, or pixels uint8 (3, H, W) → what the network takes, float32 (N, 3, size, size), of greys (N, 1, size, size).
 
         Raises:
             TypeError: a picture is neither.
@@ -65,7 +69,8 @@ class Preprocessing(NamedTuple):
         if not pictures:
             raise ValueError("Preprocessing: expected at least one picture")
         transform = Compose([Resize(self.resize), CenterCrop(self.size), Normalize(self.mean, self.std)])
-        return Tensor(np.concatenate([transform(_pixels(picture)[None]) for picture in pictures]))
+        shown = (_pixels(picture)[None] for picture in pictures)
+        return Tensor(np.concatenate([transform(_grey(x) if len(self.mean) == 1 else x) for x in shown]))
 
 
 def _pixels(picture: Any) -> NDArray[np.uint8]:
@@ -77,6 +82,12 @@ def _pixels(picture: Any) -> NDArray[np.uint8]:
     if picture.ndim != 3 or picture.shape[0] != 3:
         raise ValueError(f"Preprocessing: expected the pixels of one picture, (3, H, W), got shape {picture.shape}")
     return picture
+
+
+def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(N, 3, H, W) → (N, 1, H, W): how bright a pixel looks, as ITU-R BT.601 weighs its colours."""
+    luma = np.tensordot(np.array([0.299, 0.587, 0.114]), pixels, axes=(0, 1))
+    return np.rint(luma)[:, None].astype(np.uint8)
 
 
 LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
@@ -104,10 +115,26 @@ OTHERS = {
 def preprocessing(name: str) -> Preprocessing:
     """What the published weights of the network of this name in `models` want; torchvision's usual where nothing else is known.
 
+    Networks for small pictures have no published weights: they want what the data sets of this library give. One that sees
+    greys, such as `lenet5`, gets the picture's brightness by MNIST's constants, one for 32×32 colours those of CIFAR-10.
+
+    Raises:
+        ValueError: the network takes no pictures.
+
     >>> preprocessing("resnet50") == Preprocessing()
     True
+    >>> preprocessing("lenet5")(np.zeros((3, 50, 40), np.uint8)).shape
+    (1, 1, 28, 28)
     """
-    return OTHERS.get(name, Preprocessing())
+    if name in OTHERS or name not in cards():
+        return OTHERS.get(name, Preprocessing())
+    shape = cards()[name].input_shape
+    if len(shape) != 3:
+        raise ValueError(f"preprocessing: {name} takes numbers {shape_text(shape)}, no pictures")
+    channels, side = shape[:2]
+    if channels == 1:
+        return Preprocessing(side, side, (MNIST_MEAN,), (MNIST_STD,))
+    return Preprocessing(side, side, CIFAR10_MEAN, CIFAR10_STD) if side == 32 else Preprocessing()
 
 
 class Guess(NamedTuple):

@@ -31,6 +31,8 @@ def pytest_configure(config):
     device = config.getoption("--device")
     if device == "strict":
         sys.modules["cupy"] = strict.cupy
+    if device != "cuda":  # the real one, where it is installed, would take the stand-in's addresses for a GPU's
+        sys.modules["cudnn"] = None
     if strict.COMPILER is None and device != "cuda":  # then the stand-in has no kernels, and the plain way is tested
         kernels.Chosen.kernels = False
     if device != "numpy":

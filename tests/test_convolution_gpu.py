@@ -11,7 +11,7 @@ from test_columns import convolutions, seven_loops
 
 import microtensor as mt
 from microtensor import nn
-from microtensor.kernels import OPTIONS, plain
+from microtensor.kernels import OPTIONS, _parameter, plain
 from microtensor.nn.layers import windows
 from microtensor.nn.layers.convolution import gpu, implicit, tiles
 from microtensor.nn.layers.convolution.gpu import WAYS, Problem, choice
@@ -303,7 +303,7 @@ def test_what_is_too_large_for_numbers_of_32_bits_is_unfolded():
 
 def test_a_way_can_be_asked_for():
     x, w = strict.cupy.asarray(np.ones((1, 2, 4, 4))), strict.cupy.asarray(np.ones((2, 2, 3, 3)))
-    with pytest.raises(ValueError, match="way: expected one of gemm, tiles, implicit, depthwise, got 'fft'"), gpu.way("fft"):
+    with pytest.raises(ValueError, match="way: expected one of gemm, tiles, implicit, depthwise, cudnn, got 'fft'"), gpu.way("fft"):
         pass
     for name in ("gemm", "depthwise"):
         with (
@@ -312,7 +312,7 @@ def test_a_way_can_be_asked_for():
         ):
             gpu.forward(x, w, None, THREE, 1)
     assert gpu.chosen.way is None
-    assert set(WAYS) == {"gemm", "tiles", "implicit", "depthwise"}
+    assert set(WAYS) == {"gemm", "tiles", "implicit", "depthwise", "cudnn"}
 
 
 def test_layers_on_a_device_take_these_ways(monkeypatch):
@@ -339,8 +339,8 @@ def launch(kernels, name, grid, blocks, *arguments):
     """Run the last blocks of a kernel."""
     module = strict.cupy.RawModule(code=kernels.source("e"), options=OPTIONS)
     total = int(np.prod(grid))
-    arguments = [np.int64(0) if a is None else np.int64(a) if isinstance(a, int) else a for a in arguments]
-    module.get_function(name).launch(grid, (256,), tuple(arguments), first=total - blocks)
+    arguments = tuple(_parameter(name, argument, np.float32) for argument in arguments)
+    module.get_function(name).launch(grid, (256,), arguments, first=total - blocks)
 
 
 def test_unfold_past_two_to_the_31():

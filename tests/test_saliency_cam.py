@@ -101,7 +101,7 @@ def test_a_map_without_anything_positive_is_zeros():
     ("model", "layer", "error", "message"),
     [
         (lambda x: x.flatten(1), None, TypeError, "the model must be a Module, .* got function"),
-        (reused(), "conv3", ValueError, "no module 'conv3'"),
+        (reused(), "conv3", ValueError, "grad_cam: Reused has no layer 'conv3'; there is conv1, "),
         (reused(), 3, TypeError, "layer must be a module of the model or its dotted name, got int"),
         (reused(), nn.ReLU(), ValueError, "the layer ReLU is not in the model"),
         (reused(), "fc", ValueError, r"must give maps \(N, C, H, W\), it gives \(3, 5\)"),

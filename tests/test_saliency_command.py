@@ -69,7 +69,7 @@ class Figure:
         (["--target", "unicorn"], "got 'unicorn'"),
         (["--out", "map.jpg"], "suffix"),
         (["--weights", "none.npz"], "none.npz"),
-        (["--method", "grad_cam", "--layer", "conv"], "no module 'conv'"),
+        (["--method", "grad_cam", "--layer", "conv"], "has no layer 'conv'"),
     ],
 )
 def test_errors_are_one_line_in_words(small, more, message, capsys):

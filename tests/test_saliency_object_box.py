@@ -58,7 +58,8 @@ def test_smoothing_joins_what_lies_close():
         ((np.zeros((0, 3)),), ValueError, r"with pixels, got shape \(0, 3\)"),
         ((np.full((2, 2), np.inf),), ValueError, "infinite or nan"),
         ((np.zeros((2, 2)), 1.0), ValueError, "quantile must be a number from 0 up to, not including, 1, got 1.0"),
-        ((np.zeros((2, 2)), 0.5, -1), ValueError, "smooth must be a number of 0 or more"),
+        ((np.zeros((2, 2)), 0.5, -1), ValueError, "smooth must be a number from 0 to 1"),
+        ((np.zeros((2, 2)), 0.5, 100), ValueError, "smooth must be a number from 0 to 1, .* got 100"),
     ],
 )
 def test_wrong_input_is_refused_in_words(arguments, error, message):

@@ -168,8 +168,8 @@ def misused(*calls):
 
 
 def half_gradient():
-    p = mt.ones(1, dtype="float16", requires_grad=True)
-    p.grad = mt.ones(1, dtype="float16")
+    p = mt.ones(2, dtype="float16", requires_grad=True)
+    p.grad = mt.ones(2, dtype="float16")
     GradScaler().unscale_(nn.SGD([p]))
 
 
@@ -190,7 +190,7 @@ def half_gradient():
     (lambda: misused("step", "step"), RuntimeError, "GradScaler.step: it was called for this optimizer since the last update"),
     (lambda: misused("update"), RuntimeError, "GradScaler.update: no gradients were looked at since the last update"),
     (lambda: misused("step", "update", "update"), RuntimeError, "GradScaler.update: no gradients were looked at"),
-    (half_gradient, ValueError, "GradScaler.unscale_: a gradient \\(1,\\) is of float16"),
+    (half_gradient, ValueError, "GradScaler.unscale_: a gradient \\(2,\\) is of float16"),
     (lambda: GradScaler().update(new_scale=-1.0), ValueError, "init_scale must be more than 0"),
     (lambda: GradScaler().load_state_dict({}), ValueError, "GradScaler: the state must have scale, growth_factor, .* not enabled\\?"),
     (lambda: GradScaler().load_state_dict([]), ValueError, "got list"),

@@ -134,14 +134,17 @@ def test_more_than_the_last_layer_may_learn_and_auxiliary_heads_do():
     [
         (lambda: transfer.replace_head(models.lenet5(), 0), "replace_head: num_classes must be at least 1, got 0"),
         (lambda: transfer.replace_head(models.lenet5(), 2.0), "replace_head: num_classes must be a whole number, got 2.0"),
-        (lambda: transfer.replace_head(models.lenet5, 2), r"replace_head: model must be a Module, got function"),
+        (lambda: transfer.replace_head(models.lenet5, 2), r"replace_head: expected a Module, got function"),
         (lambda: transfer.replace_head(nn.Linear, 2), r"got the class Linear; create one: Linear\(\.\.\.\)"),
         (lambda: transfer.replace_head(nn.Linear(2, 2), 3), r"the model is the layer itself; make a new one: Linear\(…\)"),
         (lambda: transfer.replace_head(nn.ReLU(), 3), "replace_head: ReLU has no weights; name the Linear"),
         (lambda: transfer.replace_head(models.lenet5(), 3, "classifier.4"), "'classifier.4' is ReLU; a Linear, a Conv1d or"),
-        (lambda: transfer.replace_head(models.lenet5(), 3, "fc"), "no module 'fc'; LeNet5 holds features, classifier"),
-        (lambda: transfer.freeze_base(models.lenet5(), 3), "freeze_base: a module is named by a text such as .*, got int"),
-        (lambda: transfer.head_of(3), "head_of: model must be a Module, got int"),
+        (lambda: transfer.replace_head(models.lenet5(), 3, "fc"), "LeNet5 has no layer 'fc'; there is features, features.0"),
+        (
+            lambda: transfer.freeze_base(models.lenet5(), 3),
+            "freeze_base: a layer is asked for by its dotted name, such as .*, got 3",
+        ),
+        (lambda: transfer.head_of(3), "head_of: expected a Module, got int"),
     ],
 )
 def test_wrong_input_is_refused_in_words(call, message):

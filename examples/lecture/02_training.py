@@ -28,7 +28,7 @@ def weights(quick: bool) -> str:
 def train(path: Path, quick: bool) -> tuple[nn.Module, nn.History]:
     """Train LeNet-5 on digits that come with the package, and keep its weights."""
     mt.manual_seed(0)
-    digits = Subset(mnist_sample(), range(2_000 if quick else 6_000))
+    digits = Subset(mnist_sample(), range(1_500 if quick else 6_000))
     data = DataLoader(digits, batch_size=32, shuffle=True)
     model = models.lenet5()
     optimizer = nn.Adam(model.parameters(), lr=3e-3)

@@ -31,8 +31,7 @@ digit, label = images[right[0]], int(labels[right[0]])
 # The five steps by hand …
 image = mt.Tensor(digit[None], requires_grad=True)  # (1, 1, 28, 28)
 scores = model(image)  # 1. and 2.: (1, 10)
-seed = np.zeros((1, 10), np.float32)
-seed[0, label] = 1  # 3.
+seed = np.eye(10, dtype=np.float32)[[label]]  # 3.
 (g,) = mt.grad(scores, image, mt.Tensor(seed))  # 4.
 by_hand = abs(g.numpy()).max(axis=1)[0]  # 5.: (28, 28)
 

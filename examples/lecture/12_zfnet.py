@@ -29,13 +29,13 @@ page.check("first convolution", (first.formula, first.output_shape), ("96 × (3�
 page.check("    AlexNet's", (firstly.formula, firstly.output_shape), ("96 × (3·11·11) + 96", (96, 55, 55)))
 page.check("places, so many times as many", first.output_shape[1] ** 2 / firstly.output_shape[1] ** 2, 4)
 
-# Looking into a network of our own: LeNet, trained on digits. For four maps of each convolution, the patches of 500 digits that
-# excite them most; below each, what of it did so.
+# Looking into a network of our own: LeNet, trained on digits. For three maps of each convolution, the patches of 500 digits
+# that excite them most; below each, what of it did so.
 model = trained_lenet(page)
 digits, _ = mnist_sample()[np.arange(500)]
 rows, patterns = {}, {}
 for name, layer, field in (("C1", "features.1", 5), ("C3", "features.4", 14)):
-    patches = nn.top_patches(model, digits, layer, units=[0, 1, 2, 3], k=7)
+    patches = nn.top_patches(model, digits, layer, units=[0, 1, 2], k=7)
     below = saliency.reconstruct_patches(model, digits, layer, patches)
     page.check(f"{name}: pixels that a unit sees", nn.receptive_field(model, (1, 28, 28))[layer].size, (field, field))
     rows |= {f"{name}, map {unit}": patches[unit] for unit in patches}

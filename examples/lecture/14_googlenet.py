@@ -20,6 +20,7 @@ from page import Page, built, costs, parameters
 
 import microtensor as mt
 from microtensor import nn, plot
+from microtensor.models.googlenet import TABLE, InceptionOf2014
 
 page = Page(__doc__)
 
@@ -36,7 +37,7 @@ network = built("googlenet_2014", aux_logits=False)
 page.check("AlexNet's parameters over these", round(parameters(built("alexnet_2012")) / parameters(network), 1), 8.7)
 
 # The first module, 192 channels of 28×28 → 256, and one that does the same without the 1×1 kernels in front.
-module = network.inception3a
+module = InceptionOf2014(192, *TABLE["3a"])
 cheap = nn.summary(module, (192, 28, 28))
 dear = nn.Concat(
     nn.Conv2d(192, 64, 1),
@@ -53,4 +54,5 @@ page.check("    the other's", naive.multiply_adds, 28 * 28 * 192 * (64 + 128 * 9
 page.check("    times as many", round(naive.multiply_adds / cheap.multiply_adds, 2), 2.41)
 
 page.save(costs(nn.summary(network, (3, 224, 224), depth=1), "GoogLeNet"), "googlenet_costs.png")
-page.save(plot.graph(dear(mt.zeros(1, 192, 28, 28)), max_nodes=20), "googlenet_inception.png")
+image = mt.zeros(1, 192, 28, 28).requires_grad_()
+page.save(plot.graph(module(image), names=module, max_nodes=20), "googlenet_inception.png")

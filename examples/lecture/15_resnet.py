@@ -1,8 +1,8 @@
 """ResNet, 2015: shortcuts.
 
 A network that is made deeper ought not to become worse: the added layers could pass on what they get. Trained, it did become
-worse, on the training images too, so it was not for overfitting. A stack of layers does not easily learn to do nothing. So each
-block begins with doing nothing, and learns what to add:
+worse, on the training images too, so overfitting was not the cause. A stack of layers does not easily learn to do nothing.
+So each block passes on what it gets, and learns what to add:
 
     x ──┬── convolutions ──(+)── ReLU ──→
         └──────────────────┘
@@ -46,7 +46,7 @@ def field(network: nn.Module) -> float:
 
 for depth, size in ((18, 435), (34, 899), (50, 427), (101, 971), (152, 1_451)):
     page.check(f"ResNet-{depth}: receptive field", field(built(f"resnet{depth}")), size)
-with nn.init.skipped():
+with nn.init.skipped(), mt.default_device("cpu"):
     page.check("ResNet-50 of the paper: receptive field", field(ResNet(BottleneckOf2015, (3, 4, 6, 3))), 483)
 
 # A block that adds nothing: its last scale is 0. What goes in comes out, and its gradient too, untouched.

@@ -34,10 +34,10 @@ for depth, (count, work) in table.items():
 page.check("DenseNet-BC-100-12: parameters", parameters(built("cifar_densenet")), 769_162)
 plain = built("cifar_densenet", depth=40, growth_rate=12, bottleneck=False, compression=1.0)
 page.check("DenseNet-40-12: parameters", parameters(plain), 1_019_722)
-page.check("ResNet-50's parameters over DenseNet-121's", round(parameters(built("resnet50")) / 7_978_856, 1), 3.2)
 
 # The channels on their way through DenseNet-121: up by 32 with each layer, halved by each transition.
 network = built("densenet121")
+page.check("ResNet-50's parameters over its", round(parameters(built("resnet50")) / parameters(network), 1), 3.2)
 found = nn.summary(network, (3, 224, 224), depth=3)
 steps = [row for row in found.rows if row.type == "BottleneckLayer"]
 modules = dict(network.named_modules())
@@ -51,8 +51,8 @@ for i, count in enumerate((6, 12, 24, 16)):
     color, marker = ((BLUE, "o"), (VERMILION, "s"))[i % 2]
     places = range(first + 1, first + count + 1)
     axes.plot(places, channels[first : first + count], marker, color=color, markersize=5)
-    side = 56 // 2**i
-    axes.annotate(f"block {i + 1}\n{side}×{side} pixels", (first + 0.7, channels[first + count - 1] + 40), fontsize=11)
+    side, place = 56 // 2**i, (max(first + count / 2, 5), channels[first + count - 1] + 40)
+    axes.annotate(f"block {i + 1}\n{side}×{side} pixels", place, ha="center", fontsize=11)
     first += count
 axes.set(xlim=(0, 62), ylim=(0, 1_200))
 axes.set_xlabel("layer, counted through all blocks", fontsize=11)

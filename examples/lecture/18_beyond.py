@@ -15,25 +15,31 @@ EfficientNet, 2019   depth, width and picture grow together, in proportion (Tan 
 from page import Page, built, parameters
 
 import microtensor as mt
-from microtensor import models, nn
+from microtensor import nn
+from microtensor.models.catalogue import card
 from microtensor.plot.style import BLUE, VERMILION, new_figure
 
 page = Page(__doc__)
 
-# Each network's size, and the idea in a line, from the catalogue; `microtensor models` prints it for all.
+# Each network's size, and its idea in a line, as the catalogue has it; `microtensor models` prints that for all.
 beyond = {"squeezenet1_0": 1_248_424, "squeezenet1_1": 1_235_496, "resnext50_32x4d": 25_028_904, "xception": 22_855_952}
 beyond |= {"shufflenet_v2_x1_0": 2_278_604, "efficientnet_lite0": 4_652_008}
 for name, expected in beyond.items():
-    page.check(f"{name}: parameters", models.table(name)[0].parameters, expected)
+    page.check(f"{name}: parameters", parameters(built(name)), expected)
+    print(f"    {card(name).idea}")
 
 # SqueezeNet's 50 times.
 ratio = parameters(built("alexnet_2012")) / parameters(built("squeezenet1_0"))
 page.check("AlexNet's parameters over SqueezeNet's", round(ratio), 49)
 
-# ResNeXt: 128 channels in 32 groups cost a quarter of what ResNet's 64 cost: 128 · 4 · 9 weights, not 64 · 64 · 9.
+# ResNeXt: 128 channels in 32 groups cost an eighth of what ResNet's 64 cost: 128 · 4 · 9 weights, not 64 · 64 · 9.
 page.check("ResNet-50's first 3×3 kernels", parameters(built("resnet50").layer1[0].conv2), 64 * 64 * 9)
 page.check("    ResNeXt-50's, twice as wide", parameters(built("resnext50_32x4d").layer1[0].conv2), 128 * 4 * 9)
-page.check("    in all, its parameters over ResNet-50's", round(25_028_904 / parameters(built("resnet50")), 2), 0.98)
+page.check(
+    "    in all, its parameters over ResNet-50's",
+    round(parameters(built("resnext50_32x4d")) / parameters(built("resnet50")), 2),
+    0.98,
+)
 
 # ShuffleNet: channels 0, 1, 2 of one group and 3, 4, 5 of another, shuffled: each new group has some of both.
 channels = nn.channel_shuffle(mt.Tensor([0.0, 1, 2, 3, 4, 5]).reshape(1, 6, 1, 1), groups=2)
@@ -44,10 +50,13 @@ history = ("alexnet_2012", "zfnet", "vgg16", "googlenet_2014", "resnet50", "mobi
 figure = new_figure(height=5.0)
 axes = figure.subplots()
 for names, color, marker, label in ((history, BLUE, "o", "pages 11 to 17"), (tuple(beyond), VERMILION, "s", "this page")):
-    entries = models.table(*names)
-    axes.plot([e.parameters / 1e6 for e in entries], [e.multiply_adds / 1e9 for e in entries], marker, color=color, label=label)
-    for e in entries:
-        axes.annotate(e.name, (e.parameters / 1e6, e.multiply_adds / 1e9), (6, 5), textcoords="offset points", fontsize=10)
+    heads = {"googlenet_2014": {"aux_logits": False}}  # which are for training alone
+    found = {name: nn.summary(built(name, **heads.get(name, {})), card(name).input_shape) for name in names}
+    places = {name: (one.total_parameters / 1e6, one.multiply_adds / 1e9) for name, one in found.items()}
+    axes.plot(*zip(*places.values()), marker, color=color, label=label)
+    for name, place in places.items():
+        aside = (6, -13) if name == "resnet50" else (6, 5)
+        axes.annotate(name, place, aside, textcoords="offset points", fontsize=10)
 axes.set(xscale="log", yscale="log", xlim=(0.9, 400), ylim=(0.1, 30))
 axes.set_xticks((1, 3, 10, 30, 100, 300), ("1", "3", "10", "30", "100", "300"))
 axes.set_yticks((0.1, 0.3, 1, 3, 10, 30), ("0.1", "0.3", "1", "3", "10", "30"))

@@ -10,10 +10,9 @@ from __future__ import annotations
 import argparse
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 import microtensor as mt
 from microtensor import models, nn, plot
@@ -21,11 +20,15 @@ from microtensor.nn.inspect.summary import Summary
 from microtensor.plot.style import BLUE, VERMILION, new_figure
 from microtensor.table import shape_text
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 class Page:
     """A page that runs: its options, its figures, and the numbers that it stands for."""
 
     def __init__(self, text: str) -> None:
+        plot.require()
         parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
         parser.add_argument("--out", type=Path, default=Path("lecture"), help="where the figures go")
         parser.add_argument("--quick", action="store_true", help="train for a moment only, as the tests do")
@@ -54,8 +57,8 @@ class Page:
 
 
 def built(name: str, **options: Any) -> nn.Module:
-    """A network of the catalogue whose weights are not drawn: for counting, not for computing."""
-    with nn.init.skipped():
+    """A network of the catalogue whose weights are not drawn: for counting, not for computing, so no GPU need hold it."""
+    with nn.init.skipped(), mt.default_device("cpu"):
         return models.build(name, **options)
 
 
@@ -76,21 +79,21 @@ def costs(found: Summary, title: str) -> Figure:
     figure = new_figure(height=1.5 + 0.27 * len(rows))
     panels = figure.subplots(1, 2, sharey=True)
     labels = [f"{row.name} {row.type}  {shape_text(row.output_shape)}" for row in rows]
-    for axes, field, unit, scale, color in (
-        (panels[0], "parameters", "parameters (millions)", 1e6, BLUE),
-        (panels[1], "multiply_adds", "multiply-adds for one image (millions)", 1e6, VERMILION),
-    ):
+    for axes, field, color in zip(panels, ("parameters", "multiply_adds"), (BLUE, VERMILION)):
         values = np.array([getattr(row, field) for row in rows])
-        axes.barh(labels, values / scale, color=color, height=0.7)
-        for i, share in enumerate(values / max(values.sum(), 1)):
-            axes.annotate(f" {share:.0%}" if share >= 0.01 else " <1%", (values[i] / scale, i), va="center", fontsize=10)
-        axes.set_xlabel(unit, fontsize=11)
-        axes.set_xlim(0, 1.2 * values.max() / scale)
+        unit, word = (1e6, "millions") if values.max() >= 1e6 else (1e3, "thousands")
+        axes.barh(labels, values / unit, color=color, height=0.7)
+        for i, share in enumerate(values / values.sum()):
+            words = f"{share:.0%}" if share >= 0.01 else "<1%" if share else "0"
+            axes.annotate(f" {words}", (values[i] / unit, i), va="center", fontsize=10)
+        axes.set_xlabel(f"{field.replace('_', '-')} ({word})", fontsize=11)
+        axes.set_xlim(0, 1.2 * values.max() / unit)
         axes.tick_params(labelsize=10)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("layer, and the size of its output", fontsize=11)
+    panels[0].set_ylabel("layer and output", fontsize=11)
     panels[0].invert_yaxis()
-    figure.suptitle(f"{title}: {found.total_parameters:,} parameters, {found.multiply_adds:,} multiply-adds", fontsize=12)
+    total = f"{found.total_parameters:,} parameters, {found.multiply_adds:,} multiply-adds for one image"
+    figure.suptitle(f"{title}: {total}", fontsize=12)
     return figure
 
 

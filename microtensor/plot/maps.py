@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..ops.shape import whole_number
 from .style import INK, VERMILION, WIDTH, host, inches, new_figure, plain
 
 if TYPE_CHECKING:
@@ -32,10 +33,7 @@ def saliency_grid(images: Any, maps: Any, labels: Any = None, predictions: Any =
     count, height, width = heat.shape
     if pictures.shape[:3] != heat.shape:
         raise ValueError(f"saliency_grid: images (N, H, W) {pictures.shape[:3]} and maps {heat.shape} must agree")
-    if not isinstance(columns, (int, np.integer)) or isinstance(columns, bool):
-        raise TypeError(f"saliency_grid: columns must be a whole number, got {columns!r}")
-    if columns < 1:
-        raise ValueError(f"saliency_grid: columns must be at least 1, got {columns}")
+    columns = whole_number("saliency_grid", "columns", columns, least=1)
     titles, wrong = _titles(_classes("labels", labels, count), _classes("predictions", predictions, count))
 
     figure = new_figure(height=1, arranged=False)

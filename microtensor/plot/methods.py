@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..ops.shape import whole_number
-from ..saliency import before_softmax, gradient
 from .style import INK, VERMILION, WIDTH, host, inches, new_figure, plain
+from .tiles import numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,6 +122,8 @@ def softmax_comparison(model: Any, x: Any, target: Any = None) -> Figure:
     Raises:
         TypeError, ValueError: as `saliency.gradient`; also where the model does not end in softmax.
     """
+    from ..saliency import before_softmax, gradient  # a method is asked, here alone
+
     logits = before_softmax(model)
     of_logit = gradient(logits, x, target)
     with warnings.catch_warnings():
@@ -164,29 +166,18 @@ def _bars(figure: Any, kinds: Sequence[bool], height: float, most: str) -> None:
 
 def _images(images: Any) -> np.ndarray[Any, Any]:
     """Images as float64 (N, H, W, C)."""
-    array = _numbers("images", images)
+    array = numbers("saliency_methods", "images", images)
     given = array.shape
     if array.ndim == 3:
         array = array[None]
-    if array.ndim != 4 or array.shape[1] not in (1, 3) or not array.size:
-        raise ValueError(
-            f"saliency_methods: images must be (N, C, H, W) or (C, H, W) with C 1 or 3, none of them 0, got {given}"
-        )
+    if array.ndim != 4 or array.shape[1] not in (1, 3):
+        raise ValueError(f"saliency_methods: images must be (N, C, H, W) or (C, H, W) with C 1 or 3, got {given}")
     return array.transpose(0, 2, 3, 1)
 
 
 def _maps(name: str, map: Any, shape: tuple[int, int, int]) -> np.ndarray[Any, Any]:
     """Maps as float64 (N, H, W)."""
-    array = _numbers(f"maps[{name!r}]", map)
+    array = numbers("saliency_methods", f"maps[{name!r}]", map)
     if array.shape != shape and (shape[0] != 1 or array.shape != shape[1:]):
         raise ValueError(f"saliency_methods: for these images maps[{name!r}] must be {shape}, got {array.shape}")
     return array.reshape(shape)
-
-
-def _numbers(what: str, value: Any) -> np.ndarray[Any, Any]:
-    array = host(value)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"saliency_methods: {what} must be numbers, got {array.dtype}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"saliency_methods: {what} has numbers that are infinite or nan")
-    return array.astype(np.float64)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .style import BLUE, FAINT, INK, VERMILION, host, new_figure, plain
+from .style import BLUE, INK, VERMILION, host, new_figure, plain, quiet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,11 +71,7 @@ def learning_rates(rates: Any, names: Sequence[Any] | None = None, log: bool = F
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("epoch" if is_history else "step", fontsize=12)
     axes.set_ylabel("learning rate", fontsize=12)
-    axes.tick_params(labelsize=11, labelcolor=INK)
-    axes.grid(color="#dddddd", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
+    quiet(axes)
     if groups > 1 or names is not None:
         figure.legend(loc="outside upper center", ncols=min(groups, 4), frameon=False, fontsize=11, handlelength=3.5)
     return figure

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..nn.inspect.activations import check_model
-from ..nn.inspect.effective_field import seen_pixels
-from ..nn.inspect.receptive_field import Field, receptive_field
-from ..nn.module import Module
 from ..table import shape_text, sides_text
 from .style import BLUE, FAINT, INK, VERMILION, host, new_figure, plain, whole_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from ..nn.inspect.receptive_field import Field
+    from ..nn.module import Module
 
 MOST_PLACES = 100
 """Of a line of units: more would run into each other."""
@@ -69,6 +68,8 @@ def receptive_field_triangles(model: Any, input_shape: Any, unit: int | None = N
         raise TypeError(f"{who}: unit must be a whole number, got {unit!r}")
     if not 0 <= at < top.output_shape[1]:
         raise ValueError(f"{who}: the last layer has the units 0 to {top.output_shape[1] - 1}, got {unit}")
+
+    from ..nn.inspect.effective_field import seen_pixels
 
     figure = new_figure(height=min(1.6 + 0.85 * len(layers), 9.0))
     axes = figure.subplots()
@@ -155,6 +156,9 @@ def _layers(who: str, model: Any, input_shape: Any, axes: int) -> list[Layer]:
         TypeError: it is no Module.
         ValueError: there is none; or they are not computed one after the other, so that one's input is no other's result.
     """
+    from ..nn.inspect.activations import check_model
+    from ..nn.inspect.receptive_field import receptive_field
+
     check_model(who, model)
     fields = receptive_field(model, input_shape)
     modules, layers = dict(model.named_children()), []

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arguments import kind_of
-from ..nn.inspect.effective_field import EffectiveField, asked, seen_pixels
-from ..nn.module import Module
 from ..table import sides_text
 from .style import FAINT, INK, WIDTH, host, new_figure, plain, whole_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from ..nn.inspect.effective_field import EffectiveField
+    from ..nn.module import Module
 
 
 def gridding(models: Any, input_shape: Any, unit: Sequence[int] | None = None) -> Figure:
@@ -36,6 +37,8 @@ def gridding(models: Any, input_shape: Any, unit: Sequence[int] | None = None) -
     >>> from microtensor.nn import Conv2d, Sequential
     >>> figure = gridding(Sequential(Conv2d(1, 1, 3, dilation=2), Conv2d(1, 1, 3, dilation=2)), (1, 9, 9))
     """
+    from ..nn.module import Module
+
     named = _named("gridding", models, Module, "a Module")
     found = [(name, *_seen(model, input_shape, unit)) for name, model in named.items()]
     figure, places, columns = _panels([box for _, _, box in found], lines=2)
@@ -51,14 +54,8 @@ def gridding(models: Any, input_shape: Any, unit: Sequence[int] | None = None) -
             )
         title = f"{plain(name)}\n" if name else ""
         axes.set_title(f"{title}sees {part.size - len(holes):,} of {bottom - top}×{right - left} pixels", fontsize=11)
-        whole_ticks(axes)
-        axes.set_xlabel("column (pixels)", fontsize=11)
-    for axes in places[::columns]:
-        axes.set_ylabel("row (pixels)", fontsize=11)
-    bar = figure.colorbar(shown, ax=list(places), orientation="horizontal", fraction=0.04, ticks=(0, 1), aspect=30, shrink=0.5)
+    bar = _labelled(figure, places, columns, shown, ("×  not seen", "most"), "ways from the pixel to the unit")
     bar.ax.set_xlim(0, 1)
-    bar.ax.set_xticklabels(("×  not seen", "most"), fontsize=11)
-    bar.ax.set_xlabel("ways from the pixel to the unit", fontsize=11)
     return figure
 
 
@@ -80,6 +77,8 @@ def effective_field(fields: Any, k: float = 2.0) -> Figure:
     >>> net = Sequential(Conv2d(1, 1, 3), Conv2d(1, 1, 3))
     >>> figure = effective_field(effective_receptive_field(net, (1, 9, 9)))
     """
+    from ..nn.inspect.effective_field import EffectiveField
+
     named = _named("effective_field", fields, EffectiveField, "what nn.effective_receptive_field found")
     for name, found in named.items():
         if found.map.ndim != 2:
@@ -104,13 +103,8 @@ def effective_field(fields: Any, k: float = 2.0) -> Figure:
         lines = [plain(name or found.field.name or found.field.type), f"field {sides_text(found.field.size)}"]
         lines.append(f"{k:g} σ = {k * sy:.1f}×{k * sx:.1f} pixels: {share:.0%}")
         axes.set_title("\n".join(lines), fontsize=11)
-        whole_ticks(axes)
-        axes.set_xlabel("column (pixels)", fontsize=11)
-    for axes in places[::columns]:
-        axes.set_ylabel("row (pixels)", fontsize=11)
-    bar = figure.colorbar(shown, ax=list(places), orientation="horizontal", fraction=0.04, ticks=(0, 1), aspect=30, shrink=0.5)
-    bar.ax.set_xticklabels(("0", "largest"), fontsize=11)
-    bar.ax.set_xlabel(f"mean |gradient|; dashed: field; ellipse: {k:g} σ; grey: padding", fontsize=11)
+    what = f"mean |gradient|; dashed: field; ellipse: {k:g} σ; grey: padding"
+    _labelled(figure, places, columns, shown, ("0", "largest"), what)
     return figure
 
 
@@ -125,6 +119,19 @@ def _panels(spans: Sequence[Any], lines: int) -> tuple[Figure, Any, int]:
     for axes in places[count:]:
         axes.set_axis_off()
     return figure, places, columns
+
+
+def _labelled(figure: Figure, places: Any, columns: int, shown: Any, ends: tuple[str, str], what: str) -> Any:
+    """Names the axes of the pictures, and adds the colour bar of one of them for all, from 0 to 1; returns it."""
+    for i, axes in enumerate(places):
+        whole_ticks(axes)
+        axes.set_xlabel("column (pixels)", fontsize=11)
+        if i % columns == 0:
+            axes.set_ylabel("row (pixels)", fontsize=11)
+    bar = figure.colorbar(shown, ax=list(places), orientation="horizontal", fraction=0.04, ticks=(0, 1), aspect=30, shrink=0.5)
+    bar.ax.set_xticklabels(ends, fontsize=11)
+    bar.ax.set_xlabel(what, fontsize=11)
+    return bar
 
 
 def _shown(found: EffectiveField) -> list[tuple[float, float]]:
@@ -148,6 +155,8 @@ def _named(who: str, value: Any, kind: type[Any], words: str) -> dict[str, Any]:
 
 def _seen(model: Module, input_shape: Any, unit: Sequence[int] | None) -> tuple[Any, list[tuple[int, int]]]:
     """The ways from each pixel to a unit, and its field inside the image."""
+    from ..nn.inspect.effective_field import asked, seen_pixels
+
     field, place, shape = asked("gridding", model, input_shape, None, unit)
     ways = host(seen_pixels(model, input_shape, field.name, place))
     if ways.ndim != 2:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import is_array, to_numpy
-from ..files import whole_file
+from ..files import check_place, whole_file
 from ..graph import Node
 
 if TYPE_CHECKING:
@@ -41,20 +41,22 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """
     if not hasattr(figure, "savefig"):
         raise TypeError(f"plot.save: expected a matplotlib Figure, got {type(figure).__name__}; the path comes second")
-    suffix = known_suffix(path)
+    suffix = check_path(path)
     with whole_file(path) as file:
         figure.savefig(file, format=suffix[1:])
 
 
-def known_suffix(path: str | os.PathLike[str]) -> str:
+def check_path(path: str | os.PathLike[str]) -> str:
     """The suffix of a file for a figure: to be asked before a long computation, rather than to be refused after it.
 
     Raises:
-        ValueError: it is none that `save` can write.
+        ValueError: it is none that `save` can write, or something that is no file stands at `path`.
+        FileNotFoundError: the folder does not exist.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"plot.save: {path} has the suffix {suffix!r}; supported: {', '.join(SUFFIXES)}")
+    check_place(path)
     return suffix
 
 
@@ -87,6 +89,14 @@ def whole_ticks(axes: Axes) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.tick_params(labelsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def quiet(axes: Axes) -> None:
+    """Axes of curves: a pale grid behind them, numbers that can be read, no line above and on the right."""
+    axes.tick_params(labelsize=11)
+    axes.grid(color="#dddddd")
+    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 

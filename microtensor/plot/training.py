@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .style import BLUE, FAINT, VERMILION, host, inches, new_figure, plain
+from .style import BLUE, FAINT, VERMILION, host, inches, new_figure, plain, quiet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,10 +53,7 @@ def training_curve(history: Sequence[Mapping[str, Any]]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch", fontsize=12)
         axes.set_ylabel(label, fontsize=12)
-        axes.tick_params(labelsize=11)
-        axes.grid(color="#dddddd")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        quiet(axes)
     figure.legend(
         named.values(), named.keys(), loc="outside upper center", ncols=2, frameon=False, fontsize=12, handlelength=3.5
     )

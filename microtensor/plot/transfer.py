@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ..arguments import is_number
-from .style import BLUE, FAINT, INK, VERMILION, new_figure, plain
+from .style import BLUE, FAINT, INK, VERMILION, new_figure, plain, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,10 +84,7 @@ def few_shot_curve(accuracies: Runs, seconds: Runs | None = None, chance: float 
         axes.set_xticks(counts, [f"{count:,}" for count in counts])
         axes.set_xticks([], minor=True)
         axes.set_xlabel("labelled samples", fontsize=12)
-        axes.tick_params(labelsize=11)
-        axes.grid(color="#dddddd")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        quiet(axes)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=12, handlelength=3.5)
     return figure

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..nn.inspect.pooling import PoolingTrace, trace_max_pool
-from ..nn.inspect.pooling import number as _text
+from ..table import number_text
 from .style import BLUE, FAINT, INK, VERMILION, WIDTH, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from ..nn.inspect.pooling import PoolingTrace
 
     Array = np.ndarray[Any, Any]
 
@@ -40,7 +41,7 @@ def max_pooling(image: Any, kernel_size: Any, stride: Any = None, padding: Any =
 
     >>> figure = max_pooling([[1, 5], [2, 3]], 1)
     """
-    pooling = trace_max_pool(image, kernel_size, stride, padding, gradient)
+    pooling = _traced(image, kernel_size, stride, padding, gradient)
     (rows, columns), (height, width) = pooling.result.shape, _extent(pooling)[1]
     beside = max(columns, width) + 1.5  # the result, or the image again, in cells
     cell = min(0.32, (WIDTH - 0.5) / (columns * (width + 0.9) + beside))
@@ -98,7 +99,7 @@ def max_pooling_frames(
     Raises:
         TypeError, ValueError: as `max_pooling`.
     """
-    pooling = trace_max_pool(image, kernel_size, stride, padding, gradient)
+    pooling = _traced(image, kernel_size, stride, padding, gradient)
     (_, columns), (height, width) = pooling.result.shape, _extent(pooling)[1]
     cell = min(0.45, (WIDTH - 1.6) / (columns + width))
     if cell < SMALLEST:
@@ -138,7 +139,9 @@ def _frame_of(pooling: PoolingTrace, step: int, cell: float) -> Figure:
         _window(image, pooling, *now)
         _mark(image, pooling.winners[now[0]][now[1]])
         _box(result, now[1], now[0], 1, 1, BLUE)
-        words = f"forward, window {now}: the largest is {_text(pooling.result[now])}, at {pooling.winners[now[0]][now[1]]}"
+        words = (
+            f"forward, window {now}: the largest is {number_text(pooling.result[now])}, at {pooling.winners[now[0]][now[1]]}"
+        )
     else:
         _window(below, pooling, *now)
         _mark(below, pooling.winners[now[0]][now[1]])
@@ -147,6 +150,12 @@ def _frame_of(pooling: PoolingTrace, step: int, cell: float) -> Figure:
     figure.text(0.5, (total - 0.4) / total, words, fontsize=13, color=INK, ha="center", va="center")
     figure.text(0.5, 0.25 / total, _legend(pooling), fontsize=11, color=INK, ha="center", va="center")
     return figure
+
+
+def _traced(*arguments: Any) -> PoolingTrace:
+    from ..nn.inspect.pooling import trace_max_pool  # layers stand above: they are asked when there is something to draw
+
+    return trace_max_pool(*arguments)
 
 
 def _legend(pooling: PoolingTrace) -> str:
@@ -179,7 +188,7 @@ def _cells(axes: Axes, numbers: Array, cell: float, bold: Any = False, title: st
     for k in range(width + 1):
         axes.plot((k, k), (0, height), color="#bbbbbb", linewidth=0.8, clip_on=False, zorder=2)
     for digits in (3, 2):
-        longest = max((len(_text(n, digits)) for n in numbers.reshape(-1) if np.isfinite(n)), default=1)
+        longest = max((len(number_text(n, digits)) for n in numbers.reshape(-1) if np.isfinite(n)), default=1)
         size = min(13.0, cell * 72 * 0.58, cell * 72 / (0.3 + 0.6 * longest))
         if size >= 7:
             break
@@ -193,7 +202,7 @@ def _cells(axes: Axes, numbers: Array, cell: float, bold: Any = False, title: st
             axes.text(
                 j + 0.5,
                 i + 0.52,
-                _text(n, digits),
+                number_text(n, digits),
                 ha="center",
                 va="center",
                 fontsize=size,
@@ -235,7 +244,7 @@ def _mark(axes: Axes, place: tuple[int, int]) -> None:
 
 def _draw_forward(axes: Axes, pooling: PoolingTrace, step: int, cell: float) -> None:
     i, j = pooling.steps[step]
-    _cells(axes, pooling.image, cell, title=f"largest: {_text(pooling.result[i, j])}")
+    _cells(axes, pooling.image, cell, title=f"largest: {number_text(pooling.result[i, j])}")
     _frame(axes, pooling)
     _window(axes, pooling, i, j)
     _mark(axes, pooling.winners[i][j])

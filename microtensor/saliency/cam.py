@@ -8,6 +8,7 @@ from typing import Any
 
 from ..gradient import enable_grad
 from ..graph import Node
+from ..nn.inspect.activations import layer_of
 from ..nn.layers.resize import interpolate
 from ..ops.activations import relu as rectified
 from ..tensor import Tensor
@@ -127,10 +128,7 @@ def _module(question: Question, layer: Any) -> Any:
     if layer is None:
         return None
     if isinstance(layer, str):
-        try:
-            return question.model.get_submodule(layer)
-        except AttributeError as error:
-            raise ValueError(f"{question.name}: {error}") from None
+        return layer_of(question.name, question.model, layer)
     if not hasattr(layer, "register_forward_hook"):
         raise TypeError(f"{question.name}: layer must be a module of the model or its dotted name, got {type(layer).__name__}")
     if not any(layer is module for module in question.model.modules()):

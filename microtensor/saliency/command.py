@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from .. import models
+from ..arguments import kind_of
 from ..gradient import no_grad
 from ..models.imagenet import classes, preprocessing
 from ..nn import Module, init
+from ..nn.inspect.activations import layer_of
 from ..random import Generator
+from ..table import shape_text
 from ..tensor import Tensor
 from .attribution import input_x_gradient, integrated_gradients, smooth_grad
 from .cam import grad_cam, guided_grad_cam
@@ -36,6 +39,9 @@ METHODS = (
 
 SLOW = ("smooth_grad", "integrated_gradients", "occlusion", "rise")
 """Methods that ask the network dozens or hundreds of times."""
+
+CAMS = ("grad_cam", "guided_grad_cam")
+"""Methods that look at a layer."""
 
 
 def add_command(commands: Any) -> None:
@@ -69,24 +75,33 @@ def add_command(commands: Any) -> None:
 
 def _saliency(options: argparse.Namespace) -> int:
     from .. import plot
-    from ..plot.style import known_suffix
+    from ..plot.style import check_path
 
     plot.require()
-    known_suffix(options.out)  # before the work rather than after it
+    check_path(options.out)  # before the work rather than after it
     given = vars(options)
+    methods = tuple(dict.fromkeys(METHODS if "all" in options.method else options.method))
     with init.skipped():
         model = models.build(options.model)
+    if "layer" in given:
+        if not any(name in CAMS for name in methods):
+            raise ValueError(f"saliency: --layer is of {' and '.join(CAMS)}, and neither is asked for: --method grad_cam")
+        layer_of("saliency", model, given["layer"])
     models.load_weights(model, options.weights)
     images = preprocessing(options.model)(*options.image)
     with model.evaluating(), no_grad():
-        probabilities = model(images).softmax(dim=1).numpy()
+        scores = model(images)
+    if not isinstance(scores, Tensor) or scores.ndim != 2:
+        what = f"numbers {shape_text(scores.shape)}" if isinstance(scores, Tensor) else kind_of(scores)
+        raise ValueError(f"saliency: {options.model} gives {what} for pictures, not a score for each class")
+    probabilities = scores.softmax(dim=1).numpy()
     count = probabilities.shape[1]
     chosen = np.full(len(images), _class(given["target"], count)) if "target" in given else probabilities.argmax(1)
     titles = [f"{_name(label, count)} {row[label]:.0%}" for label, row in zip(chosen.tolist(), probabilities)]
     for path, title in zip(options.image, titles):
         print(f"{path}: {title}")
     maps: dict[str, Any] = {}
-    for name in dict.fromkeys(METHODS if "all" in options.method else options.method):
+    for name in methods:
         start = time.perf_counter()
         maps[name] = _map(name, model, images, chosen, given.get("layer"), options.seed)
         print(f"  {name}: {time.perf_counter() - start:.1f} s")
@@ -123,6 +138,7 @@ def _spoken(name: str) -> str:
     """How a method is called above its picture."""
     special = {
         "input_x_gradient": "input × gradient",
+        "smooth_grad": "SmoothGrad",
         "grad_cam": "Grad-CAM",
         "guided_grad_cam": "guided Grad-CAM",
         "rise": "RISE",

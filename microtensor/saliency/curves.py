@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import to_numpy
-from ..nn.layers.conv import conv2d
 from ..ops.elementwise import where
-from ..ops.padding import pad
 from ..ops.shape import whole_number
 from ..tensor import Tensor
 from .attribution import filled
@@ -100,7 +98,7 @@ def _curve(name: str, question: Question, map: Any, steps: Any, start: Tensor, e
     count = whole_number(f"saliency.{name}", "steps", steps, least=1)
     importance = to_numpy(check_map(name, question, map).data)
     images, (height, width) = question.images, question.images.shape[2:]
-    order = np.argsort(-importance.reshape(len(images), -1), axis=1, kind="stable")
+    order = np.argsort(-importance.reshape(len(images), height * width), axis=1, kind="stable")
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.arange(order.shape[1])[None], axis=1)
     place = Tensor(ranks.reshape(1, len(images), 1, height, width), device=images.device)
@@ -127,9 +125,16 @@ def blurred(images: Tensor, sigma: float = 5.0) -> Tensor:
     >>> blurred(mt.Tensor([[[[0.0, 0.0, 8.0, 0.0, 0.0]]]]), sigma=0.5).round(decimals=2)
     Tensor([[[[0.  , 0.85, 6.29, 0.85, 0.  ]]]])
     """
+    down, across = (Tensor(_bells(length, sigma).astype(images.dtype), device=images.device) for length in images.shape[2:])
+    return down @ images @ across.T
+
+
+def _bells(length: int, sigma: float) -> np.ndarray[Any, Any]:
+    """What each pixel of a blurred line takes of each pixel of the line: (length, length), rows sum to 1."""
     reach = int(np.ceil(3 * sigma))
-    bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    taps = Tensor((bell / bell.sum()).astype(images.dtype), device=images.device)
-    count, channels, height, width = images.shape
-    planes = pad(images.reshape(count * channels, 1, height, width), (reach,) * 4, mode="replicate")
-    return conv2d(conv2d(planes, taps.reshape(1, 1, -1, 1)), taps.reshape(1, 1, 1, -1)).reshape(images.shape)
+    steps = np.arange(-reach, reach + 1)
+    bell = np.exp(-0.5 * (steps / sigma) ** 2)
+    shares = np.zeros((length, length))
+    for i in range(length):
+        np.add.at(shares[i], (i + steps).clip(0, length - 1), bell / bell.sum())
+    return shares

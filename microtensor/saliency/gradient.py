@@ -32,6 +32,8 @@ def gradient(
         model: images (N, C, H, W) → scores (N, classes). Let it give logits, as in the paper: of one that ends in softmax
             there is a warning, and `before_softmax` gives its logits. Its layers run in eval mode: without dropout, with
             stored statistics. Afterwards their modes are as before. No gradient of a weight is computed, no `.grad` touched.
+            Of one that takes sequences (N, C, L): `lambda x: model(x.squeeze(2))`, with x (N, C, 1, L); of one that returns
+            more than scores: `lambda x: model(x)[0]`.
         x: a Tensor or array of floating-point numbers: images (N, C, H, W), or one image (C, H, W).
         target: what is explained: a class, or one for each image; None for the class of the highest score of each; or a
             function scores → (N,), a number for each image.
@@ -80,7 +82,7 @@ def gradient(
 def _forward_in_words(leaf: Tensor, scores: Tensor) -> list[str]:
     count = sum(origin.op is not None for origin in topological([scores.origin])) if scores.origin is not None else 0
     what = "the image" if len(leaf) == 1 else f"{len(leaf)} images"
-    lines = [f"1. forward: {what} {leaf.shape} through the model, which records {count} operations"]
+    lines = [f"1. forward: {what} {leaf.shape} through the model, which records {count} operation{'s' * (count != 1)}"]
     best = ""
     if scores.ndim == 2 and scores.numel():
         highest = scores[0].argmax().item()

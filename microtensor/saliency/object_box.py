@@ -24,7 +24,7 @@ def object_box(map: Any, quantile: float = 0.95, smooth: float = 0.02) -> np.nda
     Args:
         map: (N, H, W), or of one image (H, W); larger is more important.
         quantile: the share of the pixels that are not the object.
-        smooth: the standard deviation of the Gaussian, as a share of the longer side; 0 for none.
+        smooth: the standard deviation of the Gaussian, as a share of the longer side, up to 1; 0 for none.
 
     Returns:
         Whole numbers (N, 4), for one image (4,): x0, y0, x1, y1 in pixels, x1 and y1 exclusive: `image[y0:y1, x0:x1]`. The
@@ -32,8 +32,8 @@ def object_box(map: Any, quantile: float = 0.95, smooth: float = 0.02) -> np.nda
 
     Raises:
         TypeError: the map is not of numbers.
-        ValueError: it is not (N, H, W) or (H, W), has no pixels or holds what is not finite; `quantile` is not between 0 and 1,
-            or `smooth` negative.
+        ValueError: it is not (N, H, W) or (H, W), has no pixels or holds what is not finite; `quantile` or `smooth` is not
+            between 0 and 1.
 
     >>> map = np.zeros((6, 8))
     >>> map[2:4, 3:7] = 1
@@ -51,8 +51,10 @@ def object_box(map: Any, quantile: float = 0.95, smooth: float = 0.02) -> np.nda
         raise ValueError("saliency.object_box: the map holds numbers that are infinite or nan")
     if not is_number(quantile) or not 0 <= quantile < 1:
         raise ValueError(f"saliency.object_box: quantile must be a number from 0 up to, not including, 1, got {quantile!r}")
-    if not is_number(smooth) or not 0 <= smooth < float("inf"):
-        raise ValueError(f"saliency.object_box: smooth must be a number of 0 or more, a share of the side, got {smooth!r}")
+    if not is_number(smooth) or not 0 <= smooth <= 1:
+        raise ValueError(
+            f"saliency.object_box: smooth must be a number from 0 to 1, a share of the longer side, got {smooth!r}"
+        )
     maps = values.astype(np.float64).reshape(-1, 1, *values.shape[-2:])
     sigma = float(smooth) * max(values.shape[-2:])
     if sigma and len(maps):

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.nn.inspect.activations import check_model, layer_of, output_of
-from microtensor.nn.inspect.top_patches import check_maps, check_units
-from microtensor.nn.layers.response_norm import LocalResponseNorm
-
 from ..arguments import kind_of
 from ..backend import is_array, to_numpy
 from ..gradient import enable_grad, grad
 from ..graph import Node
+from ..nn.inspect.activations import check_model, layer_of, output_of
+from ..nn.inspect.top_patches import check_maps, check_units
+from ..nn.layers.response_norm import LocalResponseNorm
 from ..ops.join import stack
 from ..ops.shape import whole_numbers
 from ..tensor import Tensor

@@ -69,7 +69,9 @@ def sanity_check(
 
     def ranks() -> np.ndarray[Any, Any]:
         map = check_map("sanity_check", question, method(model, asked, chosen))
-        return np.stack([_ranks(one) for one in to_numpy(map.data).reshape(len(question.images), -1)])
+        return np.stack(
+            [_ranks(one) for one in to_numpy(map.data).reshape(len(question.images), int(np.prod(question.images.shape[2:])))]
+        )
 
     original, stages = ranks(), []
     # The arrays themselves are exchanged: nobody else who holds the old ones, a graph or a state_dict, notices.

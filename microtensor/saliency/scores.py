@@ -109,7 +109,8 @@ class Question:
         expected = "(N, …)" if callable(self.target) else "(N, classes)"
         if not isinstance(scores, Tensor):
             found = type(scores).__name__
-            raise TypeError(f"{self.name}: the model must return a Tensor of scores {expected}, it returned {found}")
+            hint = "; pick them out: lambda x: model(x)[…]" if isinstance(scores, (tuple, list, dict)) else ""
+            raise TypeError(f"{self.name}: the model must return a Tensor of scores {expected}, it returned {found}{hint}")
         count = len(images)
         fits = scores.ndim > 0 if callable(self.target) else scores.ndim == 2 and scores.shape[1] > 0
         if not fits or scores.shape[0] != count or not is_floating(scores.dtype):

@@ -13,7 +13,7 @@ from microtensor.gradient import grad
 from microtensor.graph import Node
 from microtensor.nn.layers.pool import max_pool2d
 from microtensor.nn.layers.pool_windows import pool_window
-from microtensor.table import table
+from microtensor.table import number_text, table
 from microtensor.tensor import Tensor
 
 
@@ -56,12 +56,12 @@ class PoolingTrace(NamedTuple):
         i, j = self.steps[step]
         place = self.winners[i][j]
         before, share, after = (float(x[place]) for x in (self.until(step), self.shares[i][j], self.until(step + 1)))
-        return f"{number(before)} {'−' if share < 0 else '+'} {number(abs(share))} = {number(after)}"
+        return f"{number_text(before)} {'−' if share < 0 else '+'} {number_text(abs(share))} = {number_text(after)}"
 
     def __str__(self) -> str:
         lines = []
         for step, (i, j) in enumerate(self.steps):
-            texts = [number(self.result[i, j]), str(self.winners[i][j]), number(self.gradient[i, j]), self.sum(step)]
+            texts = [number_text(self.result[i, j]), str(self.winners[i][j]), number_text(self.gradient[i, j]), self.sum(step)]
             lines.append([f"({i}, {j})", *texts])
         return table(["window", "largest", "at", "gradient", "adds up to"], lines)
 
@@ -116,15 +116,6 @@ def trace_max_pool(image: Any, kernel_size: Any, stride: Any = None, padding: An
         stride=window.stride,
         before=(window.padding[0][0], window.padding[1][0]),
     )
-
-
-def number(value: float, digits: int = 3) -> str:
-    """So short that it fits a cell.
-
-    >>> number(8.0), number(-0.12345), number(-0.12345, digits=2)
-    ('8', '−0.123', '−0.12')
-    """
-    return f"{value:.{digits}g}".replace("-", "−")
 
 
 def _numbers(what: str, value: Any) -> NDArray[Any]:

@@ -129,7 +129,8 @@ class GradScaler:
                 "call update() once, at the end of each step"
             )
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if half := next((g for g in gradients if g.dtype == np.float16), None):
+        half = next((g for g in gradients if g.dtype == np.float16), None)
+        if half is not None:
             raise ValueError(
                 f"GradScaler.unscale_: a gradient {half.shape} is of float16, and would be 0 without the scale; keep the "
                 "parameters in float32, and let autocast() cast them"

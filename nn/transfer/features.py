@@ -13,9 +13,10 @@ from microtensor.backend import is_array
 from microtensor.data.dataset import Samples, TensorDataset, batch_of
 from microtensor.data.transform import transformed
 from microtensor.gradient import no_grad
+from microtensor.nn.inspect.activations import layer_of
 from microtensor.nn.module import Module
 from microtensor.nn.training.run import device_of
-from microtensor.nn.transfer.head import find, part_of
+from microtensor.nn.transfer.head import find
 from microtensor.ops.shape import whole_number
 from microtensor.tensor import Tensor
 
@@ -76,7 +77,7 @@ def cache_features(
     >>> optimizer = nn.SGD(head.parameters(), lr=0.1)
     >>> history = nn.fit(head, DataLoader(features, 32, shuffle=True), nn.cross_entropy, optimizer, progress=False)
     """
-    where, module = find("cache_features", model, None) if at is None else (at, part_of("cache_features", model, at))
+    where, module = find("cache_features", model, None) if at is None else (at, layer_of("cache_features", model, at))
     _check_data(dataset, transform)
     size = whole_number("cache_features", "batch_size", batch_size, least=1)
     count, device = len(dataset), device_of(model)

@@ -9,11 +9,12 @@ import numpy as np
 
 from microtensor.arguments import is_number
 from microtensor.nn.containers import Sequential
+from microtensor.nn.inspect.activations import check_model
 from microtensor.nn.lists import ModuleDict, ModuleList
 from microtensor.nn.module import Module
 from microtensor.nn.training.callbacks import Callback
 from microtensor.nn.training.run import Run
-from microtensor.nn.transfer.head import check_model, is_auxiliary
+from microtensor.nn.transfer.head import is_auxiliary
 from microtensor.ops.shape import whole_number
 
 Unit = tuple[str, Module]

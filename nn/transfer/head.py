@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias, TypeVar
 
 from microtensor.arguments import kind_of
+from microtensor.nn.inspect.activations import check_model, layer_of
 from microtensor.nn.layers.conv import Conv1d, Conv2d
 from microtensor.nn.layers.linear import Linear
 from microtensor.nn.module import Buffer, Module, Parameter
@@ -94,39 +95,11 @@ def freeze_base(model: M, name: str | None = None) -> M:
     >>> [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     ['classifier.5.weight', 'classifier.5.bias']
     """
-    learning: list[Any] = [part_of("freeze_base", model, name)] if name is not None else _heads("freeze_base", model, None)
+    learning: list[Any] = [layer_of("freeze_base", model, name)] if name is not None else _heads("freeze_base", model, None)
     model.freeze()
     for module in learning:
         module.unfreeze()
     return model
-
-
-def part_of(function: str, model: Any, name: str) -> Module:
-    """The module of this dotted name.
-
-    Raises:
-        TypeError: `model` is no Module, or `name` no text.
-        ValueError: there is none.
-    """
-    check_model(function, model)
-    if not isinstance(name, str):
-        raise TypeError(f"{function}: a module is named by a text such as 'classifier.6', got {kind_of(name)}")
-    try:
-        module: Module = model.get_submodule(name)
-    except AttributeError as error:
-        raise ValueError(f"{function}: {error}") from error
-    return module
-
-
-def check_model(function: str, model: Any) -> None:
-    """Refuse what is no Module.
-
-    Raises:
-        TypeError: it is none.
-    """
-    if not isinstance(model, Module):
-        hint = f"; create one: {model.__name__}(...)" if isinstance(model, type) else ""
-        raise TypeError(f"{function}: model must be a Module, got {kind_of(model)}{hint}")
 
 
 def scores_of(layer: Head) -> int:
@@ -146,7 +119,7 @@ def _heads(function: str, model: Any, name: str | None) -> list[Head]:
 def find(function: str, model: Any, name: str | None) -> tuple[str, Head]:
     """The head of a model, and its name. See `head_of`."""
     check_model(function, model)
-    place, found = _last(model) if name is None else (name, part_of(function, model, name))
+    place, found = _last(model) if name is None else (name, layer_of(function, model, name))
     if isinstance(found, KINDS):
         return place, found
     if name is not None:

@@ -132,6 +132,11 @@ class Stream(Known):
         current.stream = self
         return self
 
+    @property
+    def ptr(self):
+        """Its address: 0 of the first."""
+        return 0 if self is Stream.null else id(self)
+
     def synchronize(self):
         count("synchronize", waits=1)
         host_learns(self.known)

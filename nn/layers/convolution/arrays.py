@@ -1,6 +1,7 @@
 """Convolution and its two adjoints on arrays, each in the way that its shape asks for.
 
-What there is to choose from stands in the other files of this folder. All of them compute the same numbers, but for rounding.
+What there is to choose from stands in the other files of this folder. All of them compute the same numbers, but for rounding:
+kernels of our own on a GPU, oneDNN where it is installed, and ways of NumPy alone, which are the reference for all.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from math import prod
 from microtensor import threads
 from microtensor.backend import Array, array_module
 from microtensor.kernels import usable
-from microtensor.nn.layers.convolution import columns, depthwise, gpu, rows
+from microtensor.nn.layers.convolution import columns, depthwise, gpu, onednn, rows
 from microtensor.nn.layers.convolution.bands import BYTES
 from microtensor.nn.layers.windows import Pair, Window
 
@@ -25,6 +26,11 @@ def forward(x: Array, weight: Array, bias: Array | None, window: Window, groups:
     """(N, C, H, W), (O, C/G, kh, kw), (O,) → (N, O, H', W')."""
     if usable(x):
         return gpu.forward(x, weight, bias, window, groups)
+    y = onednn.forward(x, weight, bias, window, groups)
+    return _forward(x, weight, bias, window, groups) if y is None else y
+
+
+def _forward(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
     if groups == x.shape[1] == len(weight):
         y = depthwise.forward(x, weight, window)
         return y if bias is None else _add(y, bias)
@@ -39,19 +45,25 @@ def to_input(g: Array, weight: Array, bias: Array | None, window: Window, groups
     """The adjoint of `forward` in x: (N, O, H', W'), (O, C/G, kh, kw), (C,) → (N, C, *size)."""
     if usable(g):
         return gpu.to_input(g, weight, bias, window, groups, size)
+    x = onednn.to_input(g, weight, bias, window, groups, size)
+    if x is not None:
+        return x
     if groups == g.shape[1] and weight.shape[1] == 1:
         x = depthwise.to_input(g, weight, window, size)
         return x if bias is None else _add(x, bias)
     back = columns.turned_window(window)
     if back is None:
         return columns.to_input(g, weight, bias, window, groups, size)
-    return forward(g, columns.turned(weight, groups), bias, back, groups)
+    return _forward(g, columns.turned(weight, groups), bias, back, groups)
 
 
 def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
     """The adjoint of `forward` in the weight: (N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw)."""
     if usable(x):
         return gpu.to_weight(x, g, window, groups)
+    weight = onednn.to_weight(x, g, window, groups)
+    if weight is not None:
+        return weight
     if groups == x.shape[1] == g.shape[1]:
         return depthwise.to_weight(x, g, window)
     if _tall(window, groups) and g.shape[1] <= 2 * min(x.shape[1], FEW):

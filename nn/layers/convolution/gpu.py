@@ -1,13 +1,14 @@
-"""Convolution on a GPU without NVIDIA's library for it: four ways, and which of them a shape asks for.
+"""Convolution on a GPU: NVIDIA's cuDNN where it may be used, or four ways without it, and which of them a shape asks for.
 
+    cudnn       where it is installed, has passed its trial and has a plan: see cudnn.py
     gemm        1×1, without stride and padding: one matrix product per image, nothing is unfolded
     tiles       unfold some images, multiply by the library's matrix product; any window
     implicit    a kernel of our own that multiplies without unfolding; any window
     depthwise   a kernel of our own for one channel per group
 
-A depthwise convolution always takes its own kernels: as a matrix product it would have one row. Between the others decides what
-each has to do, in bytes that pass between memory and processor: see `cost`. It is arithmetic, not measurement: nobody has timed
-these on a GPU yet. `way` takes the choice over, to time one beside the other.
+A depthwise convolution always takes its own kernels: as a matrix product it would have one row. Between our other ways decides
+what each has to do, in bytes that pass between memory and processor: see `cost`. It is arithmetic, not measurement: nobody has
+timed these on a GPU yet. `way` takes the choice over, to time one beside the other.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ import numpy as np
 
 from microtensor.backend import Array, array_module
 from microtensor.cuda_settings import get_allow_tf32, get_convolution_workspace
-from microtensor.nn.layers.convolution import direct, gemm, implicit, tiles
+from microtensor.nn.layers.convolution import cudnn, direct, gemm, implicit, tiles
 from microtensor.nn.layers.windows import Pair, Window
 
-WAYS: dict[str, ModuleType] = {"gemm": gemm, "tiles": tiles, "implicit": implicit, "depthwise": direct}
+WAYS: dict[str, ModuleType] = {"gemm": gemm, "tiles": tiles, "implicit": implicit, "depthwise": direct, "cudnn": cudnn}
 """By name: the files that hold each way's `forward`, `to_input` and `to_weight`."""
 
 PLAIN = {"e": 20.0, "f": 20.0, "d": 10.0}
@@ -66,10 +67,21 @@ class Problem(NamedTuple):
     places: Pair
     window: Window
 
+    @property
+    def depthwise(self) -> bool:
+        """Whether each channel has one kernel of its own, and our kernels for that can be launched."""
+        return self.channels == self.kernels == 1 and self.groups < 1 << 16
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Of images, weights and results."""
+        c, o = self.groups * self.channels, self.groups * self.kernels
+        return (self.images, c, *self.size), (o, self.channels, *self.window.kernel), (self.images, o, *self.places)
+
     def fitting(self) -> list[str]:
-        """The names of the ways that compute it."""
+        """The names of our own ways that compute it."""
         fits = {
-            "depthwise": self.channels == self.kernels == 1 and self.groups < 1 << 16,
+            "depthwise": self.depthwise,
             "gemm": self.window == Window((1, 1)),
             "implicit": implicit.fits(self.size, self.places, self.channels, self.kernels, self.window, self.groups),
             "tiles": True,
@@ -109,7 +121,7 @@ def forward(x: Array, weight: Array, bias: Array | None, window: Window, groups:
         return xp.zeros((len(x), len(weight), *places), x.dtype)
     of = _problem(x, len(weight), places, window, groups)
     x, weight, bias = _contiguous(x, weight, bias)
-    y: Array = _way("forward", of).forward(x, weight, bias, window, groups)
+    y: Array = _way("forward", of, x).forward(x, weight, bias, window, groups)
     return y
 
 
@@ -122,7 +134,7 @@ def to_input(g: Array, weight: Array, bias: Array | None, window: Window, groups
     shape = (size[0], size[1])
     of = Problem(g.dtype.char, n, groups, channels, o // groups, shape, (places[0], places[1]), window)
     g, weight, bias = _contiguous(g, weight, bias)
-    x: Array = _way("to_input", of).to_input(g, weight, bias, window, groups, shape)
+    x: Array = _way("to_input", of, g).to_input(g, weight, bias, window, groups, shape)
     return x
 
 
@@ -132,7 +144,7 @@ def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
         return array_module(x).zeros((g.shape[1], x.shape[1] // groups, *window.kernel), x.dtype)
     of = _problem(x, g.shape[1], g.shape[2:], window, groups)
     x, g, _ = _contiguous(x, g, None)
-    weight: Array = _way("to_weight", of).to_weight(x, g, window, groups)
+    weight: Array = _way("to_weight", of, x).to_weight(x, g, window, groups)
     return weight
 
 
@@ -149,17 +161,20 @@ def _contiguous(x: Array, weight: Array, bias: Array | None) -> tuple[Array, Arr
     return whole(x), whole(weight), None if bias is None else whole(bias)
 
 
-def _way(operation: str, of: Problem) -> ModuleType:
+def _way(operation: str, of: Problem, array: Array) -> ModuleType:
     if chosen.way is None:
+        if not of.depthwise and cudnn.offers(array, operation, of.shapes, of.window):
+            return cudnn
         return WAYS[choice(operation, of, get_allow_tf32(), get_convolution_workspace())]
-    if chosen.way not in of.fitting():
-        raise ValueError(f"way: {chosen.way} does not compute this convolution, {', '.join(of.fitting())} do: {of}")
+    fitting = of.fitting() + ["cudnn"] * cudnn.offers(array, operation, of.shapes, of.window)
+    if chosen.way not in fitting:
+        raise ValueError(f"way: {chosen.way} does not compute this convolution, {', '.join(fitting)} do: {of}")
     return WAYS[chosen.way]
 
 
 @lru_cache(4096)
 def choice(operation: str, of: Problem, tf32: bool, workspace: int) -> str:
-    """The name of the way that should be fastest."""
+    """The name of our own way that should be fastest."""
     fitting = of.fitting()
     if "depthwise" in fitting:
         return "depthwise"

@@ -1,0 +1,161 @@
+"""Convolution on arrays by oneDNN, a library that compiles each for the CPU at hand: an optional extra, for float32.
+
+What `pip install "microtensor[onednn]"` brings is used by itself, after a test: at first use, a few convolutions are compared
+with those of `columns`, and where they differ, the library stays off, with a warning. The environment variable
+MICROTENSOR_ONEDNN=0 turns it off; MICROTENSOR_ONEDNN=/a/path/libdnnl.so.3 takes that library instead, from conda, say.
+
+The threads are ours (`threads.share`), and the library uses none: a convolution is cut, by its shape alone, into parts of
+images, or of channels where the weight is larger than the images. So numbers do not depend on how many threads there are. They
+are those of the NumPy ways but for rounding, and may depend on the CPU, for which the library chooses its code.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import cache, lru_cache
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from microtensor.backend import Array
+from microtensor.nn.layers.convolution import columns
+from microtensor.nn.layers.convolution.onednn_library import Failure, Library
+from microtensor.nn.layers.convolution.onednn_parts import FORWARD, LEAST, TO_INPUT, TO_WEIGHT, Schedule, Shape
+from microtensor.nn.layers.windows import Pair, Window
+
+VARIABLE = "MICROTENSOR_ONEDNN"
+PACKAGES = ("onednn-cpu-gomp", "onednn-cpu-iomp")
+FILES = ("libdnnl.so.3", "libdnnl.3.dylib")
+
+FEW = 3
+"""With fewer channels, the gradient to the images is quicker by columns: oneDNN computes a whole block of 16. Measured."""
+
+SHAPES = 1024
+"""Of so many shapes, what was compiled is kept."""
+
+
+def forward(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array | None:
+    """(N, C, H, W), (O, C/G, kh, kw), (O,) → (N, O, H', W'); None where oneDNN is off, or slower than another way."""
+    if window.kernel == (1, 1) or not _takes(x, weight, bias):
+        return None
+    schedule = _schedule(FORWARD, x.shape, weight.shape, window, groups, bias is not None)
+    return schedule and schedule.run([x, weight, None], bias)
+
+
+def to_input(g: Array, weight: Array, bias: Array | None, window: Window, groups: int, size: Pair) -> Array | None:
+    """The adjoint of `forward` in x: (N, O, H', W'), (O, C/G, kh, kw), (C,) → (N, C, *size); None as `forward`."""
+    channels = groups * weight.shape[1]
+    if window.kernel == (1, 1) or channels < FEW or not _takes(g, weight, bias):
+        return None
+    schedule = _schedule(TO_INPUT, (len(g), channels, *size), weight.shape, window, groups, False)
+    x = schedule and schedule.run([None, weight, g])
+    if x is not None and bias is not None:
+        x += bias[:, None, None]
+    return x
+
+
+def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array | None:
+    """The adjoint of `forward` in the weight: (N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw); None as `forward`."""
+    if not _takes(x, g):
+        return None
+    shape = (g.shape[1], x.shape[1] // groups, *window.kernel)
+    schedule = _schedule(TO_WEIGHT, x.shape, shape, window, groups, False)
+    return schedule and schedule.run([x, None, g])
+
+
+def _takes(*arrays: Array | None) -> bool:
+    """Whether these are for oneDNN."""
+    fit = all(a is None or (type(a) is np.ndarray and a.dtype == np.float32 and a.size > 0) for a in arrays)
+    return fit and library() is not None
+
+
+@lru_cache(SHAPES)
+def _schedule(kind: str, x: Shape, weight: Shape, window: Window, groups: int, bias: bool) -> Schedule | None:
+    """How to do it; None if the library cannot, or slowly."""
+    found = library()
+    try:
+        return found and Schedule(found, kind, x, weight, window, groups, bias, LEAST)
+    except Failure:
+        return None
+
+
+# The library
+
+
+@cache
+def library() -> Library | None:
+    """oneDNN, if it is installed, not turned off, and computes what `columns` does; None if not, with a warning if that is odd.
+
+    Warns:
+        RuntimeWarning: it is installed, or the environment variable names it, but cannot be used.
+    """
+    wanted = os.environ.get(VARIABLE, "").strip()
+    path = _installed() if wanted in ("", "1") else Path(wanted)
+    if path is None or wanted == "0":
+        return None
+    try:
+        found = Library(path)
+        wrong = _differs(found)
+    except (OSError, Failure) as error:
+        found, wrong = None, str(error)
+    if wrong:
+        _warn(f"oneDNN is not used: {wrong}. Convolutions go on without it; {VARIABLE}=0 says that they should")
+        return None
+    return found
+
+
+def _warn(words: str) -> None:
+    warnings.warn(words, RuntimeWarning, stacklevel=2)
+
+
+def _installed() -> Path | None:
+    """The library's file in one of its packages."""
+    for package in PACKAGES:
+        try:
+            found = metadata.distribution(package)
+        except metadata.PackageNotFoundError:
+            continue
+        for file in found.files or ():
+            if file.name in FILES:
+                return Path(str(found.locate_file(file))).resolve()
+    return None
+
+
+TRIALS = (
+    # images, channels, kernels, groups, size, window
+    (4, 20, 17, 1, (9, 8), Window((3, 3), (1, 1), ((1, 1), (1, 1)))),
+    (1, 5, 40, 1, (7, 9), Window((3, 2), (2, 1), ((1, 0), (0, 2)), (2, 1))),
+    (3, 6, 4, 2, (8, 8), Window((2, 2), (2, 2))),
+    (3, 18, 18, 18, (10, 9), Window((3, 3), (2, 2), ((1, 1), (1, 1)))),
+    (2, 33, 20, 1, (5, 6), Window((1, 1))),
+)
+"""What the test at first use computes, each cut into as many parts as there can be."""
+
+TOLERANCE = 1e-4
+"""Of the largest number: sums of a few hundred products differ by 1e-6, and what lies in a wrong place by 1."""
+
+
+def _differs(found: Library) -> str:
+    """How what this library computes differs from what `columns` does; "" if it does not."""
+    rng = np.random.default_rng(0)
+    for images, channels, kernels, groups, size, window in TRIALS:
+        shape = (kernels, channels // groups, *window.kernel)
+        shapes = ((images, channels, *size), shape, (images, kernels, *window.places("conv2d", size)), (kernels,))
+        x, weight, g, bias = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+        for kind, arrays, shift, expected in (
+            (FORWARD, [x, weight, None], bias, columns.forward(x, weight, bias, window, groups)),
+            (TO_INPUT, [None, weight, g], None, columns.to_input(g, weight, None, window, groups, size)),
+            (TO_WEIGHT, [x, None, g], None, columns.to_weight(x, g, window, groups)),
+        ):
+            try:
+                schedule = Schedule(found, kind, x.shape, weight.shape, window, groups, shift is not None, least=1)
+            except Failure:  # then it is not used for such a shape
+                continue
+            most = np.abs(schedule.run(arrays, shift) - expected).max() / np.abs(expected).max()
+            if not most < TOLERANCE:
+                return (
+                    f"version {found.version} computes a convolution ({kind}, {window}, {groups} groups) wrong, by {most:.0%}"
+                )
+    return ""

@@ -1,0 +1,263 @@
+"""How oneDNN does a convolution of some shape: the parts that it is cut into, and the code that is compiled for them.
+
+A part is a convolution of some images, some kernels and some channels, strided views of the whole arrays. A thread brings what
+the part reads into the layout that the code wants, runs it, and brings the result back, all while its core's cache holds it.
+What all parts read is brought into that layout once, before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from microtensor import threads
+from microtensor.backend import Array
+from microtensor.nn.layers.convolution.onednn_library import (
+    DIRECT,
+    TRAINING,
+    Execution,
+    Failure,
+    Library,
+    Object,
+    Primitive,
+    Sizes,
+)
+from microtensor.nn.layers.windows import Window
+
+Shape = tuple[int, ...]
+
+X, W, Y = range(3)
+"""Images, kernels, results: the three arrays of a convolution, in this order. One of them is computed from the others."""
+
+FORWARD, TO_INPUT, TO_WEIGHT = "forward", "to_input", "to_weight"
+RESULT = {FORWARD: Y, TO_INPUT: X, TO_WEIGHT: W}
+ARGUMENTS = {FORWARD: (1, 33, 17), TO_INPUT: (129, 33, 145), TO_WEIGHT: (1, 161, 145)}
+"""oneDNN's indices for X, W and Y: a gradient has another."""
+BIAS = 41
+
+BYTES = 1 << 20
+"""Images and results of a part: about what a core's cache holds."""
+
+PARTS = 8
+"""Into so many a convolution is cut at least, if it is large; and a sum over images is made of so many at most."""
+
+LEAST = 1 << 23
+"""Multiplications in a part, at least."""
+
+BLOCK = 16
+"""Channels that lie side by side in the library's layouts: a part has whole blocks of them."""
+
+ALIGNMENT = 64
+
+
+class Part(NamedTuple):
+    """A part of a convolution, itself one."""
+
+    images: slice
+    kernels: slice
+    channels: slice
+    groups: int
+
+
+class Schedule:
+    """How a convolution is done.
+
+    Args:
+        least: multiplications in a part, at least.
+
+    Raises:
+        Failure: the library cannot do it, or only slowly.
+    """
+
+    def __init__(
+        self, library: Library, kind: str, x: Shape, weight: Shape, window: Window, groups: int, bias: bool, least: int
+    ) -> None:
+        y = (x[0], weight[0], *window.places("conv2d", x[2:]))
+        whole = [np.empty(shape, np.float32) for shape in (x, weight, y)]  # of these, only where parts begin is asked
+        parts, common = _cut(kind, x, weight, y, groups, least)
+        self.result, self.common = RESULT[kind], common if len(parts) > 1 else None
+        self.shapes = [x, weight, y]
+        if kind == TO_WEIGHT and common == W:  # each part has a sum of its own
+            self.shapes[W], self.common = (len(parts), *weight), None
+        compiled: dict[tuple[Shape, ...], Compiled] = {}
+        self.parts = []
+        for i, part in enumerate(parts):
+            views = _views(whole, part, groups)
+            shapes = tuple(view.shape for view in views)
+            if shapes not in compiled:
+                compiled[shapes] = Compiled(library, kind, views, window, part.groups, bias)
+            offsets = [view.ctypes.data - array.ctypes.data for view, array in zip(views, whole)]
+            if self.shapes[W] != weight:
+                offsets[W] = i * whole[W].nbytes
+            self.parts.append((compiled[shapes], offsets, part.kernels.start * whole[W].itemsize))
+        self.compiled = list(compiled.values())
+
+    def run(self, arrays: Sequence[Any], bias: Array | None = None) -> Array:
+        """Compute the one of X, W and Y that is None."""
+        arrays = [np.empty(s, np.float32) if a is None else np.ascontiguousarray(a) for a, s in zip(arrays, self.shapes)]
+        bias = None if bias is None else np.ascontiguousarray(bias)
+        starts, shift = [array.ctypes.data for array in arrays], 0 if bias is None else bias.ctypes.data
+        ready = {}
+        if self.common is not None:
+            ready = {code: code.lay_out(self.common, starts[self.common]) for code in self.compiled}
+
+        def one(part: tuple[Compiled, list[int], int]) -> None:
+            code, offsets, kernels = part
+            addresses = [start + offset for start, offset in zip(starts, offsets)]
+            if self.common is not None:
+                _, addresses[self.common] = ready[code]
+            code.run(addresses, shift + kernels, self.common)
+
+        threads.share(one, self.parts)
+        result = arrays[self.result]
+        return result if result.ndim == 4 else result.sum(0)
+
+
+def _cut(kind: str, x: Shape, weight: Shape, y: Shape, groups: int, least: int) -> tuple[list[Part], int | None]:
+    """The parts, and which of X, W and Y is the same for all.
+
+    They are of some images, if these are more numbers than the weight, which every part reads, or adds to. Else they are of
+    some channels of the result, or of some groups.
+    """
+    (n, channels), kernels = x[:2], weight[0]
+    count = max(min(PARTS, prod(y) * prod(weight[1:]) // least), 1)
+    images, every, each = slice(0, n), slice(0, kernels), slice(0, channels)
+    if n >= count and prod(weight) <= max(prod(x), prod(y)):
+        step = -(-n // count)
+        if kind != TO_WEIGHT:
+            step = max(min(step, 4 * max(BYTES // 4, prod(weight)) // (4 * (prod(x[1:]) + prod(y[1:])))), 1)
+        return [Part(some, every, each, groups) for some in threads.slices(n, step)], W
+    if groups == 1:
+        split = channels if kind == TO_INPUT else kernels
+        some = threads.slices(split, _step(split, count, BLOCK))
+        if kind == TO_INPUT:
+            return [Part(images, every, s, 1) for s in some], Y
+        return [Part(images, s, each, 1) for s in some], X
+    parts = []
+    for s in threads.slices(groups, _step(groups, count, BLOCK if groups == channels else 1)):
+        both = [slice(s.start * (total // groups), s.stop * (total // groups)) for total in (kernels, channels)]
+        parts.append(Part(images, *both, s.stop - s.start))
+    return parts, None
+
+
+def _step(total: int, count: int, block: int) -> int:
+    """The size of so many parts, in whole blocks."""
+    return -(-total // (count * block)) * block
+
+
+def _views(arrays: list[Array], part: Part, groups: int) -> list[Array]:
+    """X, W and Y of a part."""
+    x, weight, y = arrays
+    seen = part.channels if groups == 1 else slice(None)
+    return [x[part.images, part.channels], weight[part.kernels, seen], y[part.images, part.kernels]]
+
+
+class Compiled:
+    """Code for a convolution of one shape: itself, and the ways into the layouts that it wants and out of them.
+
+    Raises:
+        Failure: the library has no such code, or only its reference, which is slow.
+    """
+
+    def __init__(self, library: Library, kind: str, views: list[Array], window: Window, groups: int, bias: bool) -> None:
+        self.library, self.result, self.bias = library, RESULT[kind], bias
+        given = [(view.shape, tuple(stride // view.itemsize for stride in view.strides)) for view in views]
+        if groups > 1:  # the library's kernels have an axis for the group
+            (kernels, *rest), (stride, *strides) = given[W]
+            given[W] = (groups, kernels // groups, *rest), (kernels // groups * stride, stride, *strides)
+        with library.one_thread():
+            self.convolution = _describe(library, kind, [shape for shape, _ in given], window, bias)
+            if self.convolution.implementation.startswith("ref"):
+                raise Failure(f"oneDNN {library.version} has only its reference implementation")
+            self.ways: list[Primitive | None] = []
+            for i, (shape, strides) in enumerate(given):
+                ours, its = library.layout(shape, strides), self.convolution.layouts[i]
+                before, after = (its, ours) if i == self.result else (ours, its)
+                same = library.c.dnnl_memory_desc_equal(ours, its)
+                self.ways.append(None if same else library.reorder(before, after))
+        self.spare: list[list[Execution | None]] = []
+        """What runs need, of those which nobody uses now."""
+
+    def lay_out(self, which: int, address: int) -> tuple[Array | None, int]:
+        """X, W or Y as the code wants it: the memory and its address."""
+        way = self.ways[which]
+        if way is None:
+            return None, address
+        memory = np.empty(way.sizes[1] + ALIGNMENT, np.uint8)
+        there = _aligned(memory)
+        with self.library.one_thread():
+            Execution(way).run(here.stream(self.library), (address, there, *here.places(way.sizes[2:])))
+        return memory, there
+
+    def run(self, addresses: list[int], bias: int, ready: int | None) -> None:
+        """Compute one of X, W and Y, of these addresses; one of the others may be as the code wants it already."""
+        try:
+            executions = self.spare.pop()
+        except IndexError:
+            executions = [way and Execution(way) for way in (*self.ways, self.convolution)]
+        ways = [None if i == ready else way for i, way in enumerate(self.ways)]
+        sizes = [size if way else 0 for size, way in zip(self.convolution.sizes, ways)]
+        scratch = max(way.sizes[-1] for way in (*ways, self.convolution) if way)
+        *there, scratchpad = here.places([*sizes, scratch])
+        inside = [there[i] if way else addresses[i] for i, way in enumerate(ways)]
+        more = [bias] if self.bias else []
+        stream = here.stream(self.library)
+        with self.library.one_thread():
+            for i, way in enumerate(ways):
+                if way and i != self.result:
+                    executions[i].run(stream, (addresses[i], inside[i], scratchpad))
+            executions[-1].run(stream, (*inside, *more, scratchpad))
+            if ways[self.result]:
+                executions[self.result].run(stream, (inside[self.result], addresses[self.result], scratchpad))
+        self.spare.append(executions)
+
+
+def _describe(library: Library, kind: str, shapes: list[Shape], window: Window, bias: bool) -> Primitive:
+    """The convolution, in the layouts that the library likes best."""
+    layouts = [library.layout(shape) for shape in shapes]
+    geometry = [Sizes(*numbers) for numbers in (window.stride, [d - 1 for d in window.dilation], *zip(*window.padding))]
+    shift = library.layout((shapes[Y][1],)) if bias else None
+    middle = (library.engine, TRAINING, DIRECT, *layouts[:Y], shift, layouts[Y], *geometry, library.attributes)
+    described = library.make("primitive_desc", "convolution_forward_primitive_desc_create", *middle)
+    arguments = [*ARGUMENTS[kind], *([BIAS] if bias else [])]
+    if kind != FORWARD:
+        data = kind == TO_INPUT
+        name = f"convolution_backward_{'data' if data else 'weights'}_primitive_desc_create"
+        three = layouts if data else [*layouts[:Y], None, layouts[Y]]
+        described = library.make(
+            "primitive_desc", name, library.engine, DIRECT, *three, *geometry, described, library.attributes
+        )
+    return Primitive(library, described, arguments)
+
+
+class _Here(threading.local):
+    """A thread's own: the library's stream, and memory, as much as a part has needed yet."""
+
+    def __init__(self) -> None:
+        self.memory = np.empty(0, np.uint8)
+        self.streams: dict[Library, Object] = {}
+
+    def stream(self, library: Library) -> Object:
+        if library not in self.streams:
+            self.streams[library] = library.stream()
+        return self.streams[library]
+
+    def places(self, sizes: Sequence[int]) -> list[int]:
+        """Addresses of memory of so many bytes each."""
+        steps = [-(-size // ALIGNMENT) * ALIGNMENT for size in sizes]
+        if len(self.memory) < sum(steps) + ALIGNMENT:
+            self.memory = np.empty(sum(steps) + ALIGNMENT, np.uint8)
+        start = _aligned(self.memory)
+        return [start + sum(steps[:i]) for i in range(len(steps))]
+
+
+here = _Here()
+
+
+def _aligned(memory: Array) -> int:
+    """The first address in it that is a multiple of `ALIGNMENT`."""
+    return -(-memory.ctypes.data // ALIGNMENT) * ALIGNMENT
