@@ -26,8 +26,7 @@ from microtensor.nn.layers.convolution.onednn_parts import FORWARD, LEAST, TO_IN
 from microtensor.nn.layers.windows import Pair, Window
 
 VARIABLE = "MICROTENSOR_ONEDNN"
-PACKAGES = ("onednn-cpu-gomp", "onednn-cpu-iomp")
-FILES = ("libdnnl.so.3", "libdnnl.3.dylib")
+PACKAGE, FILE = "onednn-cpu-gomp", "libdnnl.so.3"
 
 FEW = 3
 """With fewer channels, the gradient to the images is quicker by columns: oneDNN computes a whole block of 16. Measured."""
@@ -111,16 +110,13 @@ def _warn(words: str) -> None:
 
 
 def _installed() -> Path | None:
-    """The library's file in one of its packages."""
-    for package in PACKAGES:
-        try:
-            found = metadata.distribution(package)
-        except metadata.PackageNotFoundError:
-            continue
-        for file in found.files or ():
-            if file.name in FILES:
-                return Path(str(found.locate_file(file))).resolve()
-    return None
+    """The library's file in its package."""
+    try:
+        package = metadata.distribution(PACKAGE)
+    except metadata.PackageNotFoundError:
+        return None
+    files = [Path(str(package.locate_file(file))) for file in package.files or () if file.name == FILE]
+    return files[0].resolve() if files else Path(FILE)
 
 
 TRIALS = (

@@ -20,8 +20,7 @@ Address = ctypes.c_void_p
 
 # Numbers of the C interface: dnnl_types.h and dnnl_common_types.h, the same in all of version 3.
 MAJOR = 3
-RUNTIMES = {1: "sequential", 2: "OpenMP", 8: "thread pool"}
-"""Threads of the library's own that it can be told not to use."""
+SEQUENTIAL, OPENMP = 1, 2
 CPU, IN_ORDER, FLOAT32, ANY_LAYOUT, USER_SCRATCHPAD, DIRECT, TRAINING = 1, 1, 3, 1, 1, 1, 64
 IMPLEMENTATION, LAYOUT_OF = 8, 255
 FROM, TO, SCRATCHPAD = 1, 17, 80
@@ -43,7 +42,7 @@ class _Argument(ctypes.Structure):
 
 
 class Failure(Exception):
-    """The library answers with a status that is not success."""
+    """The library answers that it cannot."""
 
 
 class Object:
@@ -73,23 +72,20 @@ class Library:
         self.version = f"{version.major}.{version.minor}.{version.patch}"
         if version.major != MAJOR:
             raise OSError(f"{path} is oneDNN {self.version}, and version {MAJOR} is needed")
-        if version.cpu_runtime not in RUNTIMES:
-            raise OSError(
-                f"{path} is oneDNN built for threads that cannot be turned off; needed is {', '.join(RUNTIMES.values())}"
-            )
+        if version.cpu_runtime not in (SEQUENTIAL, OPENMP):
+            raise OSError(f"{path} is oneDNN with threads that cannot be turned off: it must be built for OpenMP, or for none")
         # What takes no time is called without letting other threads run, which would take more. OpenMP's functions are found
         # by this library's handle, for it needs them.
         at_once = ctypes.PyDLL(str(path))
-        self.openmp = (at_once.omp_get_max_threads, at_once.omp_set_num_threads) if version.cpu_runtime == 2 else None
+        self.openmp = (at_once.omp_get_max_threads, at_once.omp_set_num_threads) if version.cpu_runtime == OPENMP else None
         self.set_address = at_once.dnnl_memory_set_data_handle
         self.set_address.argtypes = [Address, Address]
-        if version.cpu_runtime == 8:
-            self.call("threadpool_interop_set_max_concurrency", 1)
         self.c.dnnl_primitive_desc_query_md.restype = Address
         self.c.dnnl_memory_desc_get_size.restype = ctypes.c_size_t
         self.c.dnnl_memory_desc_get_size.argtypes = [Address]
         self.c.dnnl_primitive_execute.argtypes = [Address, Address, ctypes.c_int, Address]
-        self.engine = self.make("engine", "engine_create", CPU, ctypes.c_size_t(0))
+        self.engine = Address()  # never destroyed: when the process ends, others may still refer to it
+        self.call("engine_create", ctypes.byref(self.engine), CPU, ctypes.c_size_t(0))
         self.attributes = self.make("primitive_attr", "primitive_attr_create")
         self.call("primitive_attr_set_scratchpad_mode", self.attributes, USER_SCRATCHPAD)
 
