@@ -23,7 +23,7 @@ import numpy as np
 import microtensor as mt
 from benchmarks import gpu_checks, gpu_speed, gpu_training
 from benchmarks.gpu_speed import Effort, Rates
-from microtensor.backend import library, parse_gpu
+from microtensor.backend import index_of, library, parse_gpu
 from microtensor.files import whole_file
 from microtensor.nn.layers.convolution import cudnn
 
@@ -42,8 +42,20 @@ class Size(NamedTuple):
     """So many of the convolutions; None: all."""
     dtypes: tuple[str, ...]
     training: int | None
-    """Steps; None: as the recipes say."""
+    """Steps, of two digits; None: as the recipes say."""
     batches: dict[str, tuple[int, ...]]
+    counted: tuple[str, ...] = tuple(gpu_training.COUNTED)
+    """Whose kernels are counted."""
+    deep: tuple[str, ...] = gpu_training.PRECISIONS
+    """In which ResNet-20 is trained and timed."""
+
+    def precisions(self, name: str) -> tuple[str, ...]:
+        """In which a network is."""
+        return gpu_training.PRECISIONS if name.lower().startswith("lenet") else self.deep
+
+    @property
+    def quick(self) -> bool:
+        return self.training is not None
 
 
 WHOLE = Size(
@@ -57,7 +69,8 @@ WHOLE = Size(
     None,
     {"lenet5": (128, 1024), "resnet20": (128, 512)},
 )
-QUICK = Size(Effort(1, 0.0, 1), Effort(1, 0.0, 1), 64, 1 << 12, 1, 1, ("float32",), 2, {"lenet5": (2,), "resnet20": (2,)})
+ONCE = Effort(1, 0.0, 0)
+QUICK = Size(ONCE, ONCE, 64, 1 << 12, 1, 1, ("float32",), 1, {"lenet5": (2,), "resnet20": (2,)}, ("LeNet-5",), ("float16",))
 """Everything once, small: to see that it runs. No accuracy is asked for."""
 
 
@@ -81,7 +94,7 @@ class Report:
 
     def table(self, head: str, rows: Iterator[str]) -> None:
         """Rows as they come: cells between " | "."""
-        self.say("", f"| {head} |", "|" + "---|" * (head.count(" | ") + 1))
+        self.say(*[""] * bool(self.lines and self.lines[-1]), f"| {head} |", "|" + "---|" * (head.count(" | ") + 1))
         for row in rows:
             self.say(f"| {row} |")
         self.say("")
@@ -107,13 +120,14 @@ class Report:
 
 def machine(report: Report) -> None:
     xp, runtime = report.xp, report.xp.cuda.runtime
-    name = mt.cuda.get_device_name(report.device)
+    name, properties = mt.cuda.get_device_name(report.device), runtime.getDeviceProperties(index_of(report.device))
     if "stand-in" in name:
-        report.say("This is no GPU but the tests' stand-in for one: that it runs is all that this says; times mean nothing.", "")
+        report.say(
+            "This is no GPU but the tests' stand-in for one: that it runs is all that this says; times mean nothing.", ""
+        )
     torch = gpu_training.pytorch()
     rows = {
-        "GPU": f"{name}, {runtime.getDeviceProperties(0)['totalGlobalMem'] / 2**30:.0f} GiB, "
-        f"{runtime.getDeviceProperties(0)['multiProcessorCount']} multiprocessors",
+        "GPU": f"{name}, {properties['totalGlobalMem'] / 2**30:.0f} GiB, {properties['multiProcessorCount']} multiprocessors",
         "CUDA": f"driver for {version(runtime.driverGetVersion())}, CuPy {xp.__version__} built for "
         f"{version(runtime.runtimeGetVersion())}",
         "cuDNN": cudnns(report),
@@ -140,7 +154,7 @@ def checks(report: Report) -> None:
     results, missing = gpu_checks.every(report.device, report.size.dtypes)
     report.say("The largest difference between GPU and CPU, of the largest number of each result; gradients included.")
     report.table(
-        "operations | dtype | our kernels | difference | allowed |",
+        "operations | dtype | our kernels | difference | allowed",
         (
             f"{r.name} | {r.dtype} | {r.kernels} | {'' if r.passed else '**WRONG** '}{r.error:.1e} | "
             f"{gpu_checks.TOLERANCE[r.dtype]:.0e}"
@@ -176,14 +190,14 @@ def training(report: Report) -> None:
 
     def rows() -> Iterator[str]:
         for name, recipe in gpu_training.RECIPES.items():
-            for precision in gpu_training.PRECISIONS:
-                asked = report.size.training is None
-                found = gpu_training.learn(report.xp, recipe, precision, report.device, report.size.training or recipe.steps)
+            for precision in report.size.precisions(name):
+                asked = not report.size.quick
+                found = gpu_training.learn(report.xp, recipe, precision, report.device, report.size.training)
                 passed = found.accuracy >= recipe.accuracy or not asked
                 if not passed:
                     failures.append(f"{name} in {precision} reaches {found.accuracy:.1%}, not {recipe.accuracy:.0%}")
                 yield (
-                    f"{name} | {precision} | {recipe.batch} | {found.steps} | {found.milliseconds:.2f} | "
+                    f"{name} | {precision} | {found.batch} | {found.steps} | {found.milliseconds:.2f} | "
                     f"{'' if passed else '**'}{found.accuracy:.1%}{'' if passed else '**'} | "
                     f"{f'{recipe.accuracy:.0%}' if asked else '–'}"
                 )
@@ -200,11 +214,12 @@ def steps(report: Report) -> None:
     def rows() -> Iterator[str]:
         for name, batches in report.size.batches.items():
             for batch in batches:
-                for precision in gpu_training.PRECISIONS:
+                for precision in report.size.precisions(name):
                     yield from of(name, batch, precision)
 
     def of(name: str, batch: int, precision: str) -> Iterator[str]:
-        found = gpu_training.steps(report.xp, name, batch, precision, report.device, report.size.steps_effort)
+        size = report.size
+        found = gpu_training.steps(report.xp, name, batch, precision, report.device, size.steps_effort, size.quick)
         dtype, _, tf32 = precision.partition(", ")
         for peer, time in found.times.items():
             rate = found.flops / time.median * 1e3
@@ -222,7 +237,7 @@ def steps(report: Report) -> None:
     )
     head = "network, batch | precision | library | ms (middle half) | images/s | ours / its | TFLOP/s | of the card's | MiB"
     report.table(head, rows())
-    counted = gpu_training.kernels_per_step()
+    counted = gpu_training.kernels_per_step(*report.size.counted)
     if counted is None:
         report.say("Kernels per step are counted on the tests' stand-in, which needs the checkout and g++: not here.")
         return
@@ -258,7 +273,9 @@ def convolutions(report: Report) -> None:
     )
     library_ratios = [w.times["cudnn"].median / w.times[w.quickest()].median for w in found if "cudnn" in w.times]
     if library_ratios:
-        report.say(f"cuDNN takes {gpu_speed.mean(library_ratios):.2f} times the time of the quickest of ours, in geometric mean.")
+        report.say(
+            f"cuDNN takes {gpu_speed.mean(library_ratios):.2f} times the time of the quickest of ours, in geometric mean."
+        )
     worst = sorted(zip(ratios, found), key=lambda pair: -pair[0])[:10]
     report.say("", "Where the choice costs most:")
     report.table(
@@ -280,8 +297,8 @@ def bandwidth(report: Report) -> None:
             yield f"{found.name} | {found.time} | {rate / 1e9:.0f} | {share}"
 
     report.say(
-        f"Forward and backward over ({report.size.images}, 64, 56, 56) in float32, and an optimiser's step over as many numbers. "
-        "Bytes are those that must be read and written at least."
+        f"Forward and backward over ({report.size.images}, 64, 56, 56) in float32, and an optimiser's step over as many "
+        "numbers. Bytes are those that must be read and written at least."
     )
     report.table("what | ms (middle half) | GB/s | of the card's copy", rows())
 

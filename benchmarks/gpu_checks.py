@@ -1,7 +1,7 @@
 """Every kernel of ours on this GPU, beside the CPU: the operations that use it, their values and gradients.
 
-The reference is NumPy, in float64, from the very numbers that the GPU gets. What draws random numbers is compared with the plain
-array calls on the same GPU, which draw the same ones. A kernel that no check has run is a failure too.
+The reference is NumPy, in float64, from the very numbers that the GPU gets. What draws random numbers is compared with the
+plain array calls on the same GPU, which draw the same ones. A kernel that no check has run is a failure too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\(\d+\)\s
 DTYPES = ("float16", "float32", "float64")
 WIDE = DTYPES[1:]
 TOLERANCE = {"float16": 2e-2, "float32": 1e-4, "float64": 1e-10}
-"""Of the largest number of a result. Sums of some hundred terms, some of which cancel, keep that; what is wrong is off by all."""
+"""Of the largest number of a result. Sums of some hundred terms, some of which cancel, keep to that; errors do not."""
 
 Launched = tuple[str, str, str]
 """A file, a kernel in it, a dtype."""
@@ -266,7 +266,9 @@ def checked(name: str, dtype: str, device: str) -> tuple[Result, set[Launched]]:
     else:
         wanted = [y.numpy() for y in check.compute(Make("cpu", "float64", dtype))]
     errors = [
-        float(np.abs(y.astype(float) - right).max() / max(np.abs(right).max(), 1e-30)) for y, right in zip(ours, wanted) if y.size
+        float(np.abs(y.astype(float) - right).max() / max(np.abs(right).max(), 1e-30))
+        for y, right in zip(ours, wanted)
+        if y.size
     ]
     return Result(name, dtype, len(launched), max(errors) if np.isfinite(errors).all() else float("nan")), launched
 
@@ -279,4 +281,6 @@ def every(device: str, dtypes: tuple[str, ...] = DTYPES) -> tuple[list[Result], 
             result, more = checked(name, dtype, device)
             results.append(result)
             launched |= more
-    return results, sorted(f"{file}: {kernel}" for file, kernel in existing() - {(file, kernel) for file, kernel, _ in launched})
+    return results, sorted(
+        f"{file}: {kernel}" for file, kernel in existing() - {(file, kernel) for file, kernel, _ in launched}
+    )

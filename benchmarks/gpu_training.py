@@ -11,6 +11,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +33,9 @@ BLACK = -MNIST_MEAN / MNIST_STD
 """As the data set's images have it."""
 
 
+SKIP = 4
+
+
 class Recipe(NamedTuple):
     """How a network is trained, and what it must reach."""
 
@@ -46,7 +51,7 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "LeNet-5": Recipe(models.lenet5, "lenet5", False, 128, 400, 0.05, 0.95),
+    "LeNet-5": Recipe(models.lenet5, "lenet5", False, 128, 400, 0.05, 0.97),
     "ResNet-20": Recipe(models.cifar_resnet20, "resnet20", True, 128, 200, 0.05, 0.95),
 }
 
@@ -56,27 +61,39 @@ def coloured(x: Any) -> Any:
     return mt.cat([mt.pad(x, (2, 2, 2, 2), value=BLACK)] * 3, 1)
 
 
+def skipping(x: Any) -> Any:
+    return coloured(x)[:, :, ::SKIP, ::SKIP]
+
+
 def precise(precision: str) -> AbstractContextManager[Any]:
     """Inside, a forward pass computes in this precision."""
     return mt.autocast("cuda", "float16") if precision == "float16" else nullcontext()
 
 
 class Learned(NamedTuple):
+    batch: int
     steps: int
     accuracy: float
     milliseconds: float
     """Of a step, loading, preparing and uploading batches included: the median."""
 
 
-def learn(xp: Any, recipe: Recipe, precision: str, device: str, steps: int) -> Learned:
-    """Train from seed 0, with batches that the loader uploads while the GPU works."""
+def learn(xp: Any, recipe: Recipe, precision: str, device: str, few: int | None = None) -> Learned:
+    """Train from seed 0, with batches that the loader uploads while the GPU works.
+
+    Args:
+        few: so many steps of two digits alone, and for the ResNet of every `SKIP`-th pixel alone.
+    """
     mt.manual_seed(0)
+    steps, batch = (recipe.steps, recipe.batch) if few is None else (few, 2)
     model = recipe.make().to(device)
     optimizer = nn.SGD(model.parameters(), lr=recipe.lr, momentum=0.9, weight_decay=1e-4)
     schedule = nn.OneCycleLR(optimizer, recipe.lr * 2, total_steps=steps)
     scaler = nn.GradScaler(enabled=precision == "float16")
-    data = DataLoader(mnist_sample(), recipe.batch, shuffle=True, drop_last=True, device=device)
-    prepare = coloured if recipe.coloured else lambda x: x
+    data = DataLoader(mnist_sample(), batch, shuffle=True, drop_last=True, device=device)
+    prepare = lambda x: x  # noqa: E731
+    if recipe.coloured:
+        prepare = coloured if few is None else skipping
     marks = [xp.cuda.Event() for _ in range(steps + 1)]
     done = 0
     marks[0].record()
@@ -95,18 +112,20 @@ def learn(xp: Any, recipe: Recipe, precision: str, device: str, steps: int) -> L
                 if done == steps:
                     break
         marks[-1].synchronize()
-        times = sorted(float(xp.cuda.get_elapsed_time(a, b)) for a, b in zip(marks, marks[1:]))
-        return Learned(steps, accuracy(model, prepare, precision, device), times[len(times) // 2])
+        times = sorted(float(xp.cuda.get_elapsed_time(a, b)) for a, b in pairwise(marks))
+        return Learned(batch, steps, accuracy(model, prepare, precision, device, few), times[len(times) // 2])
 
 
-def accuracy(model: Any, prepare: Any, precision: str, device: str) -> float:
-    """On the test digits."""
+def accuracy(model: Any, prepare: Any, precision: str, device: str, few: int | None = None) -> float:
+    """On the test digits, or on so few of them."""
     model.eval()
     right = total = 0
     with mt.no_grad(), precise(precision):
-        for images, labels in DataLoader(mnist_sample(train=False), 250, device=device):
+        for images, labels in DataLoader(mnist_sample(train=False), few or 250, device=device):
             right += int((model(prepare(images)).argmax(1) == labels).sum().item())
             total += len(labels)
+            if few is not None:
+                break
     return right / total
 
 
@@ -125,10 +144,13 @@ class Step(NamedTuple):
     """Of the products and convolutions of a step: two for each multiply-add, forward once, backward twice."""
 
 
-def steps(xp: Any, name: str, batch: int, precision: str, device: str, effort: Effort) -> Step:
+def steps(xp: Any, name: str, batch: int, precision: str, device: str, effort: Effort, small: bool = False) -> Step:
+    """`small`: on images of a quarter of the side, for a network that takes any."""
     net = NETS[name]
+    channels, *size = net.shape
+    size = [side // SKIP for side in size] if small and name != "lenet5" else size
     rng = np.random.default_rng(0)
-    images, labels = rng.standard_normal((batch, *net.shape), np.float32), rng.integers(0, net.classes, batch)
+    images, labels = rng.standard_normal((batch, channels, *size), np.float32), rng.integers(0, net.classes, batch)
     work, memory = {}, {}
     with mt.cuda.allow_tf32(precision.endswith("TF32")):
         for library, make in (("microtensor", our_step), ("PyTorch", torchs_step)):
@@ -139,7 +161,7 @@ def steps(xp: Any, name: str, batch: int, precision: str, device: str, effort: E
                     work[library]()
                 memory[library] = taken()
         times = timed(xp, work, effort)
-    adds = nn.summary(ours(net.layers), net.shape).multiply_adds
+    adds = nn.summary(ours(net.layers), (channels, *size)).multiply_adds
     return Step(batch, times, memory, 6 * adds * batch)
 
 
@@ -200,6 +222,8 @@ def pytorch() -> Any:
 # How many kernels
 
 
+ROOT = Path(__file__).parents[1]
+
 COUNTED = {
     "LeNet-5": (models.lenet5, (4, 1, 28, 28)),
     "ResNet-20": (models.cifar_resnet20, (2, 3, 32, 32)),
@@ -207,17 +231,17 @@ COUNTED = {
 }
 
 
-def kernels_per_step() -> dict[str, list[int]] | None:
-    """For each model: kernels of forward and loss, backward, SGD; counted on the tests' stand-in, in a process of its own.
+def kernels_per_step(*names: str) -> dict[str, list[int]] | None:
+    """For each of these models: kernels of forward and loss, backward, SGD; counted on the tests' stand-in, in its own process.
 
     None where it cannot run: it needs the checkout's tests and g++.
     """
-    command = [sys.executable, "-c", "from benchmarks.gpu_training import count; count()"]
-    result = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-c", f"from benchmarks.gpu_training import count; count(*{names})"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     return None if result.returncode else json.loads(result.stdout.splitlines()[-1])
 
 
-def count() -> None:
+def count(*names: str) -> None:
     """What that process does: the third step of each, as the first takes memory and compiles."""
     sys.path.insert(0, "tests")
     import strict
@@ -226,7 +250,8 @@ def count() -> None:
         raise SystemExit("no g++")
     sys.modules["cupy"], sys.modules["cudnn"] = strict.cupy, None
     found = {}
-    for name, (make, shape) in COUNTED.items():
+    for name in names:
+        make, shape = COUNTED[name]
         model = make().to("cuda")
         optimizer = nn.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
         x = mt.Tensor(np.random.default_rng(0).standard_normal(shape, np.float32), device="cuda")

@@ -62,7 +62,10 @@ chosen = Chosen()
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """Inside, arrays on a GPU are computed by plain array calls: to compare, or to tell whether a kernel is at fault."""
+    """Inside, plain array calls alone compute, without kernels on a GPU and without oneDNN on the CPU.
+
+    It is there to compare, or to tell whether a kernel is at fault.
+    """
     before, chosen.kernels = chosen.kernels, False
     try:
         yield

@@ -1,14 +1,21 @@
 """Kernels: how they are launched, that they compile for every GPU, and that their source is what the stand-in runs."""
 
+import importlib.util
+import os
 import re
+import subprocess
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import nvrtc
 import pytest
 import strict
+from strict.compiled import preloaded
 
-from microtensor.kernels import OPTIONS, TYPES, Kernels, plain, usable
+from microtensor.kernels import OPTIONS, TYPES, Kernels, _parameter, plain, usable
+from microtensor.rows import ROWS
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for floor in ("microtensor", "nn") for path in (ROOT / floor).rglob("*.cu"))
@@ -46,6 +53,21 @@ def test_no_index_is_an_int(path):
     """An int ends at 2^31: what counts numbers is a `size`, what counts threads is unsigned."""
     code = re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
     assert not re.search(r"\b(int|long)\b", code.replace("typedef long long size", ""))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_a_source_is_ascii_for_cupy_writes_it_in_the_systems_encoding(path):
+    assert all(Kernels(str(path), path.name).source(letter).isascii() for letter in TYPES)
+
+
+def test_cupy_passes_these_parameters():
+    """Real CuPy turns parameters into pointers before it asks for a GPU, and refuses those that it cannot pass."""
+    if "cupy" in sys.modules or importlib.util.find_spec("cupy") is None:
+        pytest.skip("CuPy is not installed, or stood in for")
+    script = Path(__file__).with_name("cupy_parameters.py")
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @compiler

@@ -10,6 +10,8 @@ import pytest
 
 import microtensor as mt
 from microtensor import nn
+from microtensor.data.cifar import CIFAR10_MEAN, CIFAR10_STD
+from microtensor.data.images import to_input
 
 # By name, for in `models` a factory stands before the file of the same name.
 mobilenet_v1, mobilenet_v2, shufflenet_v1, shufflenet_v2, squeezenet, xception, efficientnet_lite, imagenet = (
@@ -388,6 +390,18 @@ def test_preprocessing_knows_the_size_of_each_network():
         found = imagenet.preprocessing(name)
         assert (found.size, found.size) == card.input_shape[1:]
         assert found.resize > found.size
+
+
+def test_preprocessing_of_networks_for_small_pictures():
+    colours = np.random.default_rng(0).integers(0, 256, (3, 32, 32)).astype(np.uint8)
+    (x,) = imagenet.preprocessing("cifar_resnet20")(colours).numpy()
+    np.testing.assert_allclose(x, to_input(colours, CIFAR10_MEAN, CIFAR10_STD), atol=1e-6)
+    (x,) = imagenet.preprocessing("lenet5_1998")(colours).numpy()
+    luma = np.asarray(pytest.importorskip("PIL.Image").fromarray(colours.transpose(1, 2, 0)).convert("L"))
+    np.testing.assert_allclose(x, to_input(luma), atol=1.01 / 255 / 0.3081)  # Pillow rounds its weights
+    assert abs(x - to_input(luma)).mean() < 0.01 / 0.3081
+    with pytest.raises(ValueError, match="preprocessing: tdnn takes numbers 16×15, no pictures"):
+        imagenet.preprocessing("tdnn")
 
 
 def test_normalisation():

@@ -403,6 +403,7 @@ def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
 def test_neither_pyplot_nor_an_import_of_matplotlib_before_it_is_used(tmp_path):
     program = (
         "import sys; from microtensor import plot; assert 'matplotlib' not in sys.modules;"
+        "assert not any(name.startswith('microtensor.nn') for name in sys.modules);"
         "plot.save(plot.confusion_matrix([[1]]), 'm.png'); plot.save(plot.training_curve([{'loss': 1.0}]), 'c.png');"
         "plot.save(plot.saliency_grid([[[0, 1]]], [[[0, 1]]]), 's.png'); assert 'matplotlib.pyplot' not in sys.modules"
     )

@@ -51,6 +51,7 @@ def test_constant_maps_and_images_are_drawn_without_a_division_by_zero(value):
     figure = draw(plot.saliency_methods(np.full((1, 1, 4, 4), value), {"gradient": np.full((1, 4, 4), value)}))
     assert np.isfinite(shown(figure.axes[0])).all()
     np.testing.assert_array_equal(shown(figure.axes[1]), np.zeros((4, 4)))
+    assert [text.get_text() for text in figure.axes[1].texts] == [f"{value:g} everywhere".replace("-", "−")]
 
 
 def test_a_few_pixels_far_above_all_others_do_not_darken_the_rest():
@@ -114,8 +115,11 @@ IMAGES, MAPS = numbers(0, 2, 3, 4, 4), {"gradient": numbers(1, 2, 4, 4)}
         ((np.full((2, 3, 4, 4), "a"), MAPS), TypeError, "images must be numbers"),
         ((IMAGES, MAPS, ["one"]), ValueError, "1 titles for 2 images"),
         ((IMAGES, MAPS, None, {"b": [[0, 0, 1, 1]] * 2}), ValueError, "boxes of 'b' .* fit no map: gradient"),
+        ((IMAGES, MAPS, None, {"gradient": [0, 0, 1]}), ValueError, r"boxes of 'gradient' \(3,\) fit no map"),
+        ((IMAGES, MAPS, None, [[0, 0, 1, 1]] * 2), TypeError, "boxes must be a mapping .* got list"),
+        ((IMAGES, MAPS, None, None, 4, "all"), ValueError, "quantile must be a number above 0 and at most 1, got 'all'"),
         ((IMAGES, MAPS, None, None, 0), ValueError, "columns must be at least 1"),
-        ((IMAGES, MAPS, None, None, 4, 0), ValueError, "quantile must be above 0 and at most 1, got 0"),
+        ((IMAGES, MAPS, None, None, 4, 0), ValueError, "quantile must be a number above 0 and at most 1, got 0"),
     ],
 )
 def test_wrong_input_is_refused_in_words(arguments, error, message):

@@ -8,6 +8,7 @@ import pytest
 
 import microtensor as mt
 from microtensor import cli, models, nn, saliency
+from microtensor.data.images import to_input
 from microtensor.models import imagenet
 from microtensor.saliency import command
 
@@ -69,6 +70,8 @@ class Figure:
         (["--target", "unicorn"], "got 'unicorn'"),
         (["--out", "map.jpg"], "suffix"),
         (["--weights", "none.npz"], "none.npz"),
+        (["--out", "nowhere/map.png"], "cannot write nowhere/map.png: the folder"),
+        (["--method", "gradient", "--layer", "0"], "--layer is of grad_cam and guided_grad_cam, and neither is asked for"),
         (["--method", "grad_cam", "--layer", "conv"], "has no layer 'conv'"),
     ],
 )
@@ -78,6 +81,38 @@ def test_errors_are_one_line_in_words(small, more, message, capsys):
     assert error.startswith("microtensor: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_digit_for_a_network_of_greys(tmp_path, capsys, monkeypatch):
+    """A picture of a test digit comes to the network as the data set has it."""
+    image_module = pytest.importorskip("PIL.Image")
+    pytest.importorskip("matplotlib")
+    pixels, label = np.zeros((28, 28), np.uint8), 7
+    pixels[4:24, 12:16] = np.arange(80).reshape(20, 4) * 3
+    image_module.fromarray(pixels).save(tmp_path / "digit.png")
+    mt.manual_seed(0)
+    mt.save(tmp_path / "weights.npz", models.lenet5().state_dict())
+    seen = {}
+    monkeypatch.setattr("microtensor.plot.saliency_methods", lambda images, maps, titles: seen.update(x=images) or Figure())
+    more = ["--model", "lenet5", "--weights", tmp_path / "weights.npz", "--target", label, "--out", tmp_path / "out.png"]
+    assert cli.main(["saliency", str(tmp_path / "digit.png"), *map(str, more)]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'digit.png'}: class 7 ")
+    np.testing.assert_allclose(seen["x"].numpy()[0], to_input(pixels), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tdnn", "preprocessing: tdnn takes numbers 16×15, no pictures"),
+        ("denoising_autoencoder", "denoising_autoencoder gives numbers 1×1×28×28 for pictures, not a score for each class"),
+        ("conv_vae", "conv_vae gives Painted for pictures, not a score for each class"),
+    ],
+)
+def test_a_network_without_scores_for_pictures_is_refused(small, name, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.undo()
+    mt.save(tmp_path / "other.npz", models.build(name).state_dict())
+    assert cli.main([*small, "--model", name, "--weights", str(tmp_path / "other.npz")]) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_an_unknown_method_is_refused(small, capsys):

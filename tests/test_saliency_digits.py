@@ -133,6 +133,13 @@ def test_insertion_begins_with_a_blurred_image():
     np.testing.assert_allclose(found[0, -1], x.numpy().sum(), rtol=1e-9)
 
 
+def test_no_images_have_no_curves():
+    x = draw(0, 0, 1, 2, 3)
+    for curve in (saliency.deletion, saliency.insertion):
+        found = curve(bright, x, x[:, 0], 0, steps=4)
+        assert (found.score.shape, found.auc.shape) == ((0, 5), (0,))
+
+
 # The sanity check, by hand
 
 

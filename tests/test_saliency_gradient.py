@@ -256,7 +256,7 @@ MODEL, X = linear(draw(0, 4, 3)), draw(1, 2, 1, 2, 2)
         (MODEL, X.numpy().astype(np.uint8), None, "max", TypeError, "x must be floating point, got uint8"),
         (MODEL, X[0, 0], None, "max", ValueError, r"images \(N, C, H, W\) or one image \(C, H, W\), got shape \(2, 2\)"),
         ("model", X, None, "max", TypeError, "model must be callable"),
-        (lambda x: (x, x), X, None, "max", TypeError, "it returned tuple"),
+        (lambda x: (x, x), X, None, "max", TypeError, r"it returned tuple; pick them out: lambda x: model\(x\)"),
         (lambda x: x, X, None, "max", ValueError, r"floating-point scores \(2, classes\) .* returned float64 \(2, 1, 2, 2\)"),
         (lambda x: x.flatten(1)[:1], X, None, "max", ValueError, r"returned float64 \(1, 4\)"),
         (lambda x: x.flatten(1)[:, :0], X, None, "max", ValueError, r"returned float64 \(2, 0\)"),

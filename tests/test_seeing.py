@@ -56,6 +56,15 @@ def test_trained_weights_are_used(tmp_path, capsys):
     assert line("--weights", tmp_path / "even.npz") != line()
 
 
+def test_a_folder_that_is_missing_is_said_before_the_work(tmp_path, capsys):
+    for arguments in (("receptive-field", "lenet5"), ("trace", "maxpool")):
+        for name in ("out.png", *(["out.gif"] if arguments[0] == "trace" else [])):
+            assert run(*arguments, "--out", tmp_path / "nowhere" / name) == 1
+            printed = capsys.readouterr()
+            assert printed.out == ""
+            assert f"the folder {tmp_path / 'nowhere'} does not exist; make it first" in printed.err
+
+
 def test_a_network_over_sequences(tmp_path):
     assert run("receptive-field", "tdnn", "--out", tmp_path / "tdnn.png") == 0
     with Image.open(tmp_path / "tdnn.png") as image:
@@ -96,8 +105,20 @@ def test_what_cannot_be_is_refused_in_a_line(arguments, message, capsys):
     assert message in error
 
 
-@pytest.mark.parametrize("arguments", [["trace", "conv"], ["trace", "maxpool", "--image", "1 x"], ["receptive-field"]])
-def test_wrong_flags_are_refused(arguments, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trace", "conv"], "invalid choice: 'conv'"),
+        (["trace", "maxpool", "--image", "1 x"], "expected rows of numbers with ; between them, such as '1 2; 3 4', got '1 x'"),
+        (
+            ["receptive-field", "lenet5", "--input", "3xa"],
+            "expected lengths with an x between them, such as 3x224x224, got '3xa'",
+        ),
+        (["receptive-field"], "required: NAME"),
+    ],
+)
+def test_wrong_flags_are_refused(arguments, message, capsys):
     with pytest.raises(SystemExit) as exit:
         run(*arguments)
     assert exit.value.code == 2
+    assert message in capsys.readouterr().err

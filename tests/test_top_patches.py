@@ -87,6 +87,13 @@ def test_a_linear_layer_sees_the_whole_image():
     np.testing.assert_array_equal(patch.pixels, data[scores.argmax()])
 
 
+def test_units_may_be_a_range_or_what_argsort_gives():
+    net, data = nn.Sequential(nn.Identity()), np.random.default_rng(0).standard_normal((2, 4, 3, 3)).astype(np.float32)
+    order = np.argsort(-data.max((0, 2, 3)))[:2]
+    assert list(nn.top_patches(net, data, "0", range(1, 3))) == [1, 2]
+    assert list(nn.top_patches(net, data, "0", order)) == order.tolist()
+
+
 def test_equal_ones_come_in_the_order_of_the_images_also_over_batches():
     data = np.ones((7, 1, 3, 3), np.float32)
     data[5] = 2

@@ -109,7 +109,7 @@ class Drawing(Noisy):
         ({"transform": RandomHorizontalFlip}, "expected a transform, a function or None, got the class RandomHorizontalFlip"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"at": "9"}, "cache_features: Sequential has no layer '9'"),
-        ({"at": 5}, "named by a text such as 'classifier.6', got int"),
+        ({"at": 5}, "a layer is asked for by its dotted name, such as .*, got 5"),
         ({"model": models.lenet5}, r"expected a Module, got function"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.Softmax(1))}, "computes on with the scores of 1, .* at="),
         ({"model": nn.Sequential(nn.Flatten(), *[nn.Linear(784, 784)] * 2)}, "2 computed 2 times for a batch, and once"),

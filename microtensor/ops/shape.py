@@ -79,7 +79,8 @@ def whole_number(name: str, what: str, value: Any, least: int | None = None) -> 
 
 
 def whole_numbers(name: str, what: str, value: Any, least: int | None = None) -> tuple[int, ...]:
-    """A setting of several whole numbers, such as a shape; a single one stands for a sequence of one.
+    """A setting of several whole numbers, such as a shape: a tuple, a list, a range or a NumPy array along one axis; a single
+    number stands for a sequence of one.
 
     Raises:
         TypeError: it is neither.
@@ -88,7 +89,8 @@ def whole_numbers(name: str, what: str, value: Any, least: int | None = None) ->
     >>> whole_numbers("reshape", "shape", [2, -1])
     (2, -1)
     """
-    numbers = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    several = isinstance(value, (tuple, list, range)) or isinstance(value, np.ndarray) and value.ndim == 1
+    numbers = tuple(value) if several else (value,)
     for n in numbers:
         if not isinstance(n, (int, np.integer)) or isinstance(n, bool):
             raise TypeError(f"{name}: {what} must be whole numbers, got {value!r}")

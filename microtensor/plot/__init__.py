@@ -6,6 +6,7 @@ pyplot. `save` writes it to a file, `save_animation` several to a GIF.
 """
 
 from .animation import save_animation
+from .curves import probability_curves
 from .features import feature_maps, filter_frames, filters
 from .graph import graph
 from .maps import saliency_grid
@@ -32,6 +33,7 @@ __all__ = [
     "max_pooling",
     "max_pooling_frames",
     "patches",
+    "probability_curves",
     "receptive_field_grids",
     "receptive_field_triangles",
     "require",

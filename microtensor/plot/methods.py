@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arguments import is_number, kind_of
 from ..ops.shape import whole_number
+from ..table import number_text
 from .style import INK, VERMILION, WIDTH, host, inches, new_figure, plain
 from .tiles import numbers
 
@@ -33,7 +35,7 @@ def saliency_methods(
             to its largest.
         maps: by the name that is to stand above them: maps (N, H, W), of one image (H, W). One without negative numbers is
             drawn from its least number to its largest; one with, from minus to plus its largest magnitude, 0 in white. A
-            constant map is all in the shade of the least number.
+            constant map is all in the shade of the least number, and says so.
         titles: what stands above each image.
         boxes: for some of the names a box for each image, (N, 4): x0, y0, x1, y1, as `saliency.object_box` gives them. It is
             drawn on the map.
@@ -46,22 +48,17 @@ def saliency_methods(
         ValueError: shapes do not fit each other, a number is not finite, a box is of no map, or there is nothing to draw.
     """
     if not isinstance(maps, Mapping):
-        raise TypeError(f"saliency_methods: maps must be a mapping from names to maps, got {type(maps).__name__}")
+        raise TypeError(f"saliency_methods: maps must be a mapping from names to maps, got {kind_of(maps)}")
     pictures = _images(images)
     count, height, width = pictures.shape[:3]
     heat = {name: _maps(name, map, (count, height, width)) for name, map in maps.items()}
-    frames = {name: np.asarray(host(box)).reshape(-1, 4) for name, box in (boxes or {}).items()}
+    frames = _boxes(boxes, heat, count)
     if not heat:
         raise ValueError("saliency_methods: there are no maps to draw")
     if titles is not None and len(titles) != count:
         raise ValueError(f"saliency_methods: {len(titles)} titles for {count} images")
-    for name, frame in frames.items():
-        if name not in heat or len(frame) != count:
-            raise ValueError(
-                f"saliency_methods: boxes of {name!r} {frame.shape} fit no map: {', '.join(heat)}, of {count} images"
-            )
-    if not 0 < quantile <= 1:
-        raise ValueError(f"saliency_methods: quantile must be above 0 and at most 1, got {quantile!r}")
+    if not is_number(quantile) or not 0 < quantile <= 1:
+        raise ValueError(f"saliency_methods: quantile must be a number above 0 and at most 1, got {quantile!r}")
 
     columns = min(whole_number("saliency_methods", "columns", columns, least=1), len(heat) + 1)
     figure = new_figure(height=1, arranged=False)
@@ -95,7 +92,11 @@ def saliency_methods(
         axes.imshow(np.broadcast_to((picture - low) / (high - low or 1), (height, width, 3)), interpolation="nearest")
         for place, (name, map) in enumerate(heat.items(), 1):
             axes = panel(i, place, plain(name))
-            axes.imshow(*_shades(map[i], quantile), interpolation="nearest", vmin=0, vmax=1)
+            shades, colors = _shades(map[i], quantile)
+            axes.imshow(shades, colors, interpolation="nearest", vmin=0, vmax=1)
+            if (map[i] == map[i, 0, 0]).all():  # or it would look as if something had gone wrong
+                text = f"{number_text(map[i, 0, 0])} everywhere"
+                axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=fontsize, color="white")
             if name in frames:
                 x0, y0, x1, y1 = frames[name][i]
                 # White below the colour: it is seen on dark shades and on bright ones.
@@ -135,6 +136,21 @@ def softmax_comparison(model: Any, x: Any, target: Any = None) -> Figure:
     largest = {name: f"\nup to {map.max().item():.2g}" if count == 1 else "" for name, map in parts.items()}
     maps = {f"gradient of the {name}{largest[name]}": map for name, map in parts.items()}
     return saliency_methods(images, maps, columns=3)
+
+
+def _boxes(boxes: Any, maps: Mapping[str, Any], count: int) -> dict[str, np.ndarray[Any, Any]]:
+    """The boxes of each map that has some: (N, 4)."""
+    if boxes is not None and not isinstance(boxes, Mapping):
+        raise TypeError(f"saliency_methods: boxes must be a mapping from the names of maps to boxes, got {kind_of(boxes)}")
+    found = {}
+    for name, box in (boxes or {}).items():
+        frame = numbers("saliency_methods", f"boxes[{name!r}]", box)
+        if name not in maps or frame.shape != (count, 4) and (count != 1 or frame.shape != (4,)):
+            raise ValueError(
+                f"saliency_methods: boxes of {name!r} {frame.shape} fit no map: {', '.join(maps)}, of {count} images"
+            )
+        found[name] = frame.reshape(count, 4)
+    return found
 
 
 def _shades(map: np.ndarray[Any, Any], quantile: float) -> tuple[np.ndarray[Any, Any], Any]:

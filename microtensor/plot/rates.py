@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .style import BLUE, INK, VERMILION, host, new_figure, plain, quiet
+from .style import LINES, host, new_figure, plain, quiet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-LINES = [((BLUE, VERMILION, INK)[i % 3], ("-", "--", ":", "-.")[i % 4]) for i in range(12)]
-"""Neighbours differ in both, and no two are alike."""
 
 
 def learning_rates(rates: Any, names: Sequence[Any] | None = None, log: bool = False) -> Figure:

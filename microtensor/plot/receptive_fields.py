@@ -143,9 +143,8 @@ def receptive_field_grids(model: Any, input_shape: Any) -> Figure:
     for axes, layer, group in zip(places[1:], layers, boxes):
         _image_grid(axes, size, low, high)
         _units_on_image(axes, layer.field, group)
-    figure.supxlabel(
-        "pixels of the image: pixel i lies between i and i + 1; • middle of what a unit sees", fontsize=11, color=INK
-    )
+    figure.supylabel("row (pixels)", fontsize=11, color=INK)
+    figure.supxlabel("column (pixels): pixel i lies between i and i + 1; • middle of what a unit sees", fontsize=11, color=INK)
     return figure
 
 

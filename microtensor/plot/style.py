@@ -28,6 +28,9 @@ WIDTH = 8.0
 BLUE, VERMILION = "#0072b2", "#d55e00"
 INK, FAINT = "#222222", "#767676"
 
+LINES = [((BLUE, VERMILION, INK)[i % 3], ("-", "--", ":", "-.")[i % 4]) for i in range(12)]
+"""Colours and styles of curves: neighbours differ in both, and no two are alike."""
+
 SUFFIXES = (".png", ".svg", ".pdf")
 
 

@@ -135,9 +135,8 @@ class RawKernel:
         kept = [self._argument(i, kind, x) for i, (kind, x) in enumerate(zip(self.kinds, args))]
         pointers = (ctypes.c_void_p * max(len(kept), 1))(*[x.ctypes.data for x in kept])
         sides = [(ctypes.c_uint * 3)(*axes) for axes in (grid, block)]
-        whole = not first and last is None
-        last = int(np.prod(grid, dtype=np.int64)) if whole else last
-        memory = self._memory(args) if EVERY_ORDER and whole else []
+        memory = self._memory(args) if EVERY_ORDER and not first and last is None else []
+        last = int(np.prod(grid, dtype=np.int64)) if last is None else last
         before = [part.copy() for part in memory]
         for order in range(3 if memory else 1):
             results = [part.copy() for part in memory] if order else []
@@ -209,9 +208,9 @@ def library(code, names):
         with tempfile.TemporaryDirectory(dir=folder) as work:
             (Path(work) / "kernels.cpp").write_text(source, encoding="utf-8")
             made = Path(work) / "kernels.so"
-            result = subprocess.run(
-                [COMPILER, *FLAGS, "-o", made, "kernels.cpp"], cwd=work, capture_output=True, text=True, timeout=300
-            )
+            command = [COMPILER, *FLAGS, "-o", made, "kernels.cpp"]
+            own = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # that is Python's
+            result = subprocess.run(command, cwd=work, env=own, capture_output=True, text=True, timeout=300)
             if result.returncode:
                 raise RuntimeError(f"g++ does not compile the kernels {', '.join(names)}:\n{result.stderr[:4000]}")
             os.replace(made, path)

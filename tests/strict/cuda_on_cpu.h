@@ -123,7 +123,7 @@ static void enter() {
 }
 static void place(unsigned i) { threadIdx = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)}; }
 
-static void resume(unsigned i) {
+__attribute__((noinline)) static void resume(unsigned i) {  // so that no variable of its caller lives across the jump
     running = i;
     place(i);
     if (_setjmp(scheduler)) {
@@ -136,7 +136,7 @@ static void resume(unsigned i) {
     setcontext(&all[i].start);
 }
 
-static void wait() {
+__attribute__((noinline)) static void wait() {
     if (_setjmp(all[running].here)) {
         ON_SWITCH(arrive(all[running].fake, &host_stack, &host_size));
         return;

@@ -6,7 +6,7 @@ from math import prod
 
 from microtensor.backend import Array, array_module
 from microtensor.kernels import Kernels
-from microtensor.nn.layers.convolution.implicit import add_parts, cut, sum_type
+from microtensor.nn.layers.convolution.implicit import add_parts, cut, room
 from microtensor.nn.layers.windows import Pair, Window
 
 kernels = Kernels(__file__, "direct.cu")
@@ -37,7 +37,7 @@ def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
     (n, _, *size), places = x.shape, g.shape[2:]
     fours = window.kernel[0] * -(-window.kernel[1] // 4)
     share, shares = cut(n * prod(places), fours * groups, TERMS)
-    parts = array_module(x).empty((shares, groups, 1, *window.kernel), sum_type(x))
+    parts = room(x, shares, (groups, 1, *window.kernel))
     sliding = window.for_kernels(size, places)
     kernels.blocks("to_weight", x.dtype, (fours, groups, shares), parts, x, g, sliding, n, groups, share)
-    return add_parts(parts, x.dtype)
+    return add_parts(parts, shares, x.dtype)

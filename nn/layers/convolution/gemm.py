@@ -37,9 +37,9 @@ def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
     total: Array = None
     for images, _, _ in parts(n, 1, groups * channels * (area + kernels) * x.itemsize):
         each = gradients[images] @ pixels[images].swapaxes(2, 3)  # (n, G, O/G, C/G)
-        result = each.sum(0, dtype=sum_type(x))
+        result = each.reshape(-1, groups * kernels, channels, 1, 1).sum(0, dtype=sum_type(x))
         total = result if total is None else total + result
-    return total.astype(x.dtype, copy=False).reshape(groups * kernels, channels, 1, 1)
+    return total.astype(x.dtype, copy=False)
 
 
 def _flat(x: Array, groups: int) -> Array:

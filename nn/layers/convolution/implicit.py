@@ -73,10 +73,10 @@ def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
     weights = channels * prod(window.kernel)
     tiles = -(-weights // 64), -(-o // 64) * groups
     share, shares = cut(n * prod(places), prod(tiles))
-    parts = array_module(x).empty((shares, groups * o, weights), sum_type(x))
+    parts = room(x, shares, (groups * o, channels, *window.kernel))
     sliding = window.for_kernels(size, places)
     kernels.blocks("to_weight", x.dtype, (*tiles, shares), parts, x, g, sliding, n, channels, o, groups, share)
-    return add_parts(parts, x.dtype).reshape(groups * o, channels, *window.kernel)
+    return add_parts(parts, shares, x.dtype)
 
 
 def cut(terms: int, blocks: int, least: int = TERMS) -> Pair:
@@ -95,10 +95,17 @@ def sum_type(array: Array) -> str:
     return "float64" if array.dtype.char == "d" else "float32"
 
 
-def add_parts(parts: Array, dtype: str) -> Array:
-    """The sum of parts (shares, …) over their first axis, in their order."""
-    if len(parts) == 1:
-        return parts[0].astype(dtype, copy=False)
+def room(like: Array, shares: int, shape: tuple[int, ...]) -> Array:
+    """Where a kernel leaves its shares of a sum: (shares, …); a single one is the sum itself, no view, for it becomes a gradient
+    that the engine may keep and add to.
+    """
+    return array_module(like).empty((shares, *shape) if shares > 1 else shape, sum_type(like))
+
+
+def add_parts(parts: Array, shares: int, dtype: str) -> Array:
+    """The sum of what `room` holds, in the order of the shares."""
+    if shares == 1:
+        return parts.astype(dtype, copy=False)
     y = array_module(parts).empty(parts.shape[1:], dtype)
-    kernels.each("add_parts", dtype, y.size, y, parts, y.size, len(parts))
+    kernels.each("add_parts", dtype, y.size, y, parts, y.size, shares)
     return y

@@ -2,7 +2,8 @@
 
 What `pip install "microtensor[onednn]"` brings is used by itself, after a test: at first use, a few convolutions are compared
 with those of `columns`, and where they differ, the library stays off, with a warning. The environment variable
-MICROTENSOR_ONEDNN=0 turns it off; MICROTENSOR_ONEDNN=/a/path/libdnnl.so.3 takes that library instead, from conda, say.
+MICROTENSOR_ONEDNN=0 turns it off, and `kernels.plain` for a few lines; MICROTENSOR_ONEDNN=/a/path/libdnnl.so.3 takes that
+library instead, from conda, say.
 
 The threads are ours (`threads.share`), and the library uses none: a convolution is cut, by its shape alone, into parts of
 images, or of channels where the weight is larger than the images. So numbers do not depend on how many threads there are. They
@@ -20,9 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from microtensor.backend import Array
+from microtensor.kernels import chosen
 from microtensor.nn.layers.convolution import columns
 from microtensor.nn.layers.convolution.onednn_library import Failure, Library
-from microtensor.nn.layers.convolution.onednn_parts import FORWARD, LEAST, TO_INPUT, TO_WEIGHT, Schedule, Shape
+from microtensor.nn.layers.convolution.onednn_parts import BLOCK, FORWARD, LEAST, TO_INPUT, TO_WEIGHT, Schedule, Shape
 from microtensor.nn.layers.windows import Pair, Window
 
 VARIABLE = "MICROTENSOR_ONEDNN"
@@ -67,17 +69,21 @@ def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array | None:
 def _takes(*arrays: Array | None) -> bool:
     """Whether these are for oneDNN."""
     fit = all(a is None or (type(a) is np.ndarray and a.dtype == np.float32 and a.size > 0) for a in arrays)
-    return fit and library() is not None
+    return fit and chosen.kernels and library() is not None
 
 
 @lru_cache(SHAPES)
 def _schedule(kind: str, x: Shape, weight: Shape, window: Window, groups: int, bias: bool) -> Schedule | None:
-    """How to do it; None if the library cannot, or slowly."""
-    found = library()
+    """How to do it; None if the library cannot, or is slower than we are. Measured."""
+    found, sizes = library(), (weight[0] // groups, weight[1])
+    if found is None or (1 < groups < x[1] and any(size % BLOCK and BLOCK % size for size in sizes)):
+        return None  # of groups that fill no blocks, most of what the library computes is nothing
     try:
-        return found and Schedule(found, kind, x, weight, window, groups, bias, LEAST)
+        schedule = Schedule(found, kind, x, weight, window, groups, bias, LEAST)
     except Failure:
         return None
+    # Columns and a matrix product: it has them too, where it has no code of its own for a shape. Ours are quicker.
+    return None if any("gemm" in code.convolution.implementation for code in schedule.compiled) else schedule
 
 
 # The library

@@ -8,7 +8,9 @@ What all parts read is brought into that layout once, before.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
 from math import prod
 from typing import Any, NamedTuple
 
@@ -52,6 +54,8 @@ BLOCK = 16
 """Channels that lie side by side in the library's layouts: a part has whole blocks of them."""
 
 ALIGNMENT = 64
+KEPT = 1 << 25
+"""Bytes of memory that a thread keeps, at most, for its next part."""
 
 
 class Part(NamedTuple):
@@ -81,7 +85,8 @@ class Schedule:
         parts, common = _cut(kind, x, weight, y, groups, least)
         self.result, self.common = RESULT[kind], common if len(parts) > 1 else None
         self.shapes = [x, weight, y]
-        if kind == TO_WEIGHT and common == W:  # each part has a sum of its own
+        self.sums = kind == TO_WEIGHT and self.common == W  # then each part has a sum of its own
+        if self.sums:
             self.shapes[W], self.common = (len(parts), *weight), None
         compiled: dict[tuple[Shape, ...], Compiled] = {}
         self.parts = []
@@ -91,7 +96,7 @@ class Schedule:
             if shapes not in compiled:
                 compiled[shapes] = Compiled(library, kind, views, window, part.groups, bias)
             offsets = [view.ctypes.data - array.ctypes.data for view, array in zip(views, whole)]
-            if self.shapes[W] != weight:
+            if self.sums:
                 offsets[W] = i * whole[W].nbytes
             self.parts.append((compiled[shapes], offsets, part.kernels.start * whole[W].itemsize))
         self.compiled = list(compiled.values())
@@ -100,7 +105,7 @@ class Schedule:
         """Compute the one of X, W and Y that is None."""
         arrays = [np.empty(s, np.float32) if a is None else np.ascontiguousarray(a) for a, s in zip(arrays, self.shapes)]
         bias = None if bias is None else np.ascontiguousarray(bias)
-        starts, shift = [array.ctypes.data for array in arrays], 0 if bias is None else bias.ctypes.data
+        starts = [array.ctypes.data for array in arrays]
         ready = {}
         if self.common is not None:
             ready = {code: code.lay_out(self.common, starts[self.common]) for code in self.compiled}
@@ -110,11 +115,11 @@ class Schedule:
             addresses = [start + offset for start, offset in zip(starts, offsets)]
             if self.common is not None:
                 _, addresses[self.common] = ready[code]
-            code.run(addresses, shift + kernels, self.common)
+            code.run(addresses, [] if bias is None else [bias.ctypes.data + kernels], self.common)
 
         threads.share(one, self.parts)
         result = arrays[self.result]
-        return result if result.ndim == 4 else result.sum(0)
+        return result.sum(0) if self.sums else result
 
 
 def _cut(kind: str, x: Shape, weight: Shape, y: Shape, groups: int, least: int) -> tuple[list[Part], int | None]:
@@ -126,27 +131,25 @@ def _cut(kind: str, x: Shape, weight: Shape, y: Shape, groups: int, least: int) 
     (n, channels), kernels = x[:2], weight[0]
     count = max(min(PARTS, prod(y) * prod(weight[1:]) // least), 1)
     images, every, each = slice(0, n), slice(0, kernels), slice(0, channels)
-    if n >= count and prod(weight) <= max(prod(x), prod(y)):
+    if 2 * n >= count and prod(weight) <= max(prod(x), prod(y)):
         step = -(-n // count)
         if kind != TO_WEIGHT:
-            step = max(min(step, 4 * max(BYTES // 4, prod(weight)) // (4 * (prod(x[1:]) + prod(y[1:])))), 1)
+            step = max(min(step, max(BYTES // 4, prod(weight)) // (prod(x[1:]) + prod(y[1:]))), 1)
         return [Part(some, every, each, groups) for some in threads.slices(n, step)], W
+    if groups == 1 and kind == TO_INPUT:
+        return [Part(images, every, some, 1) for some in _blocks(channels, count)], Y
     if groups == 1:
-        split = channels if kind == TO_INPUT else kernels
-        some = threads.slices(split, _step(split, count, BLOCK))
-        if kind == TO_INPUT:
-            return [Part(images, every, s, 1) for s in some], Y
-        return [Part(images, s, each, 1) for s in some], X
+        return [Part(images, some, each, 1) for some in _blocks(kernels, count)], X
     parts = []
-    for s in threads.slices(groups, _step(groups, count, BLOCK if groups == channels else 1)):
-        both = [slice(s.start * (total // groups), s.stop * (total // groups)) for total in (kernels, channels)]
-        parts.append(Part(images, *both, s.stop - s.start))
+    for some in _blocks(groups, count, BLOCK if groups == channels else 1):
+        of_each, of_every = (slice(some.start * size, some.stop * size) for size in (channels // groups, kernels // groups))
+        parts.append(Part(images, of_every, of_each, some.stop - some.start))
     return parts, None
 
 
-def _step(total: int, count: int, block: int) -> int:
-    """The size of so many parts, in whole blocks."""
-    return -(-total // (count * block)) * block
+def _blocks(total: int, count: int, block: int = BLOCK) -> list[slice]:
+    """0 … total in about so many parts, of whole blocks."""
+    return threads.slices(total, -(-total // (count * block)) * block)
 
 
 def _views(arrays: list[Array], part: Part, groups: int) -> list[Array]:
@@ -165,22 +168,23 @@ class Compiled:
 
     def __init__(self, library: Library, kind: str, views: list[Array], window: Window, groups: int, bias: bool) -> None:
         self.library, self.result, self.bias = library, RESULT[kind], bias
-        given = [(view.shape, tuple(stride // view.itemsize for stride in view.strides)) for view in views]
         if groups > 1:  # the library's kernels have an axis for the group
-            (kernels, *rest), (stride, *strides) = given[W]
-            given[W] = (groups, kernels // groups, *rest), (kernels // groups * stride, stride, *strides)
+            grouped = views[W].reshape(groups, -1, *views[W].shape[1:])  # a view: groups are not cut
+            views = [views[X], grouped, views[Y]]
         with library.one_thread():
-            self.convolution = _describe(library, kind, [shape for shape, _ in given], window, bias)
+            self.convolution = _describe(library, kind, [view.shape for view in views], window, bias)
             if self.convolution.implementation.startswith("ref"):
                 raise Failure(f"oneDNN {library.version} has only its reference implementation")
             self.ways: list[Primitive | None] = []
-            for i, (shape, strides) in enumerate(given):
-                ours, its = library.layout(shape, strides), self.convolution.layouts[i]
+            for i, view in enumerate(views):
+                ours = library.layout(view.shape, [stride // view.itemsize for stride in view.strides])
+                its = self.convolution.layouts[i]
                 before, after = (its, ours) if i == self.result else (ours, its)
                 same = library.c.dnnl_memory_desc_equal(ours, its)
                 self.ways.append(None if same else library.reorder(before, after))
-        self.spare: list[list[Execution | None]] = []
-        """What runs need, of those which nobody uses now."""
+        self.scratch = max(way.sizes[-1] for way in (*self.ways, self.convolution) if way)
+        self.spare: list[tuple[list[Execution | None], Execution]] = []
+        """What runs of the ways and of the convolution need, and nobody uses now."""
 
     def lay_out(self, which: int, address: int) -> tuple[Array | None, int]:
         """X, W or Y as the code wants it: the memory and its address."""
@@ -189,31 +193,29 @@ class Compiled:
             return None, address
         memory = np.empty(way.sizes[1] + ALIGNMENT, np.uint8)
         there = _aligned(memory)
-        with self.library.one_thread():
-            Execution(way).run(here.stream(self.library), (address, there, *here.places(way.sizes[2:])))
+        with self.library.one_thread(), here.places(way.sizes[-1:]) as (scratchpad,):
+            Execution(way).run(here.stream(self.library), (address, there, scratchpad))
         return memory, there
 
-    def run(self, addresses: list[int], bias: int, ready: int | None) -> None:
+    def run(self, addresses: Sequence[int], bias: Sequence[int], ready: int | None) -> None:
         """Compute one of X, W and Y, of these addresses; one of the others may be as the code wants it already."""
         try:
-            executions = self.spare.pop()
+            ways, convolution = self.spare.pop()
         except IndexError:
-            executions = [way and Execution(way) for way in (*self.ways, self.convolution)]
-        ways = [None if i == ready else way for i, way in enumerate(self.ways)]
-        sizes = [size if way else 0 for size, way in zip(self.convolution.sizes, ways)]
-        scratch = max(way.sizes[-1] for way in (*ways, self.convolution) if way)
-        *there, scratchpad = here.places([*sizes, scratch])
-        inside = [there[i] if way else addresses[i] for i, way in enumerate(ways)]
-        more = [bias] if self.bias else []
+            ways, convolution = [None if way is None else Execution(way) for way in self.ways], Execution(self.convolution)
+        used = [None if i == ready else way for i, way in enumerate(ways)]
+        sizes = [size if way else 0 for size, way in zip(self.convolution.sizes, used)]
         stream = here.stream(self.library)
-        with self.library.one_thread():
-            for i, way in enumerate(ways):
+        with self.library.one_thread(), here.places([*sizes, self.scratch]) as (*there, scratchpad):
+            inside = [new if way else old for new, old, way in zip(there, addresses, used)]
+            for i, way in enumerate(used):
                 if way and i != self.result:
-                    executions[i].run(stream, (addresses[i], inside[i], scratchpad))
-            executions[-1].run(stream, (*inside, *more, scratchpad))
-            if ways[self.result]:
-                executions[self.result].run(stream, (inside[self.result], addresses[self.result], scratchpad))
-        self.spare.append(executions)
+                    way.run(stream, (addresses[i], inside[i], scratchpad))
+            convolution.run(stream, (*inside, *bias, scratchpad))
+            back = used[self.result]
+            if back:
+                back.run(stream, (inside[self.result], addresses[self.result], scratchpad))
+        self.spare.append((ways, convolution))
 
 
 def _describe(library: Library, kind: str, shapes: list[Shape], window: Window, bias: bool) -> Primitive:
@@ -221,24 +223,24 @@ def _describe(library: Library, kind: str, shapes: list[Shape], window: Window, 
     layouts = [library.layout(shape) for shape in shapes]
     geometry = [Sizes(*numbers) for numbers in (window.stride, [d - 1 for d in window.dilation], *zip(*window.padding))]
     shift = library.layout((shapes[Y][1],)) if bias else None
-    middle = (library.engine, TRAINING, DIRECT, *layouts[:Y], shift, layouts[Y], *geometry, library.attributes)
-    described = library.make("primitive_desc", "convolution_forward_primitive_desc_create", *middle)
-    arguments = [*ARGUMENTS[kind], *([BIAS] if bias else [])]
-    if kind != FORWARD:
-        data = kind == TO_INPUT
-        name = f"convolution_backward_{'data' if data else 'weights'}_primitive_desc_create"
-        three = layouts if data else [*layouts[:Y], None, layouts[Y]]
-        described = library.make(
-            "primitive_desc", name, library.engine, DIRECT, *three, *geometry, described, library.attributes
-        )
-    return Primitive(library, described, arguments)
+    with_bias = (*layouts[:Y], shift, layouts[Y])
+
+    def describe(name: str, *details: Any) -> Object:
+        return library.make("primitive_desc", f"convolution_{name}_primitive_desc_create", library.engine, *details)
+
+    made = describe("forward", TRAINING, DIRECT, *with_bias, *geometry, library.attributes)
+    if kind == TO_INPUT:
+        made = describe("backward_data", DIRECT, *layouts, *geometry, made, library.attributes)
+    elif kind == TO_WEIGHT:
+        made = describe("backward_weights", DIRECT, *with_bias, *geometry, made, library.attributes)
+    return Primitive(library, made, (*ARGUMENTS[kind], BIAS) if bias else ARGUMENTS[kind])
 
 
 class _Here(threading.local):
     """A thread's own: the library's stream, and memory, as much as a part has needed yet."""
 
     def __init__(self) -> None:
-        self.memory = np.empty(0, np.uint8)
+        self.memory: Array = np.empty(ALIGNMENT, np.uint8)
         self.streams: dict[Library, Object] = {}
 
     def stream(self, library: Library) -> Object:
@@ -246,13 +248,15 @@ class _Here(threading.local):
             self.streams[library] = library.stream()
         return self.streams[library]
 
-    def places(self, sizes: Sequence[int]) -> list[int]:
-        """Addresses of memory of so many bytes each."""
+    @contextmanager
+    def places(self, sizes: Sequence[int]) -> Iterator[list[int]]:
+        """Addresses of memory of so many bytes each, inside."""
         steps = [-(-size // ALIGNMENT) * ALIGNMENT for size in sizes]
-        if len(self.memory) < sum(steps) + ALIGNMENT:
-            self.memory = np.empty(sum(steps) + ALIGNMENT, np.uint8)
-        start = _aligned(self.memory)
-        return [start + sum(steps[:i]) for i in range(len(steps))]
+        total = sum(steps) + ALIGNMENT
+        memory = self.memory if total <= len(self.memory) else np.empty(total, np.uint8)
+        if total <= KEPT:
+            self.memory = memory
+        yield list(accumulate(steps[:-1], initial=_aligned(memory)))
 
 
 here = _Here()

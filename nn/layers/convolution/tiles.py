@@ -71,9 +71,10 @@ def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
         columns = xp.empty((groups, rows // groups, len(part) * count), x.dtype)
         unfold_by_kernel(columns, part, window, (places[0], places[1]), first, count, together=True)
         left = xp.ascontiguousarray(wanted.transpose(1, 2, 0, 3)).reshape(groups, o // groups, -1)
-        result = xp.empty((groups, o // groups, rows // groups), x.dtype)
+        result = xp.empty((o, c // groups, *window.kernel), x.dtype)
+        matrices = result.reshape(groups, o // groups, -1)
         for group in range(groups):  # a single matrix may be transposed as it is; of a stack CuPy would make a copy
-            xp.matmul(left[group], columns[group].T, out=result[group])
+            xp.matmul(left[group], columns[group].T, out=matrices[group])
         return result
 
     for images, first, count in parts(n, area, rows * x.itemsize):
@@ -82,7 +83,7 @@ def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
             total = result if count == area and len(x[images]) == n else result.astype(sum_type(x))
         else:
             total += result
-    return total.astype(x.dtype, copy=False).reshape(o, c // groups, *window.kernel)
+    return total.astype(x.dtype, copy=False)
 
 
 def parts(images: int, each: int, nbytes: int) -> Iterator[tuple[slice, int, int]]:
