@@ -12,8 +12,6 @@ Tensor([2., 4.])
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .anomaly import detect_anomaly
-from .backward_trace import trace_backward
 from .checkpointing import checkpoint
 from .creation import (
     arange,
@@ -33,7 +31,6 @@ from .creation import (
     zeros_like,
 )
 from .device import default_device, get_default_device, set_default_device
-from .draw import draw_graph
 from .functional import hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .gradient import backward, enable_grad, grad, is_grad_enabled, no_grad
 from .op import op
@@ -172,7 +169,6 @@ from .ops.shape import (
     unsqueeze,
 )
 from .precision import autocast, is_autocast_enabled
-from .profiler import profile
 from .random import (
     Generator,
     bernoulli,
@@ -188,6 +184,10 @@ from .random import (
 )
 from .tensor import Tensor
 from .threads import get_num_threads, set_num_threads
+from .watching.anomaly import detect_anomaly
+from .watching.backward_trace import trace_backward
+from .watching.draw import draw_graph
+from .watching.profiler import profile
 
 if TYPE_CHECKING:
     from . import cuda, data, models, nn

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import demo, models, nn, seeing
+from . import models, nn
+from .commands import demo, seeing
+from .commands import saliency as command
 from .gradient import no_grad
 from .models.catalogue import card
 from .models.imagenet import preprocessing, top
 from .nn import init
-from .saliency import command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,12 +10,12 @@ from typing import Any
 
 from numpy import ndarray
 
-from .anomaly import check_gradient
 from .backend import follow
 from .graph import Node, Origin, T, clock, mode
-from .measure import begin_step, entered, measured_pass, profiles
 from .op import Rule, op
 from .overwritten import check_unchanged
+from .watching.anomaly import check_gradient
+from .watching.measure import begin_step, entered, measured_pass, profiles
 
 
 class _Recording(ContextDecorator):

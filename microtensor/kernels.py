@@ -89,7 +89,7 @@ class Kernels:
         self.path = Path(beside).with_name(name)
 
     def source(self, letter: str) -> str:
-        """What is compiled for the dtype of this letter: in ASCII, for CuPy writes it to a file in the system's own encoding."""
+        """What is compiled for the dtype of this letter. In ASCII: CuPy writes it to a file, in the system's own encoding."""
         text = TYPES[letter] + PRELUDE.read_text(encoding="utf-8") + _with_includes(self.path)
         return text.encode("ascii", "replace").decode("ascii")
 
@@ -144,8 +144,8 @@ def _module(xp: Any, kernels: Kernels, letter: str) -> Any:
 
 
 def _parameter(kernel: str, argument: Any, number: Any) -> Any:
-    """As CuPy passes it. It would take a Python float for a double, whatever the kernel expects, and None for nothing at all; of
-    NumPy's arrays it passes those of a single element, so a struct becomes one.
+    """As CuPy passes it. It would take a Python float for a double, whatever the kernel expects, and None for nothing. Of
+    NumPy's arrays it passes those of a single element: so a struct becomes one.
     """
     if argument is None:
         return np.int64(0)

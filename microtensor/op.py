@@ -27,8 +27,8 @@ from numpy import generic, ndarray
 from .arguments import Float, Form, Int, lift
 from .backend import Array, device_of, follow
 from .graph import Node, Origin, T, clock, is_floating, mode
-from .measure import entered, measured, profiles
 from .precision import widened
+from .watching.measure import entered, measured, profiles
 
 P = ParamSpec("P")
 

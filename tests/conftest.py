@@ -31,12 +31,28 @@ def pytest_configure(config):
     device = config.getoption("--device")
     if device == "strict":
         sys.modules["cupy"] = strict.cupy
-    if device != "cuda":  # the real one, where it is installed, would take the stand-in's addresses for a GPU's
+    if device == "cuda":
+        hide_stand_ins_from_cudnn()
+    else:
         sys.modules["cudnn"] = None
     if strict.COMPILER is None and device != "cuda":  # then the stand-in has no kernels, and the plain way is tested
         kernels.Chosen.kernels = False
     if device != "numpy":
         set_default_device("cuda")
+
+
+def hide_stand_ins_from_cudnn():
+    """Some tests take the stand-in on a real GPU as well: the real cuDNN would take its addresses for the GPU's."""
+    from strict.cudnn import Cudnn
+
+    from microtensor.nn.layers.convolution import cudnn
+
+    offers = cudnn.offers
+
+    def carefully(array, *rest):
+        return (type(array) is not strict.ndarray or isinstance(sys.modules.get("cudnn"), Cudnn)) and offers(array, *rest)
+
+    cudnn.offers = carefully
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import microtensor as mt
-from microtensor.anomaly import detect_anomaly
+from microtensor.watching.anomaly import detect_anomaly
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 

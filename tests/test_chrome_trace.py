@@ -7,7 +7,8 @@ import threading
 import pytest
 
 import microtensor as mt
-from microtensor import measure, nn
+from microtensor import nn
+from microtensor.watching import measure
 
 
 @pytest.fixture(autouse=True)

@@ -303,7 +303,10 @@ def test_what_is_too_large_for_numbers_of_32_bits_is_unfolded():
 
 def test_a_way_can_be_asked_for():
     x, w = strict.cupy.asarray(np.ones((1, 2, 4, 4))), strict.cupy.asarray(np.ones((2, 2, 3, 3)))
-    with pytest.raises(ValueError, match="way: expected one of gemm, tiles, implicit, depthwise, cudnn, got 'fft'"), gpu.way("fft"):
+    with (
+        pytest.raises(ValueError, match="way: expected one of gemm, tiles, implicit, depthwise, cudnn, got 'fft'"),
+        gpu.way("fft"),
+    ):
         pass
     for name in ("gemm", "depthwise"):
         with (
@@ -325,6 +328,18 @@ def test_layers_on_a_device_take_these_ways(monkeypatch):
     with plain():
         nn.Conv2d(3, 4, 3).to("cuda")(x).sum().backward()
     assert not seen
+
+
+@pytest.mark.parametrize("name", ["gemm", "tiles", "implicit", "depthwise"])
+@pytest.mark.parametrize("images", [1, 70])
+def test_the_gradient_of_a_weight_is_no_view(name, images):
+    """The engine keeps it as it is, and would copy a view."""
+    channels, window = (1, THREE) if name == "depthwise" else (4, ONE if name == "gemm" else THREE)
+    x, g = (strict.cupy.asarray(np.ones((images, 4, 9, 9), np.float32)) for _ in range(2))
+    with gpu.way(name):
+        gradient = gpu.to_weight(x, g, window, 4 // channels)
+    assert gradient.base is None
+    assert gradient.shape == (4, channels, *window.kernel)
 
 
 # Past 2^31

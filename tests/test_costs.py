@@ -8,7 +8,6 @@ import pytest
 
 import microtensor as mt
 from microtensor import nn, ops
-from microtensor.costs import COUNTS, multiply_adds
 from microtensor.graph import mode
 from microtensor.nn.inspect.tracks import RULES
 from microtensor.nn.layers.batch_norm import batch_norm
@@ -16,6 +15,7 @@ from microtensor.nn.layers.conv import conv1d, conv2d
 from microtensor.nn.layers.conv_transpose import conv_transpose2d
 from microtensor.nn.layers.linear import linear
 from microtensor.nn.layers.pool import avg_pool2d, max_pool2d
+from microtensor.watching.costs import COUNTS, multiply_adds
 
 
 def cost(function):

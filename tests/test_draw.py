@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import microtensor as mt
-from microtensor.draw import draw_graph
+from microtensor.watching.draw import draw_graph
 
 X = mt.Tensor(np.ones(2), requires_grad=True)
 

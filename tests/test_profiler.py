@@ -13,11 +13,12 @@ import pytest
 import strict
 
 import microtensor as mt
-from microtensor import Tensor, measure, nn
-from microtensor.measure import here, profiles
+from microtensor import Tensor, nn
 from microtensor.models import lenet5
 from microtensor.op import op
-from microtensor.profiler import Row
+from microtensor.watching import measure
+from microtensor.watching.measure import here, profiles
+from microtensor.watching.profiler import Row
 
 ON_DEVICE = mt.get_default_device() != "cpu"
 needs_device = pytest.mark.skipif(not ON_DEVICE, reason="about devices: --device strict or cuda")

@@ -8,9 +8,9 @@ import pytest
 
 import microtensor as mt
 from microtensor import cli, models, nn, saliency
+from microtensor.commands import saliency as command
 from microtensor.data.images import to_input
 from microtensor.models import imagenet
-from microtensor.saliency import command
 
 
 @pytest.fixture

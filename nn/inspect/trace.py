@@ -11,13 +11,13 @@ from numpy.typing import DTypeLike
 
 from microtensor import random
 from microtensor.convert import as_dtype
-from microtensor.costs import multiply_adds
 from microtensor.gradient import no_grad
 from microtensor.graph import Node, is_floating, mode
 from microtensor.nn.inspect.reach import Reach, Reaches
 from microtensor.nn.module import Module, Parameter
 from microtensor.ops.shape import whole_numbers
 from microtensor.tensor import Tensor
+from microtensor.watching.costs import multiply_adds
 
 
 class Called:

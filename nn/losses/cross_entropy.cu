@@ -39,7 +39,9 @@ __device__ inline size block_worst(size value) {
         if (threadIdx.x < half) part[threadIdx.x] = worse(part[threadIdx.x], part[threadIdx.x + half]);
         __syncthreads();
     }
-    return part[0];
+    size worst = part[0];
+    __syncthreads();  // before another call writes there
+    return worst;
 }
 
 // The loss of each line, all · log Σ e^z − Σ shares · z, where z = x − largest. Kept for the backward pass: the largest and Σ e^z
@@ -76,7 +78,8 @@ extern "C" __global__ void losses(real *each, wide *known, wide *sums, size *wor
 
 // One block: what the blocks above left, added up. With `mean` the divisor is what all count, but 1 where that is 0: then the
 // mean is nan, and the gradient 0. `loss` may be null.
-extern "C" __global__ void add_up(real *loss, wide *divisor, size *worst, const wide *sums, const size *worsts,
+extern "C" __global__ void __launch_bounds__(1024)
+add_up(real *loss, wide *divisor, size *worst, const wide *sums, const size *worsts,
                                   size mean, size blocks) {
     wide total = 0, counts = 0;
     size label = 0;

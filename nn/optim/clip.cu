@@ -12,7 +12,8 @@ extern "C" __global__ void squares(Rows rows, wide *parts, size before) {
 }
 
 // The sum of n numbers, by one block: n is a 2,048th of the gradients' numbers.
-extern "C" __global__ void add_up(wide *total, const wide *parts, size n) {
+extern "C" __global__ void __launch_bounds__(1024)
+add_up(wide *total, const wide *parts, size n) {
     wide sum = 0;
     SHARE(i, n) sum += parts[i];
     sum = block_sum(sum);

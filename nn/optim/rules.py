@@ -75,7 +75,7 @@ class SGD(Rule):
         if momentum:
             first = "momentum_buffer" not in state
             if first:
-                state["momentum_buffer"] = array_module(p).empty_like(p)
+                state["momentum_buffer"] = array_module(p).zeros_like(p)  # should this step fail, the next reads it
             velocity = state["momentum_buffer"]
         settings = float(group["lr"]), momentum, 1.0 - group["dampening"], float(group["weight_decay"])
         return (velocity,), (*settings, first, bool(group["nesterov"]), bool(group["maximize"]))

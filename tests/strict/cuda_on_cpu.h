@@ -123,7 +123,7 @@ static void enter() {
 }
 static void place(unsigned i) { threadIdx = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)}; }
 
-__attribute__((noinline)) static void resume(unsigned i) {  // so that no variable of its caller lives across the jump
+static void resume(unsigned i) {
     running = i;
     place(i);
     if (_setjmp(scheduler)) {
@@ -136,7 +136,7 @@ __attribute__((noinline)) static void resume(unsigned i) {  // so that no variab
     setcontext(&all[i].start);
 }
 
-__attribute__((noinline)) static void wait() {
+static void wait() {
     if (_setjmp(all[running].here)) {
         ON_SWITCH(arrive(all[running].fake, &host_stack, &host_size));
         return;
@@ -146,7 +146,7 @@ __attribute__((noinline)) static void wait() {
 }
 
 static int run_block() {  // 0, or 1 if some threads ended while others waited for them
-    unsigned count = blockDim.x * blockDim.y * blockDim.z, ended = 0;
+    unsigned count = blockDim.x * blockDim.y * blockDim.z;
     all.resize(count);
     stacks.resize(count * STACK);
     for (unsigned i = 0; i < count; i++) {
@@ -157,6 +157,7 @@ static int run_block() {  // 0, or 1 if some threads ended while others waited f
         all[i].start.uc_link = nullptr;
         makecontext(&all[i].start, enter, 0);
     }
+    unsigned ended = 0;
     while (!ended) {
         thread_order.begin(count);
         for (unsigned k = 0; k < count; k++) {

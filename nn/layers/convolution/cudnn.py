@@ -127,6 +127,7 @@ def offers(array: Array, operation: str, shapes: Sequence[tuple[int, ...]], wind
                 verdict.passed[key] = _passes(array, letter, tf32)
     if not verdict.passed[key]:
         return False
+    follow(array)
     x, weight, y = shapes
     return _plan(Call(key[0], operation, letter, x, weight, y, window)) is not None
 

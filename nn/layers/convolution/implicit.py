@@ -96,8 +96,8 @@ def sum_type(array: Array) -> str:
 
 
 def room(like: Array, shares: int, shape: tuple[int, ...]) -> Array:
-    """Where a kernel leaves its shares of a sum: (shares, …); a single one is the sum itself, no view, for it becomes a gradient
-    that the engine may keep and add to.
+    """Where a kernel leaves its shares of a sum: (shares, …). A single one is the sum itself, and no view: it may become a
+    gradient, and the engine would copy a view.
     """
     return array_module(like).empty((shares, *shape) if shares > 1 else shape, sum_type(like))
 

@@ -47,7 +47,7 @@ BYTES = 1 << 20
 PARTS = 8
 """Into so many a convolution is cut at least, if it is large; and a sum over images is made of so many at most."""
 
-LEAST = 1 << 23
+LEAST = 1 << 21
 """Multiplications in a part, at least."""
 
 BLOCK = 16
@@ -129,7 +129,8 @@ def _cut(kind: str, x: Shape, weight: Shape, y: Shape, groups: int, least: int) 
     some channels of the result, or of some groups.
     """
     (n, channels), kernels = x[:2], weight[0]
-    count = max(min(PARTS, prod(y) * prod(weight[1:]) // least), 1)
+    worth = max(prod(y) * prod(weight[1:]) // least, 1)
+    count = min(PARTS, 1 << worth.bit_length() - 1)  # a power of two, as the number of cores often is
     images, every, each = slice(0, n), slice(0, kernels), slice(0, channels)
     if 2 * n >= count and prod(weight) <= max(prod(x), prod(y)):
         step = -(-n // count)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .gradient import topological
-from .graph import Node, Origin
+from ..gradient import topological
+from ..graph import Node, Origin
 
 
 def draw_graph(t: Node, format: str = "dot") -> str:

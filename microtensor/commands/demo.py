@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from . import backend, saliency
-from .data import MNIST, DataLoader, LabelledImages, mnist_sample
-from .gradient import no_grad
-from .models import lenet5
-from .nn import Adam, Callback, CosineAnnealingLR, Module, Run, cross_entropy, fit
-from .random import Generator, manual_seed
-from .state import save
-from .tensor import Tensor
+from .. import backend, saliency
+from ..data import MNIST, DataLoader, LabelledImages, mnist_sample
+from ..gradient import no_grad
+from ..models import lenet5
+from ..nn import Adam, Callback, CosineAnnealingLR, Module, Run, cross_entropy, fit
+from ..random import Generator, manual_seed
+from ..state import save
+from ..tensor import Tensor
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells give it: 128 + SIGINT."""
@@ -63,7 +63,7 @@ def _positive(text: str) -> float:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from . import plot
+    from .. import plot
 
     plot.require()
     out: Path = options.out

@@ -16,13 +16,13 @@ from ..models.imagenet import classes, preprocessing
 from ..nn import Module, init
 from ..nn.inspect.activations import layer_of
 from ..random import Generator
+from ..saliency.attribution import input_x_gradient, integrated_gradients, smooth_grad
+from ..saliency.cam import grad_cam, guided_grad_cam
+from ..saliency.gradient import gradient
+from ..saliency.perturbation import occlusion, rise
+from ..saliency.rectifiers import deconvnet, guided_backprop
 from ..table import shape_text
 from ..tensor import Tensor
-from .attribution import input_x_gradient, integrated_gradients, smooth_grad
-from .cam import grad_cam, guided_grad_cam
-from .gradient import gradient
-from .perturbation import occlusion, rise
-from .rectifiers import deconvnet, guided_backprop
 
 METHODS = (
     "gradient",

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 from numpy import ndarray
 
-from .backend import device_of, is_array, on
+from ..backend import device_of, is_array, on
+from ..graph import Node, Origin
 from .costs import multiply_adds
-from .graph import Node, Origin
 
 PASS = "backward pass"
 """The name of its span."""

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .files import whole_file
+from ..files import whole_file
 from .measure import Span
 
 

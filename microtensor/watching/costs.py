@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .graph import Node
+from ..graph import Node
 
 
 def multiply_adds(operation: str, inputs: Sequence[Any], result: Node) -> int:

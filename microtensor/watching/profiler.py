@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
+from ..arguments import kind_of
+from ..backend import on
+from ..files import whole_file
+from ..table import bytes_text, table
 from . import measure
-from .arguments import kind_of
-from .backend import on
-from .files import whole_file
 from .measure import Span, here, profiles
-from .table import bytes_text, table
 
 OUTSIDE, MODEL = "(outside)", "(model)"
 """Layers of operations that no module called, or the model itself."""

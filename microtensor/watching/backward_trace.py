@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from .arguments import kind_of
-from .backend import Array, is_array
-from .files import whole_file
-from .graph import Node, Origin, mode
-from .overwritten import inside
-from .table import bytes_text, shape_text, table
+from ..arguments import kind_of
+from ..backend import Array, is_array
+from ..files import whole_file
+from ..graph import Node, Origin, mode
+from ..overwritten import inside
+from ..table import bytes_text, shape_text, table
 
 
 class Step(NamedTuple):
