@@ -33,6 +33,10 @@ LEFT_OUT = {
         test_optim.py::test_an_optimiser_is_a_short_rule
         test_product.py::test_an_array_is_a_constant_on_either_side
     """,
+    "on the stand-in in either way, and slow": """
+        test_kernels_closely.py::test_no_kernel_*
+        test_kernels_closely.py::test_what_is_out_of_bounds_is_found*
+    """,
     "about the way to PyTorch's memory on the CPU": """
         test_interop.py::test_dlpack_is_refused_in_words
         test_interop.py::test_dlpack_of_views_numbers_and_nothing

@@ -103,7 +103,7 @@ def library() -> Library | None:
     try:
         found = Library(path)
         wrong = _differs(found)
-    except (OSError, Failure) as error:
+    except (OSError, AttributeError, Failure) as error:  # AttributeError: a function that it should have is missing
         found, wrong = None, str(error)
     if wrong:
         _warn(f"oneDNN is not used: {wrong}. Convolutions go on without it; {VARIABLE}=0 says that they should")

@@ -47,7 +47,7 @@ BYTES = 1 << 20
 PARTS = 8
 """Into so many a convolution is cut at least, if it is large; and a sum over images is made of so many at most."""
 
-LEAST = 1 << 21
+LEAST = 1 << 22
 """Multiplications in a part, at least."""
 
 BLOCK = 16
