@@ -230,7 +230,10 @@ def test_the_names_are_those_of_the_cupy_that_is_installed():
     spec = importlib.util.spec_from_file_location("cupy_names", HERE.parent / "tools" / "cupy_names.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    installed = tool.installed()
+    try:
+        installed = tool.installed()
+    except ImportError as error:
+        pytest.skip(f"CuPy without CUDA's libraries, of which it loads cuBLAS: {error}")
     if installed["version"] != FACTS["version"]:
         pytest.skip(f"the file is of CuPy {FACTS['version']}, and {installed['version']} is installed")
     assert json.loads(tool.written(installed)) == FACTS
