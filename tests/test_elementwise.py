@@ -222,7 +222,7 @@ def test_on_a_device_the_same_code_gives_the_same_numbers(name, data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "cupy", strict.cupy)
         for there, here in zip(values_and_gradients("cuda"), values_and_gradients("cpu")):
-            np.testing.assert_allclose(there, here, rtol=1e-13)
+            np.testing.assert_allclose(there, here, rtol=1e-13, atol=1e-13)
 
 
 def test_numbers_beside_tensors_on_a_device(monkeypatch):

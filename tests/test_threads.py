@@ -158,7 +158,14 @@ def test_environment_variables_say_how_many():
         assert int(out.stdout) == (expected or cores)
 
 
-@pytest.mark.parametrize(("wrong", "error", "message"), [(0, ValueError, "1 or more, got 0"), (1.5, TypeError, "whole number, got 1.5"), (True, TypeError, "whole number, got True")])
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (0, ValueError, "1 or more, got 0"),
+        (1.5, TypeError, "whole number, got 1.5"),
+        (True, TypeError, "whole number, got True"),
+    ],
+)
 def test_wrong_numbers_of_threads(wrong, error, message):
     with pytest.raises(error, match=message):
         threads.set_num_threads(wrong)
