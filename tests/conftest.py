@@ -59,10 +59,11 @@ def hide_stand_ins_from_cudnn():
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--device") == "numpy":
         return
-    unused = set(host_only.REASONS)
+    reasons = host_only.reasons(config.getoption("--device"))
+    unused = set(reasons)
     for item in items:
         name = item.nodeid.rpartition("/")[2]  # test_file.py::test_name[case]
-        for pattern, reason in host_only.REASONS.items():
+        for pattern, reason in reasons.items():
             if fnmatchcase(name.replace("[", "("), pattern.replace("[", "(")):
                 unused.discard(pattern)
                 item.add_marker(pytest.mark.skip(reason=reason))

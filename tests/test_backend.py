@@ -228,8 +228,8 @@ def test_a_training_step_on_the_device_equals_one_on_the_cpu(cuda):
     images = np.random.default_rng(0).standard_normal((4, 1, 28, 28)).astype(np.float32)
     (ours, map_), (expected, expected_map) = training_step(images, "cuda:0"), training_step(images, "cpu")
     for a, b in zip(ours, expected):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(map_, expected_map, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=5e-6)
+    np.testing.assert_allclose(map_, expected_map, rtol=1e-5, atol=5e-6)
 
 
 def training_step(images, device):
@@ -288,7 +288,7 @@ def test_a_gradient_crosses_gpus(two):
 def test_a_training_step_on_the_second_gpu_equals_one_on_the_cpu(two):
     images = np.random.default_rng(0).standard_normal((4, 1, 28, 28)).astype(np.float32)
     for a, b in zip(training_step(images, "cuda:1")[0], training_step(images, "cpu")[0]):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=5e-6)
 
 
 def test_parameters_on_two_gpus_are_optimised_clipped_averaged_and_loaded(two):
