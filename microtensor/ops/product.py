@@ -203,17 +203,20 @@ MOST_PARTS = 16
 def product(a: Array, b: Array) -> Array:
     """a @ b of two arrays, with equal leading axes. What takes long is shared among threads.
 
-    The larger of the two sides of the result is cut, into parts that depend on the shapes alone. (BLAS would do the same by
-    itself; but its threads, once woken, go on spinning for a while, on the cores of ours.)
+    The larger of the two sides of the result is cut, into parts that depend on the shapes alone. BLAS would do the same by
+    itself; but its threads, once woken, go on spinning for a while, on the cores of ours: so it is to wake none, ever.
     """
     xp = array_module(a)
     a, b = _for_blas(a, xp), _for_blas(b, xp)
-    if xp is not np or a.ndim != 2:
+    if xp is not np:
         return a @ b
-    (rows, depth), columns = a.shape, b.shape[1]
-    parts = min(rows * depth * columns // PART, MOST_PARTS, max(rows, columns) // 64)
+    parts = 1
+    if a.ndim == 2:
+        (rows, depth), columns = a.shape, b.shape[1]
+        parts = min(rows * depth * columns // PART, MOST_PARTS, max(rows, columns) // 64)
     if parts < 2:
-        return a @ b
+        with threads.single_threaded_blas():
+            return a @ b
     result = np.empty((rows, columns), np.result_type(a, b))
 
     def work(part: slice) -> None:
