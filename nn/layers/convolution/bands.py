@@ -14,8 +14,9 @@ from microtensor import threads
 from microtensor.backend import Array, array_module
 from microtensor.nn.layers.windows import Window
 
-BYTES = 1 << 20
-"""Memory for what is made of a part: about what a core's cache holds. Measured, see benchmarks."""
+BYTES = 1 << 21
+"""Memory for what is made of a part. Measured: with less, threads meet too often between NumPy's calls, where only one of them
+runs; with more, it no longer stays in the cache that the cores share."""
 
 PARTS = 4
 """A batch is cut into so many parts at least, for as many threads."""
@@ -56,11 +57,10 @@ class Bands:
     ) -> None:
         self.window, self.size, self.channels = window, size, channels
         self.places = window.places("conv2d", size)
-        self.height, self.width = window.padded(size)
+        self.height, self.width = window.padded(size)[0], pitch(window, size)
         rows = self.places[0]
-        most = max(
-            min(bytes_ // max(row * like.itemsize, 1), -(-images * rows // PARTS)), rows if whole else 1
-        )  # rows of places in a part
+        held = bytes_ // max(row * like.itemsize, 1)  # rows of places that the memory holds
+        most = max(min(held, -(-images * rows // PARTS)), rows if whole else 1)
         bands = -(-rows // most)
         self.band = -(-rows // bands)
         self.step = max(min(most // rows, images), 1)
@@ -94,7 +94,7 @@ class Bands:
         """`work(memory, part)` for every part, with memory from `make`, of which each thread has its own."""
         threads.share_with(make, work, self.parts)
 
-    def total(self, shape: Sequence[int], make: Callable[[], Any], work: Callable[[Any, Part, Array], None]) -> Array:
+    def total_of_parts(self, shape: Sequence[int], make: Callable[[], Any], work: Callable[[Any, Part, Array], None]) -> Array:
         """The sum over all parts: `work(memory, part, sum)` adds to a sum of this shape what comes of a part."""
         count = min(PARTIAL_SUMS, len(self.parts))
         sums = self.xp.zeros((max(count, 1), *shape), self.dtype)
@@ -106,6 +106,16 @@ class Bands:
 
         threads.share(some, range(count))
         return sums[0] if len(sums) == 1 else sums.sum(0)
+
+
+def pitch(window: Window, size: Sequence[int]) -> int:
+    """From one row of a part to the next: the pixels, and padding for one side.
+
+    What lies behind the end of a row is the beginning of the next: so two rows share the zeros between them. (Where padding is
+    wider than the window, the row still has room for all places.)
+    """
+    left, right = window.padding[1]
+    return max(size[1] + max(left, right), window.padded(size)[1] - window.reach[1] + 1)
 
 
 def strided(array: Array, shape: Sequence[int], strides: Sequence[int]) -> Array:

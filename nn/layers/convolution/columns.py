@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from microtensor.backend import Array, array_module
-from microtensor.nn.layers.convolution.bands import BYTES, Bands, Part, strided
+from microtensor.nn.layers.convolution.bands import BYTES, Bands, Part, pitch, strided
+from microtensor.nn.layers.convolution.thin import multiply, multiply_transposed
 from microtensor.nn.layers.windows import Window
 
 
@@ -25,7 +26,7 @@ def forward(x: Array, weight: Array, bias: Array | None, window: Window, groups:
     y = xp.empty((n, groups, kernels // groups, *columns.places), x.dtype)
 
     def work(memory: tuple[Array, Array], part: Part) -> None:
-        product = columns.crop(matrix @ columns.unfold(memory, x, part), part)
+        product = columns.crop(multiply(matrix, columns.unfold(memory, x, part)), part)
         if shift is None:
             y[part.images, :, :, part.rows] = product
         else:
@@ -46,7 +47,7 @@ def to_input(g: Array, weight: Array, bias: Array | None, window: Window, groups
     x = array_module(g).empty((n, channels, *size), g.dtype)
 
     def work(memory: None, part: Part) -> None:
-        x[part.images] = columns.fold(transposed @ columns.spread(g, part), size)
+        x[part.images] = columns.fold(multiply(transposed, columns.spread(g, part)), size)
         if bias is not None:
             x[part.images] += bias[:, None, None]
 
@@ -77,9 +78,9 @@ def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
     columns = _Columns(x, n, channels, size, window, groups, max(BYTES, kernels * shape[2] * x.itemsize))
 
     def work(memory: tuple[Array, Array], part: Part, total: Array) -> None:
-        total += columns.spread(g, part) @ columns.unfold(memory, x, part).swapaxes(1, 2)
+        total += multiply_transposed(columns.spread(g, part), columns.unfold(memory, x, part))
 
-    return columns.total(shape, columns.memory, work).reshape(kernels, channels // groups, *window.kernel)
+    return columns.total_of_parts(shape, columns.memory, work).reshape(kernels, channels // groups, *window.kernel)
 
 
 class _Columns(Bands):
@@ -103,8 +104,9 @@ class _Columns(Bands):
         self.groups, self.flat = groups, window.stride == (1, 1) and not whole
         self.rows = channels * window.kernel[0] * window.kernel[1]
         places = window.places("conv2d", size)
-        self.row = window.padded(size)[1] if self.flat else places[1]
-        super().__init__(like, images, channels, size, window, self.rows * self.row, bytes_, window.reach[1] - 1, whole)
+        self.row = pitch(window, size) if self.flat else places[1]
+        tail = max(window.reach[1] - 1, *window.padding[1])
+        super().__init__(like, images, channels, size, window, self.rows * self.row, bytes_, tail, whole)
 
     def memory(self) -> tuple[Array, Array]:
         """For the padded images of a part, and for their columns."""

@@ -7,8 +7,11 @@ fewer copies for more additions, and pays where there are few kernels and the im
 
 from __future__ import annotations
 
+from math import prod
+
 from microtensor.backend import Array, array_module
-from microtensor.nn.layers.convolution.bands import BYTES, Bands, Part, strided
+from microtensor.nn.layers.convolution.bands import BYTES, Bands, Part, pitch, strided
+from microtensor.nn.layers.convolution.thin import multiply, multiply_transposed
 from microtensor.nn.layers.windows import Window
 
 
@@ -20,13 +23,8 @@ def forward(x: Array, weight: Array, bias: Array | None, window: Window) -> Arra
     y = xp.empty((len(x), kernels, *lines.places), x.dtype)
 
     def work(memory: tuple[Array, Array], part: Part) -> None:
-        copies = lines.unfold(memory, x, part)
-        moved = (matrix @ copies).reshape(kh, kernels, copies.shape[1])
-        total = moved[0]
-        for i in range(1, kh):
-            ahead = i * window.dilation[0] * lines.width
-            total[:, :-ahead] += moved[i, :, ahead:]
-        result = lines.crop(total, part)
+        moved = multiply(matrix, lines.unfold(memory, x, part)).reshape(kh, kernels, *lines.grid(part))
+        result = lines.total(moved, part)[..., : lines.places[1]].swapaxes(0, 1)
         if bias is None:
             y[part.images, :, part.rows] = result
         else:
@@ -41,52 +39,88 @@ def to_weight(x: Array, g: Array, window: Window) -> Array:
     (kh, kw), kernels, channels = window.kernel, g.shape[1], x.shape[1]
     lines = _Lines(x, window, kh * kernels * channels * kw * x.itemsize)
 
-    def work(memory: tuple[Array, Array], part: Part, total: Array) -> None:
-        copies = lines.unfold(memory, x, part)
-        total += lines.spread(g, part, copies.shape[1]) @ copies.T
+    def memory() -> tuple[tuple[Array, Array], Array]:
+        return lines.memory(), lines.xp.zeros(kh * kernels * lines.step * lines.height * lines.width, g.dtype)
 
-    total = lines.total((kh * kernels, channels * kw), lines.memory, work)
+    def work(memory: tuple[tuple[Array, Array], Array], part: Part, total: Array) -> None:
+        total += multiply_transposed(lines.spread(memory[1], g, part), lines.unfold(memory[0], x, part))
+
+    total = lines.total_of_parts((kh * kernels, channels * kw), memory, work)
     return array_module(x).ascontiguousarray(total.reshape(kh, kernels, channels, kw).transpose(1, 2, 0, 3))
 
 
 class _Lines(Bands):
-    """A part of the batch with all images of a channel in one line, padded row by row."""
+    """A part of the batch with all images of a channel in one line, row by row, with padding between the rows only.
+
+    For a row of the kernel that would see padding above or below the image, nothing is computed and nothing added.
+    """
 
     def __init__(self, x: Array, window: Window, bytes_: int = 0) -> None:
-        channels, kw = x.shape[1], window.kernel[1]
-        width = window.padded(x.shape[2:])[1]
-        super().__init__(
-            x, len(x), channels, x.shape[2:], window, channels * kw * width, max(BYTES // 2, bytes_), window.reach[1] - 1
-        )
+        channels, size, kw = x.shape[1], x.shape[2:], window.kernel[1]
+        row, tail = channels * kw * pitch(window, size), max(window.reach[1] - 1, *window.padding[1])
+        super().__init__(x, len(x), channels, size, window, row, max(BYTES // 2, bytes_), tail)
+        self.height = min(self.height, size[0])
 
     def memory(self) -> tuple[Array, Array]:
-        """For the padded images of a part, and for their copies."""
-        return self.blank(), self.xp.empty(
-            self.channels * self.window.kernel[1] * self.step * self.height * self.width, self.dtype
-        )
+        """For the images of a part, and for their copies."""
+        copies = self.channels * self.window.kernel[1] * self.step * self.height * self.width
+        return self.blank(), self.xp.empty(copies, self.dtype)
+
+    def seen(self, part: Part) -> slice:
+        """The rows of the image that the part's places see."""
+        first = part.rows.start - self.window.padding[0][0]
+        stop = part.rows.stop - 1 - self.window.padding[0][0] + self.window.reach[0]
+        return slice(min(max(first, 0), self.size[0]), max(min(stop, self.size[0]), 0))
+
+    def grid(self, part: Part) -> tuple[int, int, int]:
+        """Of a line: images, rows of each, and pixels from one row to the next."""
+        seen = self.seen(part)
+        return part.images.stop - part.images.start, seen.stop - seen.start, self.width
 
     def unfold(self, memory: tuple[Array, Array], x: Array, part: Part) -> Array:
-        """A part of (N, C, H, W) → (C · kw, step · height · width): images that the last part lacks are those of another."""
+        """A part of (N, C, H, W) → (C · kw, n · rows · width)."""
         padded, copies = memory
-        length, kw = self.step * self.height * self.width, self.window.kernel[1]
-        images = padded[: self.channels * length].reshape(self.channels, self.step, self.height, self.width)
-        self.load(images[:, : part.images.stop - part.images.start].swapaxes(0, 1), x, part)
+        grid, kw, left = self.grid(part), self.window.kernel[1], self.window.padding[1][0]
+        length = prod(grid)
+        images = padded[: self.channels * length].reshape(self.channels, *grid)
+        images[..., left : left + self.size[1]] = x[part.images, :, self.seen(part)].swapaxes(0, 1)
         windows = strided(padded, (self.channels, kw, length), (length, self.window.dilation[1], 1))
-        copies.reshape(windows.shape)[...] = windows
-        return copies.reshape(-1, length)
+        copies = copies[: windows.size].reshape(windows.shape)
+        copies[...] = windows
+        return copies.reshape(self.channels * kw, length)
 
-    def crop(self, lines: Array, part: Part) -> Array:
-        """(O, step · height · width) → (n, O, rows, W'), a view."""
-        n, rows = part.images.stop - part.images.start, part.rows.stop - part.rows.start
-        grid = lines.reshape(len(lines), self.step, self.height, self.width)
-        return grid[:, :n, :rows, : self.places[1]].swapaxes(0, 1)
+    def met(self, part: Part) -> list[tuple[slice, slice]]:
+        """For each row of the kernel: the places of the part where it sees the image, and the rows of it that it sees."""
+        (top, _), seen, found = self.window.padding[0], self.seen(part), []
+        for i in range(self.window.kernel[0]):
+            ahead = i * self.window.dilation[0] - top
+            first = min(max(part.rows.start, seen.start - ahead), part.rows.stop)
+            stop = max(min(part.rows.stop, seen.stop - ahead), first)
+            places = slice(first - part.rows.start, stop - part.rows.start)
+            found.append((places, slice(first + ahead - seen.start, stop + ahead - seen.start)))
+        return found
 
-    def spread(self, g: Array, part: Part, length: int) -> Array:
-        """The adjoint of `crop`, moved by a row of the image for each row of the kernel: → (kh · O, step · height · width)."""
-        (kh, _), kernels = self.window.kernel, g.shape[1]
-        moved = self.xp.zeros((kh, kernels, length), g.dtype)
-        self.crop(moved[0], part)[...] = g[part.images, :, part.rows]
-        for i in range(1, kh):
-            ahead = i * self.window.dilation[0] * self.width
-            moved[i, :, ahead:] = moved[0, :, :-ahead]
-        return moved.reshape(kh * kernels, length)
+    def total(self, moved: Array, part: Part) -> Array:
+        """What comes of each row of the kernel, (kh, O, n, rows, width), moved by its row and added: (O, n, places, width)."""
+        count, met = part.rows.stop - part.rows.start, self.met(part)
+        whole = next((i for i, (places, _) in enumerate(met) if places == slice(0, count)), None)  # that sees no padding
+        total = (
+            self.xp.zeros((*moved.shape[1:3], count, self.width), moved.dtype)
+            if whole is None
+            else moved[whole][:, :, met[whole][1]]
+        )
+        for i, (places, rows) in enumerate(met):
+            if i != whole:
+                total[:, :, places] += moved[i, :, :, rows]
+        return total
+
+    def spread(self, memory: Array, g: Array, part: Part) -> Array:
+        """The adjoint of `total`, of a part of (N, O, H', W'): → (kh · O, n · rows · width), zero where nothing was seen."""
+        (kh, _), kernels, grid = self.window.kernel, g.shape[1], self.grid(part)
+        moved = memory[: kh * kernels * prod(grid)].reshape(kh, kernels, *grid)
+        g = g[part.images, :, part.rows].swapaxes(0, 1)
+        for lines, (places, rows) in zip(moved, self.met(part)):
+            lines[:, :, : rows.start] = 0
+            lines[:, :, rows, : self.places[1]] = g[:, :, places]
+            lines[:, :, rows.stop :] = 0
+        return moved.reshape(kh * kernels, prod(grid))
