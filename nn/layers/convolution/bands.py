@@ -94,18 +94,26 @@ class Bands:
         """`work(memory, part)` for every part, with memory from `make`, of which each thread has its own."""
         threads.share_with(make, work, self.parts)
 
-    def total_of_parts(self, shape: Sequence[int], make: Callable[[], Any], work: Callable[[Any, Part, Array], None]) -> Array:
-        """The sum over all parts: `work(memory, part, sum)` adds to a sum of this shape what comes of a part."""
+    def total(self, shape: Sequence[int], make: Callable[[], Any], work: Callable[[Any, Part], Array]) -> Array:
+        """The sum over all parts of `work(memory, part)`, new arrays of this shape."""
+        if not self.parts:
+            return self.xp.zeros(shape, self.dtype)
         count = min(PARTIAL_SUMS, len(self.parts))
-        sums = self.xp.zeros((max(count, 1), *shape), self.dtype)
+        sums: list[Any] = [None] * count
 
         def some(i: int) -> None:
             memory = make()
             for part in self.parts[i * len(self.parts) // count : (i + 1) * len(self.parts) // count]:
-                work(memory, part, sums[i])
+                found = work(memory, part)
+                if sums[i] is None:
+                    sums[i] = found
+                else:
+                    sums[i] += found
 
         threads.share(some, range(count))
-        return sums[0] if len(sums) == 1 else sums.sum(0)
+        for other in sums[1:]:
+            sums[0] += other
+        return sums[0]
 
 
 def pitch(window: Window, size: Sequence[int]) -> int:

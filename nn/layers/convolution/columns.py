@@ -77,10 +77,10 @@ def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
     # A part's product is added to the sum: with a large weight, that costs more than columns which the cache does not hold.
     columns = _Columns(x, n, channels, size, window, groups, max(BYTES, kernels * shape[2] * x.itemsize))
 
-    def work(memory: tuple[Array, Array], part: Part, total: Array) -> None:
-        total += multiply_transposed(columns.spread(g, part), columns.unfold(memory, x, part))
+    def work(memory: tuple[Array, Array], part: Part) -> Array:
+        return multiply_transposed(columns.spread(g, part), columns.unfold(memory, x, part))
 
-    return columns.total_of_parts(shape, columns.memory, work).reshape(kernels, channels // groups, *window.kernel)
+    return columns.total(shape, columns.memory, work).reshape(kernels, channels // groups, *window.kernel)
 
 
 class _Columns(Bands):

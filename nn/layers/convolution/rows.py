@@ -24,7 +24,7 @@ def forward(x: Array, weight: Array, bias: Array | None, window: Window) -> Arra
 
     def work(memory: tuple[Array, Array], part: Part) -> None:
         moved = multiply(matrix, lines.unfold(memory, x, part)).reshape(kh, kernels, *lines.grid(part))
-        result = lines.total(moved, part)[..., : lines.places[1]].swapaxes(0, 1)
+        result = lines.gather(moved, part)[..., : lines.places[1]].swapaxes(0, 1)
         if bias is None:
             y[part.images, :, part.rows] = result
         else:
@@ -42,10 +42,10 @@ def to_weight(x: Array, g: Array, window: Window) -> Array:
     def memory() -> tuple[tuple[Array, Array], Array]:
         return lines.memory(), lines.xp.zeros(kh * kernels * lines.step * lines.height * lines.width, g.dtype)
 
-    def work(memory: tuple[tuple[Array, Array], Array], part: Part, total: Array) -> None:
-        total += multiply_transposed(lines.spread(memory[1], g, part), lines.unfold(memory[0], x, part))
+    def work(memory: tuple[tuple[Array, Array], Array], part: Part) -> Array:
+        return multiply_transposed(lines.spread(memory[1], g, part), lines.unfold(memory[0], x, part))
 
-    total = lines.total_of_parts((kh * kernels, channels * kw), memory, work)
+    total = lines.total((kh * kernels, channels * kw), memory, work)
     return array_module(x).ascontiguousarray(total.reshape(kh, kernels, channels, kw).transpose(1, 2, 0, 3))
 
 
@@ -100,7 +100,7 @@ class _Lines(Bands):
             found.append((places, slice(first + ahead - seen.start, stop + ahead - seen.start)))
         return found
 
-    def total(self, moved: Array, part: Part) -> Array:
+    def gather(self, moved: Array, part: Part) -> Array:
         """What comes of each row of the kernel, (kh, O, n, rows, width), moved by its row and added: (O, n, places, width)."""
         count, met = part.rows.stop - part.rows.start, self.met(part)
         whole = next((i for i, (places, _) in enumerate(met) if places == slice(0, count)), None)  # that sees no padding
@@ -115,7 +115,7 @@ class _Lines(Bands):
         return total
 
     def spread(self, memory: Array, g: Array, part: Part) -> Array:
-        """The adjoint of `total`, of a part of (N, O, H', W'): → (kh · O, n · rows · width), zero where nothing was seen."""
+        """The adjoint of `gather`, of a part of (N, O, H', W'): → (kh · O, n · rows · width), zero where nothing was seen."""
         (kh, _), kernels, grid = self.window.kernel, g.shape[1], self.grid(part)
         moved = memory[: kh * kernels * prod(grid)].reshape(kh, kernels, *grid)
         g = g[part.images, :, part.rows].swapaxes(0, 1)
