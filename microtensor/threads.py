@@ -104,11 +104,12 @@ def share_with(make: Callable[[], Any], function: Callable[[Any, Part], Any], pa
     share(work, parts)
 
 
-MANY = 1 << 18
-"""Numbers of an array from which on it is worth while to share work that is done number by number."""
+MANY = 1 << 20
+"""Numbers of an array from which on it is worth while to share work that is done number by number: to wake a thread takes as
+long as to add a hundred thousand."""
 
-SOME = 1 << 16
-"""Numbers that a thread takes at once: what a few calls in a row read and write stays in its core's cache."""
+SOME = 1 << 18
+"""Numbers that a thread takes at once. Where it takes fewer, threads meet too often between NumPy's calls."""
 
 
 def spread(function: Callable[..., Any], *arrays: Any) -> Any:

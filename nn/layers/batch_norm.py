@@ -205,10 +205,10 @@ def _normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps
 
 
 def _parts(rows: Array) -> list[slice]:
-    """Some rows at a time: those of two arrays fill the cache, and there are at most a thousand. For a GPU all at once."""
+    """Some rows at a time: those of a few arrays fill the cache, and there are at most a thousand. For a GPU all at once."""
     if array_module(rows) is not np:
         return [slice(None)]
-    return slices(len(rows), max(min(PART_BYTES * len(rows) // max(2 * rows.nbytes, 1), LONG), 1))
+    return slices(len(rows), max(min(PART_BYTES * len(rows) // max(rows.nbytes, 1), LONG), 1))
 
 
 def _totals(rows: Array, sums_of_part: Any) -> tuple[Array, Array]:
