@@ -18,7 +18,7 @@ BYTES = 1 << 21
 """Memory for what is made of a part. Measured: with less, threads meet too often between NumPy's calls, where only one of them
 runs; with more, it no longer stays in the cache that the cores share."""
 
-PARTS = 4
+PARTS = 2
 """A batch is cut into so many parts at least, for as many threads."""
 
 PARTIAL_SUMS = 8
