@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -100,6 +101,9 @@ def check_channels(name: str, x: Any, vectors: Any) -> None:
         if vector is not None and vector.shape != (x.shape[1],):
             raise ValueError(f"{name}: x {x.shape} has {x.shape[1]} channels, but {what} has shape {vector.shape}")
 
+
+LINE = 128
+"""Positions from which on BLAS sums the products of a channel of one image more quickly than NumPy those of all images."""
 
 PART = 8
 """The eighth part of a batch, or of a row, says roughly what the mean is."""
@@ -322,16 +326,27 @@ def _row(values: Array, rows: Array) -> Array:
 
 
 def channel_sums(rows: Array, channels: int) -> Array:
-    """(N, C · positions) → (C,): the sum of each channel. A thousand rows at a time, for NumPy adds them one by one."""
-    sums: Any = sum(rows[i : i + LONG].sum(0) for i in range(0, max(1, rows.shape[0]), LONG))
+    """(N, C · positions) → (C,): the sum of each channel. A thousand rows at a time, for they are added one by one."""
+    ones = array_module(rows).ones((1, min(LONG, rows.shape[0])), rows.dtype)
+    sums: Any = sum(ones[:, : len(some)] @ some for some in _some_rows(rows))  # BLAS is quicker than a sum
     return sums.reshape(channels, -1).sum(1)
 
 
 def channel_products(a: Array, b: Array, channels: int) -> Array:
-    """(N, C · positions) twice → (C,): the sum of the products of each channel. A thousand rows at a time, as above."""
+    """(N, C · positions) twice → (C,): the sum of the products of each channel."""
+    positions = a.shape[1] // channels if channels else 0
+    if positions >= LINE:  # BLAS is quicker, if it is not called too often
+        a, b = (v.reshape(len(v), channels, positions) for v in (a, b))
+        dots: Array = (a[..., None, :] @ b[..., None])[..., 0, 0]
+        return array_module(a).ascontiguousarray(dots.T).sum(1)
     einsum = array_module(a).einsum
-    sums: Any = sum(einsum("ni,ni->i", a[i : i + LONG], b[i : i + LONG]) for i in range(0, max(1, a.shape[0]), LONG))
+    sums: Any = sum(einsum("ni,ni->i", *some) for some in zip(_some_rows(a), _some_rows(b)))
     return sums.reshape(channels, -1).sum(1)
+
+
+def _some_rows(rows: Array) -> Iterator[Array]:
+    """A thousand rows at a time; once none, if there are none."""
+    return (rows[i : i + LONG] for i in range(0, max(1, rows.shape[0]), LONG))
 
 
 class FeatureNorm(Module):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from microtensor import threads
 from microtensor.backend import Array, array_module
 from microtensor.kernels import usable
@@ -37,7 +39,7 @@ def forward(x: Array, weight: Array, bias: Array | None, window: Window, groups:
 
 def _forward(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
     if groups == x.shape[1] == len(weight):
-        y = _depthwise(len(x), x.shape[2:], window).forward(x, weight, window)
+        y = _depthwise(x, x.shape[2:], window).forward(x, weight, window)
         return y if bias is None else _add(y, bias)
     if window == Window((1, 1)):
         return _each_pixel(x, weight.reshape(groups, len(weight) // groups, -1), bias)
@@ -54,7 +56,7 @@ def to_input(g: Array, weight: Array, bias: Array | None, window: Window, groups
     if x is not None:
         return x
     if groups == g.shape[1] and weight.shape[1] == 1:
-        x = _depthwise(len(g), size, window).to_input(g, weight, window, size)
+        x = _depthwise(g, size, window).to_input(g, weight, window, size)
         return x if bias is None else _add(x, bias)
     back = columns.turned_window(window)
     if back is None:
@@ -70,16 +72,18 @@ def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
     if weight is not None:
         return weight
     if groups == x.shape[1] == g.shape[1]:
-        return _depthwise(len(x), x.shape[2:], window, for_weight=True).to_weight(x, g, window)
-    if window == Window((1, 1)) and prod(x.shape[2:]) >= WIDE:
+        return _depthwise(x, x.shape[2:], window, for_weight=True).to_weight(x, g, window)
+    if window == Window((1, 1)) and len(x) and prod(x.shape[2:]) >= WIDE:
         return _each_pixel_to_weight(x, g, groups)
     if _tall(window, groups) and g.shape[1] <= 2 * min(x.shape[1], FEW):
         return rows.to_weight(x, g, window)
     return columns.to_weight(x, g, window, groups)
 
 
-def _depthwise(images: int, size: Pair, window: Window, for_weight: bool = False) -> Any:
-    return matrices if matrices.pays(images, size, window, for_weight) else depthwise
+def _depthwise(like: Array, size: Pair, window: Window, for_weight: bool = False) -> Any:
+    """The module for one kernel a channel, and images of this size."""
+    small = type(like) is np.ndarray and matrices.pays(len(like), size, window, for_weight)
+    return matrices if small else depthwise
 
 
 def _tall(window: Window, groups: int) -> bool:
@@ -114,7 +118,7 @@ def _each_pixel_to_weight(x: Array, g: Array, groups: int) -> Array:
         sums[i] = multiply_transposed(slopes[part], pixels[part]).sum(0)  # (G, O/G, C/G)
 
     threads.share(work, range(count))
-    return sum(sums).reshape(g.shape[1], -1, 1, 1)
+    return array_module(x).ascontiguousarray(sum(sums)).reshape(g.shape[1], -1, 1, 1)
 
 
 def _add(y: Array, bias: Array) -> Array:

@@ -80,7 +80,8 @@ def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
     def work(memory: tuple[Array, Array], part: Part) -> Array:
         return multiply_transposed(columns.spread(g, part), columns.unfold(memory, x, part))
 
-    return columns.total(shape, columns.memory, work).reshape(kernels, channels // groups, *window.kernel)
+    total = array_module(x).ascontiguousarray(columns.total(shape, columns.memory, work))
+    return total.reshape(kernels, channels // groups, *window.kernel)
 
 
 class _Columns(Bands):

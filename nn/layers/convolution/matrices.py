@@ -1,9 +1,9 @@
 """Depthwise convolution of small images: what a channel's kernel does at many places at once, as one matrix.
 
 A convolution is linear: the pixels of some rows of a channel, times a matrix that holds an element of the kernel where a place
-sees a pixel and 0 elsewhere, are some rows of the result. Most of what is multiplied is 0; but BLAS does that many times as fast
-as NumPy does anything else with few numbers, and nothing is copied. The adjoint in the image is the transposed matrix; the one
-in the kernel sums what the matrix's gradient holds where the elements stand.
+sees a pixel and 0 elsewhere, are some rows of the result. Most of what is multiplied is 0; but BLAS does that many times as
+fast as NumPy does anything else with few numbers, and nothing is copied. The adjoint in the image is the transposed matrix; the
+one in the kernel sums what the matrix's gradient holds where the elements stand.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from microtensor.nn.layers.convolution.bands import BYTES, strided
 from microtensor.nn.layers.windows import Pair, Window
 
 MULTIPLICATION, CALL, ELEMENT = 0.0133, 400, 1.5
-"""Nanoseconds on one core, measured: for a multiplication, a product of two matrices, a number that is written into a matrix."""
+"""Nanoseconds on one core, measured: for a multiplication, a product of two matrices, a number written into a matrix."""
 
 ROW, CHANNEL, MANY = 0.35, 1800, 256
-"""The same of `depthwise`, for each number of the result: for each row and column of the kernel, more with a stride; and for each
-channel, which it takes many of at once if they have fewer numbers than these."""
+"""The same of `depthwise`, for each number of the result: for each row and column of the kernel, more with a stride; and for
+each channel, of which it takes several at once if they have fewer numbers than these."""
 
 FOR_WEIGHT = 3
 """So many times as long a multiplication takes in `to_weight`, whose products are of few rows, and as large as the matrix."""
@@ -88,7 +88,7 @@ def to_weight(x: Array, g: Array, window: Window) -> Array:
     weight, bands = xp.zeros((x.shape[1], 1, *window.kernel), x.dtype), _bands_of_places(len(x), size, window)
 
     def work(channels: slice) -> None:
-        sums: dict[Any, Array] = {}
+        sums: dict[tuple[int, int, Window], Array] = {}
         for band in bands:
             matrix = _by_channel(x, channels, band.pixels).swapaxes(1, 2) @ _by_channel(g, channels, band.places)
             key = _key(band, window)
@@ -96,8 +96,8 @@ def to_weight(x: Array, g: Array, window: Window) -> Array:
                 sums[key] += matrix
             else:
                 sums[key] = matrix
-        for key, matrix in sums.items():
-            for i, j, elements in _elements(matrix, *key, size[1], places[1]):
+        for (rows, height, inside), matrix in sums.items():
+            for i, j, elements in _elements(matrix, rows, height, inside, size[1], places[1]):
                 weight[channels, 0, i, j] += elements.sum((1, 2))
 
     threads.share(work, _parts(x, bands, size[1] * places[1]))
@@ -177,7 +177,7 @@ def _matrix(
     if key not in made:
         shape = (rows * columns, height * width) if transposed else (height * width, rows * columns)  # BLAS is quicker so
         made[key] = array_module(weight).zeros((len(weight), *shape), weight.dtype)
-        for i, j, elements in _elements(made[key], *key, width, columns, transposed):
+        for i, j, elements in _elements(made[key], rows, height, window, width, columns, transposed):
             elements[...] = weight[:, :, i, j, None]
     return made[key]
 
@@ -185,7 +185,7 @@ def _matrix(
 def _elements(
     matrix: Array, rows: int, height: int, window: Window, width: int, columns: int, transposed: bool = False
 ) -> Iterator[tuple[int, int, Array]]:
-    """For each element (i, j) of the kernel: where it stands in the matrix, (C, rows, columns) of the places that see a pixel."""
+    """For each element (i, j) of the kernel: where it stands in the matrix, (C, rows, columns) of places that see a pixel."""
     to_pixel, to_place = (1, height * width) if transposed else (rows * columns, 1)  # numbers from one to the next
     steps = window.stride[0] * width * to_pixel + columns * to_place, window.stride[1] * to_pixel + to_place
     flat = matrix.reshape(-1)

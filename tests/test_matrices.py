@@ -1,0 +1,55 @@
+"""Depthwise convolution by matrices, on arrays: the same numbers as by columns, and where it is chosen."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_columns import convolutions
+
+from microtensor.nn.layers.convolution import arrays, columns, depthwise, matrices
+from microtensor.nn.layers.windows import Window
+
+
+@given(convolutions(depthwise=True), st.integers(1, 4), st.sampled_from([1, 1 << 20]))
+def test_matrices_are_as_good_as_columns(case, rows, bytes_):
+    g, window, x, w, v = case
+    with pytest.MonkeyPatch.context() as patch:  # neither bands nor the parts of the channels make a difference
+        patch.setattr(matrices, "_best", lambda *_: (0.0, rows))
+        patch.setattr(matrices, "BYTES", bytes_)
+        y, to_input = matrices.forward(x, w, window), matrices.to_input(v, w, window, g.size)
+        to_weight = matrices.to_weight(x, v, window)
+    np.testing.assert_allclose(y, columns.forward(x, w, None, window, g.channels), rtol=1e-10, atol=1e-10)
+    expected = columns.to_input(v, w, None, window, g.channels, g.size)
+    np.testing.assert_allclose(to_input, expected, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(to_weight, columns.to_weight(x, v, window, g.channels), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3), (3, 1)])
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("padding", [((1, 1), (1, 1)), ((0, 2), (3, 0)), ((4, 5), (5, 6)), ((9, 0), (0, 8))])
+def test_bands_that_see_padding_alone_and_pixels_that_none_sees(stride, dilation, padding):
+    rng, window = np.random.default_rng(0), Window((5, 3), stride, padding, dilation)
+    x, w = rng.standard_normal((4, 5, 12, 11)), rng.standard_normal((5, 1, 5, 3))
+    y = matrices.forward(x, w, window)
+    v = rng.standard_normal(y.shape)
+    np.testing.assert_allclose(y, columns.forward(x, w, None, window, 5), rtol=1e-10, atol=1e-10)
+    expected = columns.to_input(v, w, None, window, 5, (12, 11))
+    np.testing.assert_allclose(matrices.to_input(v, w, window, (12, 11)), expected, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(matrices.to_weight(x, v, window), columns.to_weight(x, v, window, 5), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("images", "size", "expected"), [(32, (6, 6), matrices), (1, (6, 6), depthwise), (32, (96, 96), depthwise)]
+)
+def test_matrices_are_for_many_small_images(images, size, expected, monkeypatch):
+    used = []
+    for module in (matrices, depthwise):
+        for name in ("forward", "to_input", "to_weight"):
+            own = getattr(module, name)
+            monkeypatch.setattr(module, name, lambda *args, own=own, module=module: used.append(module) or own(*args))
+    window, x = Window((3, 3), padding=((1, 1), (1, 1))), np.ones((images, 2, *size), np.float32)
+    w = np.ones((2, 1, 3, 3), np.float32)
+    arrays.forward(x, w, None, window, 2)
+    arrays.to_input(x, w, None, window, 2, size)
+    arrays.to_weight(x, x, window, 2)
+    assert used == [expected] * 3
