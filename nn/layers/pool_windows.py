@@ -7,6 +7,7 @@ So padding costs no copy, never wins, and needs no number of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -87,7 +88,8 @@ def to_the_end(window: Window, size: Sequence[int]) -> Window:
     return window._replace(padding=(padding[0], padding[1]))
 
 
-def seen(window: Window, size: Sequence[int]) -> tuple[Axis, Axis]:
+@lru_cache(maxsize=256)
+def seen(window: Window, size: Pair) -> tuple[Axis, Axis]:
     """What the elements of a window see of an image of this size: down, and across.
 
     At each place, element i lies on pixel place · stride + i · dilation − padding, if there is one.

@@ -7,6 +7,7 @@ adjoint: ⟨unfold(x), c⟩ = ⟨x, fold(c)⟩. Convolution and pooling stand on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from math import gcd, prod
 from typing import Any, NamedTuple
 
@@ -34,6 +35,8 @@ def per_axis(operation: str, name: str, value: Any, least: int, axes: int) -> tu
     >>> per_axis("conv1d", "stride", 2, least=1, axes=1)
     (2,)
     """
+    if type(value) is int and value >= least:  # as it mostly is
+        return (value,) * axes
     numbers = (value,) * axes if isinstance(value, (int, np.integer)) else value
     if not isinstance(numbers, (tuple, list)) or len(numbers) != axes or not all(map(_whole, numbers)):
         wanted = "a whole number or two of them (height, width)" if axes == 2 else "a whole number"
@@ -134,9 +137,7 @@ class Window(NamedTuple):
         >>> Window.of("conv2d", 3, stride=2, padding=1).places("conv2d", (6, 5))
         (3, 3)
         """
-        self.check(operation, size)
-        height, width = self.padded(size)
-        return (height - self.reach[0]) // self.stride[0] + 1, (width - self.reach[1]) // self.stride[1] + 1
+        return _places(self, operation, tuple(size))
 
     def covered(self, places: Sequence[int]) -> Pair:
         """The smallest image with so many `places`: (n − 1) · stride + reach − padding. The next stride − 1 have as many.
@@ -179,6 +180,13 @@ class Window(NamedTuple):
     def blank(self, like: Array, images: int, channels: int, size: Sequence[int]) -> Array:
         """Zeros for padded images of `size`, (N, C, H + p, W + p), with the dtype and the device of `like`."""
         return array_module(like).zeros((images, channels, *self.padded(size)), like.dtype)
+
+
+@lru_cache(maxsize=1024)
+def _places(window: Window, operation: str, size: Pair) -> Pair:
+    window.check(operation, size)
+    height, width = window.padded(size)
+    return (height - window.reach[0]) // window.stride[0] + 1, (width - window.reach[1]) // window.stride[1] + 1
 
 
 def check_images(operation: str, x: Node, axes: int = 2) -> None:

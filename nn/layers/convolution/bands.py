@@ -21,6 +21,9 @@ runs; with more, it no longer stays in the cache that the cores share."""
 PARTS = 2
 """A batch is cut into so many parts at least, for as many threads."""
 
+LEAST = 1 << 19
+"""But a part is of no fewer bytes: to wake a thread takes as long as to make so many."""
+
 PARTIAL_SUMS = 8
 """A sum over the batch is made of at most so many, each of them by one thread, in this order."""
 
@@ -36,7 +39,8 @@ class Bands:
     """How a batch is cut, and memory for one part, padded, used again for each.
 
     Args:
-        images, channels, size: of the batch, (N, C, H, W).
+        xp, dtype: where the batch is, and what it is of.
+        shape: of the batch, (N, C, H, W).
         row: numbers that are made of each place of the window, along one row.
         bytes_: memory for what is made of a part; more than `BYTES` where a part is multiplied with a matrix that is larger.
         tail: numbers behind the last pixel, which a window that hangs over the end reads.
@@ -45,22 +49,22 @@ class Bands:
 
     def __init__(
         self,
-        like: Array,
-        images: int,
-        channels: int,
-        size: Sequence[int],
+        xp: Any,
+        dtype: np.dtype[Any],
+        shape: Sequence[int],
         window: Window,
         row: int,
         bytes_: int,
         tail: int = 0,
         whole: bool = False,
     ) -> None:
-        self.window, self.size, self.channels = window, size, channels
+        (images, self.channels, *size), self.window = shape, window
+        self.xp, self.dtype, self.tail, self.size = xp, dtype, tail, (size[0], size[1])
         self.places = window.places("conv2d", size)
         self.height, self.width = window.padded(size)[0], pitch(window, size)
         rows = self.places[0]
-        held = bytes_ // max(row * like.itemsize, 1)  # rows of places that the memory holds
-        most = max(min(held, -(-images * rows // PARTS)), rows if whole else 1)
+        held, least = (size // max(row * dtype.itemsize, 1) for size in (bytes_, LEAST))  # rows of places in so much memory
+        most = max(min(held, max(-(-images * rows // PARTS), least)), rows if whole else 1)
         bands = -(-rows // most)
         self.band = -(-rows // bands)
         self.step = max(min(most // rows, images), 1)
@@ -69,7 +73,6 @@ class Bands:
         ]
         if self.band < rows:
             self.height = (self.band - 1) * window.stride[0] + window.reach[0]
-        self.xp, self.dtype, self.tail = array_module(like), like.dtype, tail
 
     def blank(self) -> Array:
         """Memory for a part of the padded images, (step, C, height, width), flat, and the tail behind it: zeros."""

@@ -10,6 +10,10 @@ that is much faster than copying row by row. What is computed at the end of each
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
 
 from microtensor.backend import Array, array_module
 from microtensor.nn.layers.convolution.bands import BYTES, Bands, Part, pitch, strided
@@ -19,8 +23,8 @@ from microtensor.nn.layers.windows import Window
 
 def forward(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
     """(N, C, H, W), (O, C/G, kh, kw), (O,) → (N, O, H', W')."""
-    (n, channels, *size), kernels, xp = x.shape, len(weight), array_module(x)
-    columns = _Columns(x, n, channels, size, window, groups, max(BYTES, weight.nbytes))
+    n, kernels, xp = len(x), len(weight), array_module(x)
+    columns = _columns(xp, x.dtype, x.shape, window, groups, max(BYTES, weight.nbytes))
     matrix = weight.reshape(groups, kernels // groups, -1)  # (G, O/G, C/G · kh · kw)
     shift = None if bias is None else bias.reshape(groups, -1, 1, 1)
     y = xp.empty((n, groups, kernels // groups, *columns.places), x.dtype)
@@ -43,8 +47,9 @@ def to_input(g: Array, weight: Array, bias: Array | None, window: Window, groups
         return forward(g, turned(weight, groups), bias, back, groups)
     (n, kernels), channels = g.shape[:2], groups * weight.shape[1]
     transposed = weight.reshape(groups, kernels // groups, -1).swapaxes(1, 2)  # (G, C/G · kh · kw, O/G)
-    columns = _Columns(g, n, channels, size, window, groups, max(BYTES, weight.nbytes), whole=True)
-    x = array_module(g).empty((n, channels, *size), g.dtype)
+    shape, xp = (n, channels, *size), array_module(g)
+    columns = _columns(xp, g.dtype, shape, window, groups, max(BYTES, weight.nbytes), whole=True)
+    x = xp.empty(shape, g.dtype)
 
     def work(memory: None, part: Part) -> None:
         x[part.images] = columns.fold(multiply(transposed, columns.spread(g, part)), size)
@@ -72,15 +77,15 @@ def turned(weight: Array, groups: int) -> Array:
 
 def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
     """The adjoint of `forward` in the weight: (N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw)."""
-    (n, channels, *size), kernels = x.shape, g.shape[1]
+    channels, kernels, xp = x.shape[1], g.shape[1], array_module(x)
     shape = (groups, kernels // groups, channels // groups * window.kernel[0] * window.kernel[1])
     # A part's product is added to the sum: with a large weight, that costs more than columns which the cache does not hold.
-    columns = _Columns(x, n, channels, size, window, groups, max(BYTES, kernels * shape[2] * x.itemsize))
+    columns = _columns(xp, x.dtype, x.shape, window, groups, max(BYTES, kernels * shape[2] * x.itemsize))
 
     def work(memory: tuple[Array, Array], part: Part) -> Array:
         return multiply_transposed(columns.spread(g, part), columns.unfold(memory, x, part))
 
-    total = array_module(x).ascontiguousarray(columns.total(shape, columns.memory, work))
+    total = xp.ascontiguousarray(columns.total(shape, columns.memory, work))
     return total.reshape(kernels, channels // groups, *window.kernel)
 
 
@@ -93,21 +98,19 @@ class _Columns(Bands):
 
     def __init__(
         self,
-        like: Array,
-        images: int,
-        channels: int,
-        size: Sequence[int],
+        xp: Any,
+        dtype: np.dtype[Any],
+        shape: Sequence[int],
         window: Window,
         groups: int,
         bytes_: int,
         whole: bool = False,
     ) -> None:
         self.groups, self.flat = groups, window.stride == (1, 1) and not whole
-        self.rows = channels * window.kernel[0] * window.kernel[1]
-        places = window.places("conv2d", size)
-        self.row = pitch(window, size) if self.flat else places[1]
+        self.rows = shape[1] * window.kernel[0] * window.kernel[1]
+        self.row = pitch(window, shape[2:]) if self.flat else window.places("conv2d", shape[2:])[1]
         tail = max(window.reach[1] - 1, *window.padding[1])
-        super().__init__(like, images, channels, size, window, self.rows * self.row, bytes_, tail, whole)
+        super().__init__(xp, dtype, shape, window, self.rows * self.row, bytes_, tail, whole)
 
     def memory(self) -> tuple[Array, Array]:
         """For the padded images of a part, and for their columns."""
@@ -155,3 +158,6 @@ class _Columns(Bands):
         for i, j, view in self.window.taps(padded, self.places):
             view += columns[:, i, j].swapaxes(0, 1)
         return self.window.crop(padded)
+
+
+_columns = lru_cache(maxsize=256)(_Columns)  # to plan takes as long as to do, for a few small images

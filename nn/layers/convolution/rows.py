@@ -7,7 +7,12 @@ fewer copies for more additions, and pays where there are few kernels and the im
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
+from typing import Any
+
+import numpy as np
 
 from microtensor.backend import Array, array_module
 from microtensor.nn.layers.convolution.bands import BYTES, Bands, Part, pitch, strided
@@ -18,7 +23,7 @@ from microtensor.nn.layers.windows import Window
 def forward(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
     """(N, C, H, W), (O, C, kh, kw), (O,) → (N, O, H', W')."""
     xp, kernels, (kh, _) = array_module(x), len(weight), window.kernel
-    lines = _Lines(x, window)
+    lines = _lines(xp, x.dtype, x.shape, window, BYTES // 2)
     matrix = weight.transpose(2, 0, 1, 3).reshape(kh * kernels, -1)  # (kh · O, C · kw)
     y = xp.empty((len(x), kernels, *lines.places), x.dtype)
 
@@ -37,7 +42,8 @@ def forward(x: Array, weight: Array, bias: Array | None, window: Window) -> Arra
 def to_weight(x: Array, g: Array, window: Window) -> Array:
     """The adjoint of `forward` in the weight: (N, C, H, W), (N, O, H', W') → (O, C, kh, kw)."""
     (kh, kw), kernels, channels = window.kernel, g.shape[1], x.shape[1]
-    lines = _Lines(x, window, kh * kernels * channels * kw * x.itemsize)
+    bytes_ = max(BYTES // 2, kh * kernels * channels * kw * x.itemsize)
+    lines = _lines(array_module(x), x.dtype, x.shape, window, bytes_)
 
     def memory() -> tuple[tuple[Array, Array], Array]:
         return lines.memory(), lines.xp.zeros(kh * kernels * lines.step * lines.height * lines.width, g.dtype)
@@ -55,11 +61,10 @@ class _Lines(Bands):
     For a row of the kernel that would see padding above or below the image, nothing is computed and nothing added.
     """
 
-    def __init__(self, x: Array, window: Window, bytes_: int = 0) -> None:
-        channels, size, kw = x.shape[1], x.shape[2:], window.kernel[1]
-        row, tail = channels * kw * pitch(window, size), max(window.reach[1] - 1, *window.padding[1])
-        super().__init__(x, len(x), channels, size, window, row, max(BYTES // 2, bytes_), tail)
-        self.height = min(self.height, size[0])
+    def __init__(self, xp: Any, dtype: np.dtype[Any], shape: Sequence[int], window: Window, bytes_: int) -> None:
+        row, tail = shape[1] * window.kernel[1] * pitch(window, shape[2:]), max(window.reach[1] - 1, *window.padding[1])
+        super().__init__(xp, dtype, shape, window, row, bytes_, tail)
+        self.height = min(self.height, self.size[0])
 
     def memory(self) -> tuple[Array, Array]:
         """For the images of a part, and for their copies."""
@@ -124,3 +129,6 @@ class _Lines(Bands):
             lines[:, :, rows, : self.places[1]] = g[:, :, places]
             lines[:, :, rows.stop :] = 0
         return moved.reshape(kh * kernels, prod(grid))
+
+
+_lines = lru_cache(maxsize=256)(_Lines)
