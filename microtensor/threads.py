@@ -14,8 +14,8 @@ import ctypes
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -237,11 +237,26 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Blas:
-    """The threads of NumPy's BLAS: how many it uses, and how to say so."""
+    """The threads of NumPy's BLAS: how many it uses, and how to say so. Entered, it uses one for each call, until the last of
+    those who are inside has left; then as many as before."""
 
     def __init__(self, get: Callable[[], int], set_: Callable[[int], Any]) -> None:
         self.get, self.set = get, set_
         self.lock, self.inside, self.before = threading.Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.before = self.get()
+                if self.before != 1:
+                    self.set(1)
+            self.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside and self.before != 1:
+                self.set(self.before)
 
 
 @cache
@@ -262,22 +277,6 @@ def blas() -> _Blas | None:
     return None
 
 
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Inside, BLAS uses one thread for each call; after the last of those who are inside has left, as many as before."""
-    library = blas()
-    if library is None:
-        yield
-        return
-    with library.lock:
-        if not library.inside:
-            library.before = library.get()
-            library.set(1)
-        library.inside += 1
-    try:
-        yield
-    finally:
-        with library.lock:
-            library.inside -= 1
-            if not library.inside:
-                library.set(library.before)
+def single_threaded_blas() -> AbstractContextManager[None]:
+    """Inside, BLAS uses one thread for each call, if it can be told."""
+    return blas() or nullcontext()
