@@ -20,9 +20,9 @@ from microtensor.nn.layers.convolution.thin import multiply_transposed
 from microtensor.nn.layers.windows import Pair, Window
 
 FEW = 48
-"""So many kernels, and no more than channels, are quicker by rows than by columns; twice as many in the gradient to the weight.
+"""So many kernels, and no more than half as many as channels, are quicker by rows than by columns.
 
-Measured on one core, with a BLAS of 190 GFLOP/s: a third less time for 16 channels, a tenth for 32, none from 64 on.
+Measured: 12 kernels of 48 channels in 0.8 of the time, and their gradients in 0.75; as many as channels in 1.1 and 1.2.
 """
 
 WIDE = 32
@@ -43,7 +43,7 @@ def _forward(x: Array, weight: Array, bias: Array | None, window: Window, groups
         return y if bias is None else _add(y, bias)
     if window == Window((1, 1)):
         return _each_pixel(x, weight.reshape(groups, len(weight) // groups, -1), bias)
-    if _tall(window, groups) and len(weight) <= min(x.shape[1], FEW):
+    if _by_rows(window, groups, x.shape[1], len(weight)):
         return rows.forward(x, weight, bias, window)
     return columns.forward(x, weight, bias, window, groups)
 
@@ -75,7 +75,7 @@ def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
         return _depthwise(x, x.shape[2:], window, for_weight=True).to_weight(x, g, window)
     if window == Window((1, 1)) and len(x) and prod(x.shape[2:]) >= WIDE:
         return _each_pixel_to_weight(x, g, groups)
-    if _tall(window, groups) and g.shape[1] <= 2 * min(x.shape[1], FEW):
+    if _by_rows(window, groups, x.shape[1], g.shape[1]):
         return rows.to_weight(x, g, window)
     return columns.to_weight(x, g, window, groups)
 
@@ -86,9 +86,9 @@ def _depthwise(like: Array, size: Pair, window: Window, for_weight: bool = False
     return matrices if small else depthwise
 
 
-def _tall(window: Window, groups: int) -> bool:
-    """Whether `rows` can be used, and does something else than `columns`."""
-    return groups == 1 and window.stride == (1, 1) and window.kernel[0] > 1
+def _by_rows(window: Window, groups: int, channels: int, kernels: int) -> bool:
+    """Whether `rows` can be used, does something else than `columns`, and is quicker."""
+    return groups == 1 and window.stride == (1, 1) and window.kernel[0] > 1 and kernels <= min(channels // 2, FEW)
 
 
 def _each_pixel(x: Array, matrix: Array, bias: Array | None) -> Array:
