@@ -54,11 +54,11 @@ def set_num_threads(count: int) -> None:
     settings.count = int(count)
 
 
-def share(function: Callable[[Part], Any], parts: Iterable[Part]) -> None:
+def share(function: Callable[[Part], Any], parts: Iterable[Part], alone: bool = False) -> None:
     """`function(part)` for every part, on several threads. It returns when all are done.
 
     A part that raises ends the work: no further part is begun, and the error is raised here. Called from inside a part, it does
-    all parts itself, one after the other.
+    all parts itself, one after the other; or, `alone`, what would be done before another thread has woken.
 
     >>> squares = np.zeros(4)
     >>> def square(i):
@@ -69,7 +69,7 @@ def share(function: Callable[[Part], Any], parts: Iterable[Part]) -> None:
     """
     waiting = deque(parts)
     helpers = min(settings.count, len(waiting)) - 1 if blas() else 0
-    if helpers < 1 or here.busy:
+    if helpers < 1 or alone or here.busy:
         with single_threaded_blas():
             for part in waiting:
                 function(part)
@@ -89,7 +89,9 @@ def share(function: Callable[[Part], Any], parts: Iterable[Part]) -> None:
         raise job.error
 
 
-def share_with(make: Callable[[], Any], function: Callable[[Any, Part], Any], parts: Iterable[Part]) -> None:
+def share_with(
+    make: Callable[[], Any], function: Callable[[Any, Part], Any], parts: Iterable[Part], alone: bool = False
+) -> None:
     """`function(memory, part)` for every part, with memory from `make`, of which each thread has its own.
 
     >>> share_with(list, lambda memory, part: memory.append(part), range(3))
@@ -101,7 +103,7 @@ def share_with(make: Callable[[], Any], function: Callable[[Any, Part], Any], pa
         function(memory, part)
         spare.append(memory)
 
-    share(work, parts)
+    share(work, parts, alone)
 
 
 MANY = 1 << 20

@@ -10,6 +10,7 @@ from microtensor.nn.layers import planes
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_the_parts_are_the_whole(monkeypatch, part_bytes, count):
     monkeypatch.setattr(planes, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(planes, "FEW_BYTES", 0)
     images = np.zeros((count, 2, 3))
     assert [i for part in planes.parts(images) for i in range(count)[part]] == list(range(count))
     for part in planes.parts(images):

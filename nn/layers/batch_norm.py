@@ -18,7 +18,7 @@ from microtensor.gradient import partials
 from microtensor.graph import Node, T, mode
 from microtensor.kernels import usable
 from microtensor.nn.layers.batch_norm_kernels import Normalised, normalised, normalised_by, summed
-from microtensor.nn.layers.planes import PART_BYTES
+from microtensor.nn.layers.planes import FEW_BYTES, PART_BYTES
 from microtensor.nn.module import Buffer, Module, Parameter
 from microtensor.op import Rule, check_devices, op
 from microtensor.ops.reduce import LONG, wide
@@ -209,9 +209,12 @@ def _normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps
 
 
 def _parts(rows: Array) -> list[slice]:
-    """Some rows at a time: those of a few arrays fill the cache, and there are at most a thousand. For a GPU all at once."""
-    if array_module(rows) is not np:
-        return [slice(None)]
+    """Some rows at a time: those of a few arrays fill the cache, and there are at most a thousand. For a GPU all at once.
+
+    All at once, too, if they are few: there are only some passes between two waits for all threads.
+    """
+    if array_module(rows) is not np or (rows.nbytes < 2 * FEW_BYTES and len(rows) <= LONG):
+        return [slice(0, len(rows))]
     return slices(len(rows), max(min(PART_BYTES * len(rows) // max(rows.nbytes, 1), LONG), 1))
 
 

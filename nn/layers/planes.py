@@ -12,6 +12,9 @@ PART_BYTES = 1 << 21
 """Memory of the images in a part. Measured: with less, threads meet too often between NumPy's calls, where only one of them
 runs; with more, pooling large batches takes up to twice as long."""
 
+FEW_BYTES = 1 << 22
+"""Images of fewer bytes are one thread's work: before another has woken, half of it is done."""
+
 
 def planes(x: Array) -> Array:
     """(N, C, H, W) → (N · C, H, W): to pooling and resizing, a channel is an image like another."""
@@ -19,8 +22,8 @@ def planes(x: Array) -> Array:
 
 
 def parts(images: Array) -> Iterator[slice]:
-    """The first axis of `images` cut into parts that the cache holds; for a GPU in one piece."""
+    """The first axis of `images` cut into parts that the cache holds; in one piece if they are few, and for a GPU."""
     step = max(len(images), 1)
-    if array_module(images) is np:
+    if array_module(images) is np and images.nbytes >= FEW_BYTES:
         step = max(PART_BYTES * len(images) // max(images.nbytes, 1), 1)
     return (slice(i, i + step) for i in range(0, len(images), step))

@@ -15,7 +15,7 @@ from microtensor import threads
 from microtensor.backend import Array, array_module
 from microtensor.kernels import usable
 from microtensor.nn.layers.convolution import columns, depthwise, gpu, matrices, onednn, rows
-from microtensor.nn.layers.convolution.bands import BYTES, PARTIAL_SUMS
+from microtensor.nn.layers.convolution.bands import BYTES, LEAST, PARTIAL_SUMS
 from microtensor.nn.layers.convolution.thin import multiply_transposed
 from microtensor.nn.layers.windows import Pair, Window
 
@@ -103,7 +103,8 @@ def _each_pixel(x: Array, matrix: Array, bias: Array | None) -> Array:
         if shift is not None:
             y[part] += shift
 
-    threads.share(work, threads.slices(len(x), max(BYTES * len(x) // max(x.nbytes + y.nbytes, 1), 1)))
+    bytes_ = x.nbytes + y.nbytes
+    threads.share(work, threads.slices(len(x), max(BYTES * len(x) // max(bytes_, 1), 1)), bytes_ < 2 * LEAST)
     return y.reshape(len(x), groups * kernels, *x.shape[2:])
 
 
@@ -117,7 +118,7 @@ def _each_pixel_to_weight(x: Array, g: Array, groups: int) -> Array:
         part = slice(i * len(x) // count, (i + 1) * len(x) // count)
         sums[i] = multiply_transposed(slopes[part], pixels[part]).sum(0)  # (G, O/G, C/G)
 
-    threads.share(work, range(count))
+    threads.share(work, range(count), x.nbytes + g.nbytes < 2 * LEAST)
     return array_module(x).ascontiguousarray(sum(sums)).reshape(g.shape[1], -1, 1, 1)
 
 

@@ -21,8 +21,8 @@ runs; with more, it no longer stays in the cache that the cores share."""
 PARTS = 2
 """A batch is cut into so many parts at least, for as many threads."""
 
-LEAST = 1 << 19
-"""But a part is of no fewer bytes: to wake a thread takes as long as to make so many."""
+LEAST = 1 << 22
+"""What is made of a batch of fewer bytes is made by one thread: before another has woken, half of it is done."""
 
 PARTIAL_SUMS = 8
 """A sum over the batch is made of at most so many, each of them by one thread, in this order."""
@@ -63,8 +63,9 @@ class Bands:
         self.places = window.places("conv2d", size)
         self.height, self.width = window.padded(size)[0], pitch(window, size)
         rows = self.places[0]
-        held, least = (size // max(row * dtype.itemsize, 1) for size in (bytes_, LEAST))  # rows of places in so much memory
-        most = max(min(held, max(-(-images * rows // PARTS), least)), rows if whole else 1)
+        made = row * dtype.itemsize  # of a row of places
+        self.alone = images * rows * made < LEAST
+        most = max(min(bytes_ // max(made, 1), -(-images * rows // (1 if self.alone else PARTS))), rows if whole else 1)
         bands = -(-rows // most)
         self.band = -(-rows // bands)
         self.step = max(min(most // rows, images), 1)
@@ -95,7 +96,7 @@ class Bands:
 
     def share(self, make: Callable[[], Any], work: Callable[[Any, Part], None]) -> None:
         """`work(memory, part)` for every part, with memory from `make`, of which each thread has its own."""
-        threads.share_with(make, work, self.parts)
+        threads.share_with(make, work, self.parts, self.alone)
 
     def total(self, shape: Sequence[int], make: Callable[[], Any], work: Callable[[Any, Part], Array]) -> Array:
         """The sum over all parts of `work(memory, part)`, new arrays of this shape."""
@@ -113,7 +114,7 @@ class Bands:
                 else:
                     sums[i] += found
 
-        threads.share(some, range(count))
+        threads.share(some, range(count), self.alone)
         for other in sums[1:]:
             sums[0] += other
         return sums[0]
