@@ -3,7 +3,7 @@
 Measures the rate of its matrix products (sgemm of 1,024³, FLOP/s) and of its memory (copying 256 MiB, bytes/s read and
 written), and then for each convolution of the networks the share of that rate: the FLOPs of forward, and of backward (twice as
 many, or as many where the input's gradient is not asked for), over time. A share of 1 would be convolution without any copying.
-And time and memory against batch, width, depth and size of images, with the exponent of the power law that fits.
+Before these, time and memory against batch, width, depth and size of images, with the exponent of the power law that fits.
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ def main() -> None:
     if options.grown:
         print(*grown(options.grown[0], int(options.grown[1])))
         return
+    growth(options.threads)  # first: a process counts the memory of the one that started it as memory that it once had
     convolutions()
-    growth(options.threads)
 
 
 if __name__ == "__main__":

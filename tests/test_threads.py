@@ -172,7 +172,7 @@ def test_wrong_numbers_of_threads(wrong, error, message):
 
 
 def step():
-    """A training step of a network that has everything that is shared: its gradients."""
+    """A training step of a network that has everything that is shared, and enough of it: its gradients."""
     generator = mt.Generator(0)
     model = nn.Sequential(
         *(nn.Conv2d(3, 24, 3, padding=1, generator=generator), nn.BatchNorm2d(24), nn.ReLU(), nn.MaxPool2d(2)),
@@ -180,8 +180,8 @@ def step():
         *(nn.Conv2d(64, 64, 3, 2, 1, groups=64, generator=generator), nn.ReLU(), nn.Flatten()),
         *(nn.Linear(64 * 64, 300, generator=generator), nn.ReLU(), nn.Linear(300, 10, generator=generator)),
     )
-    images = mt.Tensor(np.random.default_rng(0).standard_normal((32, 3, 32, 32)).astype(np.float32))
-    nn.cross_entropy(model(images), [i % 10 for i in range(32)]).backward()
+    images = mt.Tensor(np.random.default_rng(0).standard_normal((96, 3, 32, 32)).astype(np.float32))
+    nn.cross_entropy(model(images), [i % 10 for i in range(96)]).backward()
     return [p.grad.numpy() for p in model.parameters()]
 
 

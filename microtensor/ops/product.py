@@ -198,6 +198,9 @@ PART = 1 << 24
 
 MOST_PARTS = 16
 
+LEAST = 256
+"""Rows or columns of a part, at least: BLAS packs the other matrix anew for each part."""
+
 
 @through_float32
 def product(a: Array, b: Array) -> Array:
@@ -213,7 +216,7 @@ def product(a: Array, b: Array) -> Array:
     parts = 1
     if a.ndim == 2:
         (rows, depth), columns = a.shape, b.shape[1]
-        parts = min(rows * depth * columns // PART, MOST_PARTS, max(rows, columns) // 64)
+        parts = min(rows * depth * columns // PART, MOST_PARTS, max(rows, columns) // LEAST)
     if parts < 2:
         with threads.single_threaded_blas():
             return a @ b
