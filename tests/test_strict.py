@@ -289,10 +289,7 @@ STEPS = {
     "ResNet-20 for CIFAR": (models.cifar_resnet20, (2, 3, 32, 32), 295),
     "DenseNet-BC-40 for CIFAR": (lambda: models.cifar_densenet(40, 12), (2, 3, 32, 32), 631),
 }
-"""Model → how to make it, the shape of a batch, and so many kernels at most in a step. It may become fewer: lower it then.
-
-It grows with the batch as long as convolution and pooling go through a few images at a time, which is for a CPU's cache.
-"""
+"""Model → how to make it, the shape of a batch, and so many kernels at most in a step. It may become fewer: lower it then."""
 
 
 def sgd(parameters):
