@@ -53,3 +53,16 @@ def test_matrices_are_for_many_small_images(images, size, expected, monkeypatch)
     arrays.to_input(x, w, None, window, 2, size)
     arrays.to_weight(x, x, window, 2)
     assert used == [expected] * 3
+
+
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan, 1e30])
+def test_an_infinite_pixel_is_seen_where_it_is_and_nowhere_else(odd):
+    rng, window = np.random.default_rng(0), Window((3, 3), padding=((1, 1), (1, 1)))
+    x, w = rng.standard_normal((2, 16, 3, 6, 6)).astype(np.float32), rng.random((3, 1, 3, 3)).astype(np.float32) + 1
+    x[0, 5, 1, 2, 3] = odd
+    for found, expected in (
+        (matrices.forward(x[0], w, window), columns.forward(x[0], w, None, window, 3)),
+        (matrices.to_input(x[0], w, window, (6, 6)), columns.to_input(x[0], w, None, window, 3, (6, 6))),
+        (matrices.to_weight(x[0], x[1], window), columns.to_weight(x[0], x[1], window, 3)),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

@@ -4,6 +4,8 @@ A convolution is linear: the pixels of some rows of a channel, times a matrix th
 sees a pixel and 0 elsewhere, are some rows of the result. Most of what is multiplied is 0; but BLAS does that many times as
 fast as NumPy does anything else with few numbers, and nothing is copied. The adjoint in the image is the transposed matrix; the
 one in the kernel sums what the matrix's gradient holds where the elements stand.
+
+But 0 times an inf or a nan is nan, at places that do not see that pixel: then the result is computed once more, by `depthwise`.
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ from functools import lru_cache
 from math import prod, sqrt
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from microtensor import threads
 from microtensor.backend import Array, array_module
+from microtensor.nn.layers.convolution import depthwise
 from microtensor.nn.layers.convolution.bands import BYTES, strided
 from microtensor.nn.layers.windows import Pair, Window
 
@@ -62,8 +67,9 @@ def forward(x: Array, weight: Array, window: Window) -> Array:
             matrix = _matrix(made, weight[channels], band, size[1], places[1], window)
             xp.matmul(pixels, matrix, out=_by_channel(y, channels, band.places))
 
-    threads.share(work, _parts(x, bands, size[1] * places[1]))
-    return y
+    with np.errstate(invalid="ignore"):
+        threads.share(work, _parts(x, bands, size[1] * places[1]))
+        return y if _is_finite(y) else depthwise.forward(x, weight, window)
 
 
 def to_input(g: Array, weight: Array, window: Window, size: Pair) -> Array:
@@ -78,8 +84,9 @@ def to_input(g: Array, weight: Array, window: Window, size: Pair) -> Array:
             matrix = _matrix(made, weight[channels], band, size[1], places[1], window, transposed=True)
             xp.matmul(slopes, matrix, out=_by_channel(x, channels, band.pixels))
 
-    threads.share(work, _parts(g, bands, size[1] * places[1]))
-    return x
+    with np.errstate(invalid="ignore"):
+        threads.share(work, _parts(g, bands, size[1] * places[1]))
+        return x if _is_finite(x) else depthwise.to_input(g, weight, window, size)
 
 
 def to_weight(x: Array, g: Array, window: Window) -> Array:
@@ -108,6 +115,12 @@ def _by_channel(x: Array, channels: slice, rows: slice) -> Array:
     """Some rows of some channels of (N, C, H, W), → (c, N, rows · W), a view that BLAS can read and write."""
     x = x[:, channels, rows]
     return x.reshape(*x.shape[:2], prod(x.shape[2:])).swapaxes(0, 1)
+
+
+def _is_finite(y: Array) -> bool:
+    """Whether there is no inf and no nan in it, nor numbers whose squares are: then asking again costs time alone."""
+    with threads.single_threaded_blas(), np.errstate(over="ignore"):
+        return bool(np.isfinite(np.dot(y.reshape(-1), y.reshape(-1))))
 
 
 # Bands
