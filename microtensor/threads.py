@@ -94,7 +94,10 @@ def share_with(
 ) -> None:
     """`function(memory, part)` for every part, with memory from `make`, of which each thread has its own.
 
-    >>> share_with(list, lambda memory, part: memory.append(part), range(3))
+    >>> seen = []
+    >>> share_with(list, lambda memory, part: seen.append(part), range(3))
+    >>> sorted(seen)
+    [0, 1, 2]
     """
     spare: list[Any] = []
 
@@ -108,7 +111,7 @@ def share_with(
 
 MANY = 1 << 20
 """Numbers of an array from which on it is worth while to share work that is done number by number: to wake a thread takes as
-long as to add a hundred thousand."""
+long as to add some hundred thousand."""
 
 SOME = 1 << 18
 """Numbers that a thread takes at once. Where it takes fewer, threads meet too often between NumPy's calls."""

@@ -1,4 +1,4 @@
-"""A batch of images cut into parts that a core's cache holds, one of which after the other is worked on.
+"""A batch of images cut into parts that the cache holds, one of which after the other is worked on.
 
 A part is some whole images; or, where even one image has more windows than the cache holds columns, a band of its rows.
 """
@@ -22,7 +22,9 @@ PARTS = 2
 """A batch is cut into so many parts at least, for as many threads."""
 
 LEAST = 1 << 22
-"""What is made of a batch of fewer bytes is made by one thread: before another has woken, half of it is done."""
+"""What is made of a batch of fewer bytes is made by one thread, for to wake another takes as long as it gains.
+
+Measured: a step of LeNet-5 at batch 32 takes 3.1 ms on one thread, and 3.3 on two."""
 
 PARTIAL_SUMS = 8
 """A sum over the batch is made of at most so many, each of them by one thread, in this order."""

@@ -2,7 +2,7 @@
 
 Of an image of w columns, each moved by a pixel, kw copies are made (rather than kh · kw): the matrix of all the kernel's rows,
 (kh · O, C · kw), times these gives kh results, of which each is moved by a row of the image, and all are added up. That is
-fewer copies for more additions, and pays where there are few kernels and the images are wide. Measured.
+fewer copies for more additions, and pays where there are few kernels of many channels. Measured.
 """
 
 from __future__ import annotations
