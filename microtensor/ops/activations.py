@@ -60,13 +60,13 @@ def _between(g: Any, y: Any, low: float, high: float = math.nan) -> Any:
 
 
 def _passed(g: Array, y: Array, low: float, high: float) -> Array:
-    """g where low < y < high, else 0, on arrays."""
+    """g where y is neither of its limits, else 0, on arrays."""
 
     def passed(g: Array, y: Array, out: Array | None = None) -> Array:
-        outside = y <= low
+        inside = y != low
         if not math.isnan(high):
-            outside |= y >= high
-        return select(~outside, g, 0, g.dtype, out)
+            inside &= y != high
+        return select(inside, g, 0, g.dtype, out)
 
     return spread(passed, g, y)
 

@@ -341,11 +341,11 @@ def select(condition: Array, x: Any, y: Any, dtype: np.dtype[Any], out: Array | 
     bits = np.dtype(f"i{dtype.itemsize}")
     a, b = (np.asarray(v, dtype).view(bits) for v in (x, y))
     chosen: Array = np.empty(condition.shape, dtype) if out is None else out
-    if not b.ndim and not b:
-        np.multiply(a, condition, out=chosen.view(bits))
-    else:
-        np.multiply(a ^ b, condition, out=chosen.view(bits))
-        chosen.view(bits)[...] ^= b
+    result, otherwise = chosen.view(bits), bool(b.ndim or b)
+    result[...] = condition.view(np.int8)  # 1 or 0. Copied first: cast while it multiplies, it takes a quarter longer
+    result *= a ^ b if otherwise else a
+    if otherwise:
+        result ^= b
     return chosen
 
 
