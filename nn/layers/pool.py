@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from microtensor.kernels import usable
 from microtensor.nn.layers.planes import parts, planes
 from microtensor.nn.layers.pool_kernels import averages, maxima, spread, to_first_maxima, winners
 from microtensor.nn.layers.pool_windows import (
+    Axis,
     Counted,
     check_each_sees,
     check_numbers,
@@ -27,6 +29,7 @@ from microtensor.nn.layers.pool_windows import (
 from microtensor.nn.layers.windows import Pair, Window
 from microtensor.nn.module import Module
 from microtensor.op import Rule, op
+from microtensor.ops.elementwise import select
 from microtensor.ops.indexing import add_flat
 from microtensor.ops.shape import squeeze, unsqueeze, whole_number
 from microtensor.tensor import Tensor
@@ -156,6 +159,8 @@ def _max_pool2d(x: T, *, window: Window) -> Rule[T]:
     def vjp(g: Any, y: Any) -> Any:
         if usable(g.data) and not mode.recording:
             return g.constant(to_first_maxima(g.data, x.data, y.data, window))
+        if type(x.data) is np.ndarray and disjoint(window) == (1, 1) and not mode.recording:
+            return g.constant(_to_first_maxima(g.data, x.data, y.data, window))
         return _to_winners(g, winner=_winners(x.data, y.data, window), apart=disjoint(window), size=size)
 
     if usable(x.data):
@@ -173,35 +178,65 @@ def _max_pool2d(x: T, *, window: Window) -> Rule[T]:
     return data, (vjp,)
 
 
-def _winners(x: Array, largest: Array, window: Window) -> Array:
-    """Where each window has its first maximum, row by row: row · W + column, int64. A nan is larger than all."""
-    if usable(x):
-        return winners(x, window)
-    xp, size, (kh, kw) = array_module(x), x.shape[2:], window.kernel
-    down, across = seen(window, size)
-    elements, last = [*product(down, across)], kh * kw - 1
-    nans = x.dtype.kind == "f" and (xp is not np or bool(np.isnan(largest).any()))  # on a GPU, asking would wait for it
-    images, best = planes(x), planes(largest)
-    place = xp.empty(best.shape, np.int64)
-    # An element's rank counts from the last, 0, to the first: so the first maximum is the one of highest rank.
-    offset = (xp.arange(kh)[:, None] * (window.dilation[0] * size[1]) + xp.arange(kw) * window.dilation[1]).reshape(-1)[::-1]
+def _to_first_maxima(g: Array, x: Array, largest: Array, window: Window) -> Array:
+    """`_to_winners` of windows that share no pixel, with no list of winners: measured, in 0.6 to 0.9 of the time."""
+    size, nans = (x.shape[2], x.shape[3]), _has_nans(largest)
+    tiled = window == Window(window.kernel, window.kernel) and largest.size * prod(window.kernel) == x.size
+    data = (np.empty if tiled else np.zeros)(x.shape, g.dtype)
+    images, gradient, pixels, best = planes(data), planes(g), planes(x), planes(largest)
 
     def work(part: slice) -> None:
-        rank = xp.zeros(best[part].shape, "uint8" if last < 256 else "int32")
-        for element, ((above, rows), (left, columns)) in enumerate(elements[:-1]):
-            pixels = images[part, rows, columns]
-            wins = pixels == best[part, above, left]
-            if nans:
-                wins |= pixels != pixels
-            ranked = wins.astype(rank.dtype)
-            ranked *= last - element
-            xp.maximum(rank[:, above, left], ranked, out=rank[:, above, left])
-        place[part] = offset.take(rank)
+        to, some = images[part], gradient[part]
+        for places, there, wins in _first_maxima(pixels[part], best[part], seen(window, size), nans):
+            to[there] = select(wins, some[places], 0, g.dtype)
+
+    threads.share(work, parts(images))
+    return data
+
+
+def _winners(x: Array, largest: Array, window: Window) -> Array:
+    """Where each window has its first maximum, row by row: row · W + column, int64."""
+    if usable(x):
+        return winners(x, window)
+    xp, size, (kh, kw), nans = array_module(x), x.shape[2:], window.kernel, _has_nans(largest)
+    images, best = planes(x), planes(largest)
+    place = xp.empty(best.shape, np.int64)
+    offset = (xp.arange(kh)[:, None] * (window.dilation[0] * size[1]) + xp.arange(kw) * window.dilation[1]).reshape(-1)
+
+    def work(part: slice) -> None:
+        element = xp.zeros(best[part].shape, "uint8" if kh * kw <= 256 else "int32")
+        for i, (places, _, wins) in enumerate(_first_maxima(images[part], best[part], seen(window, size), nans)):
+            element[places] += wins.astype(element.dtype) * i
+        place[part] = offset.take(element)
 
     threads.share(work, parts(images))
     corners = [xp.arange(n) * step - before for n, step, (before, _) in zip(best.shape[1:], window.stride, window.padding)]
     place += corners[0][:, None] * size[1] + corners[1]
     return place.reshape(largest.shape)
+
+
+def _first_maxima(x: Array, largest: Array, elements: tuple[Axis, Axis], nans: bool) -> Iterator[tuple[Any, Any, Array]]:
+    """For each element of a window, row by row: the places that see it, what they see, and where it is their first maximum.
+
+    A nan is larger than all.
+    """
+    waiting = array_module(x).ones(largest.shape, bool)  # the windows whose maximum was not met yet
+    for i, ((above, rows), (left, columns)) in enumerate(product(*elements), start=1):
+        places, there = (slice(None), above, left), (slice(None), rows, columns)
+        if i == prod(map(len, elements)):  # it is the maximum of all that still wait for theirs
+            yield places, there, waiting[places]
+            return
+        wins = x[there] == largest[places]
+        if nans:
+            wins |= x[there] != x[there]
+        wins &= waiting[places]
+        waiting[places] ^= wins
+        yield places, there, wins
+
+
+def _has_nans(x: Array) -> bool:
+    """Whether there may be one. On a GPU there may: to know, the host would have to wait."""
+    return x.dtype.kind == "f" and (type(x) is not np.ndarray or bool(np.isnan(x).any()))
 
 
 @op
