@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy import ndarray
 
+from . import aside
 from .backend import follow
 from .graph import Node, Origin, T, clock, mode
 from .op import Rule, op
@@ -186,6 +187,7 @@ def walk(
             check_unchanged(origin, [vjp for parent, vjp in origin.sources or () if needed is None or parent in needed])
 
     found: dict[Origin, Any] = {}
+    elsewhere = aside.Aside() if not create and aside.wanted() else None  # gradients of leaves that other threads compute
     anomaly = mode.anomaly
     before, mode.recording = mode.recording, create
     watchers, mode.watchers = mode.watchers, ()  # a pass inside a derivative, as of `checkpoint`, is part of its step
@@ -199,6 +201,8 @@ def walk(
                 continue
             if profiles:
                 begin_step(origin, gradients, needed)
+            if elsewhere is not None and origin in elsewhere.waiting:
+                continue
             g = gradients.pop(origin)
             if origin.hooks:
                 g = _hooked(origin, g)
@@ -219,14 +223,17 @@ def walk(
             for parent, vjp in origin.sources:
                 if needed is not None and parent not in needed:
                     continue
+                if elsewhere is not None and parent.leaf is not None:
+                    if parent in elsewhere.waiting:  # a leaf that is used twice
+                        source, call = elsewhere.waiting.pop(parent)
+                        gradients[parent] = first = call.result()
+                        _check_fits(first, source, parent)
+                        owned.add(parent)
+                    elif parent not in gradients and elsewhere.take(origin, parent, vjp, g):
+                        continue
                 back = vjp(g) if output is None else vjp(g, output)
-                if not isinstance(back, Node):
-                    raise _wrong_gradient(origin, parent, back)
+                _check_fits(back, origin, parent)
                 data = back._data
-                if data.shape != parent.shape or (data.dtype is not parent.dtype and data.dtype != parent.dtype):
-                    raise _wrong_gradient(origin, parent, back)
-                if (type(data) is not ndarray or parent.device != "cpu") and back.device != parent.device:
-                    raise _wrong_gradient(origin, parent, back)
                 if anomaly:
                     check_gradient(origin, g, back)
                 sofar = gradients.get(parent)
@@ -244,8 +251,15 @@ def walk(
                 origin.sources = None
                 if output is not None:
                     origin.output = None
+        if elsewhere is not None:
+            for leaf, (origin, call) in elsewhere.waiting.items():
+                found[leaf] = back = call.result()
+                _check_fits(back, origin, leaf)
+                owned.add(leaf)
     finally:
         mode.recording, mode.autocast, mode.watchers = before, casting, watchers
+        if elsewhere is not None:
+            elsewhere.cancel()
     return found, owned
 
 
@@ -436,10 +450,19 @@ def _seeds(what: str, outputs: Sequence[Any], gradients: Any) -> list[tuple[Orig
     return seeds
 
 
-def _wrong_gradient(origin: Origin, parent: Origin, back: Any) -> Exception:
+def _check_fits(back: Any, origin: Origin, parent: Origin) -> None:
+    """Check that what a vjp of `origin` returned is a gradient for `parent`.
+
+    Raises:
+        TypeError: it is no tensor.
+        ValueError: it is of another shape, dtype or device.
+    """
     if not isinstance(back, Node):
-        return TypeError(f"{_name(origin)}: a vjp returned {type(back).__name__}, expected a Tensor of shape {parent.shape}")
-    return ValueError(
-        f"{_name(origin)}: a vjp returned a gradient of {back.dtype} {back.shape} on {back.device}, "
-        f"but its input is {parent.dtype} {parent.shape} on {parent.device}"
-    )
+        raise TypeError(f"{_name(origin)}: a vjp returned {type(back).__name__}, expected a Tensor of shape {parent.shape}")
+    data = back._data
+    fits = data.shape == parent.shape and (data.dtype is parent.dtype or data.dtype == parent.dtype)
+    if not fits or ((type(data) is not ndarray or parent.device != "cpu") and back.device != parent.device):
+        raise ValueError(
+            f"{_name(origin)}: a vjp returned a gradient of {back.dtype} {back.shape} on {back.device}, "
+            f"but its input is {parent.dtype} {parent.shape} on {parent.device}"
+        )

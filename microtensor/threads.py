@@ -1,4 +1,4 @@
-"""Work on arrays shared among threads: a convolution's images, the halves of a matrix product.
+"""Work on arrays shared among threads: a convolution's images, the halves of a matrix product; or done aside, by one of them.
 
 NumPy lets other threads run while it computes, but most of its functions use one core. So what takes long is cut into parts,
 and `share` has a pool of threads take them, one after the other, the caller among them. Meanwhile BLAS, which has threads of
@@ -107,6 +107,53 @@ def share_with(
         spare.append(memory)
 
     share(work, parts, alone)
+
+
+def idle() -> bool:
+    """Whether there are other threads to take work from this one: not inside a part, which is shared already."""
+    return settings.count > 1 and not here.busy and blas() is not None
+
+
+class Later:
+    """A call that another thread makes while this one goes on; or this one, if it asks for the result first.
+
+    >>> later = Later(sum, [1, 2, 3])
+    >>> later.result()
+    6
+    """
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self._function: Callable[..., Any] | None = function
+        self._job = _Job(self._call, deque([arguments]))
+        if idle():
+            settings.pool(settings.count - 1).put(self._job)
+
+    @property
+    def waits(self) -> bool:
+        """Whether no thread has begun with it."""
+        return bool(self._job.waiting)
+
+    def result(self) -> Any:
+        """What the function returned. An error that it raised is raised here."""
+        self._job.work()
+        self._job.wait()
+        if self._job.error is not None:
+            raise self._job.error
+        return self._result
+
+    def cancel(self) -> None:
+        """Do not begin with it any more; wait for its end if it has begun."""
+        self._job.waiting.clear()
+        self._job.wait()
+
+    def _call(self, arguments: tuple[Any, ...]) -> None:
+        function, self._function = self._function, None  # its arrays are needed no longer than it runs
+        assert function is not None
+        busy, here.busy = here.busy, False  # what it shares, idle threads may take
+        try:
+            self._result = function(*arguments)
+        finally:
+            here.busy = busy
 
 
 MANY = 1 << 20

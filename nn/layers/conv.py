@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from microtensor.arguments import check_tensors
+from microtensor.aside import aside
 from microtensor.graph import T, mode
 from microtensor.nn import init
 from microtensor.nn.layers.convolution import arrays
@@ -123,13 +124,17 @@ def _check_name(operation: str, padding: str) -> None:
 @op
 def _conv2d(x: T, weight: T, bias: T | None = None, *, window: Window, groups: int) -> Rule[T]:
     size = (x.shape[2], x.shape[3])
+
+    def to_weight(g: T) -> T:
+        return _to_weight(x, g, window=window, groups=groups)
+
     if mode.sketching:
         y = x.xp.zeros((x.shape[0], weight.shape[0], *window.places("conv2d", size)), x.dtype)
     else:
         y = _forward(x.data, weight.data, None if bias is None else bias.data, window, groups)
     return y, (
         lambda g: _to_input(g, weight, window=window, groups=groups, size=size),
-        lambda g: _to_weight(x, g, window=window, groups=groups),
+        aside(to_weight, y.size * math.prod(weight.shape[1:]), x.data.size + y.size),
         lambda g: g.sum((0, 2, 3)),
     )
 
@@ -137,13 +142,17 @@ def _conv2d(x: T, weight: T, bias: T | None = None, *, window: Window, groups: i
 @op
 def _to_input(g: T, weight: T, bias: T | None = None, *, window: Window, groups: int, size: tuple[int, int]) -> Rule[T]:
     """What each pixel contributed: (N, O, H', W'), (O, C/groups, kh, kw), (C,) → (N, C, *size)."""
+
+    def to_weight(h: T) -> T:
+        return _to_weight(h, g, window=window, groups=groups)
+
     if mode.sketching:
         x = g.xp.zeros((g.shape[0], groups * weight.shape[1], *size), g.dtype)
     else:
         x = _backward_to_input(g.data, weight.data, None if bias is None else bias.data, window, groups, size)
     return x, (
         lambda h: _conv2d(h, weight, None, window=window, groups=groups),
-        lambda h: _to_weight(h, g, window=window, groups=groups),
+        aside(to_weight, g.data.size * math.prod(weight.shape[1:]), x.size + g.data.size),
         lambda h: h.sum((0, 2, 3)),
     )
 

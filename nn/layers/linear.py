@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from microtensor.arguments import check_tensors
+from microtensor.aside import aside
 from microtensor.graph import T, mode
 from microtensor.nn import init
 from microtensor.nn.module import Module, Parameter
@@ -59,9 +60,12 @@ def _linear(x: Any, weight: Any, bias: Any = None) -> Rule[T]:
     def flat(v: Any) -> Any:
         return v if v.ndim == 2 else v.reshape((rows, v.shape[-1]))
 
+    def to_weight(g: Any) -> Any:
+        return flat(g).mT @ flat(x)
+
     return data.reshape(*x.shape[:-1], weight.shape[0]), (
         lambda g: g @ weight,
-        lambda g: flat(g).mT @ flat(x),
+        aside(to_weight, rows * weight.data.size),
         lambda g: flat(g).sum(0),
     )
 
