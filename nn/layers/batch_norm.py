@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +17,7 @@ from microtensor.gradient import partials
 from microtensor.graph import Node, T, mode
 from microtensor.kernels import usable
 from microtensor.nn.layers.batch_norm_kernels import Normalised, normalised, normalised_by, summed
+from microtensor.nn.layers.channels import channel_products, channel_sums
 from microtensor.nn.layers.planes import FEW_BYTES, PART_BYTES
 from microtensor.nn.module import Buffer, Module, Parameter
 from microtensor.op import Rule, check_devices, op
@@ -101,9 +101,6 @@ def check_channels(name: str, x: Any, vectors: Any) -> None:
         if vector is not None and vector.shape != (x.shape[1],):
             raise ValueError(f"{name}: x {x.shape} has {x.shape[1]} channels, but {what} has shape {vector.shape}")
 
-
-LINE = 128
-"""Positions from which on BLAS sums a channel of one image after the other more quickly than NumPy adds the images."""
 
 PART = 8
 """The eighth part of a batch, or of a row, says roughly what the mean is."""
@@ -326,43 +323,6 @@ def _rows(data: Array) -> Array:
 def _row(values: Array, rows: Array) -> Array:
     """(C,) → (C · positions,), each value repeated at every position."""
     return array_module(values).repeat(values, rows.shape[1] // values.size) if values.size else values
-
-
-# Both sums add in the same order: so that of g times a number is that number times the sum of g, to the last digit, where the
-# number is a power of two; as it is in a channel that does not vary, of which only what its mean was rounded by is left.
-
-
-def channel_sums(rows: Array, channels: int) -> Array:
-    """(N, C · positions) → (C,): the sum of each channel."""
-    if _by_blas(rows, channels):
-        return _dots(rows, array_module(rows).ones((1, rows.shape[1]), rows.dtype), channels)
-    sums: Any = sum(some.sum(0) for some in _some_rows(rows))
-    return sums.reshape(channels, -1).sum(1)
-
-
-def channel_products(a: Array, b: Array, channels: int) -> Array:
-    """(N, C · positions) twice → (C,): the sum of the products of each channel."""
-    if _by_blas(a, channels):
-        return _dots(a, b, channels)
-    einsum = array_module(a).einsum
-    sums: Any = sum(einsum("ni,ni->i", *some) for some in zip(_some_rows(a), _some_rows(b)))
-    return sums.reshape(channels, -1).sum(1)
-
-
-def _by_blas(rows: Array, channels: int) -> bool:
-    return type(rows) is np.ndarray and bool(channels) and rows.shape[1] // channels >= LINE
-
-
-def _dots(a: Array, b: Array, channels: int) -> Array:
-    """`channel_products`, of which BLAS computes those of each image."""
-    a, b = (v.reshape(len(v), channels, -1) for v in (a, b))
-    each: Array = (a[..., None, :] @ b[..., None])[..., 0, 0]  # (N, C)
-    return np.ascontiguousarray(each.T).sum(1)
-
-
-def _some_rows(rows: Array) -> Iterator[Array]:
-    """A thousand rows at a time, for NumPy adds them one by one; once none, if there are none."""
-    return (rows[i : i + LONG] for i in range(0, max(1, rows.shape[0]), LONG))
 
 
 class FeatureNorm(Module):

@@ -20,6 +20,7 @@ from microtensor.arguments import check_tensors
 from microtensor.aside import aside
 from microtensor.graph import T, mode
 from microtensor.nn import init
+from microtensor.nn.layers.channels import channel_sums
 from microtensor.nn.layers.convolution import arrays
 from microtensor.nn.layers.windows import Window, check_images, per_axis
 from microtensor.nn.module import Module, Parameter
@@ -27,7 +28,7 @@ from microtensor.op import Rule, op
 from microtensor.ops.padding import pad
 from microtensor.ops.product import through_float32
 from microtensor.ops.shape import whole_number
-from microtensor.precision import narrowed
+from microtensor.precision import at_least_float32, narrowed
 from microtensor.random import Generator
 from microtensor.tensor import Tensor
 
@@ -135,7 +136,7 @@ def _conv2d(x: T, weight: T, bias: T | None = None, *, window: Window, groups: i
     return y, (
         lambda g: _to_input(g, weight, window=window, groups=groups, size=size),
         aside(to_weight, y.size * math.prod(weight.shape[1:]), x.data.size + y.size),
-        lambda g: g.sum((0, 2, 3)),
+        _to_bias,
     )
 
 
@@ -153,7 +154,7 @@ def _to_input(g: T, weight: T, bias: T | None = None, *, window: Window, groups:
     return x, (
         lambda h: _conv2d(h, weight, None, window=window, groups=groups),
         aside(to_weight, g.data.size * math.prod(weight.shape[1:]), x.size + g.data.size),
-        lambda h: h.sum((0, 2, 3)),
+        _to_bias,
     )
 
 
@@ -165,6 +166,14 @@ def _to_weight(x: T, g: T, *, window: Window, groups: int) -> Rule[T]:
         lambda h: _to_input(g, h, window=window, groups=groups, size=size),
         lambda h: _conv2d(x, h, None, window=window, groups=groups),
     )
+
+
+def _to_bias(g: Any) -> Any:
+    """The sum of each channel: (N, O, H', W') → (O,). On a CPU not by `sum`, which takes twice as long."""
+    if mode.recording or type(g.data) is not np.ndarray:
+        return g.sum((0, 2, 3))
+    rows = at_least_float32(g.data).reshape(len(g.data), math.prod(g.shape[1:]))
+    return g.constant(channel_sums(rows, g.shape[1]).astype(g.dtype, copy=False))
 
 
 class Convolution(Module):

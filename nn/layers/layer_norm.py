@@ -16,7 +16,8 @@ from microtensor.arguments import check_tensors, composed
 from microtensor.backend import Array, array_module
 from microtensor.gradient import partials
 from microtensor.graph import T, mode
-from microtensor.nn.layers.batch_norm import PART, channel_products, channel_sums, check_eps
+from microtensor.nn.layers.batch_norm import PART, check_eps
+from microtensor.nn.layers.channels import channel_products, channel_sums
 from microtensor.nn.module import Module, Parameter
 from microtensor.op import Rule, op
 from microtensor.ops.elementwise import clamp
