@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from math import prod, sqrt
+from itertools import groupby
+from math import prod
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -23,20 +24,25 @@ from microtensor.nn.layers.convolution import depthwise
 from microtensor.nn.layers.convolution.bands import BYTES, strided
 from microtensor.nn.layers.windows import Pair, Window
 
-MULTIPLICATION, CALL, ELEMENT = 0.0133, 400, 1.5
+MULTIPLICATION, CALL, ELEMENT = 0.0163, 260, 2.3
 """Nanoseconds on one core: for a multiplication, a product of two matrices, a number written into a matrix.
 
-These and the following are estimates, fitted to the times of sixteen shapes, with kernels of 3×3 and 5×5 on images of 3×3 to
-56×56 pixels. By the way that they choose, these take less time than before or about as much, but for 5×5 with stride 2 at
-56×56, forward, which takes a fifth more.
+These and the following are estimates, fitted to the times of 22 shapes, with kernels of 3×3 and 5×5 on images of 3×3 to 112×112
+pixels. Of these they choose the way that takes less time, or up to a quarter more (5×5: on 14×14 forward, on 7×7 for the weight).
 """
 
-ROW, CHANNEL, MANY = 0.35, 1800, 256
-"""The same of `depthwise`, for each number of the result: for each row and column of the kernel, more with a stride; and for
-each channel, of which it takes several at once if they have fewer numbers than these."""
+WIDTH = 16
+"""Columns of a result that BLAS computes at once: as long as for one."""
 
-FOR_WEIGHT = 3
-"""So many times as long a multiplication takes in `to_weight`, whose products are of few rows, and as large as the matrix."""
+ROW, CHANNEL, MANY, STRIDE = 0.35, 1800, 256, 0.75
+"""Nanoseconds of `depthwise`, for each number of the result: for each row and column of the kernel; and for each channel, of
+which it takes several at once if they have fewer numbers than these. All of it times the stride, to the power of the last."""
+
+FOR_WEIGHT = 2.5
+"""So many times as long it takes in `to_weight`, whose products are of few rows, and as large as the matrix."""
+
+PART = 500_000
+"""Nanoseconds that a part takes at least: with less, threads that wait for each other gain nothing. Measured."""
 
 
 Kind: TypeAlias = tuple[int, int, Window]
@@ -44,10 +50,17 @@ Kind: TypeAlias = tuple[int, int, Window]
 
 
 class Band(NamedTuple):
-    """Rows of places, and the rows of pixels that they see; or rows of pixels, and the places that see them."""
+    """Rows of places, and the rows of pixels that they see; or rows of pixels, and the places that see them.
+
+    Of bands that follow each other and have the same matrix it is the first.
+    """
 
     places: slice
     pixels: slice
+    alike: int = 1
+    """How many these are."""
+    step: int = 0
+    """Rows of places from one of them to the next."""
 
     def window(self, window: Window) -> Window:
         """The window, as it slides over these pixels alone."""
@@ -60,71 +73,71 @@ def pays(images: int, size: Pair, window: Window, for_weight: bool = False) -> b
     numbers = images * prod(window.places("conv2d", size))
     if not numbers:
         return False
-    otherwise = (ROW * sum(window.kernel) + CHANNEL / max(numbers, MANY)) * sqrt(max(window.stride))
+    otherwise = (ROW * sum(window.kernel) + CHANNEL / max(numbers, MANY)) * max(window.stride) ** STRIDE
     return _best(images, size, window, FOR_WEIGHT if for_weight else 1)[0] < otherwise
 
 
 def forward(x: Array, weight: Array, window: Window) -> Array:
     """(N, C, H, W), (C, 1, kh, kw) → (N, C, H', W')."""
-    size, places = x.shape[2:], window.places("conv2d", x.shape[2:])
+    size, places, x = x.shape[2:], window.places("conv2d", x.shape[2:]), np.ascontiguousarray(x)
     y, bands = np.empty((*x.shape[:2], *places), x.dtype), _bands_of_places(len(x), size, window)
 
     def work(channels: slice) -> None:
-        made: dict[Kind, Array] = {}
         for band in bands:
-            pixels = _by_channel(x, channels, band.pixels)
-            matrix = _matrix(made, weight[channels], band, size[1], places[1], window)
-            np.matmul(pixels, matrix, out=_by_channel(y, channels, band.places))
+            matrix = _matrix(weight[channels], band, size[1], places[1], window)
+            pixels, sums = _rows(x, y, channels, band, window)
+            np.matmul(pixels, matrix[:, None], out=sums)
 
     with np.errstate(invalid="ignore"):
-        threads.share(work, _parts(x, bands, size[1] * places[1]))
+        threads.share(work, _parts(x, bands, size, window))
         return y if _is_finite(y) else depthwise.forward(x, weight, window)
 
 
 def to_input(g: Array, weight: Array, window: Window, size: Pair) -> Array:
     """The adjoint of `forward` in x: (N, C, H', W'), (C, 1, kh, kw) → (N, C, *size)."""
-    places = g.shape[2:]
+    places, g = g.shape[2:], np.ascontiguousarray(g)
     x, bands = np.empty((*g.shape[:2], *size), g.dtype), _bands_of_pixels(len(g), size, window)
 
     def work(channels: slice) -> None:
-        made: dict[Kind, Array] = {}
         for band in bands:
-            slopes = _by_channel(g, channels, band.places)
-            matrix = _matrix(made, weight[channels], band, size[1], places[1], window, transposed=True)
-            np.matmul(slopes, matrix, out=_by_channel(x, channels, band.pixels))
+            matrix = _matrix(weight[channels], band, size[1], places[1], window, transposed=True)
+            sums, slopes = _rows(x, g, channels, band, window)
+            np.matmul(slopes, matrix[:, None], out=sums)
 
     with np.errstate(invalid="ignore"):
-        threads.share(work, _parts(g, bands, size[1] * places[1]))
+        threads.share(work, _parts(g, bands, size, window))
         return x if _is_finite(x) else depthwise.to_input(g, weight, window, size)
 
 
 def to_weight(x: Array, g: Array, window: Window) -> Array:
     """The adjoint of `forward` in the weight: (N, C, H, W), (N, C, H', W') → (C, 1, kh, kw)."""
-    size, places = x.shape[2:], g.shape[2:]
+    size, places, x, g = x.shape[2:], g.shape[2:], np.ascontiguousarray(x), np.ascontiguousarray(g)
     weight, bands = np.zeros((x.shape[1], 1, *window.kernel), x.dtype), _bands_of_places(len(x), size, window)
 
     def work(channels: slice) -> None:
-        sums: dict[Kind, Array] = {}
         for band in bands:
-            matrix = _by_channel(x, channels, band.pixels).swapaxes(1, 2) @ _by_channel(g, channels, band.places)
-            key = _key(band, window)
-            if key in sums:
-                sums[key] += matrix
-            else:
-                sums[key] = matrix
-        for (rows, height, inside), matrix in sums.items():
-            for i, j, elements in _elements(matrix, rows, height, inside, size[1], places[1]):
+            pixels, slopes = _rows(x, g, channels, band, window)
+            matrix: Array = sum(pixels[:, i].swapaxes(1, 2) @ slopes[:, i] for i in range(band.alike))
+            for i, j, elements in _elements(matrix, *_key(band, window), size[1], places[1]):
                 weight[channels, 0, i, j] += elements.sum((1, 2))
 
     with np.errstate(invalid="ignore"):  # of numbers that belong to no element
-        threads.share(work, _parts(x, bands, size[1] * places[1]))
+        threads.share(work, _parts(x, bands, size, window, FOR_WEIGHT))
     return weight
 
 
-def _by_channel(x: Array, channels: slice, rows: slice) -> Array:
-    """Some rows of some channels of (N, C, H, W), → (c, N, rows · W), a view that BLAS can read and write."""
-    x = x[:, channels, rows]
-    return x.reshape(*x.shape[:2], prod(x.shape[2:])).swapaxes(0, 1)
+def _rows(x: Array, y: Array, channels: slice, band: Band, window: Window) -> tuple[Array, Array]:
+    """The rows of a band, and of those like it, of images and of places: (N, C, H, W), contiguous → (c, bands, N, rows · W).
+
+    Views, which BLAS can read and write. (Rows of pixels may be in two bands.)
+    """
+    found = []
+    for array, rows, step in ((x, band.pixels, band.step * window.stride[0]), (y, band.places, band.step)):
+        (images, all_, height, width), count = array.shape, _length(channels)
+        first = (channels.start * height + rows.start) * width
+        shape = count, band.alike, images, _length(rows) * width
+        found.append(strided(array.reshape(-1)[first:], shape, (height * width, step * width, all_ * height * width, 1)))
+    return found[0], found[1]
 
 
 def _is_finite(y: Array) -> bool:
@@ -137,36 +150,43 @@ def _is_finite(y: Array) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _best(images: int, size: Pair, window: Window, factor: int = 1) -> tuple[float, int]:
+def _best(images: int, size: Pair, window: Window, factor: float = 1) -> tuple[float, int]:
     """Nanoseconds for each number of the result, and how many rows of it make the best band."""
     rows, columns = window.places("conv2d", size)
     area, best = prod(window.kernel), (float("inf"), 1)
     for band in range(1, rows + 1):
         seen = min((band - 1) * window.stride[0] + window.reach[0], size[0]) * size[1]
+        wide = -(-band * columns // WIDTH) * WIDTH / (band * columns)
         kinds = min(-(-rows // band), 3)  # of matrices: one at the top, one at the bottom, one for all between
         calls, elements = CALL / (images * band * columns), ELEMENT * area * band * kinds / (images * rows)
-        best = min(best, (seen * MULTIPLICATION * factor + calls + elements, band))
+        best = min(best, ((seen * wide * MULTIPLICATION + calls) * factor + elements, band))
     return best
 
 
 def _bands_of_places(images: int, size: Pair, window: Window) -> list[Band]:
     """The rows of places cut into bands, with the pixels that these see."""
-    rows, found = window.places("conv2d", size)[0], []
-    for places in threads.slices(rows, _best(images, size, window)[1]):
+    rows, step, found = window.places("conv2d", size)[0], _best(images, size, window)[1], []
+    for places in threads.slices(rows, step):
         first = places.start * window.stride[0] - window.padding[0][0]
         stop = (places.stop - 1) * window.stride[0] - window.padding[0][0] + window.reach[0]
         found.append(Band(places, _clip(first, stop, size[0])))
-    return found
+    return _together(found, step, window)
 
 
 def _bands_of_pixels(images: int, size: Pair, window: Window) -> list[Band]:
     """The rows of pixels cut into bands, with the places that see these."""
-    rows, stride, found = window.places("conv2d", size)[0], window.stride[0], []
-    for pixels in threads.slices(size[0], _best(images, size, window)[1] * stride):
+    rows, stride, step, found = window.places("conv2d", size)[0], window.stride[0], _best(images, size, window)[1], []
+    for pixels in threads.slices(size[0], step * stride):
         first = -(-(pixels.start + window.padding[0][0] - window.reach[0] + 1) // stride)
         stop = (pixels.stop - 1 + window.padding[0][0]) // stride + 1
         found.append(Band(_clip(first, stop, rows), pixels))
-    return found
+    return _together(found, step, window)
+
+
+def _together(bands: list[Band], step: int, window: Window) -> list[Band]:
+    """Of bands that follow each other and have the same matrix, the first, which says how many they are."""
+    alike = [list(some) for _, some in groupby(bands, lambda band: _key(band, window))]
+    return [some[0]._replace(alike=len(some), step=step) for some in alike]
 
 
 def _clip(first: int, stop: int, rows: int) -> slice:
@@ -174,10 +194,13 @@ def _clip(first: int, stop: int, rows: int) -> slice:
     return slice(first, max(min(stop, rows), first))
 
 
-def _parts(x: Array, bands: Sequence[Band], columns: int) -> list[slice]:
-    """The channels of x (N, C, …), as many at a time as the cache holds matrices of."""
-    largest = max((_length(band.places) * _length(band.pixels) for band in bands), default=0) * columns * x.itemsize
-    return threads.slices(x.shape[1], max(BYTES // max(largest, 1), 1))
+def _parts(x: Array, bands: Sequence[Band], size: Pair, window: Window, factor: float = 1) -> list[slice]:
+    """The channels of x (N, C, …), as many at a time as the cache holds matrices of, and in parts that are worth a thread."""
+    (images, channels), places = x.shape[:2], window.places("conv2d", size)
+    largest = max((_length(band.places) * _length(band.pixels) for band in bands), default=0) * size[1] * places[1]
+    long = int(_best(images, size, window, factor)[0] * images * channels * prod(places) / PART)
+    count = 1 << max(long.bit_length() - 1, 0)  # a power of two, as the number of cores often is
+    return threads.slices(channels, max(min(BYTES // max(largest * x.itemsize, 1), -(-channels // count)), 1))
 
 
 def _length(rows: slice) -> int:
@@ -191,17 +214,14 @@ def _key(band: Band, window: Window) -> Kind:
     return _length(band.places), _length(band.pixels), band.window(window)
 
 
-def _matrix(
-    made: dict[Kind, Array], weight: Array, band: Band, width: int, columns: int, window: Window, transposed: bool = False
-) -> Array:
-    """(C, 1, kh, kw) → (C, pixels, places) of a band, or the transposed of these; `made` has those of bands before."""
-    key = rows, height, window = _key(band, window)
-    if key not in made:
-        shape = (rows * columns, height * width) if transposed else (height * width, rows * columns)  # BLAS is quicker so
-        made[key] = np.zeros((len(weight), *shape), weight.dtype)
-        for i, j, elements in _elements(made[key], rows, height, window, width, columns, transposed):
-            elements[...] = weight[:, :, i, j, None]
-    return made[key]
+def _matrix(weight: Array, band: Band, width: int, columns: int, window: Window, transposed: bool = False) -> Array:
+    """(C, 1, kh, kw) → (C, pixels, places) of a band, or the transposed of these."""
+    rows, height, window = _key(band, window)
+    shape = (rows * columns, height * width) if transposed else (height * width, rows * columns)  # BLAS is quicker so
+    made = np.zeros((len(weight), *shape), weight.dtype)
+    for i, j, elements in _elements(made, rows, height, window, width, columns, transposed):
+        elements[...] = weight[:, :, i, j, None]
+    return made
 
 
 def _elements(
