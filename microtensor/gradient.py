@@ -225,11 +225,10 @@ def walk(
                     continue
                 if elsewhere is not None and parent.leaf is not None:
                     if parent in elsewhere.waiting:  # a leaf that is used twice
-                        source, call = elsewhere.waiting.pop(parent)
-                        gradients[parent] = first = call.result()
-                        _check_fits(first, source, parent)
+                        source, gradients[parent] = elsewhere.collect(parent)
+                        _check_fits(gradients[parent], source, parent)
                         owned.add(parent)
-                    elif parent not in gradients and elsewhere.take(origin, parent, vjp, g):
+                    elif parent not in gradients and elsewhere.take(origin, parent, vjp, g, needed):
                         continue
                 back = vjp(g) if output is None else vjp(g, output)
                 _check_fits(back, origin, parent)
@@ -252,9 +251,9 @@ def walk(
                 if output is not None:
                     origin.output = None
         if elsewhere is not None:
-            for leaf, (origin, call) in elsewhere.waiting.items():
-                found[leaf] = back = call.result()
-                _check_fits(back, origin, leaf)
+            for leaf in tuple(elsewhere.waiting):
+                source, found[leaf] = elsewhere.collect(leaf)
+                _check_fits(found[leaf], source, leaf)
                 owned.add(leaf)
     finally:
         mode.recording, mode.autocast, mode.watchers = before, casting, watchers

@@ -14,8 +14,9 @@ import sys
 VARIABLE = "MICROTENSOR_KEEP_MEMORY"
 """Set it to 0, and glibc does as it would by itself."""
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""mallopt's names: how much may be free at the top of the heap; from which size on an array is mapped by itself. In bytes."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+"""mallopt's names: how much may be free at the top of the heap; from which size on an array is mapped by itself, in bytes; and
+how many heaps there are: with one for each thread, what one has freed is not for the others."""
 
 MOST_KEPT = (1 << 31) - 1
 LARGEST = 1 << 25
@@ -32,7 +33,7 @@ def keep() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # not glibc
         return False
-    return bool(mallopt(M_MMAP_THRESHOLD, LARGEST)) and bool(mallopt(M_TRIM_THRESHOLD, MOST_KEPT))
+    return all([mallopt(M_MMAP_THRESHOLD, LARGEST), mallopt(M_TRIM_THRESHOLD, MOST_KEPT), mallopt(M_ARENA_MAX, 1)])
 
 
 def give_back() -> None:

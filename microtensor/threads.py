@@ -123,8 +123,16 @@ class Later:
     """
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
-        self._function: Callable[..., Any] | None = function
-        self._job = _Job(self._call, deque([arguments]))
+        outcome: list[Any] = []
+
+        def call(arguments: tuple[Any, ...]) -> None:
+            busy, here.busy = here.busy, False  # what it shares, idle threads may take
+            try:
+                outcome.append(function(*arguments))
+            finally:
+                here.busy = busy
+
+        self._outcome, self._job = outcome, _Job(call, deque([arguments]))
         if idle():
             settings.pool(settings.count - 1).put(self._job)
 
@@ -139,21 +147,12 @@ class Later:
         self._job.wait()
         if self._job.error is not None:
             raise self._job.error
-        return self._result
+        return self._outcome[0]
 
     def cancel(self) -> None:
         """Do not begin with it any more; wait for its end if it has begun."""
         self._job.waiting.clear()
         self._job.wait()
-
-    def _call(self, arguments: tuple[Any, ...]) -> None:
-        function, self._function = self._function, None  # its arrays are needed no longer than it runs
-        assert function is not None
-        busy, here.busy = here.busy, False  # what it shares, idle threads may take
-        try:
-            self._result = function(*arguments)
-        finally:
-            here.busy = busy
 
 
 MANY = 1 << 20

@@ -95,6 +95,62 @@ def test_callers_in_several_threads_do_not_lock_each_other(count):
     np.testing.assert_array_equal(sums, np.broadcast_to(np.arange(50), sums.shape))
 
 
+def test_a_call_for_later_is_made_meanwhile(count):
+    count(2)
+    gate, name = threading.Event(), []
+
+    def call(a, b):
+        name.append(threading.current_thread().name)
+        gate.set()
+        return a + b
+
+    later = threads.Later(call, 2, 3)
+    assert gate.wait(20)
+    assert name == ["microtensor"]
+    assert not later.waits
+    assert later.result() == later.result() == 5
+
+
+def test_a_call_for_later_is_the_callers_where_no_thread_is_free(count):
+    threads.settings.forget()  # or threads of a test before would be free
+    for many in (1, 2):
+        count(many)
+        gate = threading.Event()
+        busy = threads.Later(gate.wait, 20) if many == 2 else None
+        later = threads.Later(threading.current_thread)
+        assert later.waits
+        assert later.result() is threading.current_thread()
+        gate.set()
+        assert busy is None or busy.result()
+
+
+def test_a_call_for_later_may_fail_or_be_cancelled(count):
+    threads.settings.forget()
+    count(2)
+    with pytest.raises(ZeroDivisionError):
+        threads.Later(lambda: 1 / 0).result()
+    gate, done = threading.Event(), []
+    busy = threads.Later(gate.wait, 20)
+    later = threads.Later(done.append, 1)
+    later.cancel()
+    gate.set()
+    assert busy.result()
+    assert threads.Later(len, "abc").result() == 3
+    assert done == []
+
+
+def test_a_call_for_later_shares_its_work(count):
+    count(3)
+    here, gate = set(), threading.Barrier(2, timeout=20)
+
+    def work(_):
+        here.add(threading.get_ident())
+        gate.wait()
+
+    threads.Later(threads.share, work, range(2)).result()
+    assert len(here) == 2
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_after_a_fork():
     """The child has none of the parent's threads, and makes its own."""
