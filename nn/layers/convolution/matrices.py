@@ -28,7 +28,7 @@ MULTIPLICATION, CALL, ELEMENT = 0.0163, 260, 2.3
 """Nanoseconds on one core: for a multiplication, a product of two matrices, a number written into a matrix.
 
 These and the following are estimates, fitted to the times of 22 shapes, with kernels of 3×3 and 5×5 on images of 3×3 to 112×112
-pixels. Of these they choose the way that takes less time, or up to a quarter more (5×5: on 14×14 forward, on 7×7 to the weight).
+pixels. Of these they choose the way that takes less time, or up to a quarter more (5×5: 14×14 forward, 7×7 to the weight).
 """
 
 WIDTH = 16
