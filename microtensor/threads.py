@@ -289,10 +289,10 @@ if hasattr(os, "register_at_fork"):
 
 class _Blas:
     """The threads of NumPy's BLAS: how many it uses, and how to say so. Entered, it uses one for each call, until the last of
-    those who are inside has left; then as many as before."""
+    those who are inside has left; then as many as before. `core` is the processor that it computes for, in its own words."""
 
-    def __init__(self, get: Callable[[], int], set_: Callable[[int], Any]) -> None:
-        self.get, self.set = get, set_
+    def __init__(self, get: Callable[[], int], set_: Callable[[int], Any], core: str) -> None:
+        self.get, self.set, self.core = get, set_, core
         self.lock, self.inside, self.before = threading.Lock(), 0, 0
 
     def __enter__(self) -> None:
@@ -322,9 +322,12 @@ def blas() -> _Blas | None:
         for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("scipy_", ""), ("", "")):
             try:
                 get = getattr(library, f"{prefix}openblas_get_num_threads{suffix}")
-                return _Blas(get, getattr(library, f"{prefix}openblas_set_num_threads{suffix}"))
+                set_ = getattr(library, f"{prefix}openblas_set_num_threads{suffix}")
+                core = getattr(library, f"{prefix}openblas_get_corename{suffix}")
             except AttributeError:
                 continue
+            core.restype = ctypes.c_char_p
+            return _Blas(get, set_, core().decode())
     return None
 
 

@@ -16,7 +16,7 @@ from microtensor.backend import Array, array_module
 from microtensor.kernels import usable
 from microtensor.nn.layers.convolution import columns, depthwise, gpu, matrices, onednn, rows
 from microtensor.nn.layers.convolution.bands import BYTES, LEAST, PARTIAL_SUMS
-from microtensor.nn.layers.convolution.thin import multiply_transposed
+from microtensor.nn.layers.convolution.thin import multiply, multiply_transposed
 from microtensor.nn.layers.windows import Pair, Window
 
 FEW = 48
@@ -99,7 +99,7 @@ def _each_pixel(x: Array, matrix: Array, bias: Array | None) -> Array:
     shift = None if bias is None else bias.reshape(groups, kernels, 1)
 
     def work(part: slice) -> None:
-        array_module(x).matmul(matrix, pixels[part], out=y[part])
+        multiply(matrix, pixels[part], out=y[part])
         if shift is not None:
             y[part] += shift
 

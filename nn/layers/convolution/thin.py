@@ -1,33 +1,46 @@
-"""Products of a small matrix with a long one: the kernels of a first layer, and the columns of many images.
+"""Products of kernels with the columns of images, in pieces that BLAS multiplies as they lie.
 
-BLAS first packs what it multiplies into blocks of its own; with few rows to multiply, packing takes longer than multiplying.
-OpenBLAS packs nothing where a product is small (at most 10⁶ multiplications, on processors with AVX-512). So the long matrix is
-cut into pieces, which NumPy hands over one after the other in one call. Measured on one core, as `to_weight` uses it, on 32,768
-columns: 6 × 25 takes a sixth of the time, 16 × 27 a third; forward 0.4 and 0.7. The others do not become slower.
+BLAS first packs what it multiplies into blocks of its own. With few rows to multiply, packing takes longer than multiplying;
+and with some hundreds it still takes a third of the time. On processors with AVX-512, OpenBLAS packs nothing where a product is
+small, of at most 10⁶ multiplications. So there the long matrix is cut into pieces, which NumPy hands over one after the other
+in one call. Measured on one core: 16 × 144 by 3,640 columns at 191 GFLOP/s, not 129; 64 × 64 at 217, not 186. Transposed,
+matrices are small where there are few rows alone: 6 × 25 takes a third of the time, 16 × 27 half.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
-from microtensor.backend import Array
+from microtensor import threads
+from microtensor.backend import Array, array_module
 
-LENGTH = 800
-"""Columns in a piece."""
+SMALL = 10**6
+"""Multiplications of a product that OpenBLAS does not pack."""
 
-SMALL = 1250
-"""Numbers of the small matrix, or of the result, up to which pieces are quicker: `LENGTH` times these are 10⁶."""
+LENGTHS = (192, 128, 64, 32)
+"""Columns in a piece: the first of these with which it is small. Others leave a rest of a vector's length."""
+
+FEW, LONG = 1250, 800
+"""Numbers in the result of a transposed product up to which pieces are quicker, and the columns in these."""
+
+CORES = ("SkylakeX", "Cooperlake", "SapphireRapids")
+"""OpenBLAS's names of processors for which it has such products. On others pieces take up to a tenth longer."""
 
 
-def multiply(matrix: Array, columns: Array) -> Array:
-    """matrix @ columns: (…, m, k), (…, k, length) → (…, m, length)."""
-    length = columns.shape[-1]
-    whole = _whole(matrix, matrix.shape[-2] * matrix.shape[-1], length)
-    if not whole:
+def multiply(matrix: Array, columns: Array, out: Array | None = None) -> Array:
+    """matrix @ columns, written to `out` if it is given: (…, m, k), (…, k, length) → (…, m, length)."""
+    numbers = matrix.shape[-2] * matrix.shape[-1]
+    step = next((length for length in LENGTHS if length * numbers <= SMALL), 0)
+    whole = _whole(matrix, step, columns.shape[-1]) if matrix.shape[-2] > 1 else 0
+    if out is None and not whole:
         return matrix @ columns
-    result = np.empty((*matrix.shape[:-1], length), matrix.dtype)
-    np.matmul(matrix[..., None, :, :], _pieces(columns, whole), out=_pieces(result, whole))
-    np.matmul(matrix, columns[..., whole:], out=result[..., whole:])
+    xp = array_module(columns)
+    result = xp.empty((*columns.shape[:-2], matrix.shape[-2], columns.shape[-1]), matrix.dtype) if out is None else out
+    if whole:
+        xp.matmul(matrix[..., None, :, :], _pieces(columns, whole, step), out=_pieces(result, whole, step))
+    xp.matmul(matrix, columns[..., whole:], out=result[..., whole:])
     return result
 
 
@@ -38,20 +51,26 @@ def multiply_transposed(a: Array, b: Array) -> Array:
     """
     if a.shape[-2] < b.shape[-2]:
         return multiply_transposed(b, a).swapaxes(-1, -2)
-    whole = _whole(a, a.shape[-2] * b.shape[-2], a.shape[-1])
+    whole = _whole(a, LONG, a.shape[-1]) if a.shape[-2] * b.shape[-2] <= FEW else 0
     if not whole:
         return a @ b.swapaxes(-1, -2)
-    sums = (_pieces(a, whole) @ _pieces(b, whole).swapaxes(-1, -2)).sum(-3)
+    sums = (_pieces(a, whole, LONG) @ _pieces(b, whole, LONG).swapaxes(-1, -2)).sum(-3)
     sums += a[..., whole:] @ b[..., whole:].swapaxes(-1, -2)
     return sums
 
 
-def _whole(like: Array, numbers: int, length: int) -> int:
+def _whole(like: Array, step: int, length: int) -> int:
     """How many columns make whole pieces; 0 where pieces gain nothing."""
-    thin = type(like) is np.ndarray and numbers <= SMALL and length >= 2 * LENGTH
-    return length // LENGTH * LENGTH if thin else 0
+    return length // step * step if step and length >= 2 * step and type(like) is np.ndarray and _unpacked() else 0
 
 
-def _pieces(matrix: Array, whole: int) -> Array:
-    """(…, rows, length) → (…, pieces, rows, LENGTH), a view."""
-    return matrix[..., :whole].reshape(*matrix.shape[:-1], -1, LENGTH).swapaxes(-3, -2)
+@cache
+def _unpacked() -> bool:
+    """Whether BLAS packs no small matrices."""
+    blas = threads.blas()
+    return blas is not None and blas.core in CORES
+
+
+def _pieces(matrix: Array, whole: int, step: int) -> Array:
+    """(…, rows, length) → (…, pieces, rows, step), a view."""
+    return matrix[..., :whole].reshape(*matrix.shape[:-1], -1, step).swapaxes(-3, -2)
