@@ -33,6 +33,9 @@ PACKAGE, FILE = "onednn-cpu-gomp", "libdnnl.so.3"
 FEW = 3
 """With fewer channels, the gradient to the images is quicker by columns: oneDNN computes a whole block of 16. Measured."""
 
+NARROW = 48
+"""With fewer channels, the gradient to a 1×1 kernel is quicker as matrix products of the images as they lie. Measured."""
+
 SHAPES = 1024
 """Of so many shapes, what was compiled is kept."""
 
@@ -59,7 +62,7 @@ def to_input(g: Array, weight: Array, bias: Array | None, window: Window, groups
 
 def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array | None:
     """The adjoint of `forward` in the weight: (N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw); None as `forward`."""
-    if not _takes(x, g):
+    if (window.kernel == (1, 1) and x.shape[1] // groups < NARROW) or not _takes(x, g):
         return None
     shape = (g.shape[1], x.shape[1] // groups, *window.kernel)
     schedule = _schedule(TO_WEIGHT, x.shape, shape, window, groups, False)
