@@ -228,7 +228,8 @@ def profile(model: Any = None) -> Iterator[Profile]:
     The backward of an operation is named after it, "conv2d backward", and all that runs in it counts for it, the sum with other
     gradients included. "backward pass" is what the pass itself takes to find its way through the graph. What is no operation,
     such as an optimiser's step or reading data, is in `outside_seconds`. Operations of all threads are measured, also of those
-    that prepare batches, and the times of threads add up. An operation that raises counts until then.
+    that prepare batches, and the times of threads add up. An operation that raises counts until then. Meanwhile a backward pass
+    hands nothing to other threads (see aside.py): what is measured comes one after the other, and may take longer than else.
 
     On a GPU nothing waits for an operation: CUDA events in its queue tell the time. There is one wait before the first, and one
     when the block ends or numbers are asked for. Measuring takes 3 to 6 µs for each operation, a seventeenth of a training step
