@@ -24,7 +24,7 @@ LARGEST = 1 << 25
 
 
 def keep() -> bool:
-    """From now on memory that was freed is kept, up to 2 GiB, in all of the process and for all of its threads; whether it is so.
+    """From now on memory that was freed is kept, up to 2 GiB, for all threads of the process; whether it is so.
 
     Arrays of more than 32 MiB still come from the system, and go back there. `give_back` empties what is kept.
     """

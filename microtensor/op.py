@@ -12,8 +12,8 @@ them all that none flows at all.
 
 A vjp returns its argument, a view of it, or a new array, for the engine adds gradients up in place. It may close over the
 inputs (the tensors, not their arrays: so the engine sees when one was overwritten) and over anything else, but never over its
-own result, or the graph would keep itself alive: under `@op(output=True)` the engine hands it the result as second argument. One
-that takes long, for an input that is mostly a leaf, may be marked for another thread: `aside` in aside.py.
+own result, or the graph would keep itself alive: under `@op(output=True)` the engine hands it the result as second argument.
+One that takes long, for an input that is mostly a leaf, may be marked for another thread: `aside` in aside.py.
 """
 
 from __future__ import annotations
