@@ -37,6 +37,9 @@ LEFT_OUT = {
         test_kernels_closely.py::test_no_kernel_*
         test_kernels_closely.py::test_what_is_out_of_bounds_is_found*
     """,
+    "about NumPy's threads: a device has its own": """
+        test_aside.py::test_another_thread_computes_it_while_the_pass_goes_on
+    """,
     "about the way to PyTorch's memory on the CPU": """
         test_interop.py::test_dlpack_is_refused_in_words
         test_interop.py::test_dlpack_of_views_numbers_and_nothing

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from cases.indexing import indices, written
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -35,6 +35,9 @@ def test_assignment_writes_what_numpy_writes(data, shape):
         st.sampled_from([7, -0.5, True, np.float64(3), -np.arange(np.prod(size), dtype=np.int64).reshape(size)])
         | st.just(-1.5 * np.ones(size[1:]))
     )
+    places = np.arange(expected.size).reshape(shape)[index]
+    if x.device != "cpu":  # which of several numbers stays at one place is not said
+        assume(np.unique(value).size < 2 or np.unique(places).size == places.size)
     expected[index] = value
     form = (
         data.draw(st.sampled_from([lambda v: v, Tensor, np.ndarray.tolist]))
