@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from microtensor import deferred, kernels
 from microtensor.device import set_default_device
+from microtensor.random import manual_seed
 
 settings.register_profile("default", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
@@ -78,3 +79,11 @@ def no_check_waits_from_another_test():
     deferred.waiting.clear()
     yield
     deferred.waiting.clear()
+
+
+@pytest.fixture(autouse=True)
+def the_same_numbers_whatever_ran_before():
+    """A test that fails fails again: what it draws without a seed does not depend on the tests before it."""
+    manual_seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)

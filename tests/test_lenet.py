@@ -49,19 +49,20 @@ def test_scaled_tanh_keeps_one():
 def test_outputs_and_gradients_are_pytorchs():
     torch = pytest.importorskip("torch")
     tn = torch.nn
-    ours = models.lenet5()
+    ours = models.lenet5().to(np.float64)  # in float32 the two may round to different sides of a ReLU's zero
     features = [tn.Conv2d(1, 6, 5, padding=2), tn.ReLU(), tn.MaxPool2d(2), tn.Conv2d(6, 16, 5), tn.ReLU(), tn.MaxPool2d(2)]
     classifier = [tn.Flatten(), tn.Linear(400, 120), tn.ReLU(), tn.Linear(120, 84), tn.ReLU(), tn.Linear(84, 10)]
-    theirs = tn.ModuleDict({"features": tn.Sequential(*features), "classifier": tn.Sequential(*classifier)})
+    theirs = tn.ModuleDict({"features": tn.Sequential(*features), "classifier": tn.Sequential(*classifier)}).double()
     ours.load_state_dict({name: mt.Tensor(value.numpy()) for name, value in theirs.state_dict().items()})
     images, labels = mnist_sample(train=False)[:16]
+    images = images.astype(np.float64)
     expected = theirs["classifier"](theirs["features"](torch.tensor(images)))
     loss = nn.cross_entropy(ours(mt.Tensor(images)), labels)
-    np.testing.assert_allclose(ours(mt.Tensor(images)).numpy(), expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours(mt.Tensor(images)).numpy(), expected.detach().numpy(), rtol=1e-10, atol=1e-12)
     loss.backward()
     torch.nn.functional.cross_entropy(expected, torch.tensor(labels)).backward()
     for (name, p), q in zip(ours.named_parameters(), theirs.parameters()):
-        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-3, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 def overfit(model, images, steps):
