@@ -3,12 +3,14 @@
 Measures the rate of its matrix products (sgemm of 1,024³, FLOP/s) and of its memory (copying 256 MiB, bytes/s read and
 written), and then for each convolution of the networks the share of that rate: the FLOPs of forward, and of backward (twice as
 many, or as many where the input's gradient is not asked for), over time. A share of 1 would be convolution without any copying.
-Before these, time and memory against batch, width, depth and size of images, with the exponent of the power law that fits.
+Before these, time and memory against batch, width, depth and size of images, with the exponent of the power law that fits:
+ours, and PyTorch's where it is installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import resource
 import statistics
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -93,25 +96,32 @@ GROWTH = {
 """What grows; the others stay at a batch of 16, 16 channels, 4 convolutions, images of 32×32."""
 
 
-def grown(what: str, value: int) -> tuple[float, float]:
+PEERS = ("microtensor", "torch")
+
+
+def grown(peer: str, what: str, value: int) -> tuple[float, float]:
     """Seconds and MB of a training step of so many 3×3 convolutions with batch norm and ReLU."""
-    import microtensor as mt
-    from microtensor import nn
+    from benchmarks import modules, nets
 
     sizes = {"batch": 16, "width": 16, "depth": 4, "pixels": 32} | {what: value}
     width, pixels = sizes["width"], sizes["pixels"]
-    layers = [
-        layer
-        for _ in range(sizes["depth"])
-        for layer in (nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
-    ]
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))
-    x = mt.Tensor(np.random.default_rng(0).standard_normal((sizes["batch"], width, pixels, pixels)).astype(np.float32))
-    labels = np.arange(sizes["batch"]) % 10
+    layers = [nets.conv(width, width, 3), ("bn", width), ("relu",)] * sizes["depth"]
+    layers += [("mean",), ("flatten",), ("linear", width, 10)]
+    images = np.random.default_rng(0).standard_normal((sizes["batch"], width, pixels, pixels)).astype(np.float32)
+    labels: Any = np.arange(sizes["batch"]) % 10
+    if peer == "torch":
+        import torch
+
+        model, x, labels = modules.pytorchs(layers), torch.tensor(images), torch.tensor(labels)
+        cross_entropy = torch.nn.functional.cross_entropy
+    else:
+        import microtensor as mt
+
+        model, x, cross_entropy = modules.ours(layers), mt.Tensor(images), mt.nn.cross_entropy
 
     def step() -> None:
         model.zero_grad()
-        nn.cross_entropy(model(x), labels).backward()
+        cross_entropy(model(x), labels).backward()
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step()
@@ -120,26 +130,31 @@ def grown(what: str, value: int) -> tuple[float, float]:
 
 
 def growth(threads: int) -> None:
-    print("\n| what grows | ms | exponent | MB | exponent |\n|---|---|---|---|---|")
+    peers = PEERS if importlib.util.find_spec("torch") else PEERS[:1]
+    print("\n| what grows | of | ms | exponent | MB | exponent |\n|---|---|---|---|---|---|")
     for what, values in GROWTH.items():
-        found = []
+        found: dict[str, list[list[float]]] = {peer: [] for peer in peers}
         for value in values:  # each in a process of its own, or the memory of one would hide the next one's
-            command = [sys.executable, "-m", "benchmarks.limits", "--grown", what, str(value), "--threads", str(threads)]
-            found.append([float(v) for v in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()])
+            for peer in peers:
+                options = ["--threads", str(threads), "--grown", peer, what, str(value)]
+                command = [sys.executable, "-m", "benchmarks.limits", *options]
+                printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+                found[peer].append([float(v) for v in printed.split()])
         amounts = np.array(values, float) ** (2 if what in ("pixels", "width") else 1)  # pixels in all; multiply-adds per pixel
-        cells = []
-        for i, scale in ((0, 1e3), (1, 1)):
-            numbers = np.array(found)[:, i] * scale
-            exponent = np.polyfit(np.log(amounts), np.log(np.maximum(numbers, 1e-3)), 1)[0]
-            cells += [" ".join(f"{n:.1f}" for n in numbers), f"{exponent:.2f}"]
         name = {"pixels": "pixels (side²)", "width": "width²"}.get(what, what)
-        print(f"| {name}: {' '.join(f'{a:.0f}' for a in amounts)} | {' | '.join(cells)} |", flush=True)
+        for peer in peers:
+            cells = []
+            for i, scale in ((0, 1e3), (1, 1)):
+                numbers = np.array(found[peer])[:, i] * scale
+                exponent = np.polyfit(np.log(amounts), np.log(np.maximum(numbers, 1e-3)), 1)[0]
+                cells += [" ".join(f"{n:.1f}" for n in numbers), f"{exponent:.2f}"]
+            print(f"| {name}: {' '.join(f'{a:.0f}' for a in amounts)} | {peer} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--grown", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--grown", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     wanted = dict.fromkeys(THREADS, str(options.threads))
     if any(os.environ.get(key) != value for key, value in wanted.items()) or any(name in os.environ for name in TUNING):
@@ -147,7 +162,8 @@ def main() -> None:
         environment = {key: value for key, value in os.environ.items() if key not in TUNING} | wanted
         sys.exit(subprocess.run([sys.executable, "-m", "benchmarks.limits", *sys.argv[1:]], env=environment).returncode)
     if options.grown:
-        print(*grown(options.grown[0], int(options.grown[1])))
+        peer, what, value = options.grown
+        print(*grown(peer, what, int(value)))
         return
     growth(options.threads)  # first: a process counts the memory of the one that started it as memory that it once had
     convolutions()
