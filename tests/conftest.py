@@ -85,5 +85,5 @@ def no_check_waits_from_another_test():
 def the_same_numbers_whatever_ran_before():
     """A test that fails fails again: what it draws without a seed does not depend on the tests before it."""
     manual_seed(0)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)

@@ -36,6 +36,11 @@ LEFT_OUT = {
     "on the stand-in in either way, and slow": """
         test_kernels_closely.py::test_no_kernel_*
         test_kernels_closely.py::test_what_is_out_of_bounds_is_found*
+        test_strict.py::test_a_step_of_training_waits_for_nothing_and_copies_nothing*
+    """,
+    "in either way the same, and slow: it starts programs, or compiles for GPUs that need not be there": """
+        test_checkpoint.py::test_killed_at_twenty_random_moments_it_ends_with_the_same_numbers
+        test_kernels.py::test_every_kernel_compiles_for_every_gpu_without_a_warning*
     """,
     "about NumPy's threads: a device has its own": """
         test_aside.py::test_another_thread_computes_it_while_the_pass_goes_on
@@ -97,6 +102,18 @@ STAND_IN = {
         test_lecture.py::*02_training*
         test_lecture.py::*09_transfer_learning*
         test_models_learn.py::*
+    """,
+    "it counts: that comes out the same, and takes minutes": """
+        test_catalogue.py::test_multiply_adds_are_the_published_ones*
+        test_models_densenet.py::test_parameters_and_multiply_adds*
+        test_models_mobile.py::test_parameters_and_multiply_adds*
+        test_models_resnet.py::test_parameters_and_multiply_adds_of_the_networks_for_*
+        test_models_resnet.py::test_receptive_fields*
+    """,
+    "the same kernels as in other networks of its test, on a thousand channels": """
+        test_models_resnet.py::test_scores_and_gradients_are_pytorchs?bottleneck of 2015*
+        test_models_resnet.py::test_scores_and_gradients_are_pytorchs?squeeze and excitation*
+        test_models_resnet.py::test_scores_and_gradients_are_pytorchs?wide bottleneck*
     """,
 }
 """What `--device strict` alone leaves out."""

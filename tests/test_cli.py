@@ -1,13 +1,11 @@
 """The command: what the demo writes, its flags, its errors, Ctrl-C."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+from programs import interrupted, started
 
 from microtensor import cli, data, models, state
 
@@ -73,14 +71,13 @@ def test_wrong_flags_are_refused(arguments, capsys):
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
 def test_ctrl_c_leaves_the_last_finished_epochs_weights(few_digits, tmp_path):
     out = tmp_path / "out"
-    command = [sys.executable, "-u", "-m", "microtensor", "demo", "--data", few_digits, "--out", out, "--epochs", "100000"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    arguments = "-u", "-m", "microtensor", "demo", "--data", few_digits, "--out", out, "--epochs", "100000"
     deadline = time.monotonic() + 100
-    for line in process.stdout:
-        if line.startswith("epoch 2/") or time.monotonic() > deadline:
-            break
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    with started(*arguments) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 2/") or time.monotonic() > deadline:
+                break
+        error = interrupted(process)
     assert process.returncode == 130
     assert "stopped; the weights of epoch" in error
     assert "Traceback" not in error

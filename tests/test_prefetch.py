@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ import pytest
 from data_files import Noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import interrupted, started
 
 import microtensor as mt
 from microtensor.data import DataLoader, Dataset, TensorDataset
@@ -166,10 +166,9 @@ def test_the_interpreter_ends_with_an_iterator_alive():
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
 def test_ctrl_c_ends_a_program_that_waits_for_a_batch():
     program = PROGRAM.format(seconds=0.5, then="for batch in iterator: pass")
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process.stdout.readline()
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=30)
+    with started("-c", program) as process:
+        process.stdout.readline()
+        time.sleep(0.1)
+        error = interrupted(process)
     assert process.returncode != 0
     assert error.rstrip().endswith("KeyboardInterrupt")
