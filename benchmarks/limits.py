@@ -2,8 +2,9 @@
 
 Measures the rate of its memory (copying 256 MiB, bytes/s read and written), and for each convolution of the networks that of
 its matrix products (sgemm of 1,024³, FLOP/s), before and after; and which share of it the convolution has: the FLOPs of
-forward, and of backward (twice as many, or as many where the input's gradient is not asked for), over time. A share of 1 would be
-convolution without any copying.
+forward, and of backward (twice as many, or as many where the input's gradient is not asked for), over time. A share of 1 would
+be convolution without any copying.
+
 Before these, time and memory against batch, width, depth and size of images, with the exponent of the power law that fits:
 ours, and PyTorch's where it is installed.
 """
