@@ -91,7 +91,7 @@ def sanitized():
         ("y[0] = (real)(float)(n << 62);", "cannot be represented|left shift of"),
     ],
 )
-@pytest.mark.slow  # a kernel of its own to compile, and Python under the sanitizers, each
+@pytest.mark.exhaustive  # a kernel of its own to compile, and Python under the sanitizers, each
 def test_what_is_out_of_bounds_is_found(tmp_path, body, message):
     environment = sanitized()
     planted = f"""
@@ -109,13 +109,13 @@ def test_planted(launch):
     assert re.search(message, said), said[-3000:]
 
 
-@pytest.mark.slow  # all tests of kernels, with each launch three times
+@pytest.mark.exhaustive  # all tests of kernels, with each launch three times
 def test_no_kernel_races():
     code, said = again(ORDERS, *TESTS, HERE / "test_kernels.py", "-k", "not every_gpu")
     assert not code, said[-5000:]
 
 
-@pytest.mark.slow  # all kernels compiled again, and all their tests under the sanitizers
+@pytest.mark.exhaustive  # all kernels compiled again, and all their tests under the sanitizers
 def test_no_kernel_is_out_of_bounds():
     code, said = again(sanitized(), *TESTS, "-k", "not past_two")
     assert not code, said[-5000:]
