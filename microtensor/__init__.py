@@ -12,6 +12,7 @@ Tensor([2., 4.])
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .checkout import find_packages_beside
 from .checkpointing import checkpoint
 from .creation import (
     arange,
@@ -440,6 +441,8 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+
+find_packages_beside()
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import sys
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ EVERY = CASES | COMPOSED
 def operations():
     """The names of all operations in the package, found where they are defined."""
     names = set()
-    for module in pkgutil.walk_packages(mt.__path__, "microtensor."):
+    walks = (pkgutil.walk_packages(package.__path__, package.__name__ + ".") for package in (mt, mt.nn, mt.models))
+    for module in chain(*walks):  # nn and models by themselves: a checkout without links has them beside microtensor
         if module.name.endswith("__main__"):
             continue
         for value in vars(importlib.import_module(module.name)).values():
