@@ -1,6 +1,7 @@
 """CIFAR-10 and CIFAR-100 from files in the binary form, packed and unpacked; damaged and hostile archives."""
 
 import gzip
+import io
 import tarfile
 import tracemalloc
 
@@ -128,6 +129,87 @@ def test_members_that_are_not_wanted_cost_no_memory(tmp_path):
     finally:
         tracemalloc.stop()
     assert peak < 4 << 20
+
+
+def header(name=TEST, size=0, type=b"0"):
+    """A tar header, whose numbers may be anything."""
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, type
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def pax(text, size=None):
+    return header("pax", len(text) if size is None else size, b"x") + text + bytes(-len(text) % 512)
+
+
+BODY = GOOD + bytes(-len(GOOD) % 512)
+MEMBER = header(size=len(GOOD)) + BODY
+ZEROS = "zeros"  # some GB, which gzip packs into MB
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param([header("readme", 2**80)], id="2**80 bytes that are not there"),
+        pytest.param([header("readme", 2**80), MEMBER], id="2**80 bytes, and the next member"),
+        pytest.param([header(TEST, 2**80)], id="a wanted file of 2**80 bytes"),
+        pytest.param([header("readme", 2**40), ZEROS], id="a terabyte, 300 MB of which are there"),
+        pytest.param([header("x", 300 << 20, b"L"), ZEROS], id="a long name"),
+        pytest.param([header("x", 300 << 20, b"K"), ZEROS], id="a long link"),
+        pytest.param([header("x", 300 << 20, b"x"), ZEROS], id="a list of attributes"),
+        pytest.param([header("x", 300 << 20, b"g"), ZEROS], id="a global list of attributes"),
+        pytest.param(
+            [pax(b"30 size=9999999999999999999999\n"), MEMBER], id="a size in attributes, of more digits than there are"
+        ),
+        pytest.param([pax(b"20 size=99999999999\n"), MEMBER], id="a size in attributes"),
+        pytest.param([pax(b"99999999999999999999 path=x\n"), MEMBER], id="an attribute longer than its list"),
+        pytest.param([pax(b"0 path=x\n"), MEMBER], id="an attribute of no length"),
+        pytest.param([pax(b"26 GNU.sparse.realsize=99\n"), MEMBER], id="a sparse file, by attributes"),
+        pytest.param([header(TEST, 512, b"S"), BODY], id="a sparse file"),
+        pytest.param([header("d", 0, b"5")] * 20_000 + [MEMBER], id="many members"),
+        pytest.param([MEMBER, bytes(1024), ZEROS], id="zeros after the end"),
+        pytest.param([header("readme", len(GOOD)), BODY[:700]], id="an end in the middle of a file"),
+        pytest.param([MEMBER, b"x" * 100], id="an end in the middle of a block"),
+    ],
+)
+def test_no_header_is_believed(tmp_path, parts):
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    with gzip.open(path, "wb", 1) as file:
+        for part in parts:
+            for piece in [bytes(1 << 20)] * 300 if part is ZEROS else [part]:
+                file.write(piece)
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            ValueError, match="^CIFAR: .*cifar-10-binary.tar.gz .*; (get it again|expected 30730000 bytes at most)"
+        ):
+            CIFAR10(tmp_path, train=False)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_form_of_archive_is_read(tmp_path, format):
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz", format=format) as archive:
+        for name, data in {"./" + "a" * 90 + "/" + "b" * 90: b"x" * 700, "./" + TEST: GOOD}.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.uid, info.uname = len(data), 0o777, "mötorhead"
+            info.mtime = 1234567890 + 0.5 * (format == tarfile.PAX_FORMAT)  # attributes
+            archive.addfile(info, io.BytesIO(data))
+    assert CIFAR10(tmp_path, train=False).labels.tolist() == rows(1, 0)[0][:, 0].tolist()
+
+
+def test_an_archive_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    path = pack(tmp_path / "cifar-10-binary.tar.gz", {TEST: GOOD})
+
+    def refused(self, *_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(type(path), "open", refused)
+    with pytest.raises(PermissionError, match="cifar-10-binary"):
+        CIFAR10(tmp_path, train=False)
 
 
 def test_a_mutated_archive_is_read_or_refused_in_words(tmp_path):

@@ -108,12 +108,32 @@ def test_a_hostile_header_costs_no_memory(tmp_path, zipped, lengths):
     path.write_bytes(gzip.compress(content) if zipped else content)
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=r"cut short: expected .* found 1000"):
+        found = "and announces .* read the plain file" if zipped else "cut short: expected .* found 1000"
+        with pytest.raises(ValueError, match=found):
             read_idx(path)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 4 << 20
+
+
+def test_what_is_there_and_announced_is_bounded_by_the_packed_size_and_then_read_unpacked(tmp_path):
+    content = struct.pack(">BBBBI", 0, 0, 8, 1, 40 << 20) + bytes(40 << 20)
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(content))
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            ValueError, match=r"bomb.gz: the file has 40,\d+ bytes, and announces 41943040 .* gunzip, and read the plain"
+        ):
+            read_idx(tmp_path / "bomb.gz")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 << 20
+    (tmp_path / "plain").write_bytes(content)
+    assert read_idx(tmp_path / "plain").shape == (40 << 20,)
+    (tmp_path / "small.gz").write_bytes(gzip.compress(struct.pack(">BBBBI", 0, 0, 8, 1, 1 << 20) + bytes(1 << 20)))
+    assert not read_idx(tmp_path / "small.gz").any()  # a thousand to one, and a megabyte
 
 
 def test_content_beyond_the_header_is_not_unpacked(tmp_path):

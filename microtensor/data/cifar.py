@@ -6,11 +6,8 @@ rows of one byte per label, then 3 · 32 · 32 bytes of red, green and blue.
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
-import tarfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, ClassVar
@@ -21,8 +18,11 @@ from numpy.typing import NDArray
 from .download import Source
 from .idx import take
 from .images import LabelledImages, part_name
+from .tar import read_members
 
 SHAPE = (3, 32, 32)
+ARCHIVE_BYTES = 1 << 28
+"""What an archive may hold, unpacked. The published ones hold 184 MB."""
 MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
 
 # Mean and standard deviation of each channel over all pixels of the 50,000 training images, where black is 0 and white is 1:
@@ -153,18 +153,10 @@ def _unpacked(folder: Path, _: str, names: Sequence[str], most: int) -> list[byt
 
 def _archived(path: Path, folder: str, names: Sequence[str], most: int) -> list[bytes]:
     """The contents of these members of a .tar.gz. Nothing is unpacked to the disk; other members are passed over."""
-    found: dict[str, bytes] = {}
     try:
-        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-            for member in archive:
-                name = member.name.removeprefix("./").removeprefix(f"{folder}/")
-                file = archive.extractfile(member) if name in names and member.isreg() else None
-                if file is not None:
-                    found[name] = _at_most(file, most, f"{name} in {path}")
-            while stream.read(1 << 20):  # at its end, gzip compares its checksum
-                pass
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"CIFAR: {path} is no .tar.gz, or is cut short or damaged ({error}); get it again") from error
+        found = read_members(path, folder, names, most, ARCHIVE_BYTES)
+    except ValueError as error:
+        raise ValueError(f"CIFAR: {error}") from error
     missing = [name for name in names if name not in found]
     if missing:
         raise ValueError(f"CIFAR: {path} has no {folder}/{missing[0]}; is it the binary version?")
