@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microtensor.data.cifar import CIFAR10_MEAN, CIFAR10_STD
-from microtensor.data.folder import read_picture
+from microtensor.data.geometry import resized_middle
 from microtensor.data.images import MNIST_MEAN, MNIST_STD
-from microtensor.data.transforms import CenterCrop, Compose, Normalize, Resize
+from microtensor.data.pictures import read_picture
+from microtensor.data.transforms import Normalize
 from microtensor.models.catalogue import cards
 from microtensor.table import shape_text
 from microtensor.tensor import Tensor
@@ -68,9 +69,9 @@ class Preprocessing(NamedTuple):
         """
         if not pictures:
             raise ValueError("Preprocessing: expected at least one picture")
-        transform = Compose([Resize(self.resize), CenterCrop(self.size), Normalize(self.mean, self.std)])
         shown = (_pixels(picture)[None] for picture in pictures)
-        return Tensor(np.concatenate([transform(_grey(x) if len(self.mean) == 1 else x) for x in shown]))
+        middles = (resized_middle(_grey(x) if len(self.mean) == 1 else x, self.resize, self.size) for x in shown)
+        return Tensor(Normalize(self.mean, self.std)(np.concatenate([*middles])))
 
 
 def _pixels(picture: Any) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from microtensor.data import DataLoader, ImageFolder, transforms
+from microtensor.random import Generator
 
 pillow = pytest.importorskip("PIL.Image")
 
@@ -54,7 +55,9 @@ def test_pictures_of_one_size_make_batches(folder, workers):
 
 
 def test_pictures_of_many_sizes_are_refused_with_what_to_do(folder):
-    with pytest.raises(ValueError, match=r"sample 1 of ImageFolder: part 0 is \(3, 16, 20\).* sample 0 is \(3, 17, 27\)"):
+    with pytest.raises(
+        ValueError, match=r"sample 1 of ImageFolder: part 0 is \(3, 16, 20\).* sample 0 is \(3, 17, 27\) .*size="
+    ):
         next(iter(DataLoader(ImageFolder(folder), 4)))
 
 
@@ -135,13 +138,17 @@ def test_wrong_folders_are_refused(tmp_path, monkeypatch):
         ImageFolder(tmp_path, size="big")
     with pytest.raises(TypeError, match="ImageFolder: transform: expected a function or None, got int"):
         ImageFolder(tmp_path, transform=3)
+    with pytest.raises(TypeError, match=r"expected a function, got the class ToFloat; create one: ToFloat"):
+        ImageFolder(tmp_path, transform=transforms.ToFloat)
+    with pytest.raises(ValueError, match='on_error: expected "raise" or "skip", got \'ignore\''):
+        ImageFolder(tmp_path, on_error="ignore")
     with pytest.raises(
         TypeError, match=r"but ToFloat is for batches; give it to the loader: DataLoader\(pictures, transform=…"
     ):
         ImageFolder(tmp_path, transform=transforms.ToFloat())
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(ImportError, match=r'pictures need Pillow: pip install "microtensor\[data\]"'):
+    with pytest.raises(ImportError, match=r'pictures need Pillow: pip install "Pillow>=10"$'):
         ImageFolder(tmp_path)
 
 
@@ -150,3 +157,119 @@ def test_a_picture_that_went_away_is_named(folder):
     (folder / "blue" / "a.BMP").unlink()
     with pytest.raises(FileNotFoundError, match=r"a\.BMP"):
         dataset[0]
+
+
+HIDDEN = [
+    ".ipynb_checkpoints/b-checkpoint.png",
+    "__MACOSX/blue/._b.png",
+    ".git/x.png",
+    "@eaDir/b.png",
+    "$RECYCLE.BIN/b.png",
+    "blue/.ipynb_checkpoints/b-checkpoint.png",
+    "blue/._b.png",
+    "blue/.b.png",
+    "blue/deep/@eaDir/c.jpg/SYNOPHOTO_THUMB_XL.jpg",
+    "blue/__MACOSX/b.png",
+    "blue/Thumbs.db",
+    "red/desktop.ini",
+]
+
+
+def test_what_is_hidden_or_a_systems_own_is_passed_over(folder):
+    before = ImageFolder(folder)
+    for name in HIDDEN:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"\0\5\x16\7")
+    after = ImageFolder(folder)
+    assert after.classes == before.classes
+    assert after.samples == before.samples
+    assert after.check() == []
+
+
+def test_the_root_itself_may_be_hidden(folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("x") / ".cache" / "@eaDir"
+    root.parent.mkdir()
+    folder.rename(root)
+    assert len(ImageFolder(root)) == 9
+
+
+def test_a_class_of_hidden_pictures_alone_has_none(folder):
+    (folder / "yellow").mkdir()
+    (folder / "yellow" / "._a.png").write_bytes(b"x")
+    with pytest.raises(FileNotFoundError, match="yellow has no pictures"):
+        ImageFolder(folder)
+
+
+@pytest.fixture
+def broken(folder):
+    """Three of the nine cannot be read: cut short, no picture, gone."""
+    cut = folder / "blue" / "b.png"
+    cut.write_bytes(cut.read_bytes()[:-30])
+    (folder / "green" / "a.BMP").write_bytes(b"<html>")
+    gone = folder / "red" / "deep" / "c.jpg"
+    gone.unlink()
+    gone.symlink_to("nowhere")
+    return [cut, folder / "green" / "a.BMP", gone]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_a_check_names_all_that_are_broken(folder, broken, workers):
+    dataset = ImageFolder(folder, size=8)
+    found = dataset.check(num_workers=workers)
+    assert [path for path, _ in found] == broken
+    assert all(str(path) in reason for path, reason in found)
+    assert len(dataset) == 9
+    with pytest.raises(TypeError, match="ImageFolder.check: num_workers"):
+        dataset.check(num_workers="two")
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_skipped_pictures_leave_everything_else_consistent(folder, broken, workers):
+    with pytest.warns(
+        UserWarning, match="3 of 9 pictures cannot be read, and are left out: .*b.png, .*a.BMP, .*c.jpg; `broken`"
+    ) as seen:
+        dataset = ImageFolder(folder, size=8, on_error="skip")
+    assert seen[0].filename == __file__
+    assert [path for path, _ in dataset.broken] == broken
+    assert len(dataset) == len(dataset.labels) == 6
+    assert dataset.labels.tolist() == [label for _, label in dataset.samples] == [0, 0, 1, 1, 2, 2]
+
+    def loader(seed):
+        return DataLoader(dataset, 2, shuffle=True, generator=Generator(seed), num_workers=workers)
+
+    batches = [(x.numpy(), y.numpy()) for x, y in loader(0)]
+    for images, labels in batches:
+        for image, label in zip(images, labels):
+            assert abs(image - np.array(list(COLOURS.values())[label])[:, None, None]).max() < 5  # JPEG
+    first = loader(0)
+    next(iter(first))
+    again = loader(1)
+    again.load_state_dict(first.state_dict())
+    rest = [(x.numpy(), y.numpy()) for x, y in again]
+    assert len(rest) == 2
+    for (x, y), (images, labels) in zip(rest, batches[1:]):
+        np.testing.assert_array_equal(x, images)
+        np.testing.assert_array_equal(y, labels)
+
+
+def test_skipping_says_nothing_where_all_is_well_and_refuses_a_class_that_is_lost(folder):
+    assert ImageFolder(folder, on_error="skip").broken == ()
+    for path in (folder / "green").rglob("*.*"):
+        path.write_bytes(b"no")
+    with pytest.raises(ValueError, match="of the pictures in .*green none can be read, such as: read_picture: .*a.BMP"):
+        ImageFolder(folder, on_error="skip")
+
+
+def test_a_folder_that_may_not_be_read_is_not_passed_over(folder, monkeypatch):
+    import os
+
+    scandir = os.scandir
+
+    def refusing(path="."):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(PermissionError, match="deep"):
+        ImageFolder(folder)

@@ -155,7 +155,7 @@ def test_the_mass_of_grad_cam_lies_on_the_cup(lite0):
 
 def test_grad_cam_finds_each_of_two_classes_in_one_picture(lite0):
     """The left half is the cat, the right half the cup: each class looks at its own."""
-    from microtensor.data.folder import read_picture
+    from microtensor.data.pictures import read_picture
 
     model, pictures = lite0
     both = np.concatenate([read_picture(picture, (256, 128)) for picture in pictures], axis=2)

@@ -94,9 +94,11 @@ def _stack(name: str, indices: Indices, k: int, parts: Sequence[Any]) -> Array:
         if array is None:
             raise TypeError(f"{where}: expected an array, a tensor or a number, got {type(part).__name__}")
         if array.shape != arrays[0].shape or device_of(array) != device_of(arrays[0]):
+            pictures = array.ndim == arrays[0].ndim == 3 and array.shape != arrays[0].shape
+            hint = "; of pictures: ImageFolder(…, size=(height, width))" if pictures else ""
             raise ValueError(
                 f"{where} is {array.shape} on {device_of(array)}, but that of sample {indices[0]} is {arrays[0].shape} "
-                f"on {device_of(arrays[0])}; give all samples one shape and device, to be stacked"
+                f"on {device_of(arrays[0])}; give all samples one shape and device, to be stacked{hint}"
             )
     return array_module(arrays[0]).stack(arrays)
 
@@ -241,7 +243,10 @@ def _joined(fields: Sequence[Any]) -> Array:
     arrays = [field.data if isinstance(field, Tensor) else field for field in fields]
     if len({(array.shape[1:], device_of(array)) for array in arrays}) != 1:
         shapes = ", ".join(f"{array.shape[1:]} on {device_of(array)}" for array in arrays)
-        raise ValueError(f"ConcatDataset: samples of different data sets are not alike: {shapes}")
+        raise ValueError(
+            f"ConcatDataset: samples of different data sets are not alike: {shapes}; give each the same form, of pictures by "
+            "ImageFolder(…, size=(height, width))"
+        )
     return array_module(arrays[0]).concatenate(arrays)
 
 

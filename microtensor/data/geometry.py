@@ -173,25 +173,48 @@ class Resize(Transform):
 
     def apply(self, images: Images, generator: random.Generator) -> Images:
         """Resized images."""
-        height, width = images.shape[2:]
-        if isinstance(self.size, tuple):
-            h, w = self.size
-        else:
-            short = min(height, width)
-            h, w = self.size * height // short, self.size * width // short
-        dtype = images.dtype if images.dtype.kind == "f" else np.dtype(np.float32)
-        rows, columns = (_weights(*sides, self.antialias).astype(dtype) for sides in ((height, h), (width, w)))
-        flat = images.reshape(-1, width).astype(dtype, copy=False) @ columns.T  # (N·C·H, w): one product, not N·C of them
-        return as_dtype_of(images.dtype, rows @ flat.reshape(*images.shape[:3], w))
+        height, width = self.size if isinstance(self.size, tuple) else _in_proportion(images, self.size)
+        return _resampled(images, (height, 0, height), (width, 0, width), self.antialias)
 
 
-def _weights(given: int, wanted: int, antialias: bool) -> NDArray[np.float64]:
-    """How much each old pixel counts in each new one: (wanted, given), rows that add up to 1."""
+def resized_middle(images: Images, short: int, size: int) -> Images:
+    """`Resize(short)`, then `CenterCrop(size)`, and of the resized images only what is left: (N, C, H, W) → (N, C, size, size).
+
+    Of a panorama, and of a file that is all width and no height, the rest may be far larger.
+
+    Raises:
+        ValueError: `size` is larger than `short`.
+    """
+    if size > short:
+        raise ValueError(f"CenterCrop: {size} × {size} is larger than the images, whose shorter side is {short}")
+    height, width = ((n, round((n - size) / 2), size) for n in _in_proportion(images, short))
+    return _resampled(images, height, width, antialias=True)
+
+
+def _in_proportion(images: Images, short: int) -> tuple[int, int]:
+    """The height and width of images whose shorter side becomes `short`."""
+    height, width = images.shape[2:]
+    return short * height // min(height, width), short * width // min(height, width)
+
+
+def _resampled(images: Images, height: tuple[int, int, int], width: tuple[int, int, int], antialias: bool) -> Images:
+    """Images resized; of each side a triple: its new length, and of that the first pixel that is wanted and how many."""
+    dtype = images.dtype if images.dtype.kind == "f" else np.dtype(np.float32)
+    (top, rows), (left, columns) = (_weights(n, *new, antialias) for n, new in zip(images.shape[2:], (height, width)))
+    images = images[:, :, top : top + rows.shape[1], left : left + columns.shape[1]]  # what counts for those pixels
+    flat = images.reshape(-1, images.shape[3]).astype(dtype, copy=False) @ columns.T.astype(dtype)  # one product, not N·C·H
+    return as_dtype_of(images.dtype, rows.astype(dtype) @ flat.reshape(*images.shape[:3], width[2]))
+
+
+def _weights(given: int, wanted: int, first: int, count: int, antialias: bool) -> tuple[int, NDArray[np.float64]]:
+    """How much each old pixel counts in these of `wanted` new ones: the first old one that does, and from there on (count, m),
+    rows that add up to 1."""
     scale = given / wanted
-    centre = (np.arange(wanted)[:, None] + 0.5) * scale - 0.5
     reach = max(scale, 1.0) if antialias else 1.0
-    weights = np.maximum(1 - np.abs(np.arange(given) - centre) / reach, 0)
-    return weights / weights.sum(axis=1, keepdims=True)
+    centre = (np.arange(first, first + count)[:, None] + 0.5) * scale - 0.5
+    begin, end = max(0, math.floor(centre[0, 0] - reach)), min(given, math.ceil(centre[-1, 0] + reach) + 1)
+    weights = np.maximum(1 - np.abs(np.arange(begin, end) - centre) / reach, 0)
+    return begin, weights / weights.sum(axis=1, keepdims=True)
 
 
 def _bilinear(images: Images, x: NDArray[np.float64], y: NDArray[np.float64], fill: tuple[float, ...]) -> Images:

@@ -92,8 +92,8 @@ def _read(stream: IO[bytes], file_size: int, zipped: bool) -> NDArray[Any]:
     what = f"{size} bytes for {dtype.name} {shape}"
     if zipped and size > allowance(file_size):
         raise ValueError(
-            f"the file has {file_size:,} bytes, and announces {what}; expected {LARGEST_INFLATION} times as much at most. If you "
-            "trust it, unpack it with gunzip, and read the plain file"
+            f"the file has {file_size:,} bytes, and announces {what}; expected {LARGEST_INFLATION} times as much at most. "
+            "If you trust it, unpack it with gunzip, and read the plain file"
         )
     if not zipped and file_size - stream.tell() < size:
         raise ValueError(f"cut short: expected {what}, found {file_size - stream.tell()}")

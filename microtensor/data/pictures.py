@@ -1,0 +1,123 @@
+"""A picture file as an array. It may come from anywhere: its size is looked at before a pixel is unpacked."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import stat
+import struct
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..extras import install_hint
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF", "DIB")
+"""Pillow's names of what is read. It knows more, and for one of them (EPS) starts another program."""
+
+INFLATION = 256
+"""How many times its own size a picture may take in memory. Photographs take 5 to 100 times theirs; flat colour, 1,000."""
+
+SMALL_BYTES = 1 << 27
+"""What any picture may take: 33 million pixels in colour, 134 million in grey."""
+
+UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+"""EXIF's orientation → Pillow's number of the transposition that puts a picture upright."""
+
+
+def read_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """A picture file as uint8 (3, H, W), red, green and blue, the right way up; with `size`, its middle resized to (H, W).
+
+    Of an animation or a file of several pages it is the first picture. What the file is says its content, not its name.
+
+    Raises:
+        OSError: there is no such file, or it may not be read.
+        ValueError: it is no picture of 8 bits that can be read; or it would take more memory than 256 times the file's size
+            and 128 MiB (33 million pixels in colour), or has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
+        ImportError: Pillow is missing.
+    """
+    image, ops = pillow("Image"), pillow("ImageOps")
+    path = Path(path)
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"read_picture: {path} is {_kind(status.st_mode)}, no picture file")
+    with path.open("rb") as stream:
+        try:
+            file = _opened(image, stream, path)
+            _check_size(image, file, status.st_size)
+            picture = _upright(image, file)
+        except (_TooLarge, image.DecompressionBombError, image.DecompressionBombWarning) as error:
+            hint = "scale it down, or, if you trust it, set PIL.Image.MAX_IMAGE_PIXELS = None first"
+            raise ValueError(f"read_picture: {path}: {error}; {hint}") from None
+        except Exception as error:  # Pillow's decoders raise of many kinds
+            raise ValueError(f"read_picture: {path}: no picture that can be read ({error}); repair or remove it") from error
+    if size is not None:
+        picture = ops.fit(picture, size[::-1], method=image.Resampling.BILINEAR)
+    pixels = np.asarray(picture)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (3, *pixels.shape)) if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+
+
+def pillow(part: str) -> ModuleType:
+    """A module of Pillow.
+
+    Raises:
+        ImportError: Pillow is missing.
+    """
+    try:
+        return importlib.import_module(f"PIL.{part}")
+    except ImportError as error:
+        raise ImportError(f"pictures need Pillow: {install_hint('Pillow')}") from error
+
+
+class _TooLarge(Exception):
+    """A picture that announces too many pixels."""
+
+
+def _opened(image: ModuleType, stream: IO[bytes], path: Path) -> Any:
+    """The picture in a file, its header read and no more: what `Image.open` does, for these formats, and without its warning
+    of many pixels, which threads could not turn off each for itself."""
+    image.init()
+    start = stream.read(16)
+    for name in FORMATS:
+        factory, accepts = image.OPEN.get(name, (None, None))  # a Pillow may have been built without one
+        if factory is None or accepts and accepts(start) is not True:
+            continue
+        stream.seek(0)
+        try:
+            return factory(stream, str(path))
+        except (SyntaxError, IndexError, TypeError, struct.error):  # it is none of this format
+            continue
+    raise ValueError(f"it is none of {', '.join(FORMATS)}")
+
+
+def _check_size(image: ModuleType, file: Any, file_bytes: int) -> None:
+    """Refuse a picture whose pixels would take too much memory. `PIL.Image.MAX_IMAGE_PIXELS = None` takes any."""
+    if image.MAX_IMAGE_PIXELS is None:
+        return
+    width, height = file.size
+    pixels, each = width * height, 1 if file.mode in ("1", "L") else 4
+    if file.format == "TIFF":  # its tiles may be larger than itself, and are unpacked whole
+        pixels = max(pixels, int(file.tag_v2.get(322, 1)) * int(file.tag_v2.get(323, 1)))
+    most = min(image.MAX_IMAGE_PIXELS, max(INFLATION * file_bytes, SMALL_BYTES) // each)
+    if pixels > most:
+        raise _TooLarge(
+            f"a picture of {width:,}×{height:,} pixels ({file.mode}) in {file_bytes:,} bytes; expected {most:,} pixels at most"
+        )
+
+
+def _upright(image: ModuleType, file: Any) -> Any:
+    """The picture of 8 bits in a file, RGB or grey (L), as its EXIF entry says that it is to be looked at."""
+    if file.mode.startswith(("I", "F")):
+        raise ValueError(f"its pixels are of mode {file.mode}, not of 8 bits; convert it")
+    file.load()
+    turned = UPRIGHT.get(file.getexif().get(0x0112, 1))
+    picture = file if turned is None else file.transpose(image.Transpose(turned))
+    mode = "L" if picture.mode in ("1", "L") else "RGB"
+    return picture if picture.mode == mode else picture.convert(mode)  # a copy
+
+
+def _kind(mode: int) -> str:
+    return "a folder" if stat.S_ISDIR(mode) else "a device or pipe"
