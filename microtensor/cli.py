@@ -12,6 +12,8 @@ from typing import Any
 from . import models, nn
 from .commands import demo, seeing
 from .commands import saliency as command
+from .commands.options import at_least, shape
+from .console import any_encoding
 from .gradient import no_grad
 from .models.catalogue import card
 from .models.imagenet import preprocessing, top
@@ -28,15 +30,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_predict(commands)
     command.add_command(commands)
     seeing.add_commands(commands)
+    try:
+        with any_encoding():
+            status = _run(parser, arguments)
+            sys.stdout.flush()
+        return status
+    except OSError as error:  # of what is printed: all others are caught further in
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python's last flush goes
+        if not isinstance(error, BrokenPipeError):  # whoever reads, `head` for instance, has seen enough
+            print(f"microtensor: what is printed cannot be written: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
-    except BrokenPipeError:  # whoever reads what is printed, `head` for instance, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python's last flush goes
-        return 1
+    except BrokenPipeError:
+        raise
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
         print(f"microtensor: {error}", file=sys.stderr)
-        return 1
+    except MemoryError as error:
+        print(f"microtensor: not enough memory: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\nmicrotensor: stopped", file=sys.stderr)
+        return demo.INTERRUPTED
+    return 1
 
 
 def _add_models(commands: Any) -> None:
@@ -65,8 +84,8 @@ def _add_summary(commands: Any) -> None:
         description="Show a network layer by layer: output shapes, parameters, multiply-adds, receptive fields, memory.",
     )
     summary.add_argument("name", metavar="NAME", help="one of those that `microtensor models` lists")
-    summary.add_argument("--input", type=seeing.shape, metavar="3x224x224", help="shape of the input; the paper's if left out")
-    summary.add_argument("--depth", type=int, help="count what lies deeper than this many modules for those above it")
+    summary.add_argument("--input", type=shape, metavar="3x224x224", help="shape of the input; the paper's if left out")
+    summary.add_argument("--depth", type=at_least(0), help="count what lies deeper than this many modules for those above it")
     summary.set_defaults(run=_summary)
 
 
@@ -88,7 +107,7 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument("image", type=Path, nargs="+", metavar="IMAGE", help="a picture that Pillow can read")
     predict.add_argument("--model", default="efficientnet_lite0", metavar="NAME", help="one of those that `models` lists")
     predict.add_argument("--weights", type=Path, required=True, metavar="FILE", help=".pth, .safetensors or .npz")
-    predict.add_argument("--top", type=int, default=5, metavar="K", help="how many classes to name")
+    predict.add_argument("--top", type=at_least(1), default=5, metavar="K", help="how many classes to name")
     predict.set_defaults(run=_predict)
 
 

@@ -52,8 +52,10 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:  # a KeyboardInterrupt too
+    except BaseException as error:  # a KeyboardInterrupt too
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(temporary):  # a name that nobody asked for
+            raise type(error)(error.errno, error.strerror, str(path)) from None
         raise
     _sync_folder(target.parent)
 
@@ -63,6 +65,7 @@ def check_place(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         FileNotFoundError: the folder does not exist.
+        PermissionError: no file may be made in it.
         ValueError: something that is no file, such as a folder or a device, stands at `path`.
     """
     target = Path(os.path.realpath(path))
@@ -70,6 +73,8 @@ def check_place(path: str | os.PathLike[str]) -> Path:
         raise FileNotFoundError(f"cannot write {path}: the folder {target.parent} does not exist; make it first")
     if target.exists() and not target.is_file():
         raise ValueError(f"cannot write {path}: it is there already, and is no file")
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, f"the folder {target.parent} may not be written to", str(path))
     return target
 
 

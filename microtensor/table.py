@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .console import fitting
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,), totals: int = 0) -> str:
     """Rows of cells under a header, each column as wide as its widest cell.
@@ -12,6 +14,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[i
     Args:
         left: the columns that are aligned on the left; the others, numbers, on the right.
         totals: how many rows at the end stand below a line of their own.
+
+    What the encoding of `sys.stdout` has no character for is there in ASCII.
 
     >>> print(table(["fruit", "count"], [["apple", "12"], ["fig", "1,000"], ["", "1,012"]], totals=1))
     fruit  count
@@ -21,13 +25,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[i
     ────────────
            1,012
     """
+    header, rows = [fitting(cell) for cell in header], [[fitting(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *rows)]
 
     def line(cells: Sequence[str]) -> str:
         padded = [cell.ljust(n) if i in left else cell.rjust(n) for i, (cell, n) in enumerate(zip(cells, widths))]
         return "  ".join(padded).rstrip()
 
-    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    rule = fitting("─") * (sum(widths) + 2 * (len(widths) - 1))
     body = [line(row) for row in rows]
     end = len(body) - totals
     return "\n".join([line(header), rule, *body[:end], *([rule, *body[end:]] if totals else [])])

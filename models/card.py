@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from microtensor.console import legible
 from microtensor.nn.module import Module
 
 
+@legible
 class Card(NamedTuple):
     """A published network: under what name, by whom, and the one thing that was new in it."""
 

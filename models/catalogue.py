@@ -7,6 +7,7 @@ import pkgutil
 from typing import Any, NamedTuple
 
 from microtensor import models
+from microtensor.console import legible
 from microtensor.models.card import Card
 from microtensor.nn import init
 from microtensor.nn.inspect.summary import summary
@@ -33,14 +34,16 @@ def card(name: str) -> Card:
     """The card of one network.
 
     Raises:
-        ValueError: there is none of this name; the message says which are like it.
+        ValueError: there is none of this name; the message says which are like it, if any is.
     """
     known = cards()
     if name not in known:
         import difflib
 
-        near = difflib.get_close_matches(str(name), known, n=3) or ["microtensor models lists them"]
-        raise ValueError(f"models: there is no {name!r}; did you mean {' or '.join(near)}? list_models() has all {len(known)}")
+        near = difflib.get_close_matches(str(name).lower().replace("-", "_"), known, n=3)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        every = "`microtensor models` and list_models() name all"
+        raise ValueError(f"models: there is no {name!r}; {hint}{every} {len(known)}")
     return known[name]
 
 
@@ -66,6 +69,7 @@ def build(name: str, **options: Any) -> Module:
     return card(name).factory(**options)
 
 
+@legible
 class Entry(NamedTuple):
     """A line of the table."""
 
@@ -81,6 +85,7 @@ class Entry(NamedTuple):
     idea: str
 
 
+@legible
 class Table(tuple[Entry, ...]):
     """Lines of the catalogue. `print` shows them in columns."""
 

@@ -72,10 +72,13 @@ def test_every_factory_is_exported_under_the_name_of_its_card():
 def test_names_that_are_none_get_a_hint():
     with pytest.raises(ValueError, match="there is no 'resnet49'; did you mean .*resnet"):
         models.build("resnet49")
-    with pytest.raises(ValueError, match="there is no 'qqq'; did you mean microtensor models lists them"):
+    with pytest.raises(ValueError, match="there is no 'qqq'; `microtensor models` and list_models.. name all 78$"):
         card("qqq")
     with pytest.raises(TypeError, match="colour"):
         models.build("lenet5", colour=True)
+    for name in ("ResNet-50", "RESNET50"):
+        with pytest.raises(ValueError, match=f"there is no '{name}'; did you mean resnet50 "):
+            models.build(name)
 
 
 def test_the_commands_that_list_and_summarise(capsys):

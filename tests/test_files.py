@@ -145,3 +145,12 @@ def test_others_may_read_it_as_any_new_file(tmp_path):
     (tmp_path / "plain").write_bytes(b"")
     write(tmp_path / "file")
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder where nobody can make files")
+def test_a_refusal_names_the_file_that_was_asked_for(tmp_path, monkeypatch):
+    with pytest.raises(OSError, match="'/proc/self/file'"):
+        write("/proc/self/file")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match=f"the folder {tmp_path} may not be written to: '{tmp_path / 'file'}'"):
+        write(tmp_path / "file")

@@ -84,6 +84,29 @@ def test_the_trace_of_a_pool(tmp_path, capsys):
     assert "0 − 2.5 = −2.5" in capsys.readouterr().out
 
 
+def test_a_picture_that_cannot_be_drawn_is_refused_before_the_table_and_with_one_that_can(tmp_path, capsys):
+    large = "; ".join(" ".join(["1"] * 40) for _ in range(40))
+    cases = [(["--kernel", "1"], True), (["--image", "1e300 2; 3 4", "--kernel", "2"], True), (["--image", large], False)]
+    for arguments, works in cases:
+        assert run("trace", "maxpool", *arguments, "--out", tmp_path / "pool.png") == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith(f"microtensor: trace: {tmp_path / 'pool.png'} cannot be drawn: max_pooling: ")
+        assert (f"with --out {tmp_path / 'pool.gif'}" in printed.err) == works
+        assert (run("trace", "maxpool", *arguments, "--out", tmp_path / "pool.gif") == 0) == works
+        assert capsys.readouterr().err.startswith("" if works else "microtensor: trace: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["pool.gif"]
+
+
+def test_a_folder_that_may_not_be_written_is_said_before_the_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    for arguments in (("receptive-field", "lenet5"), ("trace", "maxpool"), ("trace", "maxpool", "--kernel", "1")):
+        assert run(*arguments, "--out", tmp_path / "x.png") == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert f"{tmp_path} may not be written to: '{tmp_path / 'x.png'}'" in printed.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -115,6 +138,17 @@ def test_what_cannot_be_is_refused_in_a_line(arguments, message, capsys):
             "expected lengths with an x between them, such as 3x224x224, got '3xa'",
         ),
         (["receptive-field"], "required: NAME"),
+        (["receptive-field", "lenet5", "--samples", "0"], "argument --samples: must be at least 1, got 0"),
+        (["receptive-field", "lenet5", "--seed", "-1"], "argument --seed: must be at least 0, got -1"),
+        (["receptive-field", "lenet5", "--input", "1x0x28"], "expected lengths of 1 or more"),
+        (["summary", "lenet5", "--input", f"{10**20}x1x1"], "numbers at most, got"),
+        (["summary", "lenet5", "--depth=-1"], "argument --depth: must be at least 0, got -1"),
+        (["predict", "a.png", "--weights", "w", "--top", "0"], "argument --top: must be at least 1, got 0"),
+        (["saliency", "a.png", "--weights", "w", "--seed", "-1"], "argument --seed: must be at least 0, got -1"),
+        (["trace", "maxpool", "--kernel", "0"], "argument --kernel: must be at least 1, got 0"),
+        (["trace", "maxpool", "--padding", "two"], "argument --padding: expected a whole number, got 'two'"),
+        (["demo", "--lr", "fast"], "argument --lr: expected a number, got 'fast'"),
+        (["demo", "--epochs", "x"], "argument --epochs: expected a whole number, got 'x'"),
     ],
 )
 def test_wrong_flags_are_refused(arguments, message, capsys):

@@ -193,3 +193,11 @@ def test_sizes_have_units():
 @pytest.mark.parametrize("shape", [(1, 28, 28), [1, 28, 28], [(1, 28, 28)], np.array([1, 28, 28]).tolist()])
 def test_shapes_may_be_lists(shape):
     assert summary(lenet5(), shape).multiply_adds == 416_520
+
+
+def test_a_depth_is_a_whole_number_of_0_or_more():
+    model = Linear(2, 2)
+    assert len(summary(model, (2,), depth=0).rows) == 1
+    for depth, error in ((-1, ValueError), (0.5, TypeError), ("all", TypeError), (True, TypeError)):
+        with pytest.raises(error, match="summary: depth must be"):
+            summary(model, (2,), depth=depth)

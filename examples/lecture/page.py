@@ -16,6 +16,7 @@ import numpy as np
 
 import microtensor as mt
 from microtensor import models, nn, plot
+from microtensor.console import use_any_encoding
 from microtensor.nn.inspect.summary import Summary
 from microtensor.plot.style import BLUE, VERMILION, new_figure
 from microtensor.table import shape_text
@@ -29,6 +30,7 @@ class Page:
 
     def __init__(self, text: str) -> None:
         plot.require()
+        use_any_encoding()
         parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
         parser.add_argument("--out", type=Path, default=Path("lecture"), help="where the figures go")
         parser.add_argument("--quick", action="store_true", help="train for a moment only, as the tests do")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,14 @@ import numpy as np
 
 from .. import backend, saliency
 from ..data import MNIST, DataLoader, LabelledImages, mnist_sample
+from ..files import check_place
 from ..gradient import no_grad
 from ..models import lenet5
 from ..nn import Adam, Callback, CosineAnnealingLR, Module, Run, cross_entropy, fit
 from ..random import Generator, manual_seed
 from ..state import save
 from ..tensor import Tensor
+from .options import at_least, positive
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells give it: 128 + SIGINT."""
@@ -33,33 +34,16 @@ def add_command(commands: Any) -> None:
         "test digits beside their saliency maps, and the confusion matrix, and save the weights.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    demo.add_argument("--epochs", type=_at_least(1), default=10, help="passes over the training digits")
-    demo.add_argument("--batch-size", type=_at_least(1), default=64, help="digits per step")
+    demo.add_argument("--epochs", type=at_least(1), default=10, help="passes over the training digits")
+    demo.add_argument("--batch-size", type=at_least(1), default=64, help="digits per step")
     demo.add_argument(
-        "--lr", type=_positive, default=3e-3, help="learning rate of Adam at the start; it falls to 0 along half a cosine"
+        "--lr", type=positive, default=3e-3, help="learning rate of Adam at the start; it falls to 0 along half a cosine"
     )
-    demo.add_argument("--seed", type=_at_least(0), default=0, help="the same seed gives the same weights, bit for bit")
+    demo.add_argument("--seed", type=at_least(0), default=0, help="the same seed gives the same weights, bit for bit")
     demo.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if CuPy finds one")
     demo.add_argument("--data", type=Path, metavar="DIR", help="a folder with the whole of MNIST as IDX files")
     demo.add_argument("--out", type=Path, metavar="DIR", default=Path("demo"), help="where pictures and weights go")
     demo.set_defaults(run=_demo)
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def whole(text: str) -> int:
-        number = int(text)
-        if number < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, got {text}")
-        return number
-
-    return whole
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a positive number, got {text}")
-    return number
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -68,6 +52,7 @@ def _demo(options: argparse.Namespace) -> int:
     plot.require()
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
+    check_place(out / "lenet5.npz")  # before training rather than after it
     device = ("cuda" if backend.is_available() else "cpu") if options.device == "auto" else options.device
     digits, test_digits = _digits(options.data)
     manual_seed(options.seed)

@@ -23,6 +23,7 @@ from ..saliency.perturbation import occlusion, rise
 from ..saliency.rectifiers import deconvnet, guided_backprop
 from ..table import shape_text
 from ..tensor import Tensor
+from .options import at_least
 
 METHODS = (
     "gradient",
@@ -68,7 +69,7 @@ def add_command(commands: Any) -> None:
     saliency.add_argument("--target", metavar="CLASS", default=argparse.SUPPRESS, help=target_help)
     layer_help = "of Grad-CAM: a dotted name; the last one with maps if left out"
     saliency.add_argument("--layer", metavar="LAYER", default=argparse.SUPPRESS, help=layer_help)
-    saliency.add_argument("--seed", type=int, default=0, help="of what is drawn: noise, masks")
+    saliency.add_argument("--seed", type=at_least(0), default=0, help="of what is drawn: noise, masks")
     saliency.add_argument("--out", type=Path, default=Path("saliency.png"), metavar="FILE", help=".png, .svg or .pdf")
     saliency.set_defaults(run=_saliency)
 

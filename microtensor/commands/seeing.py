@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..nn.inspect.effective_field import EffectiveField, asked
 from ..plot.style import check_path
 from ..random import Generator, manual_seed
 from ..table import shape_text, sides_text
+from .options import at_least, numbers, shape
 
 IMAGE = "2 4 8 3 6; 9 3 4 2 5; 5 4 6 3 1; 2 3 1 3 4; 2 7 4 5 7"
 GRADIENT = "1 3 1; 1 4 2; 6 2 1"
@@ -24,14 +26,6 @@ def add_commands(commands: Any) -> None:
     """Describe the two commands to argparse."""
     _add_receptive_field(commands)
     _add_trace(commands)
-
-
-def shape(text: str) -> tuple[int, ...]:
-    """A shape as people write it: 3x224x224."""
-    try:
-        return tuple(int(length) for length in text.replace("×", "x").split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected lengths with an x between them, such as 3x224x224, got {text!r}") from None
 
 
 def _add_receptive_field(commands: Any) -> None:
@@ -51,8 +45,8 @@ def _add_receptive_field(commands: Any) -> None:
     field.add_argument("--out", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="draw it: .png, .svg or .pdf")
     weights_help = "trained weights for the picture, .pth, .safetensors or .npz; fresh ones if left out"
     field.add_argument("--weights", type=Path, metavar="FILE", default=argparse.SUPPRESS, help=weights_help)
-    field.add_argument("--samples", type=int, default=20, metavar="N", help="random images for the picture")
-    field.add_argument("--seed", type=int, default=0, help="of fresh weights and random images")
+    field.add_argument("--samples", type=at_least(1), default=20, metavar="N", help="random images for the picture")
+    field.add_argument("--seed", type=at_least(0), default=0, help="of fresh weights and random images")
     field.set_defaults(run=_receptive_field)
 
 
@@ -109,9 +103,9 @@ def _add_trace(commands: Any) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     trace.add_argument("operation", choices=["maxpool"], help="what to look at")
-    trace.add_argument("--kernel", type=int, default=3, metavar="K", help="pixels per side of a window")
-    trace.add_argument("--stride", type=int, default=1, metavar="S", help="pixels from one window to the next")
-    trace.add_argument("--padding", type=int, default=0, metavar="P", help="pixels around the image")
+    trace.add_argument("--kernel", type=at_least(1), default=3, metavar="K", help="pixels per side of a window")
+    trace.add_argument("--stride", type=at_least(1), default=1, metavar="S", help="pixels from one window to the next")
+    trace.add_argument("--padding", type=at_least(0), default=0, metavar="P", help="pixels around the image")
     trace.add_argument("--image", type=numbers, default=IMAGE, metavar="'1 2; 3 4'", help="its rows, with ; between them")
     gradient_help = "what arrives at the result; if left out, 1, 2, 3 …, or, where nothing else is changed, " + GRADIENT
     trace.add_argument("--gradient", type=numbers, default=argparse.SUPPRESS, metavar="'1 2; 3 4'", help=gradient_help)
@@ -120,31 +114,33 @@ def _add_trace(commands: Any) -> None:
     trace.set_defaults(run=_trace)
 
 
-def numbers(text: str) -> list[list[float]]:
-    """Rows of numbers as people write them: 1 2; 3 4."""
-    try:
-        return [[float(number) for number in row.replace(",", " ").split()] for row in text.split(";")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected rows of numbers with ; between them, such as '1 2; 3 4', got {text!r}"
-        ) from None
-
-
 def _trace(options: argparse.Namespace) -> int:
     given = vars(options)
     image, settings = options.image, (options.kernel, options.stride, options.padding)
     usual = image == numbers(IMAGE) and settings == (3, 1, 0)
     gradient, out = given.get("gradient", numbers(GRADIENT) if usual else None), given.get("out")
-    animated = out is not None and out.suffix.lower() == ".gif"
+    trace = nn.trace_max_pool(image, *settings, gradient)
+    if out is not None:  # first, for not all settings can be drawn, and the table is for a while
+        _draw(out, image, settings, gradient)
+    print(trace)
     if out is not None:
-        plot.require()
-        check_place(out) if animated else check_path(out)
-    print(nn.trace_max_pool(image, *settings, gradient))
-    if out is None:
-        return 0
-    if animated:
-        plot.save_animation(plot.max_pooling_frames(image, *settings, gradient), out)
-    else:
-        plot.save(plot.max_pooling(image, *settings, gradient), out)
-    print(f"wrote {out}")
+        print(f"wrote {out}")
     return 0
+
+
+def _draw(out: Path, image: Any, settings: tuple[int, int, int], gradient: Any) -> None:
+    """Draw a trace, or say which option to change."""
+    plot.require()
+    animated = out.suffix.lower() == ".gif"
+    check_place(out) if animated else check_path(out)
+    try:
+        if animated:
+            plot.save_animation(plot.max_pooling_frames(image, *settings, gradient), out)
+        else:
+            plot.save(plot.max_pooling(image, *settings, gradient), out)
+    except ValueError as error:
+        if not animated:
+            with suppress(ValueError):  # fewer cells stand beside each other there
+                next(plot.max_pooling_frames(image, *settings, gradient))
+                error = ValueError(f"{error}; with --out {out.with_suffix('.gif')} they are shown one after the other")
+        raise ValueError(f"trace: {out} cannot be drawn: {error}") from None

@@ -83,11 +83,12 @@ def _opened(image: ModuleType, stream: IO[bytes], path: Path) -> Any:
     start = stream.read(16)
     for name in FORMATS:
         factory, accepts = image.OPEN.get(name, (None, None))  # a Pillow may have been built without one
-        if factory is None or accepts and accepts(start) is not True:
+        if factory is None:
             continue
-        stream.seek(0)
         try:
-            return factory(stream, str(path))
+            if accepts is None or accepts(start) is True:  # text says why not
+                stream.seek(0)
+                return factory(stream, str(path))
         except (SyntaxError, IndexError, TypeError, struct.error):  # it is none of this format
             continue
     raise ValueError(f"it is none of {', '.join(FORMATS)}")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ..arguments import kind_of
 from ..backend import Array, is_array
+from ..console import legible
 from ..files import whole_file
 from ..graph import Node, Origin, mode
 from ..overwritten import inside
@@ -40,6 +41,7 @@ class Step(NamedTuple):
     weights, not counted. What the graph has released is gone."""
 
 
+@legible
 class BackwardTrace:
     """What `trace_backward` saw: `print` it for a table, iterate over its steps, or write them to a file."""
 

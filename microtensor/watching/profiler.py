@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ..arguments import kind_of
 from ..backend import on
+from ..console import legible
 from ..files import whole_file
 from ..table import bytes_text, table
 from . import measure
@@ -44,6 +45,7 @@ SORTS = ("time", *Row._fields)
 """What rows can be sorted by: "time" is that of the GPU where there is one."""
 
 
+@legible
 class Profile:
     """What `profile` saw: `print` it for a table, take its rows, or write them or the whole course to a file."""
 

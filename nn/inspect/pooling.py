@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from microtensor.arguments import kind_of
 from microtensor.backend import is_array, to_numpy
+from microtensor.console import legible
 from microtensor.gradient import grad
 from microtensor.graph import Node
 from microtensor.nn.layers.pool import max_pool2d
@@ -17,6 +18,7 @@ from microtensor.table import number_text, table
 from microtensor.tensor import Tensor
 
 
+@legible
 class PoolingTrace(NamedTuple):
     """What `trace_max_pool` found: `print` it for a table, a line for each window. All arrays are on the host, of float64."""
 

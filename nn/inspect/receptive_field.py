@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from microtensor.console import legible
 from microtensor.nn.inspect.reach import Reach
 from microtensor.nn.inspect.trace import trace
 from microtensor.table import branches, shape_text, sides_text, table
@@ -43,6 +44,7 @@ class Field(NamedTuple):
         return [(middle - size / 2, middle + size / 2) for middle, size in zip(middles, self.size)]
 
 
+@legible
 class Fields:
     """What `receptive_field` found: `print` it for the table, iterate over its rows, or ask for one by its name."""
 

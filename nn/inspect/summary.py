@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from microtensor.console import legible
 from microtensor.nn.inspect.trace import Called, trace
 from microtensor.nn.module import Parameter
+from microtensor.ops.shape import whole_number
 from microtensor.table import branches, bytes_text, shape_text, sides_text, table
 
 WORDS = {
@@ -27,6 +29,7 @@ WORDS = {
 """What the numbers of a formula stand for."""
 
 
+@legible
 class Row(NamedTuple):
     """One call of a module. What the modules below it do is in their rows, not in its own, unless `depth` left them out."""
 
@@ -56,6 +59,7 @@ class Row(NamedTuple):
     """Memory of what its operations computed for one sample, views not counted."""
 
 
+@legible
 class Summary:
     """What `summary` found: `print` it for the table, or take the numbers."""
 
@@ -109,8 +113,9 @@ def summary(model: Any, input_shape: Any, dtype: Any = None, depth: int | None =
         A `Summary`: prints as a table; `rows`, `total_parameters`, `multiply_adds`, `weight_bytes` and so on are the numbers.
 
     Raises:
-        TypeError: `model` is no Module, `input_shape` is no shape.
-        ValueError: the model cannot compute on such an input; the message says which layer cannot, and why.
+        TypeError: `model` is no Module, `input_shape` is no shape, `depth` no whole number.
+        ValueError: the model cannot compute on such an input; the message says which layer cannot, and why; or
+            `depth` is below 0.
 
     >>> from microtensor.nn import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential
     >>> found = summary(Sequential(Conv2d(3, 16, 3), ReLU(), MaxPool2d(2), Flatten(), Linear(16 * 15 * 15, 10)), (3, 32, 32))
@@ -119,6 +124,8 @@ def summary(model: Any, input_shape: Any, dtype: Any = None, depth: int | None =
     >>> found.total_parameters, found.multiply_adds
     (36458, 424800)
     """
+    if depth is not None:
+        whole_number("summary", "depth", depth, least=0)
     watched = trace("summary", model, input_shape, dtype, depth)
     unused: dict[str, int] = {}
     for name, parameter in model.named_parameters():

@@ -8,6 +8,7 @@ import math
 import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from microtensor.console import legible
 from microtensor.files import whole_file
 from microtensor.table import table
 
@@ -20,6 +21,7 @@ HIGHER = ("acc", "top", "iou", "f1", "score", "precision", "recall", "auc", "psn
 """Parts of the names of metrics that are better when they are higher."""
 
 
+@legible
 class History(list[Row]):
     """A dict for each epoch, in order: "epoch" (from 1), "loss", and whatever else was measured.
 

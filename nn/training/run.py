@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from microtensor import random
+from microtensor.console import fitting
 from microtensor.nn.module import Module
 from microtensor.nn.optim.average import ExponentialMovingAverage
 from microtensor.nn.optim.optimizer import Optimizer
@@ -97,7 +98,7 @@ class Run:
     def say(self, line: str) -> None:
         """Print a line, unless `progress` is off."""
         if self.progress:
-            print(line, flush=True)
+            print(fitting(line), flush=True)
 
     def averaged(self) -> AbstractContextManager[Any]:
         """Inside, the model has its averaged weights, if they are averaged."""
