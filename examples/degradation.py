@@ -4,7 +4,7 @@ Figures 1 and 6 of He et al. 2015, "Deep residual learning for image recognition
 data that comes with this package: digits in colour, 32×32 pixels. The paper's networks of 20 and 56 layers learn, with and
 without shortcuts, and what they get wrong is drawn, epoch by epoch.
 
-    pip install "microtensor[plot]"
+    pip install ".[plot]"
     python examples/degradation.py --out runs/degradation
 
 Kill it at any moment and start it again: it goes on from the last checkpoint in the folder.

@@ -1,6 +1,6 @@
 """A network of two convolutions learns to tell clothes apart: Fashion-MNIST, to more than 90 % on the test set.
 
-    pip install "microtensor[data,plot]"
+    pip install ".[data,plot]"
     python examples/fashion_mnist.py --epochs 8 --out runs/fashion
 
 Kill it at any moment and start it again: it goes on from the last checkpoint in the folder.

@@ -26,7 +26,7 @@ are not the strokes of digits: they help a little, next to random weights, and l
 learned from noise is worse than not to have learned at all: the convolutions were bent to tell apart what is alike, 28 % of it
 by the end, and lost what would have served. (One base each: its own luck is in all ten seeds.)
 
-    pip install "microtensor[plot]"
+    pip install ".[plot]"
     python examples/transfer.py --base digits --out runs/transfer
 """
 

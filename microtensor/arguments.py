@@ -165,6 +165,13 @@ def lift(name: str, inputs: Sequence[Any]) -> list[Any]:
     return lifted
 
 
+BYTES = (
+    "images of uint8 are to be scaled as well: microtensor.data.transforms.ToFloat() makes them float32 from 0 to 1, "
+    "Normalize(mean, std) also subtracts and divides; give one to DataLoader(…, transform=…), or call it with the array"
+)
+"""What to do where a layer is given images as they are stored."""
+
+
 def check_tensors(name: str, required: int, **tensors: Any) -> list[Any]:
     """The tensors of a layer's operation, arrays as constants. All but the first `required` may be None.
 
@@ -177,5 +184,7 @@ def check_tensors(name: str, required: int, **tensors: Any) -> list[Any]:
             raise TypeError(f"{name}: {key} must be a Tensor, got {value}")
     if len({value.dtype for value in lifted if value is not None}) != 1 or not is_floating(lifted[0].dtype):
         given = ", ".join(f"{key} {value.dtype}" for key, value in zip(tensors, lifted) if value is not None)
-        raise TypeError(f"{name}: needs one floating-point dtype, got {given}; use .to('float32'), or .to('float64') for all")
+        bytes_given = any(value is not None and value.dtype == np.uint8 for value in lifted)
+        hint = BYTES if bytes_given else "use .to('float32'), or .to('float64') for all"
+        raise TypeError(f"{name}: needs one floating-point dtype, got {given}; {hint}")
     return lifted

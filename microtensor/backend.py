@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from .extras import install_hint
+
 Array = Any
 """A numpy.ndarray or a cupy.ndarray; neither library's stubs describe both."""
 
@@ -224,7 +226,7 @@ def library(device: str) -> ModuleType:
         built = int(cupy.cuda.runtime.runtimeGetVersion())
         raise RuntimeError(
             f'device "{device}": CuPy finds a GPU, but not NVRTC, the compiler of its kernels ({_first_line(error)}); it comes '
-            f'with the extra: pip install "microtensor[cuda{built // 1000}]", or "cupy-cuda{built // 1000}x[ctk]"'
+            f'with the extra ctk: pip install "cupy-cuda{built // 1000}x[ctk]"'
         ) from error
     return cupy
 
@@ -253,17 +255,17 @@ def _why_no_gpu(cupy: ModuleType, error: Exception) -> str:
 
 
 def _what_to_install() -> str:
-    """What the driver here can do, and the extra that goes with it."""
+    """What the driver here can do, and the CuPy that goes with it."""
     driver = _driver()
     if not driver:
         return (
             'no NVIDIA driver was found here. Use device "cpu"; or, where there is an NVIDIA GPU, install its driver, and '
-            'pip install "microtensor[cuda12]" or "microtensor[cuda13]", after the CUDA version that `nvidia-smi` shows'
+            f"{install_hint('cuda12')}, or {install_hint('cuda13')}, after the CUDA version that `nvidia-smi` shows"
         )
     found = f"the NVIDIA driver here is for CUDA {_version(driver)}"
     if driver < 12000:
-        return f'{found}: update it to one for CUDA 12 or later, and pip install "microtensor[cuda12]"'
-    return f'{found}: pip install "microtensor[cuda{min(driver // 1000, 13)}]"'
+        return f"{found}: update it to one for CUDA 12 or later, and {install_hint('cuda12')}"
+    return f"{found}: {install_hint(f'cuda{min(driver // 1000, 13)}')}"
 
 
 def _version(number: int) -> str:

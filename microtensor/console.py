@@ -75,8 +75,9 @@ def _fitted(method: Any) -> Any:
 
 def use_any_encoding() -> list[tuple[Any, str]]:
     """From now on, what this program prints is never refused. Returns the streams with what they did before."""
-    changed = []
-    for stream in (sys.stdout, sys.stderr):
+    changed: list[tuple[Any, str]] = []
+    streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
+    for stream in streams:
         if hasattr(stream, "reconfigure") and isinstance(getattr(stream, "errors", None), str):
             changed.append((stream, stream.errors))
             stream.reconfigure(errors=HANDLER)

@@ -1,6 +1,6 @@
 """For tests of your own operations: the gradient check, and hypothesis strategies for tensors and the geometry of windows.
 
-Needs hypothesis: `pip install "microtensor[test]"`.
+Needs hypothesis: `pip install hypothesis`.
 
     from hypothesis import given
     from microtensor.testing import check_gradients, tensors
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .extras import install_hint
 from .gradcheck import NotDifferentiableError, check_gradients, numerical_gradient
 from .tensor import Tensor
 
@@ -24,7 +25,7 @@ try:
     from hypothesis import strategies as st
     from hypothesis.extra import numpy as hnp
 except ImportError as error:  # pragma: no cover
-    raise ImportError('microtensor.testing needs hypothesis: pip install "microtensor[test]"') from error
+    raise ImportError(f"microtensor.testing needs hypothesis: {install_hint('hypothesis')}") from error
 
 __all__ = [
     "Geometry",

@@ -86,14 +86,17 @@ def test_what_is_no_gpu_is_refused(gpu, error, message):
 @pytest.mark.parametrize(
     ("driver", "message"),
     [
-        (0, r'needs CuPy, which is not installed; no NVIDIA driver was found here\. Use device "cpu".*microtensor\[cuda12\]'),
+        (
+            0,
+            r'needs CuPy, which is not installed; no NVIDIA driver was found here\. Use device "cpu".*pip install "cupy-cuda12x\[ctk\]>=14", or pip install "cupy-cuda13x\[ctk\]>=14", after the',
+        ),
         (11080, r"the NVIDIA driver here is for CUDA 11\.8: update it to one for CUDA 12 or later, and pip install"),
-        (12040, r'the NVIDIA driver here is for CUDA 12\.4: pip install "microtensor\[cuda12\]"$'),
-        (13010, r'the NVIDIA driver here is for CUDA 13\.1: pip install "microtensor\[cuda13\]"$'),
-        (14000, r'the NVIDIA driver here is for CUDA 14\.0: pip install "microtensor\[cuda13\]"$'),
+        (12040, r'the NVIDIA driver here is for CUDA 12\.4: pip install "cupy-cuda12x\[ctk\]>=14"$'),
+        (13010, r'the NVIDIA driver here is for CUDA 13\.1: pip install "cupy-cuda13x\[ctk\]>=14"$'),
+        (14000, r'the NVIDIA driver here is for CUDA 14\.0: pip install "cupy-cuda13x\[ctk\]>=14"$'),
     ],
 )
-def test_without_cupy_the_error_names_the_extra_for_the_driver(monkeypatch, driver, message):
+def test_without_cupy_the_error_names_the_one_for_the_driver(monkeypatch, driver, message):
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.setattr(backend, "_driver", lambda: driver)
     with pytest.raises(RuntimeError, match=message):
@@ -134,7 +137,7 @@ def test_a_cupy_without_its_compiler_names_the_extra(monkeypatch):
     cupy = broken(1)
     cupy.cuda.nvrtc = types.SimpleNamespace(getVersion=no_compiler)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    message = r'cuda:0": CuPy finds a GPU, but not NVRTC, .*libnvrtc.so.12.*pip install "microtensor\[cuda12\]"'
+    message = r'cuda:0": CuPy finds a GPU, but not NVRTC, .*libnvrtc.so.12.*pip install "cupy-cuda12x\[ctk\]"'
     with pytest.raises(RuntimeError, match=message):
         mt.Tensor([1.0], device="cuda")
 

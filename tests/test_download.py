@@ -193,10 +193,12 @@ def test_cifar_is_downloaded(server, cache, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", [MNIST, FashionMNIST, CIFAR10, CIFAR100])
 def test_without_pooch_the_extra_is_named(kind, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(ImportError, match=rf'{kind.__name__}: downloading needs pooch: pip install "microtensor\[data\]"'):
+    with pytest.raises(ImportError, match=rf'{kind.__name__}: downloading needs pooch: pip install "pooch>=1.8"$'):
         kind(tmp_path, download=True)
     monkeypatch.delenv("MICROTENSOR_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match=rf'{kind.__name__}: .*MICROTENSOR_DATA.*pip install "microtensor\[data\]"'):
+    with pytest.raises(
+        FileNotFoundError, match=rf'{kind.__name__}: .*MICROTENSOR_DATA.*with pooch: pip install "pooch>=1.8"\. '
+    ):
         kind()
 
 

@@ -172,7 +172,7 @@ def test_data_loader_refuses_bad_batches(answer, error, message):
 def test_data_loader_refuses_bad_transforms():
     for transform, message in (
         (lambda x: x[:1], r"for 2 indices, expected as many samples from the transform, got \(1,\)"),
-        (lambda x: None, "expected a tuple of arrays from the transform, got tuple"),
+        (lambda x: 3, "expected a tuple of arrays from the transform, got tuple"),
     ):
         with pytest.raises((TypeError, ValueError), match=f"^DataLoader: .*{message}"):
             next(iter(DataLoader(GOOD, 2, transform=transform)))

@@ -20,7 +20,7 @@ from microtensor.nn.layers.convolution.onednn_library import Library
 from microtensor.nn.layers.convolution.onednn_parts import FORWARD, PARTS, TO_INPUT, TO_WEIGHT, Schedule
 from microtensor.nn.layers.windows import Window
 
-installed = pytest.mark.skipif(onednn.library() is None, reason="oneDNN is not installed: microtensor[onednn]")
+installed = pytest.mark.skipif(onednn.library() is None, reason="oneDNN is not installed: pip install onednn-cpu-gomp")
 
 SAME = Window((3, 3), padding=((1, 1), (1, 1)))
 

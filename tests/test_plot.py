@@ -394,9 +394,9 @@ def test_wrong_saves(tmp_path):
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     for make in (plot.require, lambda: plot.confusion_matrix([[1]]), lambda: plot.training_curve(history(1))):
-        with pytest.raises(ImportError, match=r'pip install "microtensor\[plot\]"'):
+        with pytest.raises(ImportError, match=r'pip install "matplotlib>=3.8" "Pillow>=10"$'):
             make()
-    with pytest.raises(ImportError, match=r'pip install "microtensor\[plot\]"'):
+    with pytest.raises(ImportError, match=r'pip install "matplotlib>=3.8" "Pillow>=10"$'):
         plot.saliency_grid(digits(1), digits(1))
 
 

@@ -265,5 +265,5 @@ def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
         lambda: plot.graph(x.exp()),
         lambda: plot.learning_rates([0.1]),
     ):
-        with pytest.raises(ImportError, match=r'pip install "microtensor\[plot\]"'):
+        with pytest.raises(ImportError, match=r'pip install "matplotlib>=3.8" "Pillow>=10"$'):
             make()

@@ -377,7 +377,38 @@ IMAGES = batch()
             TypeError,
             "Cutout: generator: expected a microtensor.Generator or None, got int",
         ),
-        (lambda: Compose([3]), TypeError, "Compose: expected transforms and functions, got int"),
+        (lambda: Compose([3]), TypeError, r"Compose: transforms\[0\]: expected a transform or a function, got int"),
+        (
+            lambda: Compose([Resize(3), RandomHorizontalFlip]),
+            TypeError,
+            r"Compose: transforms\[1\] is the class RandomH.* create one: Ra",
+        ),
+        (lambda: Compose(Resize(3)), TypeError, r"Compose: expected one list of transforms, got Resize; put brackets around"),
+        (lambda: Compose(Resize(3), Resize(4)), TypeError, r"Compose: expected one list of transforms, got Resize, Resize;"),
+        (lambda: Compose(None), TypeError, r"Compose: expected one list of transforms, got NoneType"),
+        (lambda: Compose([[Resize(3)]]), TypeError, r"transforms\[0\]: .* got list; put its elements into the one list"),
+        (
+            lambda: Compose([lambda x: None])(IMAGES),
+            TypeError,
+            r"transform <lambda>: expected new images, got None; .*`return`",
+        ),
+        (lambda: Normalize((1, 2, 3), (1, 2)), ValueError, "Normalize: 3 numbers as mean, but 2 as std; give one per channel"),
+        (lambda: Normalize(math.nan, 1), ValueError, "Normalize: mean: expected finite numbers, got nan"),
+        (
+            lambda: Normalize((123.7, 116.3, 103.5), (58, 57, 57))(IMAGES),
+            ValueError,
+            "uint8 counts as 0 to 1; divide both by 255",
+        ),
+        (lambda: Cutout(3, fill=math.inf), ValueError, "Cutout: fill: expected finite numbers, got inf"),
+        (
+            lambda: Cutout(3, fill=300)(IMAGES),
+            ValueError,
+            r"fill: expected numbers from 0 to 255 for images of uint8, got \(300",
+        ),
+        (lambda: RandomCrop(3, 2.5), ValueError, "RandomCrop: padding: expected 1, 2 or 4 whole numbers of 0 or more, got 2.5"),
+        (lambda: RandomCrop(3, True), ValueError, "RandomCrop: padding: expected 1, 2 or 4 whole numbers"),
+        (lambda: Resize(3, antialias="no"), TypeError, "Resize: antialias: expected True or False, got 'no'"),
+        (lambda: Mixup(4, (1, 2)), TypeError, r"Mixup: alpha: expected a number, got \(1, 2\)"),
         (lambda: Normalize(0.5, 0), ValueError, r"Normalize: std: expected positive numbers, got \(0\.0,\)"),
         (lambda: Normalize("a", 1), TypeError, "Normalize: mean: expected a number, or one per channel, got 'a'"),
         (
@@ -422,3 +453,38 @@ def test_wrong_input_is_refused_in_words(call, error, message):
 def test_all_are_exported():
     kinds = {type(t).__name__ for t in EVERY} | {"Mixup", "Transform"}
     assert kinds == set(transforms.__all__)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: mt.nn.Conv2d(3, 2, 3),
+        lambda: mt.nn.ConvTranspose2d(3, 2, 3),
+        lambda: mt.nn.Linear(9, 2),
+        lambda: mt.nn.BatchNorm2d(3),
+        lambda: mt.nn.GroupNorm(1, 3),
+        lambda: mt.nn.LayerNorm(9),
+        lambda: mt.nn.Sequential(mt.nn.MaxPool2d(2), mt.nn.ReLU(), mt.nn.Conv2d(3, 2, 1)),
+        lambda: lambda x: mt.nn.mse_loss(x, x),
+        lambda: lambda x: mt.saliency.gradient(mt.nn.Conv2d(3, 2, 3), x),
+    ],
+)
+def test_bytes_in_a_network_are_told_the_transform_that_makes_them_fit(layer):
+    layer = layer()
+    with pytest.raises(TypeError, match=r"uint8.*; images of uint8 .*transforms.ToFloat\(\) .*Normalize\(mean, std\)"):
+        layer(mt.Tensor(IMAGES))
+    for advised in (transforms.ToFloat(), Normalize(0.5, 0.2)):
+        (images,) = next(iter(DataLoader(mt.data.TensorDataset(IMAGES), 6, transform=advised)))
+        for x in (images, mt.Tensor(advised(IMAGES))):
+            assert x.dtype == np.float32
+            if isinstance(layer, mt.nn.Module):
+                assert layer(x).dtype == np.float32
+    with pytest.raises(TypeError, match="use .to|images of int"):
+        layer(mt.Tensor(IMAGES.astype(np.int64)))
+
+
+def test_a_mean_on_the_wrong_scale_is_refused_where_bytes_are_counted_from_0_to_1():
+    with pytest.raises(ValueError, match="to_input: mean 33.3 is of pixels from 0 to 255; expected that of 0 to 1"):
+        mt.data.to_input(np.zeros((2, 3, 3), np.uint8), 33.3, 78.6)
+    floats = IMAGES.astype(np.float32)
+    np.testing.assert_allclose(Normalize(124, 58)(floats), Normalize(124 / 255, 58 / 255)(IMAGES), rtol=1e-4, atol=1e-5)

@@ -58,7 +58,7 @@ class CIFAR10(LabelledImages):
             None: the folder that the environment variable MICROTENSOR_DATA names, then the user's cache.
         train: the training set, or else the test set.
         download: fetch the archive if it is not there, 170 MB, into CIFAR10 of `root` or of the cache, checked by sha256. It
-            needs `pip install "microtensor[data]"`.
+            needs pooch: `pip install pooch`.
 
     Raises:
         TypeError: `train` is no bool.

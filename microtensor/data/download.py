@@ -1,7 +1,7 @@
 """Where the files of a published data set are found, and how they are fetched: checked by sha256, whole or not at all.
 
 Without a `root`, data sets look in the folder that the environment variable MICROTENSOR_DATA names, then in the cache of this
-user, where downloads go (`pooch.os_cache("microtensor")`). Downloads need pooch: `pip install "microtensor[data]"`.
+user, where downloads go (`pooch.os_cache("microtensor")`). Downloads need pooch: `pip install pooch`.
 A mirror of your own: `MNIST.source = dataclasses.replace(MNIST.source, mirrors=("https://…/",))`.
 """
 
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
+
+from ..extras import install_hint
 
 ENVIRONMENT = "MICROTENSOR_DATA"
 
@@ -100,7 +102,7 @@ class Source:
         ways = "" if root is not None else f"Give the folder as root, or name it by the environment variable {ENVIRONMENT}. "
         return (
             f"{self.name}: looked for {wanted} {where}, and found none. {ways}{self.name}(…, download=True) fetches it, with "
-            f'pip install "microtensor[data]". {self.by_hand}'
+            f"pooch: {install_hint('pooch')}. {self.by_hand}"
         )
 
 
@@ -123,7 +125,7 @@ def _pooch(name: str) -> ModuleType:
     try:
         return importlib.import_module("pooch")
     except ImportError as error:
-        raise ImportError(f'{name}: downloading needs pooch: pip install "microtensor[data]"') from error
+        raise ImportError(f"{name}: downloading needs pooch: {install_hint('pooch')}") from error
 
 
 def _progress() -> bool:

@@ -27,7 +27,7 @@ def to_input(images: Array, mean: float | Sequence[float] = MNIST_MEAN, std: flo
 
     Raises:
         TypeError: the images are no uint8 array.
-        ValueError: they have too few axes, or not as many channels as there are means.
+        ValueError: they have too few axes, not as many channels as there are means, or a mean is above 1.
 
     >>> to_input(np.full((64, 28, 28), 255, np.uint8)).shape
     (64, 1, 28, 28)
@@ -37,6 +37,10 @@ def to_input(images: Array, mean: float | Sequence[float] = MNIST_MEAN, std: flo
     if not is_array(images) or images.dtype != np.uint8:
         found = images.dtype if is_array(images) else type(images).__name__
         raise TypeError(f"to_input: expected images as an array of uint8, from 0 to 255, got {found}")
+    if max(mean, default=0) > 1 if isinstance(mean, Sequence) else mean > 1:
+        raise ValueError(
+            f"to_input: mean {mean} is of pixels from 0 to 255; expected that of 0 to 1: divide mean and std by 255"
+        )
     scale: Any
     shift: Any
     if isinstance(mean, Sequence):

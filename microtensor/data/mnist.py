@@ -32,7 +32,7 @@ class MNIST(LabelledImages):
             folder that the environment variable MICROTENSOR_DATA names, then the user's cache.
         train: the training set, or else the test set.
         download: fetch what is not there, into MNIST/raw of `root` or of the cache: 10 MB for training, 2 MB for testing,
-            checked by sha256. It needs `pip install "microtensor[data]"`.
+            checked by sha256. It needs pooch: `pip install pooch`.
 
     Raises:
         TypeError: `train` is no bool.

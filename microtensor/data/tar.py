@@ -14,7 +14,7 @@ import gzip
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from .idx import take
 
@@ -49,7 +49,7 @@ def read_members(path: Path, folder: str, names: Collection[str], most: int, in_
     """
     with path.open("rb") as file, gzip.GzipFile(fileobj=file) as stream:
         try:
-            return _read(_Bounded(stream, in_all), folder, names, most)
+            return _read(_Bounded(cast("IO[bytes]", stream), in_all), folder, names, most)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{path} is no .tar.gz, or is cut short or damaged ({error}); get it again") from error
         except _Refused as error:

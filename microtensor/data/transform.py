@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import random
-from ..arguments import is_number
+from ..arguments import is_number, kind_of
 
 Images: TypeAlias = NDArray[Any]
 """(N, C, H, W), uint8 from 0 to 255 or floating-point numbers."""
@@ -65,24 +66,39 @@ class Transform:
 
 def transformed(transform: Callable[..., Any], batch: tuple[Any, ...], generator: random.Generator | None) -> Any:
     """A batch after a transform, or after a function of its first array."""
-    if not isinstance(transform, Transform):
-        return (transform(batch[0]), *batch[1:])
-    result = transform(*batch, generator=generator)
+    if isinstance(transform, Transform):
+        result = transform(*batch, generator=generator)
+    else:
+        result = transform(batch[0])
+        result = result if result is None else (result, *batch[1:])
+    if result is None:
+        name = getattr(transform, "__name__", type(transform).__name__)
+        raise TypeError(f"transform {name}: expected new images, got None; does it lack a `return`?")
     return result if isinstance(result, tuple) else (result,)
 
 
 class Compose(Transform):
     """One transform after the other, functions of images among them.
 
+    Raises:
+        TypeError: it is not given one list, or something in it is a class or cannot be called.
+
     >>> Compose([lambda images: images / 2, lambda images: 1 - images])(np.zeros((1, 1, 1, 1)))
     array([[[[1.]]]])
     """
 
-    def __init__(self, transforms: Sequence[Callable[..., Any]]) -> None:
+    def __init__(self, transforms: Sequence[Callable[..., Any]], *more: Any) -> None:
+        if more or callable(transforms) or not isinstance(transforms, Iterable):
+            given = ", ".join(map(kind_of, (transforms, *more)))
+            raise TypeError(f"Compose: expected one list of transforms, got {given}; put brackets around: Compose([…])")
         self.transforms = [*transforms]
-        for transform in self.transforms:
+        for i, transform in enumerate(self.transforms):
+            if isinstance(transform, type):
+                name = transform.__name__
+                raise TypeError(f"Compose: transforms[{i}] is the class {name}; create one: {name}(…)")
             if not callable(transform):
-                raise TypeError(f"Compose: expected transforms and functions, got {type(transform).__name__}")
+                hint = "; put its elements into the one list" if isinstance(transform, (list, tuple)) else ""
+                raise TypeError(f"Compose: transforms[{i}]: expected a transform or a function, got {kind_of(transform)}{hint}")
 
     def __call__(self, images: Images, *others: Any, generator: random.Generator | None = None) -> Any:
         """Images, or images and others → what is left after the last transform."""
@@ -104,6 +120,8 @@ def filled(shape: tuple[int, ...], fill: tuple[float, ...], dtype: np.dtype[Any]
     """Images (N, C, H, W) of this one colour."""
     if len(fill) not in (1, shape[1]):
         raise ValueError(f"fill: {len(fill)} numbers for images of {shape[1]} channels; give one, or one per channel")
+    if dtype == np.uint8 and not all(0 <= x <= 255 for x in fill):
+        raise ValueError(f"fill: expected numbers from 0 to 255 for images of uint8, got {fill}")
     colour = as_dtype_of(dtype, np.array(fill, np.float64))
     images = np.empty(shape, dtype)
     images[:] = colour[:, None, None]
@@ -133,4 +151,13 @@ def numbers(name: str, what: str, given: Any) -> tuple[float, ...]:
     found = tuple(given) if isinstance(given, (tuple, list, np.ndarray)) else (given,)
     if not found or not all(is_number(x) for x in found):
         raise TypeError(f"{name}: {what}: expected a number, or one per channel, got {given!r}")
+    if not all(math.isfinite(x) for x in found):
+        raise ValueError(f"{name}: {what}: expected finite numbers, got {given!r}")
     return tuple(float(x) for x in found)
+
+
+def flag(name: str, what: str, given: Any) -> bool:
+    """True or False; "no" would count as true."""
+    if not isinstance(given, (bool, np.bool_)):
+        raise TypeError(f"{name}: {what}: expected True or False, got {given!r}")
+    return bool(given)

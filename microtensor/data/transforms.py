@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import random
+from ..arguments import is_number
 from .geometry import CenterCrop, RandomCrop, RandomHorizontalFlip, RandomRotation, RandomVerticalFlip, Resize
 from .transform import Compose, Images, Transform, as_dtype_of, filled, numbers, pair
 
@@ -64,13 +65,16 @@ class Normalize(Transform):
 
     Raises:
         TypeError: they are no numbers.
-        ValueError: a std is not positive; or, when called, there are not as many as channels.
+        ValueError: a std is not positive; or, when called, there are not as many as channels, or a mean above 1 is to be
+            subtracted from uint8.
     """
 
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
         self.mean, self.std = (numbers("Normalize", name, x) for name, x in (("mean", mean), ("std", std)))
-        if not all(0 < x < math.inf for x in self.std):
+        if not all(x > 0 for x in self.std):
             raise ValueError(f"Normalize: std: expected positive numbers, got {self.std}")
+        if 1 < len(self.mean) != len(self.std) > 1:
+            raise ValueError(f"Normalize: {len(self.mean)} numbers as mean, but {len(self.std)} as std; give one per channel")
 
     def apply(self, images: Images, generator: random.Generator) -> Images:
         """Normalised images."""
@@ -79,6 +83,10 @@ class Normalize(Transform):
             if len(given) not in (1, channels):
                 raise ValueError(f"Normalize: {name}: {len(given)} numbers for images of {channels} channels {images.shape}")
         of_bytes = images.dtype == np.uint8
+        if of_bytes and max(self.mean) > 1:
+            raise ValueError(
+                f"Normalize: mean {self.mean} is of pixels from 0 to 255, but uint8 counts as 0 to 1; divide both by 255"
+            )
         dtype = np.dtype(np.float32) if of_bytes else images.dtype
         mean, std = (np.array(x)[:, None, None] for x in (self.mean, self.std))
         x = images * (1 / (std * (255 if of_bytes else 1))).astype(dtype)
@@ -130,10 +138,11 @@ class Mixup(Transform):
     def __init__(self, num_classes: int, alpha: float = 1.0) -> None:
         if not isinstance(num_classes, (int, np.integer)) or isinstance(num_classes, bool) or num_classes < 1:
             raise ValueError(f"Mixup: num_classes: expected a whole number of 1 or more, got {num_classes!r}")
-        (alpha,) = numbers("Mixup", "alpha", alpha)
+        if not is_number(alpha):
+            raise TypeError(f"Mixup: alpha: expected a number, got {alpha!r}")
         if not 0 < alpha < math.inf:
             raise ValueError(f"Mixup: alpha: expected a number above 0, got {alpha}")
-        self.num_classes, self.alpha = int(num_classes), alpha
+        self.num_classes, self.alpha = int(num_classes), float(alpha)
 
     def __call__(self, images: Images, *others: Any, generator: random.Generator | None = None) -> Any:
         """Images, labels and what else → mixed images, probabilities (N, num_classes), and the rest as it is."""

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..backend import to_numpy
+from ..extras import install_hint
 from ..tensor import Tensor
 from .numbers import DTYPES, array_of, plain, widened
 
@@ -104,6 +105,4 @@ def _library(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(
-            'a .safetensors file needs the library of that name: pip install "microtensor[safetensors]"'
-        ) from error
+        raise ImportError(f"a .safetensors file needs the library of that name: {install_hint('safetensors')}") from error

@@ -1,6 +1,6 @@
 """Pictures: of a training run, of what a network looked at, of how it works inside.
 
-They need matplotlib: `pip install "microtensor[plot]"`.
+They need matplotlib: `pip install matplotlib`.
 Each function returns a matplotlib Figure, 8 inches (800 pixels of a web page) wide, and shows nothing: no window, no state of
 pyplot. `save` writes it to a file, `save_animation` several to a GIF.
 """

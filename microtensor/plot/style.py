@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import is_array, to_numpy
+from ..extras import install_hint
 from ..files import check_place, whole_file
 from ..graph import Node
 
@@ -67,12 +68,12 @@ def require() -> None:
     """Raise if matplotlib is missing: to be called before hours of training, rather than to find out after them.
 
     Raises:
-        ImportError: it is, and the message names the extra that installs it.
+        ImportError: it is, and the message says what to install.
     """
     try:
         importlib.import_module("matplotlib.figure")
     except ImportError as error:
-        raise ImportError('microtensor.plot needs matplotlib: pip install "microtensor[plot]"') from error
+        raise ImportError(f"microtensor.plot needs matplotlib: {install_hint('plot')}") from error
 
 
 def new_figure(height: float, arranged: bool = True) -> Figure:

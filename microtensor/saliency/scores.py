@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from ..arguments import BYTES
 from ..backend import is_array, to_numpy
 from ..gradient import enable_grad, grad, no_grad
 from ..graph import Node, is_floating
@@ -170,9 +171,8 @@ class Question:
             found = type(x).__name__
             raise TypeError(f"{self.name}: x must be a Tensor or an array of images, got {found}; wrap it: Tensor(...)")
         if not is_floating(x.dtype):
-            raise TypeError(
-                f"{self.name}: x must be floating point, got {x.dtype}: only such pixels have gradients; scale and convert"
-            )
+            hint = BYTES if x.dtype == np.uint8 else "use .to('float32')"
+            raise TypeError(f"{self.name}: x must be floating point, got {x.dtype}: only such pixels have gradients; {hint}")
         if x.ndim not in (3, 4):
             raise ValueError(f"{self.name}: x must be images (N, C, H, W) or one image (C, H, W), got shape {x.shape}")
         images = Tensor(x).detach()

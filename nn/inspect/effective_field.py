@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from microtensor.arguments import is_number, kind_of
+from microtensor.arguments import BYTES, is_number, kind_of
 from microtensor.backend import is_array, to_numpy
 from microtensor.gradient import enable_grad, grad
 from microtensor.graph import is_floating
@@ -253,7 +253,8 @@ def _images(
     if not isinstance(images, Tensor) and not is_array(images):
         raise TypeError(f"{who}: images must be a Tensor or an array, got {kind_of(images)}; wrap it: Tensor(...)")
     if not is_floating(images.dtype):
-        raise TypeError(f"{who}: images must be floating point, got {images.dtype}: scale and convert")
+        hint = BYTES if images.dtype == np.uint8 else "use .to('float32')"
+        raise TypeError(f"{who}: images must be floating point, got {images.dtype}; {hint}")
     if images.shape[1:] != shape or not images.shape[0]:
         raise ValueError(f"{who}: images must be (N, {', '.join(map(str, shape))}) as input_shape has it, got {images.shape}")
     batch = (images.detach() if isinstance(images, Tensor) else Tensor(images)).to(usual)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from microtensor.arguments import is_number
+from microtensor.arguments import BYTES, is_number
 from microtensor.backend import is_array, to_device
 from microtensor.convert import as_array
 from microtensor.graph import Node, is_floating
@@ -60,7 +60,8 @@ def check_prediction(name: str, what: str, x: Any) -> None:
     if not isinstance(x, Node):
         raise TypeError(f"{name}: expected {what} as a Tensor, got {type(x).__name__}; wrap it: Tensor(...)")
     if not is_floating(x.dtype):
-        raise TypeError(f"{name}: expected floating-point {what}, got {x.dtype}; use .to('float32')")
+        hint = BYTES if x.dtype == np.uint8 else "use .to('float32')"
+        raise TypeError(f"{name}: expected floating-point {what}, got {x.dtype}; {hint}")
 
 
 def paired(name: str, x: Any, target: Any) -> Any:

@@ -1,9 +1,9 @@
 """Convolution on arrays by oneDNN, a library that compiles each for the CPU at hand: an optional extra, for float32.
 
-What `pip install "microtensor[onednn]"` brings is used by itself, after a test: at first use, a few convolutions are compared
-with those of `columns`, and where they differ, the library stays off, with a warning. The environment variable
-MICROTENSOR_ONEDNN=0 turns it off, and `kernels.plain` for a few lines; MICROTENSOR_ONEDNN=/a/path/libdnnl.so.3 takes that
-library instead, from conda, say.
+What the extra `onednn` installs (`pip install onednn-cpu-gomp`, on Linux) is used by itself, after a test: at first use, a few
+convolutions are compared with those of `columns`, and where they differ, the library stays off, with a warning. The environment
+variable MICROTENSOR_ONEDNN=0 turns it off, and `kernels.plain` for a few lines; MICROTENSOR_ONEDNN=/a/path/libdnnl.so.3 takes
+that library instead, from conda, say.
 
 The threads are ours (`threads.share`), and the library uses none: a convolution is cut, by its shape alone, into parts of
 images, or of channels where the weight is larger than the images. So numbers do not depend on how many threads there are. They
