@@ -198,6 +198,29 @@ def test_images_of_every_kind(shape, kind):
     assert all(axes.images[0].get_array().shape == (8, 8, 3) for axes in pairs(figure))
 
 
+@pytest.mark.parametrize("map_shape", [(8, 6), (1, 8, 6), (1, 1, 8, 6)])
+@pytest.mark.parametrize("shape", [(8, 6), (1, 8, 6), (3, 8, 6), (1, 1, 8, 6), (1, 3, 8, 6)])
+def test_one_image_with_one_map(shape, map_shape):
+    rng = np.random.default_rng(0)
+    image, map_ = rng.random(shape), rng.random(map_shape)
+    for labels, predictions in ((4, 9), ([4], [9]), (np.int64(4), mt.Tensor(9, dtype="int64")), ("cat", "dog")):
+        figure = draw(plot.saliency_grid(image, map_, labels, predictions))
+        axes, _ = figure.axes
+        shown, heat = (each.get_array() for each in axes.get_images())
+        pixels = np.broadcast_to(image.reshape(-1, 8, 6), (3, 8, 6)).transpose(1, 2, 0)
+        np.testing.assert_allclose(shown, (pixels - image.min()) / (image.max() - image.min()))
+        np.testing.assert_allclose(heat, map_.reshape(8, 6) / map_.max())
+        assert axes.get_title().startswith("true cat" if labels == "cat" else "true 4")
+
+
+def test_three_grey_images_are_no_colours():
+    assert len(draw(plot.saliency_grid(digits(3), digits(3))).axes) == 4
+    with pytest.raises(ValueError, match="must agree"):
+        plot.saliency_grid(digits(3), digits(2))
+    with pytest.raises(ValueError, match=r"labels must be one for each of 2 images, got shape \(\)"):
+        plot.saliency_grid(digits(2), digits(2), labels=3)
+
+
 def test_integer_images():
     figure = plot.saliency_grid(np.array([[[0, 255]]], np.uint8), np.array([[[1, 2]]]))
     assert pairs(figure)[0].images[0].get_array()[0, :, 0].tolist() == [0, 1]

@@ -19,16 +19,18 @@ def saliency_grid(images: Any, maps: Any, labels: Any = None, predictions: Any =
 
     Args:
         images: (N, H, W), (N, 1, H, W) or, red, green and blue, (N, 3, H, W). Each is drawn from its own least number to its
-            largest.
-        maps: (N, H, W) or (N, 1, H, W), as `microtensor.saliency` gives them. Each is drawn from 0 to its own largest
-            number; if any number is negative, all are drawn from minus to plus the largest magnitude of each, 0 in white.
-        labels, predictions: a class for each image, a number or a name, to be written above.
+            largest. One image may come without N.
+        maps: (N, H, W) or (N, 1, H, W), as `microtensor.saliency` gives them; of one image (H, W). Each is drawn from 0 to its
+            own largest number; if any number is negative, all are drawn from minus to plus the largest magnitude of each, 0 in
+            white.
+        labels, predictions: a class for each image, a number or a name, to be written above; of one image just that.
         columns: so many pairs stand beside each other; fewer where what is written above them needs more room.
 
     Raises:
         TypeError: images or maps are not of numbers, classes neither whole numbers nor names, `columns` is no whole number.
         ValueError: shapes do not fit each other, a number is not finite, there is nothing to draw, or `columns` < 1.
     """
+    images, maps = _batch(host(images), host(maps))
     pictures, heat = _pictures("images", images, channels=(1, 3)), _pictures("maps", maps, channels=(1,))[..., 0]
     count, height, width = heat.shape
     if pictures.shape[:3] != heat.shape:
@@ -78,6 +80,17 @@ def saliency_grid(images: Any, maps: Any, labels: Any = None, predictions: Any =
     return figure
 
 
+def _batch(images: np.ndarray[Any, Any], maps: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Images and maps with an axis for N, where there is one of each and N is missing."""
+    if maps.ndim == 2:  # (H, W), and so one
+        maps = maps[None]
+    if (
+        maps.ndim and len(maps) == 1 and (images.ndim == 2 or images.ndim == 3 and len(images) == 3)
+    ):  # three images would have three maps
+        images = images[None]
+    return images, maps
+
+
 def _pictures(what: str, value: Any, channels: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """(N, H, W) or (N, C, H, W) → (N, H, W, C), of float64."""
     array = host(value)
@@ -100,6 +113,8 @@ def _classes(what: str, value: Any, count: int) -> list[str | None]:
     if value is None:
         return [None] * count
     array = host(value)
+    if count == 1 and not array.ndim:
+        array = array[None]
     if array.shape != (count,):
         raise ValueError(f"saliency_grid: {what} must be one for each of {count} images, got shape {array.shape}")
     if array.dtype.kind not in "iuU":

@@ -36,7 +36,7 @@ def saliency_methods(
         maps: by the name that is to stand above them: maps (N, H, W), of one image (H, W). One without negative numbers is
             drawn from its least number to its largest; one with, from minus to plus its largest magnitude, 0 in white. A
             constant map is all in the shade of the least number, and says so.
-        titles: what stands above each image.
+        titles: what stands above each image; of one image a text alone will do.
         boxes: for some of the names a box for each image, (N, 4): x0, y0, x1, y1, as `saliency.object_box` gives them. It is
             drawn on the map.
         columns: so many pictures stand beside each other.
@@ -55,6 +55,8 @@ def saliency_methods(
     frames = _boxes(boxes, heat, count)
     if not heat:
         raise ValueError("saliency_methods: there are no maps to draw")
+    if isinstance(titles, str) and count == 1:
+        titles = [titles]
     if titles is not None and len(titles) != count:
         raise ValueError(f"saliency_methods: {len(titles)} titles for {count} images")
     if not is_number(quantile) or not 0 < quantile <= 1:
