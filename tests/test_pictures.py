@@ -122,6 +122,16 @@ def test_a_tile_larger_than_its_picture_is_refused(tmp_path, side):
     assert read_picture(path).shape == (3, 17, 23)
 
 
+def test_a_jpeg_of_ever_more_scans_is_refused(tmp_path):
+    good = encoded(noise("RGB"), "JPEG", progressive=True)
+    last = good[good.rfind(b"\xff\xda") : -2]
+    (tmp_path / "a.jpg").write_bytes(good)
+    assert read_picture(tmp_path / "a.jpg").shape == (3, 17, 23)
+    (tmp_path / "a.jpg").write_bytes(good[:-2] + last * 1000 + good[-2:])
+    with pytest.raises(ValueError, match=r"it has 1,0\d\d scans, expected 256 at most"):
+        read_picture(tmp_path / "a.jpg")
+
+
 def test_what_starts_programs_is_no_picture(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")

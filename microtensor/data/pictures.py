@@ -24,6 +24,9 @@ INFLATION = 256
 SMALL_BYTES = 1 << 27
 """What any picture may take: 33 million pixels in colour, 134 million in grey."""
 
+MOST_SCANS = 256
+"""Of a JPEG file, with previews and further pictures. A progressive one has a dozen; each takes 16 ms for 5,000×5,000 pixels."""
+
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """EXIF's orientation → Pillow's number of the transposition that puts a picture upright."""
 
@@ -48,6 +51,7 @@ def read_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = No
         try:
             file = _opened(image, stream, path)
             _check_size(image, file, status.st_size)
+            _check_scans(file, path)
             picture = _upright(image, file)
         except (_TooLarge, image.DecompressionBombError, image.DecompressionBombWarning) as error:
             hint = "scale it down, or, if you trust it, set PIL.Image.MAX_IMAGE_PIXELS = None first"
@@ -107,6 +111,14 @@ def _check_size(image: ModuleType, file: Any, file_bytes: int) -> None:
         raise _TooLarge(
             f"a picture of {width:,}×{height:,} pixels ({file.mode}) in {file_bytes:,} bytes; expected {most:,} pixels at most"
         )
+
+
+def _check_scans(file: Any, path: Path) -> None:
+    """Refuse a JPEG of very many scans: each of a few bytes goes over all pixels again, and a megabyte of them takes minutes."""
+    if file.format in ("JPEG", "MPO"):
+        scans = path.read_bytes().count(b"\xff\xda")  # the marker SOS, which stands in no compressed data
+        if scans > MOST_SCANS:
+            raise ValueError(f"it has {scans:,} scans, expected {MOST_SCANS} at most")
 
 
 def _upright(image: ModuleType, file: Any) -> Any:
