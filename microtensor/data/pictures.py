@@ -25,7 +25,7 @@ SMALL_BYTES = 1 << 27
 """What any picture may take: 33 million pixels in colour, 134 million in grey."""
 
 MOST_SCANS = 256
-"""Of a JPEG file, with previews and further pictures. A progressive one has a dozen; each takes 16 ms for 5,000×5,000 pixels."""
+"""Of a JPEG file, previews and further pictures included. A progressive one has a dozen, each 16 ms for 5,000×5,000 pixels."""
 
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """EXIF's orientation → Pillow's number of the transposition that puts a picture upright."""
@@ -114,7 +114,7 @@ def _check_size(image: ModuleType, file: Any, file_bytes: int) -> None:
 
 
 def _check_scans(file: Any, path: Path) -> None:
-    """Refuse a JPEG of very many scans: each of a few bytes goes over all pixels again, and a megabyte of them takes minutes."""
+    """Refuse a JPEG of very many scans: each, of a few bytes, goes over all pixels, and a megabyte of them takes minutes."""
     if file.format in ("JPEG", "MPO"):
         scans = path.read_bytes().count(b"\xff\xda")  # the marker SOS, which stands in no compressed data
         if scans > MOST_SCANS:
