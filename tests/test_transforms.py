@@ -474,7 +474,7 @@ def test_bytes_in_a_network_are_told_the_transform_that_makes_them_fit(layer):
     with pytest.raises(TypeError, match=r"uint8.*; images of uint8 .*transforms.ToFloat\(\) .*Normalize\(mean, std\)"):
         layer(mt.Tensor(IMAGES))
     for advised in (transforms.ToFloat(), Normalize(0.5, 0.2)):
-        (images,) = next(iter(DataLoader(mt.data.TensorDataset(IMAGES), 6, transform=advised)))
+        (images,) = next(iter(DataLoader([(image,) for image in IMAGES], 6, transform=advised)))
         for x in (images, mt.Tensor(advised(IMAGES))):
             assert x.dtype == np.float32
             if isinstance(layer, mt.nn.Module):
