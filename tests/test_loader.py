@@ -359,3 +359,10 @@ def test_numbers_of_the_beta_distribution():
     numbers = mt.Generator(0).beta(2.0, 6.0, (20_000,))
     assert numbers.dtype == np.float32
     np.testing.assert_allclose([numbers.mean(), numbers.var()], [2 / 8, 2 * 6 / (8**2 * 9)], rtol=0.05)
+
+
+def test_a_class_is_no_data_set():
+    with pytest.raises(
+        TypeError, match=r"dataset: expected a data set, got the class TensorDataset; create one: TensorDataset\(\.\.\.\)"
+    ):
+        DataLoader(TensorDataset, 2)

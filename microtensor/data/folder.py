@@ -120,7 +120,12 @@ class ImageFolder(Dataset):
 
     def __getitem__(self, index: Any) -> tuple[NDArray[Any], int]:
         path, label = self.samples[index]
-        picture = read_picture(path, self.size)
+        try:
+            picture = read_picture(path, self.size)
+        except ValueError as error:
+            raise ValueError(
+                f'{error}; ImageFolder(…).check() names all such files, on_error="skip" leaves them out'
+            ) from error
         return picture if self.transform is None else self.transform(picture), label
 
     def check(self, num_workers: int = 4) -> list[Broken]:

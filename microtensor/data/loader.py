@@ -265,6 +265,9 @@ def _checked(batch: Any, count: int, name: str) -> tuple[Any, ...]:
 
 
 def _check(dataset: Any, shuffle: Any, generator: Any, drop_last: Any, transform: Any, pin_memory: Any) -> None:
+    if isinstance(dataset, type):
+        name = dataset.__name__
+        raise TypeError(f"DataLoader: dataset: expected a data set, got the class {name}; create one: {name}(...)")
     indexed = hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
     if not indexed or isinstance(dataset, (tuple, dict, str, bytes, Tensor)) or is_array(dataset):
         hint = "make one of arrays: TensorDataset(inputs, labels)"
