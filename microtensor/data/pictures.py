@@ -38,8 +38,8 @@ def read_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = No
 
     Raises:
         OSError: there is no such file, or it may not be read.
-        ValueError: it is no picture of 8 bits that can be read; or it would take more memory than 256 times the file's size
-            and 128 MiB (33 million pixels in colour), or has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
+        ValueError: it is no picture of 8 bits that can be read; or it would take more memory than 256 times the file's size,
+            and than 128 MiB (33 million pixels in colour), or has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
         ImportError: Pillow is missing.
     """
     image, ops = pillow("Image"), pillow("ImageOps")
