@@ -94,6 +94,7 @@ class Form:
         self.tensors = positional[:before_slash] if before_slash else positional
         self.settings = (*positional[len(self.tensors) :], *keyword)
         defaults = dict(zip(reversed(positional), reversed(rule.__defaults__ or ())))
+        self.defaults = {k: v for k, v in (defaults | (rule.__kwdefaults__ or {})).items() if k in self.settings}
         self.optional = {name for name in self.tensors if name in defaults}
         self.known = frozenset(self.settings)
 

@@ -363,7 +363,7 @@ def partials(function: Callable[..., T], inputs: Sequence[Node | None], g: T) ->
     return tuple(None if origin is None else found.get(origin) for origin in places)
 
 
-@op
+@op(elementwise=True)
 def same(x: T) -> Rule[T]:
     """x again, at a place of its own in the graph."""
     return x.data[...], (lambda g: g,)

@@ -43,25 +43,46 @@ new = object.__new__
 def op(rule: Callable[P, Rule[T]], /) -> Callable[P, T]: ...
 @overload
 def op(
-    *, elementwise: bool = ..., floating: bool = ..., output: bool = ..., wide: bool = ...
+    *,
+    elementwise: bool = ...,
+    floating: bool = ...,
+    output: bool = ...,
+    wide: bool = ...,
+    multiply_adds: Callable[[Sequence[Any], Any], int] | None = ...,
+    receptive_field: Callable[..., Any] | None = ...,
 ) -> Callable[[Callable[P, Rule[T]]], Callable[P, T]]: ...
 def op(
-    rule: Any = None, /, *, elementwise: bool = False, floating: bool = False, output: bool = False, wide: bool = False
+    rule: Any = None,
+    /,
+    *,
+    elementwise: bool = False,
+    floating: bool = False,
+    output: bool = False,
+    wide: bool = False,
+    multiply_adds: Callable[[Sequence[Any], Any], int] | None = None,
+    receptive_field: Callable[..., Any] | None = None,
 ) -> Any:
     """Make an operation of a rule.
 
     Args:
-        elementwise: tensors of different shape or dtype are broadcast and promoted before the rule sees them.
+        elementwise: each number of the result depends on the numbers at its place alone. Tensors of different shape or dtype
+            are broadcast and promoted before the rule sees them.
         floating: integers and bools are taken as float32.
         output: each vjp is called with the result as second argument.
         wide: inside `autocast`, float16 is taken as float32.
+        multiply_adds: a function of the list of inputs and the result that says how many multiplications with a weight were
+            added up, for `nn.summary` and the profiler. None: it counts as 0.
+        receptive_field: a function of the settings, by keyword, that says of an operation which slides a window over images
+            (N, C, …) how: (kernel, stride, padding), each a number of pixels or one for each axis of the image. None: an
+            elementwise operation sees what its inputs see, and of any other `nn.receptive_field` says that it is unknown.
 
     The operation takes its settings by keyword, or by position after its tensors, and understands NumPy's `axis` and
     `keepdims` for `dim` and `keepdim`. Among its tensors it takes Python numbers, and arrays as constants. It returns a
     tensor, which requires a gradient if one flows from it to an input that does.
 
     Raises:
-        TypeError: an input is no tensor, number or array; an argument is missing or unknown.
+        TypeError: an input is no tensor, number or array; an argument is missing or unknown. Of `op` itself: `rule` is no
+            function; `multiply_adds` or `receptive_field` is neither a function nor None.
         ValueError: the inputs are on different devices, or (elementwise) their shapes do not broadcast.
 
     >>> import microtensor as mt
@@ -72,8 +93,12 @@ def op(
     >>> mt.grad(cube(x), x)[0]
     Tensor([12.])
     """
+    known_of: dict[str, Any] = {"multiply_adds": multiply_adds, "receptive_field": receptive_field}
+    for key, value in known_of.items():
+        if value is not None and not callable(value):
+            raise TypeError(f"op: {key} must be a function or None, got {value!r}")
     if rule is None:
-        return functools.partial(op, elementwise=elementwise, floating=floating, output=output, wide=wide)
+        return functools.partial(op, elementwise=elementwise, floating=floating, output=output, wide=wide, **known_of)
 
     form = Form(rule)
     name, arity, variadic, known = form.name, len(form.tensors), form.variadic, form.known
@@ -156,8 +181,7 @@ def op(
                 observer(operation, inputs, settings, result)
         return result
 
-    operation.rule = rule  # type: ignore[attr-defined]
-    operation.output = output  # type: ignore[attr-defined]
+    vars(operation).update(known_of, rule=rule, form=form, output=output, elementwise=elementwise)
     return operation
 
 

@@ -9,19 +9,20 @@ import pytest
 import microtensor as mt
 from microtensor import nn, ops
 from microtensor.graph import mode
-from microtensor.nn.inspect.tracks import RULES
+from microtensor.nn.inspect.tracks import rule
 from microtensor.nn.layers.batch_norm import batch_norm
 from microtensor.nn.layers.conv import conv1d, conv2d
 from microtensor.nn.layers.conv_transpose import conv_transpose2d
+from microtensor.nn.layers.embedding import _embedding
 from microtensor.nn.layers.linear import linear
 from microtensor.nn.layers.pool import avg_pool2d, max_pool2d
-from microtensor.watching.costs import COUNTS, multiply_adds
+from microtensor.watching.costs import multiply_adds
 
 
 def cost(function):
     """Multiply-adds of all operations that `function` runs."""
     total = []
-    mode.observers = (*mode.observers, lambda op, inputs, settings, y: total.append(multiply_adds(op.__name__, inputs, y)))
+    mode.observers = (*mode.observers, lambda op, inputs, settings, y: total.append(multiply_adds(op, inputs, y)))
     try:
         function()
     finally:
@@ -64,10 +65,38 @@ def test_as_many_as_a_loop_multiplies():
     assert cost(lambda: conv2d(x, mt.ones(4, 3, 3, 2), stride=(2, 1), padding=1, groups=2)) == loop
 
 
-def test_what_is_counted_and_followed_by_name_is_an_operation():
-    names = set()
-    for package in (ops, nn):
-        for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            module = importlib.import_module(found.name)
-            names |= {value.__name__ for value in vars(module).values() if hasattr(value, "rule") and hasattr(value, "output")}
-    assert set(COUNTS) | set(RULES) | {"_embedding"} <= names
+def library_operations():
+    """Every operation of the library, by its module and name."""
+    found = {}
+    for package in (mt, ops, nn):
+        for part in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            if part.name.startswith(("microtensor.ops.", "microtensor.nn.", "microtensor.gradient")):
+                module = importlib.import_module(part.name)
+                mine = {
+                    f"{part.name}.{key}": value
+                    for key, value in vars(module).items()
+                    if hasattr(value, "rule") and callable(value)
+                }
+                found |= {key: value for key, value in mine.items() if value.__module__ == part.name}
+    return found
+
+
+def test_of_every_operation_of_the_library_it_is_known_what_it_looks_at():
+    found = library_operations()
+    assert len(found) > 120
+    unknown = {key for key, operation in found.items() if rule(operation) is None and operation is not _embedding}
+    assert not unknown
+
+
+@pytest.mark.parametrize("name", ["_conv2d", "_linear", "_matmul", "_to_input", "_to_weight"])
+def test_an_operation_of_the_user_costs_what_it_says_whatever_it_is_called(name):
+    def smooth(x):
+        return x.data * 1.0, (lambda g: g,)
+
+    smooth.__name__ = name
+    assert cost(lambda: mt.op(smooth)(x)) == 0
+    counted = mt.op(multiply_adds=lambda inputs, result: 3 * result.numel())(smooth)
+    assert cost(lambda: counted(x)) == 3 * x.numel()
+    with mt.profile() as found:
+        counted(x)
+    assert sum(row.flops for row in found.rows) == 2 * 3 * x.numel()

@@ -234,3 +234,112 @@ def test_a_single_place_stays_one():
     assert (row.output_shape, row.size, row.jump, row.center) == ((2, 1), (5,), (1,), (2.5,))
     row = receptive_field(Sequential(Conv2d(1, 2, 3), Flatten()), (1, 3, 3))[0]
     assert (row.output_shape, row.size, row.jump) == ((2,), (3, 3), (None, None))
+
+
+# An operation of the user's own
+
+
+def layer(operation, **settings):
+    """A module that applies an operation."""
+
+    class Applied(mt.nn.Module):
+        def forward(self, x):
+            return operation(x, **settings)
+
+    return Applied()
+
+
+def rule_called(name):
+    def rule(x, *, window=3, dim=None, keepdim=False, pairs=None, dims=None, down=None, across=None, index=None):
+        return x.data * 0.5, (lambda g: g * 0.5,)
+
+    rule.__name__ = name
+    return rule
+
+
+NAMES = ["half", "mean", "sum", "_conv2d", "_to_input", "_unfold", "_fold", "_pad", "_cat", "permute", "reshape", "getitem"]
+NAMES += ["_resample", "_from_winners", "_linear", "_matmul", "_embedding", "broadcast_to", "softmax", "relu", "_max_pool2d"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_an_operation_looks_at_does_not_depend_on_what_it_is_called(name):
+    before = Conv2d(1, 1, 3, padding=1)
+    silent = Sequential(before, layer(mt.op(rule_called(name))), Conv2d(1, 1, 3))
+    found = receptive_field(silent, (1, 9, 9))
+    assert [found[i].size for i in ("0", "1", "2", "")] == [(3, 3), None, None, None]
+    assert found["2"].unknown == found["1"].unknown == name.lstrip("_")
+    assert "unknown" in repr(found)
+    assert f"`{name.lstrip('_')}` does not say what it looks at" in repr(found)
+    with pytest.raises(ValueError, match=r"unknown.*receptive_field=\.\.\."):
+        found["1"].of(0, 0)
+    rows = {row.name: row for row in mt.nn.summary(silent, (1, 9, 9)).rows}
+    assert (rows["1"].receptive_field, rows["1"].jump, rows["1"].sees_all) == (None, None, False)
+    assert rows["1"].multiply_adds == 0
+    assert rows["1"].activation_bytes == 9 * 9 * 4  # it does depend on the input
+    assert "does not say what it looks at" in repr(mt.nn.summary(silent, (1, 9, 9)))
+
+    elementwise = Sequential(before, layer(mt.op(elementwise=True)(rule_called(name))), Conv2d(1, 1, 3))
+    found = receptive_field(elementwise, (1, 9, 9))
+    assert [(row.size, row.jump, row.unknown) for row in found] == [
+        ((5, 5), (1, 1), ""), ((3, 3), (1, 1), ""), ((3, 3), (1, 1), ""), ((5, 5), (1, 1), ""),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("window", [3, (3, 5), None, "wide"])
+def test_a_setting_called_window_means_nothing(window):
+    model = Sequential(Conv2d(1, 1, 3), layer(mt.op(rule_called("smooth")), window=window))
+    assert receptive_field(model, (1, 9, 9))["1"].unknown == "smooth"
+    assert mt.nn.summary(model, (1, 9, 9)).rows[-1].unknown == "smooth"
+
+
+def test_an_operation_says_by_which_window_it_looks():
+    """A rule of the user's own, beside the library's layer that does the same."""
+
+    @mt.op(receptive_field=lambda window: (window, 2, window // 2))
+    def smooth(x, *, window=3):
+        with mt.no_grad():
+            y = mt.nn.avg_pool2d(mt.Tensor(x.data), window, 2, window // 2)
+        return y.data, (None,)
+
+    def fields(second):
+        model = Sequential(Conv2d(1, 1, 3, stride=2), second, Conv2d(1, 1, 3))
+        return [(row.size, row.jump, row.center) for row in receptive_field(model, (1, 33, 33))]
+
+    assert fields(layer(smooth, window=5)) == fields(AvgPool2d(5, 2, 2))
+    assert fields(layer(smooth)) == fields(AvgPool2d(3, 2, 1))
+
+
+def test_a_window_may_differ_from_axis_to_axis():
+    @mt.op(receptive_field=lambda: ((3, 1), (2, 1), (1, 0)))
+    def rows(x):
+        return x.data[:, :, ::2], (None,)
+
+    expected = receptive_field(Sequential(MaxPool2d((3, 1), (2, 1), (1, 0))), (1, 9, 9))[0]
+    found = receptive_field(Sequential(layer(rows)), (1, 9, 9))[0]
+    assert (found.size, found.jump, found.center) == (expected.size, expected.jump, expected.center)
+
+
+@pytest.mark.parametrize("said", [3, (3, 1), (0, 1, 0), (3, 0, 1), None])
+def test_what_says_no_window_is_refused_in_words(said):
+    @mt.op(receptive_field=lambda: said)
+    def smooth(x):
+        return x.data, (None,)
+
+    with pytest.raises(ValueError, match="smooth: its receptive_field"):
+        receptive_field(Sequential(layer(smooth)), (1, 9, 9))
+
+
+def test_a_window_whose_result_is_no_image_is_refused_in_words():
+    @mt.op(receptive_field=lambda: (3, 1, 0))
+    def smooth(x):
+        return x.data.sum(3), (None,)
+
+    with pytest.raises(ValueError, match="smooth: receptive_field is for windows"):
+        receptive_field(Sequential(layer(smooth)), (1, 9, 9))
+
+
+def test_what_op_is_to_know_must_be_a_function():
+    with pytest.raises(TypeError, match="op: receptive_field must be a function or None, got 3"):
+        mt.op(receptive_field=3)
+    with pytest.raises(TypeError, match="op: multiply_adds must be a function or None, got 9"):
+        mt.op(multiply_adds=9)

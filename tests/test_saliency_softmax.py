@@ -92,3 +92,15 @@ def test_the_observer_goes_with_an_error():
     with pytest.raises(ValueError, match="conv2d"):
         saliency.before_softmax(Ends(ENDS["softmax"]))(draw(3, 1, 3, 8, 8))
     assert mode.observers == ()
+
+
+def test_an_operation_of_the_user_called_reshape_ends_the_softmax():
+    """It is taken for what it does, not for the operation whose name it bears."""
+
+    def reshape(x):
+        return x.data * 3, (lambda g: g * 3,)
+
+    tripled = mt.op(reshape)
+    model = nn.Sequential(nn.Flatten(), nn.Softmax(1))
+    with pytest.raises(ValueError, match="does not end in softmax"):
+        saliency.before_softmax(lambda x: tripled(model(x)))(mt.ones(1, 1, 1, 3))

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+import microtensor as mt
+from microtensor import nn
 from microtensor.models.lenet import lenet5, lenet5_1998
 from microtensor.nn.containers import Concat, Sequential
 from microtensor.nn.inspect.summary import formula, summary
@@ -201,3 +203,16 @@ def test_a_depth_is_a_whole_number_of_0_or_more():
     for depth, error in ((-1, ValueError), (0.5, TypeError), ("all", TypeError), (True, TypeError)):
         with pytest.raises(error, match="summary: depth must be"):
             summary(model, (2,), depth=depth)
+
+
+def test_a_class_of_the_user_is_not_explained_by_the_layer_whose_name_it_bears():
+    class Linear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(mt.ones(4, 3))
+
+        def forward(self, x):
+            return x * self.scale.sum()
+
+    assert "outputs × inputs" not in repr(nn.summary(Linear(), (3,)))
+    assert "Linear: outputs × inputs" in repr(nn.summary(nn.Linear(3, 4), (3,)))

@@ -28,7 +28,7 @@ kernels = Kernels(__file__, "activations.cu")
 # Straight pieces
 
 
-@op(output=True)
+@op(elementwise=True, output=True)
 def relu(x: T) -> Rule[T]:
     """max(x, 0). The gradient at 0 is 0.
 
@@ -80,7 +80,7 @@ def _passed_by_kernel(g: Array, y: Array, low: float, high: float) -> Array:
     return dx
 
 
-@op(floating=True, output=True)
+@op(elementwise=True, floating=True, output=True)
 def hardtanh(x: T, /, min_val: float = -1.0, max_val: float = 1.0) -> Rule[T]:
     """x, but no smaller than `min_val` and no larger than `max_val`. The gradient at these is 0 (with `clamp`, 1).
 
@@ -217,7 +217,7 @@ def hardswish(x: Any) -> Any:
 # Bent ones
 
 
-@op(floating=True, output=True)
+@op(elementwise=True, floating=True, output=True)
 def sigmoid(x: T) -> Rule[T]:
     """Logistic function 1 / (1 + e^−x): between 0 and 1. Where it is smaller than any normal number it is 0.
 
@@ -229,7 +229,7 @@ def sigmoid(x: T) -> Rule[T]:
         return 1 / (1 + x.xp.exp(-x.data)), (lambda g, y: g * (y * (1 - y)),)
 
 
-@op(floating=True)
+@op(elementwise=True, floating=True)
 def logsigmoid(x: T) -> Rule[T]:
     """log(sigmoid(x)) = min(x, 0) − log(1 + e^−|x|), exact also where sigmoid rounds to 0 or 1.
 
@@ -241,7 +241,7 @@ def logsigmoid(x: T) -> Rule[T]:
     return x.data.clip(-math.inf, 0) - xp.log1p(xp.exp(-xp.abs(x.data))), (lambda g: g * sigmoid(neg(x)),)
 
 
-@op(floating=True, wide=True)
+@op(elementwise=True, floating=True, wide=True)
 def softplus(x: T, /, beta: float = 1.0, threshold: float = 20.0) -> Rule[T]:
     """log(1 + e^(beta · x)) / beta: a smooth relu. Where beta · x > threshold it is x itself, as in PyTorch.
 
@@ -353,7 +353,7 @@ def gelu(x: Any, approximate: str = "none") -> Any:
 
 
 # One rule: the slope needs the same numbers as the value, and is computed with it, while they are in a core's cache.
-@op(floating=True)
+@op(elementwise=True, floating=True)
 def _gelu(x: T) -> Rule[T]:
     y, slope = _gelu_and_slope(x.data, mode.recording and x.requires_grad)
 

@@ -179,7 +179,7 @@ def _power(x: Array, y: Any) -> Array:
     return xp.copysign(power, x) if y % 2 else power
 
 
-@op
+@op(elementwise=True)
 def neg(x: T) -> Rule[T]:
     """−x.
 
@@ -195,7 +195,7 @@ def neg(x: T) -> Rule[T]:
     return -x.data, (lambda g: -g,)
 
 
-@op
+@op(elementwise=True)
 def abs(x: T) -> Rule[T]:
     """|x|. The gradient at 0 is 0.
 
@@ -206,7 +206,7 @@ def abs(x: T) -> Rule[T]:
     return x.xp.abs(x.data), (lambda g: g * sign(x),)
 
 
-@op
+@op(elementwise=True)
 def sign(x: T) -> Rule[T]:
     """−1, 0 or 1, in the dtype of x; nan for nan. The gradient is 0 everywhere, also at the jump.
 
@@ -364,7 +364,7 @@ def lerp(start: T, end: Operand, weight: Operand) -> Rule[T]:
 # The same numbers, elsewhere
 
 
-@op
+@op(elementwise=True)
 def clone(x: T) -> Rule[T]:
     """The same numbers in memory of their own.
 
@@ -378,7 +378,7 @@ def clone(x: T) -> Rule[T]:
     return x.data.copy(), (lambda g: g,)
 
 
-@op
+@op(elementwise=True)
 def cast(x: T, *, dtype: Any) -> Rule[T]:
     """The same numbers in another dtype. A gradient flows between floating-point dtypes only."""
     before = x.dtype
@@ -386,7 +386,7 @@ def cast(x: T, *, dtype: Any) -> Rule[T]:
     return data, (lambda g: g.to(before),) if is_floating(data.dtype) else None
 
 
-@op
+@op(elementwise=True)
 def move(x: T, *, device: str) -> Rule[T]:
     """The same numbers on another device: "cpu", "cuda", "cuda:1" …"""
     before = x.device

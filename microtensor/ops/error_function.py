@@ -15,7 +15,7 @@ from .elementwise import neg, select
 from .functions import exp, square
 
 
-@op(floating=True)
+@op(elementwise=True, floating=True)
 def erf(x: T) -> Rule[T]:
     """The error function 2/√π ∫₀ˣ e^(−t²) dt: from −1 to 1, to a few units in the last place.
 
@@ -28,7 +28,7 @@ def erf(x: T) -> Rule[T]:
     return _in_blocks(_erf, x.data), (lambda g: g * (2 / math.sqrt(math.pi)) * exp(neg(square(x))),)
 
 
-@op(floating=True)
+@op(elementwise=True, floating=True)
 def erfc(x: T) -> Rule[T]:
     """1 − erf(x), with as many digits where that difference would lose them: from 2 to 0.
 

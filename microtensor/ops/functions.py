@@ -16,16 +16,16 @@ from ..graph import Node, T, is_floating
 from ..op import Rule, op
 from .elementwise import Operand, add, flat, subtract, where, xp_of
 
-function = op(floating=True)
-function_of_output = op(floating=True, output=True)
-wide_function = op(floating=True, wide=True)
-wide_function_of_output = op(floating=True, output=True, wide=True)
+function = op(elementwise=True, floating=True)
+function_of_output = op(elementwise=True, floating=True, output=True)
+wide_function = op(elementwise=True, floating=True, wide=True)
+wide_function_of_output = op(elementwise=True, floating=True, output=True, wide=True)
 
 
 # Powers
 
 
-@op
+@op(elementwise=True)
 def square(x: T) -> Rule[T]:
     """x · x."""
     return x.data * x.data, (lambda g: 2 * g * x,)
@@ -223,25 +223,25 @@ def atanh(x: T) -> Rule[T]:
 # Rounding
 
 
-@op
+@op(elementwise=True)
 def floor(x: T) -> Rule[T]:
     """The largest whole number that is not above x, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
     return _rounded(x, x.xp.floor), (flat,)
 
 
-@op
+@op(elementwise=True)
 def ceil(x: T) -> Rule[T]:
     """The smallest whole number that is not below x, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
     return _rounded(x, x.xp.ceil), (flat,)
 
 
-@op
+@op(elementwise=True)
 def trunc(x: T) -> Rule[T]:
     """x without what stands behind the point, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
     return _rounded(x, x.xp.trunc), (flat,)
 
 
-@op
+@op(elementwise=True)
 def round(x: T, /, decimals: int = 0) -> Rule[T]:
     """The nearest number of so many decimals, in the dtype of x; halfway between two, the even one, as Python's `round`.
 

@@ -109,19 +109,19 @@ def equal(x: T, y: T) -> bool:
     return x.shape == y.shape and bool(eq(x, y).data.all())
 
 
-@op
+@op(elementwise=True)
 def isnan(x: T) -> Rule[T]:
     """Where x is nan, not a number: a tensor of bools."""
     return x.xp.isnan(x.data), None
 
 
-@op
+@op(elementwise=True)
 def isinf(x: T) -> Rule[T]:
     """Where x is inf or −inf: a tensor of bools."""
     return x.xp.isinf(x.data), None
 
 
-@op
+@op(elementwise=True)
 def isfinite(x: T) -> Rule[T]:
     """Where x is neither nan nor ±inf: a tensor of bools."""
     return x.xp.isfinite(x.data), None
@@ -148,7 +148,7 @@ def logical_xor(x: T, y: Operand) -> Rule[T]:
     return xp_of(x, y).logical_xor(x.data, y.data), None
 
 
-@op
+@op(elementwise=True)
 def logical_not(x: T) -> Rule[T]:
     """Where x does not hold: a tensor of bools. A number holds where it is not 0."""
     return x.xp.logical_not(x.data), None
@@ -190,7 +190,7 @@ def bitwise_xor(x: T, y: Operand) -> Rule[T]:
     return a ^ b, None
 
 
-@op
+@op(elementwise=True)
 def bitwise_not(x: T) -> Rule[T]:
     """~x: of bools, where x is false; of integers, every bit the other way, which is −x − 1 with a sign.
 

@@ -15,6 +15,7 @@ from ..backend import Array, array_module
 from ..graph import Node, T, mode
 from ..op import Rule, op, result_type
 from ..precision import narrowed
+from ..watching.costs import each_row
 
 
 def matmul(x: T, y: T) -> T:
@@ -164,7 +165,7 @@ def _product(name: str, x: Any, y: Any) -> Any:
     return _matmul(x.broadcast_to((*batch, *x.shape[-2:])), y.broadcast_to((*batch, *y.shape[-2:])))
 
 
-@op
+@op(multiply_adds=each_row)
 def _matmul(x: Any, y: Any) -> Rule[T]:
     """Matrix products: (…, M, K), (…, K, N) → (…, M, N), with equal leading axes. All else is in terms of it."""
     a, b = x.data, y.data

@@ -156,7 +156,7 @@ def _layers(who: str, model: Any, input_shape: Any, axes: int) -> list[Layer]:
         ValueError: there is none; or they are not computed one after the other, so that one's input is no other's result.
     """
     from ..nn.inspect.activations import check_model
-    from ..nn.inspect.receptive_field import receptive_field
+    from ..nn.inspect.receptive_field import receptive_field, unknown_text
 
     check_model(who, model)
     fields = receptive_field(model, input_shape)
@@ -166,15 +166,18 @@ def _layers(who: str, model: Any, input_shape: Any, axes: int) -> list[Layer]:
         raise ValueError(f"{who}: input_shape must be {('(C, L)', '(C, H, W)')[axes - 1]}, got {input_shape}")
     size: tuple[float, ...] = jump
     for field in (row for row in fields if row.depth == 1):
+        if field.size is None or field.jump is None:
+            raise ValueError(f"{who}: what the units of {field.name!r} see is {unknown_text(field.unknown)}")
         if len(field.output_shape) != 1 + axes or None in field.jump:
             break
         own = receptive_field(modules[field.name], shape)[0]
-        expected = tuple(s + (o - 1) * j for s, o, j in zip(size, own.size, jump))
+        alone = own.size or ()  # known, for it was known of all
+        expected = tuple(s + (o - 1) * j for s, o, j in zip(size, alone, jump))
         if own.output_shape != field.output_shape or expected != field.size:
             raise ValueError(
                 f"{who}: {type(model).__name__} does not compute its modules one after the other: see {field.name!r}"
             )
-        if any(n != 1 for n in own.size) or own.jump != (1,) * axes:
+        if any(n != 1 for n in alone) or own.jump != (1,) * axes:
             layers.append(Layer(field, modules[field.name], shape))
         shape, size = field.output_shape, field.size
         jump = tuple(float(j) for j in field.jump if j is not None)
@@ -186,7 +189,7 @@ def _layers(who: str, model: Any, input_shape: Any, axes: int) -> list[Layer]:
 
 def _place(field: Field | None, i: int) -> float:
     """The middle of what unit i of a line sees; of the input itself if there is no layer."""
-    return i + 0.5 if field is None else field.center[0] + i * (field.jump[0] or 0)
+    return i + 0.5 if field is None else sum(field.of(i)[0]) / 2
 
 
 def _line_of_units(axes: Axes, level: int, places: Sequence[float], seen: set[int]) -> None:
@@ -218,7 +221,7 @@ def _units_on_image(axes: Axes, field: Field, boxes: Sequence[Any]) -> None:
     from matplotlib.patches import FancyArrowPatch, Rectangle
 
     rows, columns = field.output_shape[1:]
-    ys, xs = (c + np.arange(n) * (j or 0) for c, n, j in zip(field.center, (rows, columns), field.jump))
+    ys, xs = (c + np.arange(n) * (j or 0) for c, n, j in zip(field.center or (), (rows, columns), field.jump or ()))
     across, down = np.meshgrid(xs, ys)
     size = max(1.5, min(6.0, 150 / max(rows, columns)))
     axes.plot(across.reshape(-1), down.reshape(-1), "o", color=INK, markersize=size, zorder=3)

@@ -12,20 +12,23 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..gradient import same
 from ..graph import Node, mode
+from ..ops.elementwise import cast, clone, move
 from ..ops.reduce import log_softmax, softmax
+from ..ops.shape import permute, reshape
 from ..tensor import Tensor
 
 HERE = os.path.join(os.path.dirname(__file__), "")
 
-MOVING = frozenset(("same", "clone", "reshape", "squeeze", "unsqueeze", "flatten", "transpose", "permute", "cast"))
+MOVING = frozenset((same, clone, cast, move, reshape, permute))
 """Operations after which probabilities are still probabilities."""
 
 
 def ends_in_softmax(scores: Tensor) -> bool:
     """Whether scores (N, classes) come from a softmax: their graph's last operation is one, or the numbers say so."""
     origin = scores.origin
-    while origin is not None and origin.op is not None and origin.op.__name__ in MOVING and origin.sources:
+    while origin is not None and origin.op is not None and origin.op in MOVING and origin.sources:
         origin = origin.sources[0][0]
     if origin is not None and (origin.op is softmax or origin.op is log_softmax):
         return True
@@ -77,7 +80,7 @@ class Logits:
         def observe(operation: Any, inputs: Sequence[Any], settings: dict[str, Any], result: Node) -> None:
             if operation is softmax or operation is log_softmax:
                 last[:] = [inputs[0], result]
-            elif last and operation.__name__ in MOVING and inputs[0] is last[1]:
+            elif last and operation in MOVING and inputs[0] is last[1]:
                 last[1] = result
 
         before = mode.observers

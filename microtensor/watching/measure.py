@@ -124,7 +124,7 @@ def measured(operation: Any, inputs: Sequence[Any], settings: Mapping[str, Any])
         result = operation(*inputs, **settings)
         if not any(x.assigned is result.assigned for x in inputs if isinstance(x, Node)):  # a view moves nothing
             span.bytes = sum([data.nbytes for data in arrays], result._data.nbytes)
-        span.multiply_adds = multiply_adds(operation.__name__, inputs, result)
+        span.multiply_adds = multiply_adds(operation, inputs, result)
         if result.origin is not None:
             result.origin.layer = span.layer
         return result

@@ -20,7 +20,7 @@ from microtensor.backend import is_array, to_numpy
 from microtensor.gradient import enable_grad, grad
 from microtensor.graph import is_floating
 from microtensor.nn.inspect.activations import check_model, device_of, layer_of, output_of
-from microtensor.nn.inspect.receptive_field import Field, Fields, receptive_field
+from microtensor.nn.inspect.receptive_field import Field, Fields, receptive_field, unknown_text
 from microtensor.nn.module import Module
 from microtensor.ops.shape import whole_number, whole_numbers
 from microtensor.random import Generator, randn
@@ -214,6 +214,8 @@ def asked(
         how = f"calls its {what} {len(rows)} times: ask for one that is called once" if rows else f"calls no {what}"
         raise ValueError(f"{who}: {type(model).__name__} {how}")
     (field,) = rows
+    if field.unknown:
+        raise ValueError(f"{who}: what the units of layer {field.name!r} see is {unknown_text(field.unknown)}")
     if not _has_places(field):
         raise ValueError(
             f"{who}: the units of layer {field.name!r}, of output {field.output_shape}, have no places in the image"
@@ -231,7 +233,8 @@ def _has_places(row: Field) -> bool:
     """Whether its units lie in a map (C, H', W') along the axes of the image."""
     shape = row.output_shape
     plain = isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)
-    return plain and len(row.jump) > 0 and None not in row.jump and len(shape) == 1 + len(row.jump)
+    jump = row.jump or ()
+    return plain and len(jump) > 0 and None not in jump and len(shape) == 1 + len(jump)
 
 
 def _outermost(fields: Fields) -> list[Field]:

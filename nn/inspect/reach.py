@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from microtensor.graph import Node
 from microtensor.nn.inspect.tracks import Call, Track, Tracks, rule
+from microtensor.nn.layers.embedding import _embedding
 
 
 class Reach(NamedTuple):
@@ -41,11 +42,17 @@ class Reach(NamedTuple):
         return self.center + self.size / 2
 
 
+class Unknown(NamedTuple):
+    """What units see is not known, for an operation on the way says nothing of what it looks at."""
+
+    operation: str
+
+
 class Reaches:
     """Follows what tensors see of an input: `observe` is told of every operation."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Any, Tracks]] = {}
+        self._known: dict[int, tuple[Any, Tracks | Unknown]] = {}
 
     def start(self, x: Node) -> None:
         """x (N, C, …) is an input: along each axis but the first two, each unit sees itself."""
@@ -55,32 +62,44 @@ class Reaches:
         """An operation has run: what its result sees follows from what its inputs see."""
         seen = [self._tracks(x) for x in inputs]
         if any(tracks is not None for tracks in seen):
-            self._set(result, follow(operation.__name__, inputs, seen, settings, result.shape))
-        elif operation.__name__ == "_embedding":  # it looks up what the input says, in a table that does not depend on it
+            self._set(result, follow(operation, inputs, seen, settings, result.shape))
+        elif operation is _embedding:  # it looks up what the input says, in a table that does not depend on it
             self._set(result, ())
 
-    def of(self, x: Any) -> tuple[Reach, ...] | None:
-        """What the units of x see along each axis of the input; None where x does not depend on it."""
+    def of(self, x: Any) -> tuple[Reach, ...] | Unknown | None:
+        """What the units of x see along each axis of the input, if that is known; None where x does not depend on it."""
         tracks = self._tracks(x)
-        return None if tracks is None else tuple(_reach(track) for track in tracks)
+        return tracks if tracks is None or isinstance(tracks, Unknown) else tuple(_reach(track) for track in tracks)
 
-    def _tracks(self, x: Any) -> Tracks | None:
+    def _tracks(self, x: Any) -> Tracks | Unknown | None:
         return self._known[id(x)][1] if id(x) in self._known else None
 
-    def _set(self, x: Node, tracks: Tracks) -> None:
+    def _set(self, x: Node, tracks: Tracks | Unknown) -> None:
         key = id(x)
         self._known[key] = weakref.ref(x, lambda _: self._known.pop(key, None)), tracks
 
 
 def follow(
-    name: str, inputs: Sequence[Any], seen: Sequence[Tracks | None], settings: dict[str, Any], shape: tuple[int, ...]
-) -> Tracks:
-    """What the result of operation `name` sees, if its inputs see `seen` and it has this shape."""
-    axes = max(len(tracks) for tracks in seen if tracks is not None)
-    seen = [tracks if tracks is not None and len(tracks) == axes else None for tracks in seen]
-    located = {track.axis for tracks in seen for track in tracks or ()}
-    call = Call(name, [x.shape if isinstance(x, Node) else () for x in inputs], settings, shape, located)
-    return tuple(rule(call)([None if tracks is None else tracks[k] for tracks in seen], call) for k in range(axes))
+    operation: Callable[..., Any],
+    inputs: Sequence[Any],
+    seen: Sequence[Tracks | Unknown | None],
+    settings: dict[str, Any],
+    shape: tuple[int, ...],
+) -> Tracks | Unknown:
+    """What the result of an operation sees, if its inputs see `seen` and it has this shape."""
+    known: list[Tracks | None] = []
+    for tracks in seen:
+        if isinstance(tracks, Unknown):
+            return tracks
+        known.append(tracks)
+    looks = rule(operation)
+    if looks is None:
+        return Unknown(operation.__name__.lstrip("_"))
+    axes = max(len(tracks) for tracks in known if tracks is not None)
+    known = [tracks if tracks is not None and len(tracks) == axes else None for tracks in known]
+    located = {track.axis for tracks in known for track in tracks or ()}
+    call = Call(operation, [x.shape if isinstance(x, Node) else () for x in inputs], settings, shape, located)
+    return tuple(looks([None if tracks is None else tracks[k] for tracks in known], call) for k in range(axes))
 
 
 def _reach(track: Track) -> Reach:

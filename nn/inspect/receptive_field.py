@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from microtensor.console import legible
-from microtensor.nn.inspect.reach import Reach
+from microtensor.nn.inspect.reach import Unknown
 from microtensor.nn.inspect.trace import trace
 from microtensor.table import branches, shape_text, sides_text, table
 
@@ -20,12 +20,14 @@ class Field(NamedTuple):
     depth: int
     """How many modules it is below the model."""
     output_shape: Any
-    size: tuple[float, ...]
-    """Of a unit's field, padding included: the receptive field."""
-    jump: tuple[float | None, ...]
+    size: tuple[float, ...] | None
+    """Of a unit's field, padding included: the receptive field. None where it is unknown, as are jump and center then."""
+    jump: tuple[float | None, ...] | None
     """From a unit's field to its neighbour's; None where units have no neighbours along this axis any more."""
-    center: tuple[float, ...]
+    center: tuple[float, ...] | None
     """Of the first unit's field."""
+    unknown: str = ""
+    """The operation that says nothing of what it looks at, so that what units see is unknown from there on; empty if none."""
 
     def of(self, *unit: int) -> list[tuple[float, float]]:
         """The pixels that one unit sees, as (from, to) along each axis; what is below 0 or beyond the image is padding.
@@ -34,14 +36,27 @@ class Field(NamedTuple):
             unit: its place along each axis: (row, column) for images.
 
         Raises:
-            ValueError: there is another number of axes.
+            ValueError: there is another number of axes, or what units see is unknown.
         """
+        if self.size is None or self.jump is None or self.center is None:
+            raise ValueError(
+                f"receptive_field: what the units of {self.name or self.type} see is unknown, for the operation "
+                f"`{self.unknown}` does not say what it looks at: @op(elementwise=True), or @op(receptive_field=...)"
+            )
         if len(unit) != len(self.size):
             raise ValueError(
                 f"receptive_field: {self.name or self.type} has {len(self.size)} axes of the input, got unit {unit}"
             )
         middles = [center + i * (jump or 0) for center, jump, i in zip(self.center, self.jump, unit)]
         return [(middle - size / 2, middle + size / 2) for middle, size in zip(middles, self.size)]
+
+
+def unknown_text(operation: str) -> str:
+    """Why what units see is unknown, and what to do."""
+    return (
+        f"unknown: the operation `{operation}` does not say what it looks at: @op(elementwise=True) if each number depends on "
+        "its own place alone, else @op(receptive_field=...)"
+    )
 
 
 @legible
@@ -75,11 +90,13 @@ class Fields:
             [
                 branch + f"{row.name.rpartition('.')[2]} {row.type}".strip(),
                 shape_text(row.output_shape),
-                *map(sides_text, (row.size, row.jump, row.center)),
+                *(["unknown", "", ""] if row.unknown else map(sides_text, (row.size, row.jump, row.center))),
             ]
             for row, branch in zip(self.rows, branches([row.depth for row in self.rows]))
         ]
-        return f"{self.title}\n\n" + table(["layer", "output", "field", "jump", "first centre"], lines, left=(0, 1))
+        text = f"{self.title}\n\n" + table(["layer", "output", "field", "jump", "first centre"], lines, left=(0, 1))
+        silent = dict.fromkeys(row.unknown for row in self.rows if row.unknown)
+        return text + "".join(f"\n\n{unknown_text(operation)}" for operation in silent)
 
 
 def receptive_field(model: Any, input_shape: Any, dtype: Any = None) -> Fields:
@@ -87,7 +104,8 @@ def receptive_field(model: Any, input_shape: Any, dtype: Any = None) -> Fields:
 
     Found at the operations, as `summary` counts: of any model, with branches, dilation and functions called in `forward`.
     The statistics that normalisation takes of whole images are not counted. A unit of a linear layer, and of a global
-    pooling, sees what all that went in do.
+    pooling, sees what all that went in do. Behind an operation of your own it is unknown, unless the operation says what it
+    looks at: by `@op(elementwise=True)` or `@op(receptive_field=…)`.
 
     Args:
         model: a Module.
@@ -111,8 +129,11 @@ def receptive_field(model: Any, input_shape: Any, dtype: Any = None) -> Fields:
     """
     rows = []
     for call in trace("receptive_field", model, input_shape, dtype).calls:
-        reach: tuple[Reach, ...] = call.reach or ()
         shapes = call.shapes[0] if len(call.shapes) == 1 else tuple(call.shapes)
-        columns = ([getattr(r, key) for r in reach] for key in ("size", "jump", "center"))
-        rows.append(Field(call.name, type(call.module).__name__, call.depth, shapes, *map(tuple, columns)))
+        layer = (call.name, type(call.module).__name__, call.depth, shapes)
+        if isinstance(call.reach, Unknown):
+            rows.append(Field(*layer, None, None, None, call.reach.operation))
+        else:
+            size, jump, center = (tuple(getattr(r, key) for r in call.reach or ()) for key in ("size", "jump", "center"))
+            rows.append(Field(*layer, size, jump, center))
     return Fields(f"{type(model).__name__} for {shape_text(input_shape)}", rows)

@@ -7,26 +7,36 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from microtensor.console import legible
+from microtensor.nn.inspect.reach import Unknown
+from microtensor.nn.inspect.receptive_field import unknown_text
 from microtensor.nn.inspect.trace import Called, trace
-from microtensor.nn.module import Parameter
+from microtensor.nn.layers.activation import PReLU
+from microtensor.nn.layers.batch_norm import BatchNorm1d, BatchNorm2d
+from microtensor.nn.layers.conv import Conv1d, Conv2d
+from microtensor.nn.layers.conv_transpose import ConvTranspose2d
+from microtensor.nn.layers.embedding import Embedding
+from microtensor.nn.layers.group_norm import GroupNorm, InstanceNorm2d
+from microtensor.nn.layers.layer_norm import LayerNorm
+from microtensor.nn.layers.linear import Bilinear, Linear
+from microtensor.nn.module import Module, Parameter
 from microtensor.ops.shape import whole_number
 from microtensor.table import branches, bytes_text, shape_text, sides_text, table
 
-WORDS = {
-    "Conv1d": "kernels × (channels · length) + biases",
-    "Conv2d": "kernels × (channels · height · width) + biases",
-    "ConvTranspose2d": "channels × (kernels · height · width) + biases",
-    "Linear": "outputs × inputs + biases",
-    "Bilinear": "outputs × (inputs · inputs) + biases",
-    "Embedding": "words × numbers for each",
-    "BatchNorm1d": "scales and shifts",
-    "BatchNorm2d": "scales and shifts",
-    "LayerNorm": "scales and shifts",
-    "GroupNorm": "scales and shifts",
-    "InstanceNorm2d": "scales and shifts",
-    "PReLU": "slopes",
+WORDS: dict[type[Module], str] = {
+    Conv1d: "kernels × (channels · length) + biases",
+    Conv2d: "kernels × (channels · height · width) + biases",
+    ConvTranspose2d: "channels × (kernels · height · width) + biases",
+    Linear: "outputs × inputs + biases",
+    Bilinear: "outputs × (inputs · inputs) + biases",
+    Embedding: "words × numbers for each",
+    BatchNorm1d: "scales and shifts",
+    BatchNorm2d: "scales and shifts",
+    LayerNorm: "scales and shifts",
+    GroupNorm: "scales and shifts",
+    InstanceNorm2d: "scales and shifts",
+    PReLU: "slopes",
 }
-"""What the numbers of a formula stand for."""
+"""What the numbers of a formula stand for: in these layers, not in another class that bears such a name."""
 
 
 @legible
@@ -50,13 +60,18 @@ class Row(NamedTuple):
     multiply_adds: int
     """For one sample."""
     receptive_field: tuple[float, ...] | None
-    """Pixels of the input, along each axis, that one unit of the result depends on, padding included; None where none does."""
+    """Pixels of the input, along each axis, that one unit of the result depends on, padding included; None where none does,
+    or where it is `unknown`."""
     jump: tuple[float | None, ...] | None
     """Pixels from one unit's field to its neighbour's; None where units have no neighbours along this axis any more."""
     sees_all: bool
     """Whether one unit depends on the whole input."""
     activation_bytes: int
     """Memory of what its operations computed for one sample, views not counted."""
+    unknown: str = ""
+    """The operation that says nothing of what it looks at, so that receptive_field and jump, None then, are unknown."""
+    words: str = ""
+    """What the numbers of the formula stand for, where the class is a layer of the library."""
 
 
 @legible
@@ -86,10 +101,11 @@ class Summary:
             names = ", ".join(f"{name} ({count:,})" for name, count in self.unused.items())
             notes.append(f"not used by this input: {names}")
         kinds: dict[str, list[str]] = {}
-        for kind in dict.fromkeys(row.type for row in self.rows if row.parameters and row.type in WORDS):
-            kinds.setdefault(WORDS[kind], []).append(kind)
+        for kind, words in dict.fromkeys((row.type, row.words) for row in self.rows if row.parameters and row.words):
+            kinds.setdefault(words, []).append(kind)
         notes += [f"{', '.join(alike)}: {words}" for words, alike in kinds.items()]
         notes.append("field: pixels of the input that a unit sees, per side; jump: from its field to the next unit's")
+        notes += [unknown_text(operation) for operation in dict.fromkeys(row.unknown for row in self.rows if row.unknown)]
         notes.append("multiply-adds, memory (of what the operations computed): for one sample")
         body = table(header, [*lines, ["total", "", "", *sums]], left=(0, 1, 4), totals=1)
         return "\n".join([self.title, "", body, "", *notes])
@@ -156,7 +172,8 @@ def formula(shapes: Sequence[tuple[int, ...]]) -> str:
 def _row(call: Called, size: Sequence[int]) -> Row:
     found = formula([p.shape for p in call.parameters])
     parts = [found] if found else []
-    reach = call.reach or ()
+    unknown = call.reach.operation if isinstance(call.reach, Unknown) else ""
+    reaches = None if isinstance(call.reach, Unknown) else call.reach
     return Row(
         name=call.name,
         type=type(call.module).__name__,
@@ -166,10 +183,12 @@ def _row(call: Called, size: Sequence[int]) -> Row:
         formula=", ".join(parts + (["shared"] if call.again else [])),
         trainable_parameters=sum(p.numel() for p in call.parameters if p.requires_grad),
         multiply_adds=call.multiply_adds,
-        receptive_field=None if call.reach is None else tuple(reach.size for reach in call.reach),
-        jump=None if call.reach is None else tuple(reach.jump for reach in call.reach),
-        sees_all=bool(reach) and all(field.low <= 0 and field.high >= n for field, n in zip(reach, size)),
+        receptive_field=None if reaches is None else tuple(reach.size for reach in reaches),
+        jump=None if reaches is None else tuple(reach.jump for reach in reaches),
+        sees_all=bool(reaches) and all(field.low <= 0 and field.high >= n for field, n in zip(reaches or (), size)),
         activation_bytes=call.activation_bytes,
+        unknown=unknown,
+        words=WORDS.get(type(call.module), ""),
     )
 
 
@@ -187,7 +206,7 @@ def _cells(row: Row, branch: str) -> list[str]:
         count if row.parameters else "",
         learned if row.parameters else "",
         f"{row.multiply_adds:,}" if row.multiply_adds else "",
-        "all" if row.sees_all else sides_text(row.receptive_field),
+        "unknown" if row.unknown else "all" if row.sees_all else sides_text(row.receptive_field),
         sides_text(row.jump),
         bytes_text(row.activation_bytes) if row.activation_bytes else "",
     ]

@@ -13,7 +13,7 @@ from microtensor import random
 from microtensor.convert import as_dtype
 from microtensor.gradient import no_grad
 from microtensor.graph import Node, is_floating, mode
-from microtensor.nn.inspect.reach import Reach, Reaches
+from microtensor.nn.inspect.reach import Reach, Reaches, Unknown
 from microtensor.nn.module import Module, Parameter
 from microtensor.ops.shape import whole_numbers
 from microtensor.tensor import Tensor
@@ -34,7 +34,7 @@ class Called:
         """Of the results that depend on the input, views not counted."""
         self.shapes: list[tuple[int, ...]] = []
         """Of the tensors that it returned, without the batch axis."""
-        self.reach: tuple[Reach, ...] | None = None
+        self.reach: tuple[Reach, ...] | Unknown | None = None
         """What the first of them sees."""
 
 
@@ -86,7 +86,7 @@ class Trace:
         for x in inputs:
             if isinstance(x, Parameter):
                 self.meet(x)
-        call.multiply_adds += multiply_adds(operation.__name__, inputs, result)
+        call.multiply_adds += multiply_adds(operation, inputs, result)
         self.reaches.observe(operation, inputs, settings, result)
         view = any(isinstance(x, Node) and x.assigned is result.assigned for x in inputs)
         if self.reaches.of(result) is not None and not view:

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from microtensor.nn.layers import batch_norm, conv, dropout, layer_norm, linear, pool, resampling, response_norm, windows
+from microtensor.nn.losses import classification
+from microtensor.ops import (
+    diagonals,
+    elementwise,
+    extremes,
+    gathering,
+    indexing,
+    join,
+    order,
+    padding,
+    product,
+    reduce,
+    repeating,
+    scan,
+    shape,
+)
 from microtensor.ops.shape import normalize_dims
 
 
@@ -42,7 +60,7 @@ Tracks: TypeAlias = tuple[Track, ...]
 class Call(NamedTuple):
     """An operation that ran."""
 
-    name: str
+    operation: Callable[..., Any]
     shapes: list[tuple[int, ...]]
     """Of its inputs; () for a number."""
     settings: dict[str, Any]
@@ -69,7 +87,7 @@ def _meet(tracks: Sequence[Track | None]) -> Track:
 
 
 def _alike(tracks: Sequence[Track | None], call: Call) -> Track:
-    """Element by element. What gives another shape, and has no rule, is taken to look at everything."""
+    """Element by element. What gives another shape is taken to look at everything."""
     alike = all(shape == call.shape for shape, track in zip(call.shapes, tracks) if track is not None)
     met = _meet(tracks)
     return met if alike else met.everything()
@@ -148,7 +166,7 @@ def _cat(tracks: Sequence[Track | None], call: Call) -> Track:
 def _reduce(tracks: Sequence[Track | None], call: Call) -> Track:
     """Sums, means, maxima: over an axis of the image they see all of it."""
     track = _meet(tracks)
-    dims = normalize_dims(call.name, call.settings.get("dim"), call.shapes[0])
+    dims = normalize_dims(call.operation.__name__, call.settings.get("dim"), call.shapes[0])
     if track.axis is None or track.axis in dims:
         return track.everything()
     return track if call.settings.get("keepdim") else track._replace(axis=track.axis - sum(dim < track.axis for dim in dims))
@@ -171,9 +189,9 @@ def _permute(tracks: Sequence[Track | None], call: Call) -> Track:
 def _product(tracks: Sequence[Track | None], call: Call) -> Track:
     """Weighted sums over the last axis of the first tensor; in a matrix product, the last but one of the second."""
     track = _meet(tracks)
-    second = call.name == "_matmul" and tracks[0] is None
+    second = call.operation is product._matmul and tracks[0] is None
     summed = len(call.shape) - 2 if second else len(call.shapes[0]) - 1
-    both = call.name == "_matmul" and tracks[0] is not None and tracks[1] is not None
+    both = call.operation is product._matmul and tracks[0] is not None and tracks[1] is not None
     return track.everything() if both or track.axis is None or track.axis == summed else track
 
 
@@ -279,29 +297,85 @@ def _adapt(tracks: Sequence[Track | None], call: Call) -> Track:
     return Track(track.size + max(ways) * jump, jump * n / m, track.center + ways[0] / 2 * jump, m, track.axis)
 
 
+def _anywhere(tracks: Sequence[Track | None], call: Call) -> Track:
+    """It may look anywhere."""
+    return _meet(tracks).everything()
+
+
+def _along(tracks: Sequence[Track | None], call: Call) -> Track:
+    """Each number of the result may depend on a whole line along `dim`, and in the other axes on its own place alone."""
+    track, said = _meet(tracks), {**call.operation.form.defaults, **call.settings}  # type: ignore[attr-defined]
+    dims = [said[key] for key in ("dim", "dims", "axis") if said.get(key) is not None]
+    if track.axis is None or not dims or track.axis in normalize_dims(call.operation.__name__, dims[0], call.shapes[0]):
+        return track.everything()
+    return _alike(tracks, call)
+
+
+def _declared(tracks: Sequence[Track | None], call: Call) -> Track:
+    """What `@op(receptive_field=…)` says: the kernel, the stride and the padding of a window.
+
+    Raises:
+        ValueError: it says something else, or the result has other axes than the images.
+    """
+    track, operation, name = _meet(tracks), call.operation, call.operation.__name__
+    settings = {**operation.form.defaults, **call.settings}  # type: ignore[attr-defined]
+    said = operation.receptive_field(**settings)  # type: ignore[attr-defined]
+    if not isinstance(said, (tuple, list)) or len(said) != 3:
+        raise ValueError(f"{name}: its receptive_field must return (kernel, stride, padding), it returned {said!r}")
+    if track.axis is None or track.merged:
+        return track.everything()
+    ndim = len(call.shape)
+    if any(len(before) != ndim for before, found in zip(call.shapes, tracks) if found is not None):
+        raise ValueError(
+            f"{name}: receptive_field is for windows over images, but of {call.shapes} the operation makes {call.shape}; leave "
+            "it out, and what its units see is reported as unknown"
+        )
+    kernel, stride, before = (
+        operator.index(part if not isinstance(part, (tuple, list)) else part[track.axis - ndim]) for part in said
+    )
+    if kernel < 1 or stride < 1:
+        raise ValueError(f"{name}: its receptive_field returned {said!r}: kernel and stride must be 1 or more")
+    return _slide(track, kernel - 1, stride, before, call.shape[track.axis])
+
+
 Rule: TypeAlias = Callable[[Sequence[Track | None], Call], Track]
 
-_REDUCTIONS = ("sum", "mean", "amax", "amin", "var", "any", "all", "argmax", "argmin", "count_nonzero", "logsumexp", "_length")
-
-RULES: dict[str, Rule] = {
-    "_to_input": _spread,
-    "_unfold": _unfold,
-    "_fold": lambda tracks, call: _meet(tracks).everything(),
-    "_pad": _pad,
-    "_cat": _cat,
-    "broadcast_to": _broadcast,
-    "permute": _permute,
-    "reshape": _reshape,
-    "getitem": _getitem,
-    "_resample": _resample,
-    "_from_winners": _adapt,
-    "_linear": _product,
-    "_matmul": _product,
-    **dict.fromkeys(_REDUCTIONS, _reduce),
+RULES: dict[Callable[..., Any], Rule] = {
+    conv._conv2d: _windows,
+    pool._max_pool2d: _windows,
+    pool._avg_pool2d: _windows,
+    conv._to_input: _spread,
+    pool._spread_windows: _spread,
+    windows._unfold: _unfold,
+    padding._pad: _pad,
+    join._cat: _cat,
+    repeating.broadcast_to: _broadcast,
+    shape.permute: _permute,
+    shape.reshape: _reshape,
+    indexing.getitem: _getitem,
+    resampling._resample: _resample,
+    pool._from_winners: _adapt,
+    linear._linear: _product,
+    product._matmul: _product,
+    **dict.fromkeys((reduce.sum, reduce.mean, reduce.var, reduce.any, reduce.all, reduce.count_nonzero), _reduce),
+    **dict.fromkeys((reduce.logsumexp, extremes.amax, extremes.amin, extremes.argmax, extremes.argmin), _reduce),
+    extremes._length: _reduce,
+    **dict.fromkeys((reduce.softmax, reduce.log_softmax, scan.cumsum, scan._index_so_far, order.argsort), _along),
+    **dict.fromkeys((shape.roll, gathering.gather, gathering._collect, gathering._scatter), _along),
+    **dict.fromkeys((batch_norm._batch_norm, batch_norm._normalise_by, batch_norm._affine), _alike),
+    **dict.fromkeys((layer_norm._normalize_rows, response_norm._neighbours, dropout._drop), _alike),
+    **dict.fromkeys((diagonals.tril, diagonals.triu, shape.flip, elementwise._choose), _alike),
+    **dict.fromkeys((diagonals.diagonal, diagonals._on_diagonal, repeating._windows, repeating._overlay), _anywhere),
+    **dict.fromkeys((windows._fold, conv._to_weight, pool._to_winners, indexing._put), _anywhere),
+    **dict.fromkeys((order._median_of_all, order._index_of_median), _anywhere),
+    **dict.fromkeys((classification._cross_entropy, classification._soft_cross_entropy), _anywhere),
+    **dict.fromkeys((classification._pick, classification._place), _anywhere),
 }
-"""By the name of the operation. What has a `window` among its settings, and is not here, is a sliding window."""
+"""By the operation itself, for another may bear its name. An elementwise one needs no rule."""
 
 
-def rule(call: Call) -> Rule:
-    """The rule for an operation."""
-    return RULES.get(call.name) or (_windows if "window" in call.settings else _alike)
+def rule(operation: Any) -> Rule | None:
+    """The rule for an operation; None where nothing is known of it."""
+    if getattr(operation, "receptive_field", None) is not None:
+        return _declared
+    return RULES.get(operation) or (_alike if getattr(operation, "elementwise", False) else None)

@@ -31,6 +31,7 @@ from microtensor.ops.shape import whole_number
 from microtensor.precision import at_least_float32, narrowed
 from microtensor.random import Generator
 from microtensor.tensor import Tensor
+from microtensor.watching.costs import each_input, each_pair, each_result
 
 _forward = through_float32(arrays.forward)
 _backward_to_input = through_float32(arrays.to_input)
@@ -122,7 +123,7 @@ def _check_name(operation: str, padding: str) -> None:
         raise ValueError(f'{operation}: padding must be "valid", "same" or a number of pixels, got {padding!r}')
 
 
-@op
+@op(multiply_adds=each_result)
 def _conv2d(x: T, weight: T, bias: T | None = None, *, window: Window, groups: int) -> Rule[T]:
     size = (x.shape[2], x.shape[3])
 
@@ -140,7 +141,7 @@ def _conv2d(x: T, weight: T, bias: T | None = None, *, window: Window, groups: i
     )
 
 
-@op
+@op(multiply_adds=each_input)
 def _to_input(g: T, weight: T, bias: T | None = None, *, window: Window, groups: int, size: tuple[int, int]) -> Rule[T]:
     """What each pixel contributed: (N, O, H', W'), (O, C/groups, kh, kw), (C,) → (N, C, *size)."""
 
@@ -158,7 +159,7 @@ def _to_input(g: T, weight: T, bias: T | None = None, *, window: Window, groups:
     )
 
 
-@op
+@op(multiply_adds=each_pair)
 def _to_weight(x: T, g: T, *, window: Window, groups: int) -> Rule[T]:
     """What each weight contributed: (N, C, H, W), (N, O, H', W') → (O, C/groups, kh, kw)."""
     size = (x.shape[2], x.shape[3])

@@ -20,6 +20,7 @@ from microtensor.ops.shape import whole_number, whole_numbers
 from microtensor.precision import narrowed
 from microtensor.random import Generator
 from microtensor.tensor import Tensor
+from microtensor.watching.costs import each_row
 
 
 def linear(x: T, weight: T, bias: T | None = None) -> T:
@@ -49,7 +50,7 @@ def linear(x: T, weight: T, bias: T | None = None) -> T:
 
 # One rule rather than `x @ weight.T + bias`: it writes the gradient of the weight in the weight's own order, and adds the bias
 # in place. LeNet's three layers at batch 64 take 0.40 ms, both passes, where the composition takes 0.55.
-@op
+@op(multiply_adds=each_row)
 def _linear(x: Any, weight: Any, bias: Any = None) -> Rule[T]:
     rows = math.prod(x.shape[:-1])
     flat_data = x.data.reshape(rows, x.shape[-1])

@@ -85,7 +85,7 @@ def smooth_l1_loss(x: T, target: Any, reduction: str = "mean", beta: float = 1.0
 
 
 # One rule: composed of five operations it takes twice as long.
-@op
+@op(elementwise=True)
 def _huber(x: T, *, delta: float) -> Rule[T]:
     """c · (|x| − c / 2), where c is |x|, but no more than delta."""
     d = x.xp.abs(x.data)
