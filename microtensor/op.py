@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any, ParamSpec, TypeAlias, overload
 
 import numpy as np
-from numpy import generic, ndarray
+from numpy import ndarray
 
-from .arguments import Float, Form, Int, lift
-from .backend import Array, device_of, follow
+from .arguments import Float, Form, Int, kind_of, lift
+from .backend import Array, device_of, follow, is_array
 from .graph import Node, Origin, T, clock, is_floating, mode
 from .precision import widened
 from .watching.measure import entered, measured, profiles
@@ -82,7 +83,8 @@ def op(
 
     Raises:
         TypeError: an input is no tensor, number or array; an argument is missing or unknown. Of `op` itself: `rule` is no
-            function; `multiply_adds` or `receptive_field` is neither a function nor None.
+            function; `multiply_adds` or `receptive_field` is neither a function nor None. Of a call: the rule returned
+            something else than (array, vjps).
         ValueError: the inputs are on different devices, or (elementwise) their shapes do not broadcast.
 
     >>> import microtensor as mt
@@ -100,12 +102,17 @@ def op(
     if rule is None:
         return functools.partial(op, elementwise=elementwise, floating=floating, output=output, wide=wide, **known_of)
 
+    if not isinstance(rule, FunctionType):
+        raise TypeError(f"op: a rule is a function, written with def or lambda; got {kind_of(rule)}")
     form = Form(rule)
     name, arity, variadic, known = form.name, len(form.tensors), form.variadic, form.known
     optional, aligned = bool(form.optional), elementwise or floating
 
+    tried = False
+
     @functools.wraps(rule)
     def operation(*args: Any, **settings: Any) -> Any:
+        nonlocal tried
         if profiles and not entered():
             return measured(operation, args, settings)
         inputs: Sequence[Any] = args
@@ -141,12 +148,20 @@ def op(
             inputs = align(name, inputs, dtype if is_floating(dtype) or not floating else np.dtype(np.float32))
 
         try:
-            data, vjps = rule(*inputs, **settings) if settings else rule(*inputs)
+            returned = rule(*inputs, **settings) if settings else rule(*inputs)
         except OverflowError as error:  # a Python integer that the dtype cannot hold
             raise ValueError(f"{name}: {error}; convert the tensor first: .to('int64') or .to('float32')") from None
 
-        if isinstance(data, generic):
-            data = np.asarray(data)  # NumPy answers with a scalar where the result has no axes
+        if type(returned) is not tuple:  # an array of two rows unpacks, too
+            raise unfit(name, len(inputs), returned)
+        try:
+            data, vjps = returned
+        except ValueError:
+            raise unfit(name, len(inputs), returned) from None
+        if type(data) is not array_type or not tried:  # all of it is looked at the first time
+            data = as_result(name, data, array_type, moves="device" in known)
+            vjps = vjps if vjps is None else as_vjps(name, vjps, inputs)
+            tried = True
         result = new(like.kind)  # as Node.wrap does
         result._data = data
         result.origin = result.grad = None
@@ -154,19 +169,27 @@ def op(
         if data.base is not None:
             _share_memory(result, inputs)
         if vjps is not None and mode.recording:
+            if type(vjps) is not tuple:
+                vjps = as_vjps(name, vjps, inputs)
             sources: Any = ()
             if len(inputs) == len(vjps) == 2:  # the loop below, unrolled: it saves a tenth of what an operation costs
                 (x, y), (to_x, to_y) = inputs, vjps
                 if x is not None and x.origin is not None and to_x is not None:
                     sources = ((x.origin, to_x),)
+                    if not callable(to_x):
+                        as_vjps(name, vjps, inputs)
                 if y is not None and y.origin is not None and to_y is not None:
                     sources += ((y.origin, to_y),)
-            elif len(inputs) != len(vjps):
-                raise TypeError(f"{name}: its rule returned {len(vjps)} vjps for {len(inputs)} tensors")
+                    if not callable(to_y):
+                        as_vjps(name, vjps, inputs)
             else:
+                if len(inputs) != len(vjps):
+                    as_vjps(name, vjps, inputs)  # raises, in words
                 for x, vjp in zip(inputs, vjps):
                     if x is not None and x.origin is not None and vjp is not None:
                         sources += ((x.origin, vjp),)
+                        if not callable(vjp):
+                            as_vjps(name, vjps, inputs)
             if sources:
                 result.origin = origin = Origin()
                 origin.sources = sources
@@ -183,6 +206,59 @@ def op(
 
     vars(operation).update(known_of, rule=rule, form=form, output=output, elementwise=elementwise)
     return operation
+
+
+def unfit(name: str, count: int, returned: Any) -> TypeError:
+    """What to raise where a rule returned something else than the pair that it must."""
+    if isinstance(returned, tuple):
+        given = f"a tuple of {len(returned)}"
+    else:
+        given = f"{kind_of(returned)} of shape {returned.shape}" if hasattr(returned, "shape") else kind_of(returned)
+    wanted = "(vjp,)" if count == 1 else f"({', '.join(['vjp'] * count)})"
+    return TypeError(
+        f"{name}: its rule must return a pair (array, vjps), it returned {given}: write `return array, {wanted}`, with a "
+        "function of the gradient for each of its tensors, or `return array, None` where no gradient flows"
+    )
+
+
+def as_result(name: str, data: Any, array_type: type, moves: bool) -> Array:
+    """What a rule returned as its result → an array such as its tensors hold, or of another device if it `moves` them.
+
+    Raises:
+        TypeError: it is no array of numbers, or one that is elsewhere.
+    """
+    if isinstance(data, np.generic):
+        data = np.asarray(data)  # NumPy answers with a scalar where the result has no axes
+    if isinstance(data, np.ma.MaskedArray) or not is_array(data):
+        hint = "; compute with x.data, not with x" if isinstance(data, Node) else ""
+        raise TypeError(f"{name}: its rule must return an array as its result, it returned {kind_of(data)}{hint}")
+    if isinstance(data, ndarray):
+        data = np.asarray(data)
+    if type(data) is not array_type and not moves:
+        raise TypeError(
+            f"{name}: its rule returned {kind_of(data)}, but its tensors hold {array_type.__module__}.{array_type.__name__}: "
+            "compute with the functions of x.xp, which is NumPy or CuPy"
+        )
+    if data.dtype.kind not in "biuf" or data.dtype.itemsize > 8:
+        raise TypeError(f"{name}: its rule returned an array of {data.dtype}; tensors hold numbers of 64 bits at most")
+    return data
+
+
+def as_vjps(name: str, vjps: Any, inputs: Sequence[Any]) -> Sequence[Any]:
+    """The vjps that a rule returned.
+
+    Raises:
+        TypeError: they are not as many as its tensors, or one is neither a function nor None.
+    """
+    if not isinstance(vjps, (tuple, list)):
+        hint = "; write (vjp,), with a comma" if callable(vjps) else ""
+        raise TypeError(f"{name}: its rule must return a tuple of vjps beside the array, it returned {kind_of(vjps)}{hint}")
+    if len(vjps) != len(inputs):
+        raise TypeError(f"{name}: its rule returned {len(vjps)} vjps for {len(inputs)} tensors")
+    for i, vjp in enumerate(vjps):
+        if vjp is not None and not callable(vjp):
+            raise TypeError(f"{name}: its rule returned {kind_of(vjp)} as vjp {i}: expected a function or None")
+    return vjps
 
 
 def align(name: str, inputs: Sequence[Any], dtype: np.dtype[Any] | None) -> list[Any]:

@@ -143,3 +143,106 @@ def test_plain_functions_and_methods_understand_composed():
         last(X, dim=0, axis=1)
     with pytest.raises(TypeError, match="axes"):
         last(X, axes=1)
+
+
+# What a rule returns
+
+
+def same(g):
+    return g
+
+
+MISTAKES = {
+    "no vjps": (lambda x: x.data * 2, r"pair \(array, vjps\), it returned \w*\.?ndarray of shape"),
+    "no return": (lambda x: None, r"pair \(array, vjps\), it returned NoneType"),
+    "a list": (lambda x: [x.data, (same,)], r"pair \(array, vjps\), it returned list"),
+    "a tensor and no vjps": (lambda x: mt.cat([x.detach(), x.detach()]), r"pair \(array, vjps\), it returned Tensor of shape"),
+    "three": (lambda x: (x.data, (same,), 1), r"pair \(array, vjps\), it returned a tuple of 3"),
+    "one": (lambda x: (x.data,), r"pair \(array, vjps\), it returned a tuple of 1"),
+    "a tensor": (
+        lambda x: (x.detach(), (same,)),
+        r"must return an array as its result, it returned Tensor; compute with x\.data",
+    ),
+    "numbers": (lambda x: (2.0, (same,)), "must return an array as its result, it returned float"),
+    "nothing and vjps": (lambda x: (None, (same,)), "must return an array as its result, it returned NoneType"),
+    "vjps and the array": (lambda x: ((same,), x.data), "must return an array as its result, it returned tuple"),
+    "a function": (lambda x: (x.data, same), r"a tuple of vjps beside the array, it returned function; write \(vjp,\)"),
+    "an array for vjps": (lambda x: (x.data, x.data), r"a tuple of vjps beside the array, it returned \w*\.?ndarray"),
+    "too few": (lambda x: (x.data, ()), "returned 0 vjps for 1 tensors"),
+    "too many": (lambda x: (x.data, (same, same)), "returned 2 vjps for 1 tensors"),
+    "a derivative": (lambda x: (x.data, (x.data,)), r"returned \w*\.?ndarray as vjp 0: expected a function or None"),
+}
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+@pytest.mark.parametrize("requires_grad", [True, False])
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_rule_that_returns_something_else_than_array_and_vjps_is_refused_in_words(mistake, requires_grad, rows):
+    """A result of two rows would unpack, and half of it would be taken for the whole."""
+    rule, message = MISTAKES[mistake]
+
+    def forgot(x):
+        return rule(x)
+
+    x = mt.Tensor(np.ones((rows, 3), np.float32), requires_grad=requires_grad)
+    with pytest.raises(TypeError, match=f"forgot: its rule .*{message}"):
+        mt.op(forgot)(x)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_that_a_rule_makes_later_is_found_too(mistake):
+    rule, message = MISTAKES[mistake]
+
+    @mt.op
+    def forgot(x):
+        return rule(x) if len(x) == 2 else (x.data, (same,))
+
+    forgot(mt.ones(1, 3))
+    with pytest.raises(TypeError, match=f"forgot: its rule .*{message}"):
+        forgot(mt.ones(2, 3, requires_grad=True))
+
+
+@pytest.mark.parametrize("vjps", [(None, "g"), (3, None), [None, 3]])
+def test_a_vjp_of_two_that_is_no_function_is_refused(vjps):
+    @mt.op
+    def both(x, y):
+        return x.data + y.data, (same, same) if len(x) == 1 else vjps
+
+    x = mt.ones(1, 2, requires_grad=True)
+    both(x, x)
+    x = mt.ones(2, 2, requires_grad=True)
+    with pytest.raises(TypeError, match=r"both: its rule returned (str|int) as vjp [01]: expected a function or None"):
+        both(x, x)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        lambda a: a.astype(complex),
+        lambda a: a.astype(object),
+        lambda a: a.astype("M8[s]"),
+        lambda a: np.ma.masked_less(a, 2),
+        pytest.param(
+            lambda a: a.astype(np.longdouble), marks=pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="64 bits")
+        ),
+    ],
+)
+def test_an_array_that_no_tensor_can_hold_is_refused(spoilt):
+    def strange(x):
+        return spoilt(np.arange(4.0)), None
+
+    with pytest.raises(TypeError, match="strange: its rule"):
+        mt.op(strange)(mt.ones(4, device="cpu"))
+
+
+def test_what_a_rule_may_return():
+    """None for all vjps, or for one; a list of them; a scalar of NumPy's for a result without axes."""
+    x = mt.ones(2, requires_grad=True, device="cpu")
+    for returned in ((np.float32(3.0), None), (np.float32(3.0), (None,)), (np.array(3.0), [lambda g: g * mt.ones(2)])):
+        assert mt.op(lambda x, *, fixed=returned: fixed)(x).shape == ()
+
+
+@pytest.mark.parametrize("rule", [3, print, int, np.add])
+def test_a_rule_is_a_function(rule):
+    with pytest.raises(TypeError, match="op: a rule is a function, written with def"):
+        mt.op(rule)
