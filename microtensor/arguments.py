@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence, Set
+from decimal import Decimal
+from numbers import Number
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -61,6 +63,8 @@ def _renamed(name: str, settings: dict[str, Any], known: Set[str]) -> dict[str, 
     """Settings under the names that are `known`, where the caller wrote NumPy's."""
     renamed: dict[str, Any] = {}
     for key, value in settings.items():
+        if value is None and key in ("out", "dtype") and key not in known:
+            continue  # np.mean(x) calls x.mean(axis=None, dtype=None, out=None)
         name_here = NUMPY_NAMES.get(key, key)
         candidates = (key, name_here, name_here + "s")  # where PyTorch says dims and shifts, NumPy says axis and shift
         ours = next((candidate for candidate in candidates if candidate in known), key)
@@ -171,6 +175,19 @@ BYTES = (
     "Normalize(mean, std) also subtracts and divides; give one to DataLoader(…, transform=…), or call it with the array"
 )
 """What to do where a layer is given images as they are stored."""
+
+
+def comparable(other: Any) -> bool:
+    """Whether `x == other` asks each element of a tensor. Else it is one question, whose answer is False: None, and what a
+    caller marks an absence with, are no numbers. What looks like numbers and is none that an operation takes, such as a list
+    or a string, passes too: the operation refuses it in words.
+
+    >>> comparable(2.5), comparable([1, 2]), comparable("2"), comparable(None), comparable(object())
+    (True, True, True, False, False)
+    """
+    kinds = (Node, Number, Decimal, str, bytes, list, tuple, range, np.generic, np.ndarray)
+    foreign = ("__array__", "__array_interface__", "__dlpack__")
+    return isinstance(other, kinds) or any(hasattr(type(other), name) for name in foreign)
 
 
 def check_tensors(name: str, required: int, **tensors: Any) -> list[Any]:

@@ -8,10 +8,11 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from . import gradient
+from .arguments import comparable
 from .convert import as_array
 from .device import placed
 from .graph import Node
-from .interop import Interop
+from .inplace import InPlace
 from .ops import (
     activations,
     diagonals,
@@ -32,9 +33,10 @@ from .ops import (
     shape,
 )
 from .precision import widened
+from .ufuncs import Ufuncs
 
 
-class Tensor(Interop):
+class Tensor(InPlace):
     """An n-dimensional array that can be differentiated.
 
     Args:
@@ -58,7 +60,7 @@ class Tensor(Interop):
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # so that `array * tensor` asks the tensor
+    __array_ufunc__ = Ufuncs()
 
     def __init__(
         self, data: Any, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
@@ -163,8 +165,8 @@ class Tensor(Interop):
 
     # What is true or false
 
-    __eq__ = eq = logic.eq  # type: ignore[assignment]
-    __ne__ = ne = logic.ne  # type: ignore[assignment]
+    eq = logic.eq
+    ne = logic.ne
     __lt__ = lt = logic.lt
     __le__ = le = logic.le
     __gt__ = gt = logic.gt
@@ -185,6 +187,13 @@ class Tensor(Interop):
     isnan = logic.isnan
     isinf = logic.isinf
     isfinite = logic.isfinite
+
+    def __eq__(self, other: Any) -> Any:
+        """Element by element; what cannot be compared with numbers, None or a string, is not equal as a whole: False."""
+        return logic.eq(self, other) if comparable(other) else NotImplemented
+
+    def __ne__(self, other: Any) -> Any:
+        return logic.ne(self, other) if comparable(other) else NotImplemented
 
     def __rlshift__(self, other: Any) -> Tensor:
         return logic.bitwise_left_shift(other, self)
@@ -293,27 +302,6 @@ class Tensor(Interop):
     # Elements
 
     __setitem__ = indexing.setitem
-
-    def __iadd__(self, other: Any) -> Tensor:  # type: ignore[misc]
-        return self._become(elementwise.add(self, other))
-
-    def __isub__(self, other: Any) -> Tensor:  # type: ignore[misc]
-        return self._become(elementwise.subtract(self, other))
-
-    def __imul__(self, other: Any) -> Tensor:  # type: ignore[misc]
-        return self._become(elementwise.multiply(self, other))
-
-    def __itruediv__(self, other: Any) -> Tensor:  # type: ignore[misc]
-        return self._become(elementwise.divide(self, other))
-
-    def _become(self, result: Tensor) -> Tensor:
-        """`x += y`: written into the memory of x where nothing is recorded; else the name x goes to the new result."""
-        if not result.requires_grad:
-            self[...] = result
-            return self
-        if self.requires_grad and self.is_leaf:
-            raise RuntimeError("a leaf that requires a gradient cannot be changed in place while recording: use no_grad()")
-        return result
 
     def __getitem__(self, index: Any) -> Tensor:
         return indexing.getitem(self, index=index)

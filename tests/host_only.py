@@ -13,6 +13,10 @@ LEFT_OUT = {
         test_creation.py::test_who_shares_memory
         test_embedding.py::test_a_known_table_is_shared_and_frozen_or_not
         test_gradient.py::test_an_array_operand_is_taken_as_it_is_then
+        test_inplace.py::test_the_array_that_a_tensor_was_made_of_changes_too
+        test_inplace.py::test_read_only_memory_is_refused*
+        test_inplace.py::test_an_optimiser_refuses_a_read_only_parameter_before_it_moves_any*
+        test_inplace.py::test_clipping_refuses_a_read_only_gradient
         test_interop.py::test_a_shallow_copy_shares_memory_and_its_changes
         test_interop.py::test_numpy_is_refused_where_a_gradient_would_be_lost*
         test_interop.py::test_numpy_reads_the_same_memory

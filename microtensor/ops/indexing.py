@@ -161,18 +161,14 @@ def setitem(x: Node, index: Any, value: Any) -> None:
         )
     numbers = value.data if isinstance(value, Node) else np.asarray(value) if isinstance(value, (list, tuple)) else value
     numbers = numbers.item() if isinstance(numbers, np.generic) else numbers
-    if _rank(numbers) > _rank(x.data):
+    if rank(numbers) > rank(x.data):
         raise TypeError(
             f"x[index] = value: {getattr(numbers, 'dtype', type(value).__name__)} does not fit a tensor of {x.dtype}: "
             "convert the value, or the tensor, with .to(dtype)"
         )
     data, parts = x.data, as_index(index, x.device)
     follow(data)
-    repeats = data.size and any(step == 0 and n > 1 for step, n in zip(data.strides, data.shape))
-    if repeats or not getattr(data.flags, "writeable", True):
-        raise ValueError(
-            "x[index] = value: x is a view that cannot be assigned to, as of broadcast_to() or diagonal(); clone() it first"
-        )
+    refuse_read_only("x[index] = value", x)
     if is_array(numbers):
         numbers = to_device(numbers, x.device)
         if x.xp.may_share_memory(numbers, data):
@@ -186,7 +182,31 @@ def setitem(x: Node, index: Any, value: Any) -> None:
     x.touch()
 
 
-def _rank(numbers: Any) -> int:
+def refuse_read_only(name: str, x: Node, what: str = "x", way: str = "x = x.clone()") -> None:
+    """Refuse to write into memory that is read-only, or in which one place stands for several elements.
+
+    Args:
+        name: of the function that wants to write, for its error.
+        what: this tensor is to it.
+        way: what to write to get a copy.
+
+    Raises:
+        ValueError: it is so.
+    """
+    data = x._data
+    if 0 in data.strides and data.size and any(step == 0 and n > 1 for step, n in zip(data.strides, data.shape)):
+        raise ValueError(
+            f"{name}: {what} {x.shape} is a view that cannot be assigned to, as of broadcast_to() or expand(): several "
+            f"elements are one place in memory; clone() it first: {way}"
+        )
+    if not getattr(data.flags, "writeable", True):
+        raise ValueError(
+            f"{name}: the memory of {what} {x.shape} is read-only, as of broadcast_to() or diagonal(), of an array loaded with "
+            f"mmap_mode='r', or of another library's; clone() it first: {way}"
+        )
+
+
+def rank(numbers: Any) -> int:
     """0 for bools, 1 for integers, 2 for floats: each fits into its own rank and those above. 3 for what is no number."""
     if isinstance(numbers, (bool, int, float)):
         return 0 if isinstance(numbers, bool) else 1 if isinstance(numbers, int) else 2
@@ -266,7 +286,7 @@ def masked_fill(x: T, mask: Any, value: Any) -> T:
     elif not isinstance(value, (int, float)):
         raise TypeError(f"masked_fill: value must be a number or a tensor without axes, got {type(value).__name__}")
     number = value.data if isinstance(value, Node) else value
-    if _rank(number) > _rank(x.data):
+    if rank(number) > rank(x.data):
         raise TypeError(f"masked_fill: value {value!r} does not fit {x.dtype}; use .to('float32') first")
     _meet("masked_fill", x, chosen)
     if isinstance(value, Node):

@@ -14,6 +14,7 @@ from microtensor.graph import Node
 from microtensor.kernels import Kernels
 from microtensor.nn.module import Module
 from microtensor.nn.optim.optimizer import blocks
+from microtensor.ops.indexing import refuse_read_only
 from microtensor.rows import fit, launch
 from microtensor.tensor import Tensor
 
@@ -154,6 +155,7 @@ class ExponentialMovingAverage:
             own = {**parameters, **buffers}
         self._check("copy_to: the model", own)
         for name, tensor in own.items():
+            refuse_read_only("copy_to", tensor, name, "p.data = p.data.copy()")
             data, mean = tensor.data, to_device(self.average[name].data, device_of(tensor.data))
             follow(data)
             data[...] = mean.astype(data.dtype, copy=False)

@@ -16,6 +16,7 @@ from microtensor.kernels import Kernels
 from microtensor.nn.module import Module
 from microtensor.nn.optim.optimizer import blocks
 from microtensor.ops.extremes import norm
+from microtensor.ops.indexing import refuse_read_only
 from microtensor.precision import at_least_float32
 from microtensor.rows import Row, alike, fit, launch, packed
 from microtensor.tensor import Tensor
@@ -43,7 +44,8 @@ def clip_grad_norm_(
 
     Raises:
         TypeError: there is something that is no tensor, or a setting is no number.
-        ValueError: a setting is out of range; or the norm is not finite, and an error was asked for. Nothing is scaled then.
+        ValueError: a setting is out of range; the memory of a gradient is read-only; or the norm is not finite, and an error
+            was asked for. Nothing is scaled then.
 
     >>> p = Tensor([3.0, 4.0], requires_grad=True)
     >>> (p * p / 2).sum().backward()
@@ -67,6 +69,7 @@ def clip_grad_norm_(
             "detect_anomaly(), or take a smaller learning rate"
         )
     if max_norm != math.inf:
+        _refuse_read_only("clip_grad_norm_", gradients)
         xp = array_module(total.data)
         _scale([gradient.data for gradient in gradients], xp.minimum(max_norm / (total.data + 1e-6), 1.0))
         for gradient in gradients:
@@ -83,7 +86,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
     Raises:
         TypeError: there is something that is no tensor, or `clip_value` is no number.
-        ValueError: `clip_value` is negative or nan.
+        ValueError: `clip_value` is negative or nan; the memory of a gradient is read-only.
 
     >>> p = Tensor([3.0, 0.5], requires_grad=True)
     >>> (p * p).sum().backward()
@@ -93,6 +96,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     """
     gradients = _gradients("clip_grad_value_", parameters)
     _check_number("clip_grad_value_", "clip_value", clip_value)
+    _refuse_read_only("clip_grad_value_", gradients)
     for gradient in gradients:
         data = gradient.data
         follow(data)
@@ -111,6 +115,11 @@ def _gradients(name: str, parameters: Any) -> list[Tensor]:
         if not isinstance(p, Node):
             raise TypeError(f"{name}: parameter {i} must be a Tensor, got {type(p).__name__}")
     return [p.grad for p in given if p.grad is not None]
+
+
+def _refuse_read_only(name: str, gradients: Iterable[Tensor]) -> None:
+    for gradient in gradients:
+        refuse_read_only(name, gradient, "a gradient", "p.grad = p.grad.clone()")
 
 
 def _check_number(name: str, key: str, value: Any) -> None:

@@ -13,6 +13,7 @@ from microtensor.backend import Array, array_module, follow, is_array, to_device
 from microtensor.graph import Node
 from microtensor.nn.module import Module
 from microtensor.nn.parameter import forget
+from microtensor.ops.indexing import refuse_read_only
 from microtensor.tensor import Tensor
 
 BLOCK_BYTES = 1 << 17
@@ -103,7 +104,8 @@ class Optimizer:
         """Move every parameter that has a gradient one step, in place.
 
         Raises:
-            ValueError: a gradient does not have the shape of its parameter, or is not on its device.
+            ValueError: a gradient does not have the shape of its parameter, or is not on its device; the memory of a parameter
+                is read-only.
         """
         for group in self.param_groups:
             settings = {key: value.item() if isinstance(value, np.generic) else value for key, value in group.items()}
@@ -131,6 +133,7 @@ class Optimizer:
 
     def _follow(self, p: Node) -> None:
         """The parameter has another array than at the last step: its memory goes where the numbers went."""
+        refuse_read_only(f"{self._name}.step", p, "a parameter", "p.data = p.data.copy()")
         state = self.state.setdefault(p, {})
         for key, value in state.items():
             if is_array(value):
