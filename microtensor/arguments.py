@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from .backend import follow, is_array
+from .backend import follow, takes_array
 from .graph import Node, is_floating
 
 P = ParamSpec("P")
@@ -148,6 +148,19 @@ def kind_of(value: Any) -> str:
     return kind.__name__ if library in ("microtensor", "builtins", "numpy", "__main__") else f"{library}.{kind.__name__}"
 
 
+def plain_array(name: str, array: Any) -> Any:
+    """An array as tensors hold them: of numbers or bools, and of no class that computes in its own way.
+
+    Raises:
+        TypeError: its numbers have more than 64 bits, or are none; or it is a matrix, whose `*` is a matrix product.
+    """
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise TypeError(f"{name}: expected numbers of 64 bits at most, got an array of {array.dtype}")
+    if isinstance(array, np.matrix):
+        raise TypeError(f"{name}: a numpy.matrix multiplies by a rule of its own; take np.asarray(matrix)")
+    return np.asarray(array) if isinstance(array, np.ndarray) else array
+
+
 def lift(name: str, inputs: Sequence[Any]) -> list[Any]:
     """Every input as a rule may see it: a tensor, an Int or Float, or None."""
     like = next((x for x in inputs if isinstance(x, Node)), None)
@@ -161,9 +174,9 @@ def lift(name: str, inputs: Sequence[Any]) -> list[Any]:
             x = Float(x)
         elif isinstance(x, int) and type(x) is not Int:
             x = Int(x)
-        elif is_array(x):
+        elif takes_array(name, x):
             follow(x)
-            x = like.constant(x.copy())  # a gradient may need it as it is now
+            x = like.constant(plain_array(name, x).copy())  # a gradient may need it as it is now
         elif not (x is None or isinstance(x, (Node, Int, Float))):
             raise TypeError(f"{name}: expected a Tensor, a number or an array, got {kind_of(x)}; wrap it: Tensor(...)")
         lifted.append(x)

@@ -58,8 +58,27 @@ def array_module(array: Array) -> ModuleType:
 
 
 def is_array(value: object) -> bool:
-    """Whether `value` is an array of NumPy or CuPy (a NumPy scalar such as `np.float32(1)` is not)."""
+    """Whether `value` is an array of NumPy or CuPy (a NumPy scalar such as `np.float32(1)` is not).
+
+    Raises:
+        TypeError: it is a masked array. Every array comes by here, and no tensor has a mask: it would be lost in silence.
+    """
+    if type(value) is np.ndarray:
+        return True
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"a masked array of shape {value.shape} would lose its mask: fill in a number, array.filled(0), and keep what "
+            "np.ma.getmaskarray(array) gives as a tensor of its own, if it is needed"
+        )
     return isinstance(value, np.ndarray) or array_module(value) is not np
+
+
+def takes_array(name: str, value: object) -> bool:
+    """`is_array`, whose error names the function that was given it."""
+    try:
+        return is_array(value)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
 
 
 def device_of(array: Array) -> str:

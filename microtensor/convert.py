@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .backend import array_module, follow, is_array, parse_device, parse_gpu
+from .backend import array_module, follow, is_array, parse_device, parse_gpu, takes_array
 from .graph import Node
+from .nested import DEEPEST, array_of_lists
 from .ops import elementwise
 
 C = TypeVar("C", bound="Conversions")
@@ -24,19 +25,20 @@ def as_array(name: str, data: Any, dtype: DTypeLike | None = None, whole: DTypeL
         whole: what Python's whole numbers become instead.
 
     Raises:
-        TypeError: `data` is not numeric, or a list of tensors; the dtype is unknown.
-        ValueError: nested lists of unequal length, or numbers too large.
+        TypeError: `data` is not numeric, has numbers of more than 64 bits, or is a list of tensors or a masked array; the dtype
+            is unknown.
+        ValueError: nested lists of unequal length, or of one that holds itself; numbers too large.
 
     >>> as_array("example", [1, 2.5]).dtype, as_array("example", np.zeros(2)).dtype
     (dtype('float32'), dtype('float64'))
     """
     if isinstance(data, Node):
         array = data._data
-    elif is_array(data):
+    elif takes_array(name, data):
         array = np.asarray(data) if array_module(data) is np else data  # a matrix or a memory map becomes a plain array
     else:
         array = _of_python(name, data, None if dtype is None else as_dtype(name, dtype), np.dtype(whole))
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         given = f"an array of {array.dtype}" if is_array(data) else reprlib.repr(data)
         raise TypeError(f"{name}: expected numbers of 64 bits at most, or nested lists of them, got {given}")
     wanted = np.dtype(array.dtype.type) if dtype is None else as_dtype(name, dtype)
@@ -48,14 +50,13 @@ def as_array(name: str, data: Any, dtype: DTypeLike | None = None, whole: DTypeL
 
 def _of_python(name: str, data: Any, dtype: np.dtype[Any] | None, whole: np.dtype[Any]) -> Any:
     first = data
-    while isinstance(first, (list, tuple)) and first:
+    for _ in range(DEEPEST):  # no further: a list may hold itself
+        if not isinstance(first, (list, tuple)) or not first:
+            break
         first = first[0]
     if isinstance(first, Node):
         raise TypeError(f"{name}: this is a list of tensors; cat() joins them along an axis, stack() along a new one")
-    try:
-        array = np.asarray(data)
-    except ValueError:
-        raise ValueError(f"{name}: the nested lists are of unequal length; every row needs as many numbers") from None
+    array = array_of_lists(name, data)
     if dtype is not None or hasattr(first, "__array__") or hasattr(first, "__array_interface__"):
         return array
     if array.dtype.kind == "u" and whole.kind == "i":
@@ -73,8 +74,9 @@ def as_dtype(name: str, dtype: DTypeLike | None, default: DTypeLike = np.float32
         found = np.dtype(default if dtype is None else dtype)
     except TypeError:
         raise TypeError(f"{name}: {dtype!r} is no dtype; 'float32', 'float64', 'int64' and 'bool' are some") from None
-    if found.kind not in "biuf":
-        raise TypeError(f"{name}: a tensor holds floating-point numbers, whole numbers or bools, not {found}")
+    if found.kind not in "biuf" or found.itemsize > 8:
+        most = "" if found.kind not in "biuf" else "; of 64 bits at most"
+        raise TypeError(f"{name}: a tensor holds floating-point numbers, whole numbers or bools, not {found}{most}")
     return np.dtype(found.type)  # in the byte order of this machine
 
 

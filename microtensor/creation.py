@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .backend import array_module, device_of, follow, is_array, on
+from .backend import array_module, device_of, follow, is_array, on, takes_array
 from .convert import as_array, as_dtype
 from .device import full_name
 from .graph import Node
@@ -96,6 +96,7 @@ def from_dlpack(source: Any) -> Tensor:
     >>> from_dlpack(numbers)
     Tensor([0., 1., 2.], dtype=float64)
     """
+    takes_array("from_dlpack", source)  # it refuses a masked array
     if not hasattr(source, "__dlpack__") or not hasattr(source, "__dlpack_device__"):
         raise TypeError(
             f"from_dlpack: {type(source).__name__} has no method __dlpack__; tensor() takes numbers, lists and arrays"

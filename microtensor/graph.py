@@ -129,6 +129,10 @@ class Node:
             data = np.asarray(data)
         if not is_array(data):
             raise TypeError(f"data: expected an array, got {type(data).__name__}; to write numbers into it: x[...] = numbers")
+        if data.dtype.kind not in "biuf" or data.dtype.itemsize > 8:
+            raise TypeError(f"data: expected numbers of 64 bits at most, got an array of {data.dtype}")
+        if isinstance(data, np.ndarray):
+            data = np.asarray(data)  # of no subclass, such as a memory map
         if data is self._data:
             self.touch()
         else:  # views of the old memory are as they were

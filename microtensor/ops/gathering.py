@@ -14,6 +14,7 @@ from ..arguments import composed
 from ..backend import Array, is_array, to_device
 from ..deferred import check_range
 from ..graph import Node, T
+from ..nested import array_of_lists
 from ..op import Rule, op
 from ..precision import at_least_float32
 from .elementwise import where
@@ -28,7 +29,8 @@ def _integers(name: str, index: Any, like: Node) -> Any:
         TypeError: they are no integers.
     """
     if not isinstance(index, Node):
-        array = index if is_array(index) else np.asarray(index, None if np.size(index) else np.int64)
+        array = index if is_array(index) else array_of_lists(name, index)
+        array = array if array.size else array.astype(np.int64)  # NumPy makes floats of an empty list
         index = like.constant(to_device(array, like.device))
     tensor: Any = index
     if tensor.dtype.kind not in "iu":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from ..arguments import composed
 from ..backend import Array, array_module, follow, is_array, to_device
 from ..graph import Node, T, mode
+from ..nested import array_of_lists
 from ..op import Rule, op
 from ..precision import at_least_float32
 from .elementwise import where
@@ -36,10 +38,12 @@ def _part(index: Any, device: str) -> Any:
         return index
     if isinstance(index, (list, tuple)):
         try:
-            array = np.asarray(index)
+            array = array_of_lists("x[index]", index)
             index = array if array.size else array.astype(np.int64)  # NumPy makes floats of an empty list
         except (TypeError, ValueError):
-            raise TypeError(f"x[index]: expected nested lists of integers, all of one length, got {index!r}") from None
+            raise TypeError(
+                f"x[index]: expected nested lists of integers, all of one length, got {reprlib.repr(index)}"
+            ) from None
     if not isinstance(index, Node) and not is_array(index):
         return index
     if index.dtype.kind not in "iub":
@@ -159,7 +163,9 @@ def setitem(x: Node, index: Any, value: Any) -> None:
             "x[index] = value: the value requires a gradient, and an assignment would lose it; "
             "assign value.detach(), or build a new tensor, with where(), cat() or stack()"
         )
-    numbers = value.data if isinstance(value, Node) else np.asarray(value) if isinstance(value, (list, tuple)) else value
+    numbers = value.data if isinstance(value, Node) else value
+    if isinstance(value, (list, tuple)):
+        numbers = array_of_lists("x[index] = value", value)
     numbers = numbers.item() if isinstance(numbers, np.generic) else numbers
     if rank(numbers) > rank(x.data):
         raise TypeError(

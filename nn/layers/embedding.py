@@ -10,6 +10,7 @@ from microtensor.arguments import check_tensors, is_number
 from microtensor.backend import Array, is_array, to_device
 from microtensor.deferred import check_range
 from microtensor.graph import Node, T
+from microtensor.nested import array_of_lists
 from microtensor.nn import init
 from microtensor.nn.module import Module, Parameter
 from microtensor.op import Rule, op
@@ -63,7 +64,8 @@ def embedding(
 
 def _numbers(x: Any, rows: int, weight: Node) -> tuple[Array, Array | None]:
     """Row numbers as an array where the weight is, and which of them are out of range, where that is not known to be none."""
-    index = x.data if isinstance(x, Node) else x if is_array(x) else np.asarray(x, None if np.size(x) else np.int64)
+    index = x.data if isinstance(x, Node) else x if is_array(x) else array_of_lists("embedding", x)
+    index = index if index.size or is_array(x) or isinstance(x, Node) else index.astype(np.int64)  # of an empty list
     if index.dtype.kind not in "iu":
         raise TypeError(f"embedding: x must be of whole numbers, got {index.dtype}; use .to('int64')")
     outside = check_range(
