@@ -34,6 +34,7 @@ from .creation import (
 from .device import default_device, get_default_device, set_default_device
 from .functional import hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .gradient import backward, enable_grad, grad, is_grad_enabled, no_grad
+from .names import missing
 from .op import op
 from .ops.activations import (
     celu,
@@ -191,10 +192,14 @@ from .watching.draw import draw_graph
 from .watching.profiler import profile
 
 if TYPE_CHECKING:
-    from . import cuda, data, models, nn
+    from . import cuda, data, gradcheck, models, nn, plot, saliency, state
+    from . import testing as testing
     from .state import load, save
 
 __version__ = "0.1.0"
+
+PARTS = ("cuda", "data", "functional", "gradcheck", "models", "nn", "plot", "saliency", "state", "testing")
+"""Imported when first used. `testing` is in no `from microtensor import *`, for it needs hypothesis."""
 
 __all__ = [
     "Generator",
@@ -291,7 +296,6 @@ __all__ = [
     "get_num_threads",
     "glu",
     "grad",
-    "draw",
     "functional",
     "gradcheck",
     "gt",
@@ -419,7 +423,6 @@ __all__ = [
     "tanhshrink",
     "tensor",
     "tensordot",
-    "testing",
     "threshold",
     "tile",
     "topk",
@@ -445,9 +448,18 @@ __all__ = [
 find_packages_beside()
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("load", "save"):
-        return getattr(importlib.import_module(f"{__name__}.state"), name)
-    if name in __all__:  # a part: what is imported above never asks here
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *PARTS})
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in ("load", "save"):
+            return getattr(importlib.import_module(f"{__name__}.state"), name)
+        if name in PARTS:
+            try:
+                return importlib.import_module(f"{__name__}.{name}")
+            except ImportError as error:  # of an extra; whoever asks whether there is such a name gets an answer
+                raise AttributeError(f"module {__name__!r} has no attribute {name!r} here: {error}") from error
+        raise missing(__name__, name, __dir__())

@@ -4,6 +4,8 @@
 as `resnet50()`.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from microtensor.models.alexnet import alexnet, alexnet_2012
 from microtensor.models.autoencoder import conv_autoencoder, conv_vae, denoising_autoencoder, vae_loss
 from microtensor.models.card import Card
@@ -53,6 +55,7 @@ from microtensor.models.weights import load_weights
 from microtensor.models.wide_resnet import wide_resnet50_2, wide_resnet101_2, wrn
 from microtensor.models.xception import xception
 from microtensor.models.zfnet import zfnet
+from microtensor.names import missing
 
 __all__ = [
     "alexnet", "alexnet_2012", "build", "Card", "cifar_densenet", "cifar_plain20", "cifar_plain32", "cifar_plain44",
@@ -68,3 +71,9 @@ __all__ = [
     "unet", "unet_2015", "vae_loss", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn",
     "wide_resnet101_2", "wide_resnet50_2", "wrn", "xception", "zfnet",
 ]  # fmt: skip
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing(__name__, name, __all__)

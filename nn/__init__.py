@@ -1,6 +1,9 @@
 """Layers, losses and optimisers, under PyTorch's names."""
 
+from typing import TYPE_CHECKING, Any
+
 from microtensor.memory import keep
+from microtensor.names import missing
 from microtensor.nn import init, transfer
 from microtensor.nn.containers import Concat, Residual, Sequential
 from microtensor.nn.inspect.activations import activations
@@ -180,3 +183,9 @@ __all__ = [
     "summary", "Tanh", "Tanhshrink", "Threshold", "top_patches", "trace_max_pool", "transfer",
     "Unflatten", "Unfold", "unfold", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d", "ZeroPad1d", "ZeroPad2d",
 ]  # fmt: skip
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing(__name__, name, __all__)
