@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from decimal import Decimal
 from numbers import Number
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,10 @@ R = TypeVar("R")
 
 NUMPY_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim", "ddof": "correction", "unbiased": "correction"}
 """NumPy's names for settings that bear PyTorch's here; `unbiased` is PyTorch's old one. Both are understood."""
+
+
+PYTORCH_TENSORS = ("input", "other")
+"""What PyTorch calls the first and the second tensor of an operation, for `relu(input=x)`."""
 
 
 class Int(int):
@@ -46,25 +50,68 @@ def composed(function: Callable[P, R]) -> Callable[P, R]:
     2
     """
     positional, keyword, _ = _parameters(function)
+    tensors = positional[: 2 if positional[1:2] == ("y",) else 1]
     name, known, of_x = function.__name__, frozenset((*positional, *keyword)), positional[:1] == ("x",)
 
     @functools.wraps(function)
     def understanding(*args: Any, **settings: Any) -> R:
         if settings and not known.issuperset(settings):
-            settings = _renamed(name, settings, known)
+            settings = _renamed(name, settings, known, tensors)
         if of_x and args and not isinstance(args[0], Node):
             lift(name, args[:1])  # raises, in words
         return function(*args, **settings)
 
+    shown.add(function, understanding, ("T", "Any"))
     return understanding
 
 
-def _renamed(name: str, settings: dict[str, Any], known: Set[str]) -> dict[str, Any]:
-    """Settings under the names that are `known`, where the caller wrote NumPy's."""
+class Shown:
+    """What `help` and `inspect.signature` say of operations: that they take and return tensors, not what their rules do.
+
+    For a type checker nothing changes. Operations are older than the class Tensor; they are told of it when it is there.
+    """
+
+    def __init__(self) -> None:
+        self.tensor: type | None = None
+        self.waiting: list[tuple[Any, Any, Collection[str]]] = []
+
+    def add(self, function: Any, operation: Any, returns: Collection[str]) -> None:
+        """`operation`, which wraps `function`, returns a tensor where it says nothing of that, or one of `returns`."""
+        if self.tensor is None:
+            self.waiting.append((function, operation, returns))
+            return
+        annotations = dict(function.__annotations__)
+        for key, value in annotations.items():
+            if key != "return" and (value == "T" or key == "x"):
+                annotations[key] = self.tensor
+        if annotations.get("return", returns) in (returns, *returns):
+            annotations["return"] = self.tensor
+        function.__annotations__ = operation.__annotations__ = annotations  # help follows the operation to what it wraps
+
+    def define(self, tensor: type) -> None:
+        """The class of tensors is there."""
+        self.tensor = tensor
+        for waiting in self.waiting:
+            self.add(*waiting)
+        self.waiting.clear()
+
+
+shown = Shown()
+
+Either: TypeAlias = Any
+"""What some functions return: one tensor, or several under names, as their arguments ask. For `help` it is no Tensor."""
+
+
+def _renamed(name: str, settings: dict[str, Any], known: Set[str], tensors: Sequence[str] = ()) -> dict[str, Any]:
+    """Settings under the names that are `known`, where the caller wrote NumPy's; and PyTorch's `input` and `other` as the first
+    and the second of the tensors."""
     renamed: dict[str, Any] = {}
+    by_pytorch = dict(zip(PYTORCH_TENSORS, tensors))
     for key, value in settings.items():
         if value is None and key in ("out", "dtype") and key not in known:
             continue  # np.mean(x) calls x.mean(axis=None, dtype=None, out=None)
+        if key not in known:
+            key = by_pytorch.get(key, key)
         name_here = NUMPY_NAMES.get(key, key)
         candidates = (key, name_here, name_here + "s")  # where PyTorch says dims and shifts, NumPy says axis and shift
         ours = next((candidate for candidate in candidates if candidate in known), key)
@@ -104,7 +151,7 @@ class Form:
 
     def sort(self, inputs: Sequence[Any], settings: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Arguments as a caller may write them → every tensor in its place, every setting under its own name."""
-        settings = _renamed(self.name, settings, self.known)
+        settings = _renamed(self.name, settings, self.known, self.tensors)
         if self.variadic:
             tensors = list(inputs)
         else:

@@ -26,7 +26,7 @@ from typing import Any, ParamSpec, TypeAlias, overload
 import numpy as np
 from numpy import ndarray
 
-from .arguments import Float, Form, Int, kind_of, lift
+from .arguments import Float, Form, Int, kind_of, lift, shown
 from .backend import Array, device_of, follow, is_array
 from .graph import Node, Origin, T, clock, is_floating, mode
 from .precision import widened
@@ -204,6 +204,7 @@ def op(
                 observer(operation, inputs, settings, result)
         return result
 
+    shown.add(rule, operation, {"Rule[T]", str(rule.__annotations__.get("return"))})
     vars(operation).update(known_of, rule=rule, form=form, output=output, elementwise=elementwise)
     return operation
 

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from . import gradient
-from .arguments import comparable
+from .arguments import comparable, shown
 from .convert import as_array
 from .device import placed
 from .graph import Node
@@ -349,6 +349,7 @@ class Tensor(InPlace):
 
 
 Tensor.kind = Tensor
+shown.define(Tensor)
 
 
 def _sequence(args: tuple[Any, ...]) -> Any:

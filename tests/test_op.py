@@ -1,5 +1,9 @@
 """`@op`: how arguments arrive, what they become, what is refused."""
 
+import inspect
+import pydoc
+import typing
+
 import numpy as np
 import pytest
 
@@ -246,3 +250,64 @@ def test_what_a_rule_may_return():
 def test_a_rule_is_a_function(rule):
     with pytest.raises(TypeError, match="op: a rule is a function, written with def"):
         mt.op(rule)
+
+
+# What is said of operations
+
+
+@pytest.mark.parametrize("name", mt.__all__)
+def test_help_says_of_every_operation_that_it_returns_a_tensor(name):
+    """And not what its rule does."""
+    operation = getattr(mt, name)
+    if not hasattr(operation, "rule"):
+        return
+    returned = inspect.signature(operation).return_annotation
+    assert returned is mt.Tensor
+    assert typing.get_type_hints(operation)["return"] is mt.Tensor
+    assert operation.__annotations__["return"] is mt.Tensor
+    assert "-> microtensor.tensor.Tensor" in pydoc.plain(pydoc.render_doc(operation))
+
+
+def test_no_function_says_that_it_returns_what_a_rule_does():
+    for place in (mt, mt.nn, mt.Tensor):
+        for name in dir(place):
+            function = getattr(place, name)
+            if inspect.isfunction(function) and not name.startswith("_"):
+                assert "Rule" not in str(inspect.signature(function)), name
+    assert inspect.signature(mt.leaky_relu).return_annotation is mt.Tensor
+    assert inspect.signature(mt.cat).return_annotation is mt.Tensor
+    assert inspect.signature(mt.max).return_annotation == "Either"  # a tensor, or values and indices
+
+
+def test_an_operation_of_the_user_says_so_too():
+    @mt.op
+    def cube(x):
+        return x.data**3, (lambda g: 3 * g * x * x,)
+
+    assert inspect.signature(cube).return_annotation is mt.Tensor
+    assert list(inspect.signature(cube).parameters) == ["x"]
+
+
+INPLACE = dict.fromkeys(("celu", "elu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "relu", "relu6"), ())
+INPLACE |= {"selu": (), "silu": (), "threshold": (0.5, 2.0)}
+
+
+@pytest.mark.parametrize(("name", "settings"), INPLACE.items())
+def test_inplace_is_understood_where_pytorch_has_it(name, settings):
+    function, x = getattr(mt, name), mt.Tensor([-1.0, 0.3, 2.0])
+    assert function(x, *settings, inplace=True).tolist() == function(x, *settings).tolist()
+    assert x.tolist() == pytest.approx([-1.0, 0.3, 2.0])
+    with pytest.raises(TypeError, match=f"{name}: inplace must be True or False, got 0.1"):
+        function(x, *settings, inplace=0.1)
+
+
+def test_pytorchs_names_of_the_tensors():
+    assert mt.relu(input=X).tolist() == X.tolist()
+    assert mt.add(input=X, other=2).tolist() == (X + 2).tolist()
+    assert mt.leaky_relu(input=X).tolist() == X.tolist()
+    assert mt.softmax(input=X, dim=1).shape == X.shape
+    assert mt.max(input=X).item() == 4.0
+    with pytest.raises(TypeError):
+        mt.relu(X, input=X)
+    with pytest.raises(TypeError, match="relu: unexpected other"):
+        mt.relu(X, other=X)

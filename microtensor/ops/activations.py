@@ -1,6 +1,7 @@
 """Activation functions: what a network puts between its layers, so that it can bend. As layers: nn/layers/activation.py.
 
 Most are one line of the operations below them. At a kink the gradient is PyTorch's, and the docstring says which.
+`inplace` is understood where PyTorch has it, and does nothing: a graph needs the numbers.
 """
 
 from __future__ import annotations
@@ -25,11 +26,18 @@ from .shape import normalize_dim
 
 kernels = Kernels(__file__, "activations.cu")
 
+
+def _check_inplace(name: str, inplace: Any) -> None:
+    """PyTorch's flag is understood, so that what was written for it runs; a result has memory of its own all the same."""
+    if not isinstance(inplace, bool):
+        raise TypeError(f"{name}: inplace must be True or False, got {inplace!r}")
+
+
 # Straight pieces
 
 
 @op(elementwise=True, output=True)
-def relu(x: T) -> Rule[T]:
+def relu(x: T, /, inplace: bool = False) -> Rule[T]:
     """max(x, 0). The gradient at 0 is 0.
 
     Nair and Hinton 2010, "Rectified linear units improve restricted Boltzmann machines".
@@ -38,6 +46,8 @@ def relu(x: T) -> Rule[T]:
     >>> relu(mt.Tensor([-1.0, 0.0, 2.0]))
     Tensor([0., 0., 2.])
     """
+    if inplace is not False:
+        _check_inplace("relu", inplace)
     highest = math.inf if is_floating(x.dtype) else None  # given both limits, NumPy clips floats in a quarter of the time
 
     def rectified(data: Array, out: Array | None = None) -> Array:
@@ -81,7 +91,7 @@ def _passed_by_kernel(g: Array, y: Array, low: float, high: float) -> Array:
 
 
 @op(elementwise=True, floating=True, output=True)
-def hardtanh(x: T, /, min_val: float = -1.0, max_val: float = 1.0) -> Rule[T]:
+def hardtanh(x: T, /, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Rule[T]:
     """x, but no smaller than `min_val` and no larger than `max_val`. The gradient at these is 0 (with `clamp`, 1).
 
     Raises:
@@ -91,13 +101,14 @@ def hardtanh(x: T, /, min_val: float = -1.0, max_val: float = 1.0) -> Rule[T]:
     >>> hardtanh(mt.Tensor([-2.0, 0.5, 2.0]))
     Tensor([-1. ,  0.5,  1. ])
     """
+    _check_inplace("hardtanh", inplace)
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} is larger than max_val {max_val}")
     return x.data.clip(min_val, max_val), (lambda g, y: _between(g, y, min_val, max_val),)
 
 
 @composed
-def relu6(x: Any) -> Any:
+def relu6(x: Any, inplace: bool = False) -> Any:
     """min(max(x, 0), 6). The gradient at 0 and at 6 is 0.
 
     Sandler et al. 2018, "MobileNetV2", section 3, arxiv.org/abs/1801.04381.
@@ -106,11 +117,12 @@ def relu6(x: Any) -> Any:
     >>> relu6(mt.Tensor([-1.0, 2.0, 8.0]))
     Tensor([0., 2., 6.])
     """
+    _check_inplace("relu6", inplace)
     return hardtanh(x, 0.0, 6.0)
 
 
 @composed
-def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
+def leaky_relu(x: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
     """x where x > 0, negative_slope · x elsewhere. The gradient at 0 is `negative_slope`.
 
     Maas et al. 2013, "Rectifier nonlinearities improve neural network acoustic models".
@@ -119,6 +131,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     >>> leaky_relu(mt.Tensor([-2.0, 2.0]), 0.1)
     Tensor([-0.2,  2. ])
     """
+    _check_inplace("leaky_relu", inplace)
     return where(x > 0, x, x * negative_slope)
 
 
@@ -153,13 +166,14 @@ def prelu(x: Any, weight: Any) -> Any:
 
 
 @composed
-def threshold(x: Any, threshold: float, value: float) -> Any:
+def threshold(x: Any, threshold: float, value: float, inplace: bool = False) -> Any:
     """x where x > threshold, `value` elsewhere. The gradient at the threshold is 0.
 
     >>> import microtensor as mt
     >>> threshold(mt.Tensor([-1.0, 0.5, 2.0]), 0.5, -7.0)
     Tensor([-7., -7.,  2.])
     """
+    _check_inplace("threshold", inplace)
     return where(x <= threshold, value, x)
 
 
@@ -191,18 +205,19 @@ def softshrink(x: Any, lambd: float = 0.5) -> Any:
 
 
 @composed
-def hardsigmoid(x: Any) -> Any:
+def hardsigmoid(x: Any, inplace: bool = False) -> Any:
     """relu6(x + 3) / 6: a straight line from 0, at −3, to 1, at 3. The gradient at −3 and 3 is 0.
 
     >>> import microtensor as mt
     >>> hardsigmoid(mt.Tensor([-4.0, 0.0, 1.5]))
     Tensor([0.  , 0.5 , 0.75])
     """
+    _check_inplace("hardsigmoid", inplace)
     return hardtanh(x, -3.0, 3.0) / 6 + 0.5  # not by relu6: this is a gate, and no rule for ReLUs is meant for it
 
 
 @composed
-def hardswish(x: Any) -> Any:
+def hardswish(x: Any, inplace: bool = False) -> Any:
     """x · hardsigmoid(x). The gradient at −3 is 0, at 3 it is 1.
 
     Howard et al. 2019, "Searching for MobileNetV3", section 5.2, arxiv.org/abs/1905.02244.
@@ -211,6 +226,7 @@ def hardswish(x: Any) -> Any:
     >>> hardswish(mt.Tensor([-1.5, 0.0, 4.0]))
     Tensor([-0.375,  0.   ,  4.   ])
     """
+    _check_inplace("hardswish", inplace)
     return x * hardsigmoid(x)
 
 
@@ -276,7 +292,7 @@ def softsign(x: Any) -> Any:
 
 
 @composed
-def elu(x: Any, alpha: float = 1.0) -> Any:
+def elu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """x where x > 0, alpha · (e^x − 1) elsewhere. The gradient at 0 is `alpha`.
 
     Clevert et al. 2015, "Fast and accurate deep network learning by exponential linear units", arxiv.org/abs/1511.07289.
@@ -285,11 +301,12 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
     >>> elu(mt.Tensor([-1.0, 0.0, 2.0])).round(decimals=4)
     Tensor([-0.6321,  0.    ,  2.    ])
     """
+    _check_inplace("elu", inplace)
     return where(x > 0, x, _in_dtype_of(x, alpha * expm1(clamp(x, max=0))))
 
 
 @composed
-def celu(x: Any, alpha: float = 1.0) -> Any:
+def celu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """x where x > 0, alpha · (e^(x / alpha) − 1) elsewhere: an elu whose slope at 0 is 1 for every alpha.
 
     Barron 2017, "Continuously differentiable exponential linear units", arxiv.org/abs/1704.07483.
@@ -301,6 +318,7 @@ def celu(x: Any, alpha: float = 1.0) -> Any:
     >>> celu(mt.Tensor([-1.0, 0.0, 2.0]), 2.0).round(decimals=4)
     Tensor([-0.7869,  0.    ,  2.    ])
     """
+    _check_inplace("celu", inplace)
     if alpha == 0:
         raise ValueError("celu: alpha must not be 0: x is divided by it")
     return where(x > 0, x, _in_dtype_of(x, alpha * expm1(clamp(x, max=0) / alpha)))
@@ -316,7 +334,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 @composed
-def selu(x: Any) -> Any:
+def selu(x: Any, inplace: bool = False) -> Any:
     """1.0507 · elu(x, 1.6733), with more digits. The gradient at 0 is their product, 1.7581.
 
     Klambauer et al. 2017, "Self-normalizing neural networks", arxiv.org/abs/1706.02515.
@@ -325,6 +343,7 @@ def selu(x: Any) -> Any:
     >>> selu(mt.Tensor([-1.0, 0.0, 2.0])).round(decimals=4)
     Tensor([-1.1113,  0.    ,  2.1014])
     """
+    _check_inplace("selu", inplace)
     return SELU_SCALE * elu(x, SELU_ALPHA)
 
 
@@ -387,7 +406,7 @@ def _gelu_and_slope(x: Array, sloping: bool) -> tuple[Array, Array | None]:
 
 
 @composed
-def silu(x: Any) -> Any:
+def silu(x: Any, inplace: bool = False) -> Any:
     """x · sigmoid(x), also called swish.
 
     Ramachandran et al. 2017, "Searching for activation functions", section 4, arxiv.org/abs/1710.05941.
@@ -396,11 +415,12 @@ def silu(x: Any) -> Any:
     >>> silu(mt.Tensor([-1.0, 0.0, 2.0])).round(decimals=4)
     Tensor([-0.2689,  0.    ,  1.7616])
     """
+    _check_inplace("silu", inplace)
     return x * sigmoid(x)
 
 
 @composed
-def mish(x: Any) -> Any:
+def mish(x: Any, inplace: bool = False) -> Any:
     """x · tanh(softplus(x)).
 
     Misra 2019, "Mish: a self regularized non-monotonic activation function", arxiv.org/abs/1908.08681.
@@ -409,6 +429,7 @@ def mish(x: Any) -> Any:
     >>> mish(mt.Tensor([-1.0, 0.0, 2.0])).round(decimals=4)
     Tensor([-0.3034,  0.    ,  1.944 ])
     """
+    _check_inplace("mish", inplace)
     return x * _in_dtype_of(x, tanh(softplus(x)))
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arguments import composed
+from ..arguments import Either, composed
 from ..backend import Array
 from ..graph import Node, T, is_floating
 from ..op import Rule, op
@@ -112,7 +112,7 @@ def argmin(x: T, /, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
 
 
 @composed
-def max(x: T, dim: int | None = None, keepdim: bool = False) -> Any:
+def max(x: T, dim: int | None = None, keepdim: bool = False) -> Either:
     """Without `dim`, the largest number of all. Along axis `dim`, the largest numbers and their indices: (values, indices).
 
     Of all numbers, equal ones share the gradient evenly; along an axis, the first of them takes it. Both as PyTorch;
@@ -134,7 +134,7 @@ def max(x: T, dim: int | None = None, keepdim: bool = False) -> Any:
 
 
 @composed
-def min(x: T, dim: int | None = None, keepdim: bool = False) -> Any:
+def min(x: T, dim: int | None = None, keepdim: bool = False) -> Either:
     """Without `dim`, the smallest number of all. Along axis `dim`, the smallest numbers and their indices. Otherwise as `max`.
 
     >>> import microtensor as mt

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import composed
+from ..arguments import Either, composed
 from ..backend import Array, array_module, follow, is_array, to_device
 from ..graph import Node, T, mode
 from ..nested import array_of_lists
@@ -221,7 +221,7 @@ def rank(numbers: Any) -> int:
 
 
 @composed
-def nonzero(x: Node, as_tuple: bool = False) -> Any:
+def nonzero(x: Node, as_tuple: bool = False) -> Either:
     """Where x is not 0: the indices of each such element as a row, (count, axes); int64. Waits for the device.
 
     Args:

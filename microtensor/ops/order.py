@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import composed
+from ..arguments import Either, composed
 from ..graph import T
 from ..op import Rule, op
 from .extremes import Picked, pick, shared_evenly
@@ -96,7 +96,7 @@ def _ranks(name: str, x: Any, k: Any, dim: Any, least: int, descending: bool = F
 
 
 @composed
-def median(x: T, dim: int | None = None, keepdim: bool = False) -> Any:
+def median(x: T, dim: int | None = None, keepdim: bool = False) -> Either:
     """The middle of the sorted numbers, of an even count the lower of the two; nan if one is nan.
 
     Without `dim`, the median of all: one number, and those equal to it share the gradient evenly. Along axis `dim`, the
@@ -136,7 +136,7 @@ def _index_of_median(x: T, *, axis: int | None) -> Rule[T]:
 
 
 @composed
-def unique(x: T, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Any:
+def unique(x: T, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Either:
     """The distinct numbers of x, sorted in any case. No gradient flows. It waits for the device, to learn how many there are.
 
     Args:
