@@ -90,6 +90,15 @@ def device_of(array: Array) -> str:
     return "cpu" if array_module(array) is np else f"cuda:{array.device.id}"
 
 
+def take(array: Array, index: Array, axis: int | None = None) -> Array:
+    """array.take(index, axis), for whole numbers of any width: where a pointer has 32 bits, NumPy refuses those of 64.
+
+    >>> take(np.array([5.0, 6.0]), np.array([1, 1, 0]))
+    array([6., 6., 5.])
+    """
+    return array.take(index.astype(np.intp, copy=False), axis)
+
+
 # To another device
 
 

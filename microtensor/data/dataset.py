@@ -111,6 +111,8 @@ def _as_array(part: Any) -> Any:
         return part
     if isinstance(part, float) and not isinstance(part, np.generic):
         return np.array(part, np.float32)
+    if type(part) is int:
+        part = np.int64(part) if -(2**63) <= part < 2**63 else part  # NumPy's own integers are as wide as a pointer
     if isinstance(part, (int, np.generic)) or hasattr(part, "__array__"):  # the last: a tensor of PyTorch
         array = np.asarray(part)
         return array if array.dtype.kind in "biuf" else None

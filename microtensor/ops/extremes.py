@@ -92,7 +92,7 @@ def argmax(x: T, /, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
     """
     _choice("argmax", x, dim)
     axis = None if dim is None else one_axis("argmax", dim, x.shape)
-    return x.data.argmax(axis, keepdims=keepdim), None
+    return x.data.argmax(axis, keepdims=keepdim).astype(np.int64, copy=False), None
 
 
 @op
@@ -108,7 +108,7 @@ def argmin(x: T, /, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
     """
     _choice("argmin", x, dim)
     axis = None if dim is None else one_axis("argmin", dim, x.shape)
-    return x.data.argmin(axis, keepdims=keepdim), None
+    return x.data.argmin(axis, keepdims=keepdim).astype(np.int64, copy=False), None
 
 
 @composed

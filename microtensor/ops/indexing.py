@@ -232,7 +232,7 @@ def nonzero(x: Node, as_tuple: bool = False) -> Either:
     Tensor([[0, 1],
             [1, 0]], dtype=int64)
     """
-    rows = x.xp.argwhere(x.data)
+    rows = x.xp.argwhere(x.data).astype(np.int64, copy=False)
     return tuple(x.constant(rows[:, axis]) for axis in range(x.ndim)) if as_tuple else x.constant(rows)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import Either, composed
+from ..backend import Array, array_module
 from ..graph import T
 from ..op import Rule, op
 from .extremes import Picked, pick, shared_evenly
@@ -33,9 +34,14 @@ def argsort(x: T, /, dim: int = -1, descending: bool = False, stable: bool = Fal
     if axis is None:
         return x.xp.zeros((), np.int64), None
     if not descending:
-        return x.xp.argsort(x.data, axis=axis, kind="stable"), None
+        return _order(x.data, axis), None
     backwards = (*(slice(None),) * axis, slice(None, None, -1))  # there and back, so that equal numbers keep their order
-    return x.shape[axis] - 1 - x.xp.argsort(x.data[backwards], axis=axis, kind="stable")[backwards], None
+    return x.shape[axis] - 1 - _order(x.data[backwards], axis)[backwards], None
+
+
+def _order(data: Array, axis: int) -> Array:
+    """Where the sorted numbers along an axis come from, as int64: NumPy's own are as wide as a pointer."""
+    return array_module(data).argsort(data, axis=axis, kind="stable").astype(np.int64, copy=False)
 
 
 @composed
@@ -132,7 +138,7 @@ def _index_of_median(x: T, *, axis: int | None) -> Rule[T]:
     middle = (x.shape[axis] - 1) // 2
     numbers = (x.data == x.data).sum(axis, keepdims=True)  # all but the nans, which stand last
     place = middle + (numbers < x.shape[axis]) * (numbers - middle)
-    return xp.take_along_axis(xp.argsort(x.data, axis=axis, kind="stable"), place, axis), None
+    return xp.take_along_axis(_order(x.data, axis), place, axis), None
 
 
 @composed
@@ -151,6 +157,6 @@ def unique(x: T, sorted: bool = True, return_inverse: bool = False, return_count
     found = x.xp.unique(x.data, return_inverse=return_inverse, return_counts=return_counts)
     if not isinstance(found, tuple):
         return x.constant(found)
-    values, *others = found
+    values, *others = found[0], *(indices.astype(np.int64, copy=False) for indices in found[1:])
     inverse = [others[0].reshape(x.shape)] if return_inverse else []
     return tuple(x.constant(data) for data in (values, *inverse, *others[return_inverse:]))

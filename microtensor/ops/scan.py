@@ -110,7 +110,7 @@ def _index_so_far(x: T, *, axis: int | None, largest: bool) -> Rule[T]:
     data = xp.moveaxis(x.data, axis, -1)
     best = _accumulate(data, xp.maximum if largest else xp.minimum)
     holds = (data == best) | (data != data)  # a nan stays the extreme, and equals nothing
-    return xp.moveaxis(_accumulate(holds * xp.arange(data.shape[-1]), xp.maximum), -1, axis), None
+    return xp.moveaxis(_accumulate(holds * xp.arange(data.shape[-1], dtype=np.dtype(np.int64)), xp.maximum), -1, axis), None
 
 
 def _accumulate(data: Array, combine: Any) -> Array:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.backend import Array, array_module, device_of, to_device
+from microtensor.backend import Array, array_module, device_of, take, to_device
 from microtensor.graph import T
 from microtensor.nn.layers.planes import parts, planes
 from microtensor.nn.layers.pool import _from_winners, avg_pool2d
@@ -131,7 +131,7 @@ def _means(name: str, x: T, output_size: Any, axes: int) -> T:
 def _mean_taps(before: int, after: int) -> Taps:
     """Each place takes the mean of its window."""
     start, end = _edges(before, after)
-    count = end - start
+    count = (end - start).astype(np.intp, copy=False)  # np.repeat takes no wider ones
     place = np.repeat(np.arange(after), count)
     index = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count - start, count)
     return Taps(before, after, place, index, 1 / count[place])
@@ -157,7 +157,7 @@ def _first_maxima(x: Array, places: Sequence[int]) -> Array:
     window = xp.arange(len(table))
     for part in parts(images):
         pixels = images[part].reshape(-1, size[0] * size[1])
-        seen = pixels[:, None] if len(table) == 1 else xp.take(pixels, table, axis=1)  # (images, windows, pixels)
+        seen = pixels[:, None] if len(table) == 1 else take(pixels, table, axis=1)  # (images, windows, pixels)
         winner[part] = table[window, seen.argmax(2)]
     return winner.reshape(*x.shape[:2], *places)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from microtensor.arguments import check_tensors, is_number
-from microtensor.backend import Array, is_array, to_device
+from microtensor.backend import Array, is_array, take, to_device
 from microtensor.deferred import check_range
 from microtensor.graph import Node, T
 from microtensor.nested import array_of_lists
@@ -95,7 +95,7 @@ def _factor(index: Array, weight: Node, padding: int | None, by_frequency: bool)
 @op
 def _embedding(weight: Any, *, index: Array, outside: Array | None, factor: Array | None) -> Rule[T]:
     xp, shape = weight.xp, weight.shape
-    data = weight.data.take(index, 0)
+    data = take(weight.data, index, 0)
     if outside is not None:
         data = xp.where(outside[..., None], xp.nan, data)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from microtensor import threads
-from microtensor.backend import Array, array_module
+from microtensor.backend import Array, array_module, take
 from microtensor.graph import T, mode
 from microtensor.kernels import usable
 from microtensor.nn.layers.planes import parts, planes
@@ -207,7 +207,7 @@ def _winners(x: Array, largest: Array, window: Window) -> Array:
         element = xp.zeros(best[part].shape, "uint8" if kh * kw <= 256 else "int32")
         for i, (places, _, wins) in enumerate(_first_maxima(images[part], best[part], seen(window, size), nans)):
             element[places] += wins.astype(element.dtype) * i
-        place[part] = offset.take(element)
+        place[part] = take(offset, element)
 
     threads.share(work, parts(images))
     corners = [xp.arange(n) * step - before for n, step, (before, _) in zip(best.shape[1:], window.stride, window.padding)]
@@ -266,7 +266,7 @@ def _from_winners(x: T, *, winner: Array, apart: Pair) -> Rule[T]:
     """The pixels `winner`, row · W + column of each image: (N, C, H, W) → (N, C, H', W')."""
     size = (x.shape[2], x.shape[3])
     first = x.xp.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], 1, 1) * (size[0] * size[1])
-    return x.data.reshape(-1).take(winner + first), (lambda g: _to_winners(g, winner=winner, apart=apart, size=size),)
+    return take(x.data.reshape(-1), winner + first), (lambda g: _to_winners(g, winner=winner, apart=apart, size=size),)
 
 
 # The mean

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.backend import Array, array_module, device_of, to_device
+from microtensor.backend import Array, array_module, device_of, take, to_device
 from microtensor.graph import T
 from microtensor.nn.layers.planes import parts, planes
 from microtensor.op import Rule, op
@@ -103,7 +103,7 @@ def _along_columns(images: Array, taps: Taps) -> Array:
     index, place, weight = taps.beside(images, wide)
     result = None
     for step in taps.rounds:
-        taken = xp.take(images, index[step], axis=1).astype(wide, copy=False)
+        taken = take(images, index[step], axis=1).astype(wide, copy=False)
         if weight is not None:
             taken *= weight[step]
         everywhere = step.stop - step.start == taps.after
