@@ -260,6 +260,8 @@ class Tensor(InPlace):
 
     def flip(self, *dims: Any) -> Tensor:
         """`x.flip(0, 1)` or `x.flip((0, 1))`: see `microtensor.flip`."""
+        if not dims:
+            raise TypeError("flip: dims is missing: x.flip(0) turns the first axis around, x.flip(0, 1) the first two")
         return shape.flip(self, dims=_sequence(dims))
 
     def repeat(self, *repeats: Any) -> Tensor:
@@ -268,6 +270,8 @@ class Tensor(InPlace):
 
     def tile(self, *dims: Any) -> Tensor:
         """`repeat`, for the last axes only if there are fewer numbers than axes: see `microtensor.tile`."""
+        if not dims:
+            raise TypeError("tile: dims is missing: x.tile(2) repeats the last axis, x.tile(2, 1) the last but one")
         return repeating.tile(self, _sequence(dims))
 
     transpose = swapaxes = shape.transpose

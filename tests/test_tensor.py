@@ -146,3 +146,12 @@ def test_in_place_arithmetic_keeps_shape_and_dtype(x, y):
     tensor = mt.Tensor(x)
     with pytest.raises((TypeError, ValueError), match=r"x\[index\] = value"):
         tensor += y
+
+
+@pytest.mark.parametrize("name", ["flip", "tile"])
+def test_axes_that_are_forgotten_are_no_axes_at_all(name):
+    """They left the tensor as it was, in silence; no axes that are meant so do, as in PyTorch."""
+    x = mt.Tensor([[1.0, 2.0]])
+    with pytest.raises(TypeError, match=f"{name}: dims is missing"):
+        getattr(x, name)()
+    assert getattr(x, name)(()).tolist() == x.tolist()
