@@ -163,3 +163,9 @@ def test_who_can_compare_is_asked():
             return "asked"
 
     assert (Tensor([1.0]) == Anything()) == "asked"
+
+
+def test_cupy_leaves_operators_to_the_tensor():
+    """It asks an instance for the attribute, and does so where that is None; NumPy asks the class."""
+    assert Tensor([1.0]).__array_ufunc__ is None
+    assert callable(Tensor.__array_ufunc__)
