@@ -213,3 +213,89 @@ def test_nothing_is_kept_alive():
     assert reaches.of(x) is not None
     del x
     assert not reaches._known
+
+
+def field_of(reach, i):
+    """What unit i sees along one axis."""
+    if reach.span is None:
+        middle = reach.center + i * (reach.jump or 0)
+        return middle - reach.size / 2, middle + reach.size / 2
+    return tuple(reach.span[:, i])
+
+
+def resized(**how):
+    return lambda x: interpolate(x, **how)
+
+
+SINGLE = {
+    "conv": convolution((3, 2), 2, 1, 2),
+    "conv, no padding": convolution((3, 3), 1, 0, 1),
+    "transposed": transposed((3, 3), 2, 1),
+    "transposed, wide": transposed((5, 4), 2, 1),
+    "transposed, gaps": transposed((2, 2), 2, 0),
+    "avg pool": lambda x: avg_pool2d(x, 3, 2, 1),
+    "avg pool, ceil": lambda x: avg_pool2d(x, 3, 2, ceil_mode=True),
+    "adaptive": lambda x: adaptive_avg_pool2d(x, (5, 3)),
+    "adaptive, larger": lambda x: adaptive_avg_pool2d(x, (20, 23)),
+    "nearest": resized(scale_factor=2),
+    "nearest, uneven": resized(size=(19, 9)),
+    "bilinear": resized(scale_factor=2, mode="bilinear"),
+    "bilinear, 16 times": resized(scale_factor=16, mode="bilinear"),
+    "bilinear, corners": resized(size=(33, 27), mode="bilinear", align_corners=True),
+    "bilinear, smaller": resized(size=(7, 5), mode="bilinear"),
+    "bilinear, uneven": resized(size=(17, 31), mode="bilinear"),
+    "flip": lambda x: x.flip(2) * 1,
+    "flip both": lambda x: x.flip((2, 3)) * 1,
+    "roll": lambda x: x.roll(3, 2) * 1,
+    "roll two": lambda x: x.roll((-2, 5), (2, 3)) * 1,
+    "slice": lambda x: x[:, :, 3:12:2, 1:] * 1,
+    "backwards": lambda x: x[:, :, ::-1, 9:2:-3] * 1,
+    "cut and joined": lambda x: mt.cat([x[:, :, 9:], x[:, :, :9]], 2),
+    "twice": lambda x: mt.cat([x, x], 3),
+    "pad": lambda x: x.pad((2, 1, 0, 3)),
+    "reflected": lambda x: x.pad((2, 1, 3, 3), mode="reflect"),
+    "replicated": lambda x: x.pad((2, 1, 3, 3), mode="replicate"),
+    "around": lambda x: x.pad((2, 1, 3, 3), mode="circular"),
+    "cropped": lambda x: x.pad((-2, 1, -3, -1)),
+    "pixel shuffle": shuffle_pixels,
+    "pixel unshuffle": lambda x: x.reshape(1, 2, 8, 2, 7, 2).permute(0, 1, 3, 5, 2, 4).reshape(1, 8, 8, 7) * 1,
+    "branches apart": lambda x: x[:, :, 2:, :] + x[:, :, :-2, :],
+    "and its mirror image": lambda x: x + x.flip(3),
+    "gate of a part": lambda x: x[:, :, :, 4:] * x[:, :, :, :4].mean((2, 3), keepdim=True),
+    "repeated": lambda x: x.repeat_interleave(3, dim=2),
+    "summed over rows": lambda x: x.sum(2, keepdim=True) * 1,
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_every_unit_of_every_operation(name):
+    check_every_unit(SINGLE[name], (1, 2, 16, 14))
+
+
+THEN = ["conv, no padding", "transposed, gaps", "bilinear", "bilinear, smaller", "nearest", "flip", "slice", "adaptive"]
+THEN += ["avg pool, ceil", "roll", "pad"]
+
+
+@pytest.mark.parametrize("first", THEN)
+@pytest.mark.parametrize("second", THEN)
+def test_every_unit_of_two_operations(first, second):
+    check_every_unit(lambda x: SINGLE[second](SINGLE[first](x)), (1, 2, 16, 14))
+
+
+def check_every_unit(function, shape):
+    """What a unit sees is where its gradient is not 0: exactly, and where it begins or ends in padding, up to a gap there."""
+    y, reach = follow(function, shape)
+    x = Tensor(np.random.default_rng(0).uniform(1, 2, shape), requires_grad=True)
+    y = function(x).sum(1)  # (1, H', W')
+    for axis in (0, 1):
+        others = y.sum(2 - axis)[0]  # along this axis alone
+        for i in range(0, y.shape[1 + axis], max(1, y.shape[1 + axis] // 40)):
+            (g,) = mt.grad(others[i], x, retain_graph=True, allow_unused=True)
+            seen = np.nonzero(np.abs(g.numpy()).sum((0, 1, 3 - axis)))[0]
+            low, high = field_of(reach[axis], i)
+            if not seen.size:  # a unit of the padding
+                continue
+            n = shape[2 + axis]
+            first, last = (seen[0] if low < 0 else low), (seen[-1] + 1 if high > n else high)  # dilation leaves gaps
+            assert (first, last) == (seen[0], seen[-1] + 1), f"unit {i} along axis {axis}"
+            assert high - low <= reach[axis].size

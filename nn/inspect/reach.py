@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from microtensor.graph import Node
+from microtensor.nn.inspect import spans
 from microtensor.nn.inspect.tracks import Call, Track, Tracks, rule
 from microtensor.nn.layers.embedding import _embedding
 
 
-class Reach(NamedTuple):
+@dataclass(frozen=True)
+class Reach:
     """What units see along one axis of the input, in pixels. Pixel i lies between i and i + 1; padding lies outside."""
 
     size: float
@@ -30,6 +33,9 @@ class Reach(NamedTuple):
     """From the middle of one unit's field to that of its neighbour's; None where no axis is left to have neighbours along."""
     center: float
     """The middle of the first unit's field."""
+    span: spans.Spans | None = field(default=None, compare=False, repr=False)
+    """None where the three numbers say it all. Where fields differ from unit to unit, the beginning and the end of each,
+    (2, units). Where several axes were made one, so that units have no place along this one, (2, 0)."""
 
     @property
     def low(self) -> float:
@@ -56,7 +62,7 @@ class Reaches:
 
     def start(self, x: Node) -> None:
         """x (N, C, …) is an input: along each axis but the first two, each unit sees itself."""
-        self._set(x, tuple(Track(1, 1, 0.5, places, axis + 2) for axis, places in enumerate(x.shape[2:])))
+        self._set(x, tuple(Track(1, 1, 0.5, n, axis + 2, spans.pixels(n)) for axis, n in enumerate(x.shape[2:])))
 
     def observe(self, operation: Callable[..., Any], inputs: Sequence[Any], settings: dict[str, Any], result: Node) -> None:
         """An operation has run: what its result sees follows from what its inputs see."""
@@ -103,8 +109,16 @@ def follow(
 
 
 def _reach(track: Track) -> Reach:
-    lost = track.axis is None or track.merged > 0
-    return Reach(_whole(track.size), None if lost else _whole(track.jump / track.repeat), _whole(track.center))
+    size, jump, center, span = track.size, track.jump / track.repeat, track.center, track.span
+    if track.merged:
+        return Reach(_whole(size), None, _whole(center), span[:, :0])
+    even = spans.regular(span, jump)
+    if even is not None:
+        size, jump, center = even
+        span = None
+    elif span.size:
+        size = max(size, float((span[1] - span[0]).max()))
+    return Reach(_whole(size), None if track.axis is None else _whole(jump), _whole(center), span)
 
 
 def _whole(number: float) -> float:

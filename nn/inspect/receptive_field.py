@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from microtensor.console import legible
+from microtensor.nn.inspect import spans
 from microtensor.nn.inspect.reach import Unknown
 from microtensor.nn.inspect.trace import trace
 from microtensor.table import branches, shape_text, sides_text, table
@@ -26,17 +29,24 @@ class Field(NamedTuple):
     """From a unit's field to its neighbour's; None where units have no neighbours along this axis any more."""
     center: tuple[float, ...] | None
     """Of the first unit's field."""
+    spans: tuple[Any, ...] = ()
+    """Along each axis None where the three numbers say it all; where fields differ from unit to unit, an array (2, units) of
+    where each begins and ends; of no units where several axes were made one, so that none has a place along this one."""
     unknown: str = ""
     """The operation that says nothing of what it looks at, so that what units see is unknown from there on; empty if none."""
 
     def of(self, *unit: int) -> list[tuple[float, float]]:
         """The pixels that one unit sees, as (from, to) along each axis; what is below 0 or beyond the image is padding.
 
+        That of the unit itself: behind an interpolation or an adaptive pooling, fields differ from unit to unit, and `size`,
+        `jump` and `center` say what they are at most and in the mean.
+
         Args:
-            unit: its place along each axis: (row, column) for images.
+            unit: its place along each axis: (row, column) for images; 0 along an axis that is gone. One before the first, or
+                behind the last, is a unit of the padding.
 
         Raises:
-            ValueError: there is another number of axes, or what units see is unknown.
+            ValueError: there is another number of axes, or what units see is unknown, or several axes were made one.
         """
         if self.size is None or self.jump is None or self.center is None:
             raise ValueError(
@@ -47,8 +57,20 @@ class Field(NamedTuple):
             raise ValueError(
                 f"receptive_field: {self.name or self.type} has {len(self.size)} axes of the input, got unit {unit}"
             )
-        middles = [center + i * (jump or 0) for center, jump, i in zip(self.center, self.jump, unit)]
-        return [(middle - size / 2, middle + size / 2) for middle, size in zip(middles, self.size)]
+        found = []
+        for size, jump, center, span, i in zip(self.size, self.jump, self.center, self.spans, unit):
+            if span is None:
+                middle = center + i * (jump or 0)
+                found.append((middle - size / 2, middle + size / 2))
+            elif span.shape[1] == 0:
+                raise ValueError(
+                    f"receptive_field: the units of {self.name or self.type} lie in a row that was made of several axes: they "
+                    "have no place along these; ask the layer before it"
+                )
+            else:
+                low, high = spans.at(span, np.array([i]), jump or 0)[:, 0]
+                found.append((float(low), float(high)))
+        return found
 
 
 def unknown_text(operation: str) -> str:
@@ -132,8 +154,10 @@ def receptive_field(model: Any, input_shape: Any, dtype: Any = None) -> Fields:
         shapes = call.shapes[0] if len(call.shapes) == 1 else tuple(call.shapes)
         layer = (call.name, type(call.module).__name__, call.depth, shapes)
         if isinstance(call.reach, Unknown):
-            rows.append(Field(*layer, None, None, None, call.reach.operation))
+            rows.append(Field(*layer, None, None, None, unknown=call.reach.operation))
         else:
-            size, jump, center = (tuple(getattr(r, key) for r in call.reach or ()) for key in ("size", "jump", "center"))
-            rows.append(Field(*layer, size, jump, center))
+            size, jump, center, span = (
+                tuple(getattr(r, name) for r in call.reach or ()) for name in ("size", "jump", "center", "span")
+            )
+            rows.append(Field(*layer, size, jump, center, span))
     return Fields(f"{type(model).__name__} for {shape_text(input_shape)}", rows)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from microtensor.nn.inspect import spans
 from microtensor.nn.layers import batch_norm, conv, dropout, layer_norm, linear, pool, resampling, response_norm, windows
 from microtensor.nn.losses import classification
 from microtensor.ops import (
@@ -42,6 +43,8 @@ class Track(NamedTuple):
     """How many fields there are, one after the other."""
     axis: int | None
     """The axis of the tensor along which they are; None if along none any more."""
+    span: Any
+    """What each unit sees, exactly: (2, places · repeat), see spans.py."""
     repeat: int = 1
     """How many units in succession see the same, as after an upsampling."""
     merged: int = 0
@@ -49,8 +52,8 @@ class Track(NamedTuple):
 
     def everything(self) -> Track:
         """What all units together see."""
-        way = (self.places - 1) * self.jump
-        return Track(self.size + way, self.jump, self.center + way / 2, 1, None)
+        low, high = (float(end[0]) for end in spans.hull(self.span))
+        return Track(high - low, self.jump, (low + high) / 2, 1, None, spans.hull(self.span))
 
 
 Tracks: TypeAlias = tuple[Track, ...]
@@ -77,13 +80,16 @@ def _meet(tracks: Sequence[Track | None]) -> Track:
     """Branches that are added, multiplied or laid side by side."""
     branches = [track for track in tracks if track is not None]
     first = max(branches, key=lambda track: (track.axis is not None, track.places))
-    apart = any(track.axis != first.axis or track.merged != first.merged for track in branches)
+    beside = [track.axis == first.axis and track.merged == first.merged for track in branches]
+    apart = not all(beside) or any(track.jump * first.jump < 0 for track in branches)  # or one runs backwards
+    seen = [track.span if along else spans.hull(track.span) for track, along in zip(branches, beside)]
+    span = spans.together(np.broadcast_arrays(*seen))
     if apart:  # such as a gate, which was computed from the whole image
         branches = [track.everything() for track in branches]
     low = min(track.center - track.size / 2 for track in branches)
     high = max(track.center + track.size / 2 for track in branches)
     finest = first._replace(jump=0) if apart else min(branches, key=lambda track: track.repeat)
-    return finest._replace(size=high - low, center=(low + high) / 2)
+    return finest._replace(size=high - low, center=(low + high) / 2, span=span)
 
 
 def _alike(tracks: Sequence[Track | None], call: Call) -> Track:
@@ -99,18 +105,19 @@ def _windows(tracks: Sequence[Track | None], call: Call) -> Track:
     side = -1 if track.axis is None else track.axis - len(call.shapes[0]) + 2
     if side < 0 or track.merged:
         return track.everything() if track.merged else track
-    before, places = window.padding[side][0], call.shape[side - 2]
-    return _slide(track, (window.kernel[side] - 1) * window.dilation[side], window.stride[side], before, places)
+    kernel, dilation, before = window.kernel[side], window.dilation[side], window.padding[side][0]
+    return _slide(track, kernel, dilation, window.stride[side], before, call.shape[side - 2])
 
 
-def _slide(track: Track, way: int, stride: int, before: int, places: int) -> Track:
-    """The first window covers the units −before to way − before, each further one those `stride` after."""
-    repeat, jump = track.repeat, track.jump
-    if way == 0 and before == 0 and repeat % stride == 0:
-        return track._replace(repeat=repeat // stride)
+def _slide(track: Track, kernel: int, dilation: int, stride: int, before: int, places: int) -> Track:
+    """The first window covers `kernel` units from −before on, `dilation` apart, each further one those `stride` after."""
+    repeat, jump, way = track.repeat, track.jump, (kernel - 1) * dilation
+    span = spans.slide(track.span, kernel, dilation, stride, before, places, jump / repeat)
+    if way == 0 and before == 0 and repeat % stride == 0 and places * stride == track.places * repeat:
+        return track._replace(repeat=repeat // stride, span=span)
     first, last = -before // repeat, (way - before) // repeat
     size, center = track.size + math.ceil(way / repeat) * jump, track.center + (first + last) / 2 * jump
-    return Track(size, jump * stride / repeat, center, places, track.axis)
+    return Track(size, jump * stride / repeat, center, places, track.axis, span)
 
 
 def _spread(tracks: Sequence[Track | None], call: Call) -> Track:
@@ -120,13 +127,14 @@ def _spread(tracks: Sequence[Track | None], call: Call) -> Track:
     if side < 0 or track.merged:
         return track.everything() if track.merged else track
     stride, before = window.stride[side], window.padding[side][0]
-    way = (window.kernel[side] - 1) * window.dilation[side]
-    if way < stride and before == 0:
-        return track._replace(repeat=track.repeat * stride)
+    way, places = (window.kernel[side] - 1) * window.dilation[side], call.shape[side - 2]
     jump = track.jump / track.repeat
+    span = spans.spread(track.span, window.kernel[side], window.dilation[side], stride, before, places, jump)
+    if way < stride and before == 0 and places == track.places * track.repeat * stride:
+        return track._replace(repeat=track.repeat * stride, span=span)
     first, last = math.ceil((before - way) / stride), before // stride
     center = track.center + (first + last) / 2 * jump
-    return Track(track.size + way // stride * jump, jump / stride, center, call.shape[side - 2], track.axis)
+    return Track(track.size + way // stride * jump, jump / stride, center, places, track.axis, span)
 
 
 def _unfold(tracks: Sequence[Track | None], call: Call) -> Track:
@@ -142,10 +150,9 @@ def _pad(tracks: Sequence[Track | None], call: Call) -> Track:
     before, after = (0, 0) if track.axis is None else call.settings["pairs"][track.axis]
     if (before, after) == (0, 0) or track.merged:
         return track
-    jump = track.jump / track.repeat
-    return track._replace(
-        center=track.center - before * jump, jump=jump, places=track.places * track.repeat + before + after, repeat=1
-    )
+    jump, places = track.jump / track.repeat, track.places * track.repeat + before + after
+    span = spans.at(track.span, np.arange(places) - before, jump)
+    return track._replace(center=track.center - before * jump, jump=jump, places=places, repeat=1, span=span)
 
 
 def _cat(tracks: Sequence[Track | None], call: Call) -> Track:
@@ -157,10 +164,18 @@ def _cat(tracks: Sequence[Track | None], call: Call) -> Track:
     known = [i for i, track in enumerate(tracks) if track is not None]
     longest = max(known, key=lambda i: lengths[i])
     track = _meet([tracks[longest]])
-    if track.axis != dim or track.merged or track.repeat > 1:
+    if track.axis != dim or track.merged:
         return _meet([track.everything() for track in tracks if track is not None])
+    jump, before = track.jump / track.repeat, sum(lengths[:longest])
+    span = spans.at(track.span, np.arange(sum(lengths)) - before, jump)  # beside the image: padding, unless it is known better
+    ends = np.cumsum(lengths)
+    for part, start, end in zip(tracks, ends - lengths, ends):
+        if part is not None and not (part.axis == dim and not part.merged and part.span.shape[1] == end - start):
+            span[:, start:end] = spans.hull(part.span)
+        elif part is not None:
+            span[:, start:end] = part.span
     size = max(track.size for track in tracks if track is not None)
-    return track._replace(size=size, center=track.center - sum(lengths[:longest]) * track.jump, places=sum(lengths))
+    return track._replace(size=size, center=track.center - before * jump, places=sum(lengths), jump=jump, repeat=1, span=span)
 
 
 def _reduce(tracks: Sequence[Track | None], call: Call) -> Track:
@@ -213,13 +228,19 @@ def _getitem(tracks: Sequence[Track | None], call: Call) -> Track:
         old, new = old + (part is not None), new + (type(part) is not int)
     if part == slice(None):
         return track._replace(axis=new)
-    if track.merged or track.repeat > 1:
+    if track.merged:
         return track.everything()
+    jump = track.jump / track.repeat
     if isinstance(part, int):
-        return track._replace(center=track.center + part % before[old] * track.jump, places=1, axis=None)
+        span = track.span[:, [part]]
+        return Track(track.size, jump, float(span.mean()), 1, None, span)
     start, _, step = part.indices(before[old])
+    if track.repeat > 1:
+        span = track.span[:, part]
+        center = float(span[:, 0].mean()) if span.size else track.center
+        return Track(track.size, jump * step, center, call.shape[new], new, span)
     return track._replace(
-        center=track.center + start * track.jump, jump=track.jump * abs(step), places=call.shape[new], axis=new
+        center=track.center + start * jump, jump=jump * step, places=call.shape[new], axis=new, span=track.span[:, part]
     )
 
 
@@ -242,15 +263,18 @@ def _reshape(tracks: Sequence[Track | None], call: Call) -> Track:
             return track._replace(axis=axis, merged=0)
         if step % inner == 0 and step * length <= outer:  # inside a longer one
             if step * length == outer and call.located.isdisjoint(i for i in old if i != track.axis) and not track.merged:
-                return track._replace(axis=axis, repeat=track.repeat * step // inner)
+                times = step // inner
+                return track._replace(axis=axis, repeat=track.repeat * times, span=track.span.repeat(times, axis=1))
             return track._replace(axis=axis, merged=step // inner)
         if step * length == outer and inner % step == 0:  # cut in two
             count = inner // step
             if track.repeat % count == 0:  # units that saw the same come apart
-                return track._replace(axis=axis, repeat=track.repeat // count, merged=0)
+                span = spans.cut(track.span, call.shape[axis])
+                return track._replace(axis=axis, repeat=track.repeat // count, merged=0, span=span)
             if track.repeat == 1:  # an outer unit stands for what the inner ones see
                 way = (count - 1) * track.jump
-                return Track(track.size + way, track.jump * count, track.center + way / 2, call.shape[axis], axis)
+                span = spans.cut(track.span, call.shape[axis])
+                return Track(track.size + way, track.jump * count, track.center + way / 2, call.shape[axis], axis, span)
     return track.everything()
 
 
@@ -276,15 +300,17 @@ def _resample(tracks: Sequence[Track | None], call: Call) -> Track:
     taps = None if track.axis is None else call.settings[("down", "across")[track.axis - 2]]
     if taps is None or track.merged:
         return track.everything() if track.merged else track
+    used = np.full(taps.place.shape, True) if taps.weight is None else taps.weight != 0
     low, high = np.full(taps.after, taps.before), np.zeros(taps.after, int)
-    np.minimum.at(low, taps.place, taps.index)
-    np.maximum.at(high, taps.place, taps.index)
+    np.minimum.at(low, taps.place[used], taps.index[used])
+    np.maximum.at(high, taps.place[used], taps.index[used])
+    span = spans.taken(track.span, taps.place[used], taps.index[used], taps.after)
     times = taps.after // taps.before
     if taps.after % taps.before == 0 and (low == np.arange(taps.after) // times).all() and (low == high).all():
-        return track._replace(repeat=track.repeat * times)
+        return track._replace(repeat=track.repeat * times, span=span)
     jump, wide = track.jump / track.repeat, int((high - low).max())
     center = track.center + (int(low[0]) + int(high[0])) / 2 * jump
-    return Track(track.size + wide * jump, jump * taps.before / taps.after, center, taps.after, track.axis)
+    return Track(track.size + wide * jump, jump * taps.before / taps.after, center, taps.after, track.axis, span)
 
 
 def _adapt(tracks: Sequence[Track | None], call: Call) -> Track:
@@ -293,13 +319,43 @@ def _adapt(tracks: Sequence[Track | None], call: Call) -> Track:
     if track.axis is None or track.merged:
         return track.everything()
     n, m, jump = call.shapes[0][track.axis], call.shape[track.axis], track.jump / track.repeat
-    ways = [-(-(i + 1) * n // m) - i * n // m - 1 for i in range(m)]
-    return Track(track.size + max(ways) * jump, jump * n / m, track.center + ways[0] / 2 * jump, m, track.axis)
+    windows = [range(i * n // m, -(-(i + 1) * n // m)) for i in range(m)]
+    places, index = np.array([(i, unit) for i, window in enumerate(windows) for unit in window]).T
+    ways = [len(window) - 1 for window in windows]
+    span = spans.taken(track.span, places, index, m)
+    return Track(track.size + max(ways) * jump, jump * n / m, track.center + ways[0] / 2 * jump, m, track.axis, span)
 
 
 def _anywhere(tracks: Sequence[Track | None], call: Call) -> Track:
     """It may look anywhere."""
     return _meet(tracks).everything()
+
+
+def _flip(tracks: Sequence[Track | None], call: Call) -> Track:
+    """Read backwards: the first unit sees what the last one saw."""
+    track = _meet(tracks)
+    if track.axis is None or track.axis not in normalize_dims("flip", call.settings["dims"], call.shapes[0]):
+        return track
+    if track.merged:
+        return track.everything()
+    way = (track.places - 1) * track.jump
+    return track._replace(center=track.center + way, jump=-track.jump, span=track.span[:, ::-1])
+
+
+def _roll(tracks: Sequence[Track | None], call: Call) -> Track:
+    """Moved along, what leaves at the end coming in at the start."""
+    track, dims, shifts = _meet(tracks), call.settings.get("dims"), call.settings["shifts"]
+    if track.axis is None:
+        return track
+    axes = range(len(call.shape)) if dims is None else normalize_dims("roll", dims, call.shapes[0])
+    steps = dict(zip(axes, shifts if isinstance(shifts, (tuple, list)) else (shifts,)))
+    if track.axis not in axes:
+        return track
+    if dims is None or track.merged:
+        return track.everything()
+    span = np.roll(track.span, operator.index(steps[track.axis]), axis=1)
+    whole = track.everything()
+    return track._replace(size=whole.size, center=whole.center, jump=0, span=span)
 
 
 def _along(tracks: Sequence[Track | None], call: Call) -> Track:
@@ -335,7 +391,7 @@ def _declared(tracks: Sequence[Track | None], call: Call) -> Track:
     )
     if kernel < 1 or stride < 1:
         raise ValueError(f"{name}: its receptive_field returned {said!r}: kernel and stride must be 1 or more")
-    return _slide(track, kernel - 1, stride, before, call.shape[track.axis])
+    return _slide(track, kernel, 1, stride, before, call.shape[track.axis])
 
 
 Rule: TypeAlias = Callable[[Sequence[Track | None], Call], Track]
@@ -361,10 +417,12 @@ RULES: dict[Callable[..., Any], Rule] = {
     **dict.fromkeys((reduce.logsumexp, extremes.amax, extremes.amin, extremes.argmax, extremes.argmin), _reduce),
     extremes._length: _reduce,
     **dict.fromkeys((reduce.softmax, reduce.log_softmax, scan.cumsum, scan._index_so_far, order.argsort), _along),
-    **dict.fromkeys((shape.roll, gathering.gather, gathering._collect, gathering._scatter), _along),
+    shape.flip: _flip,
+    shape.roll: _roll,
+    **dict.fromkeys((gathering.gather, gathering._collect, gathering._scatter), _along),
     **dict.fromkeys((batch_norm._batch_norm, batch_norm._normalise_by, batch_norm._affine), _alike),
     **dict.fromkeys((layer_norm._normalize_rows, response_norm._neighbours, dropout._drop), _alike),
-    **dict.fromkeys((diagonals.tril, diagonals.triu, shape.flip, elementwise._choose), _alike),
+    **dict.fromkeys((diagonals.tril, diagonals.triu, elementwise._choose), _alike),
     **dict.fromkeys((diagonals.diagonal, diagonals._on_diagonal, repeating._windows, repeating._overlay), _anywhere),
     **dict.fromkeys((windows._fold, conv._to_weight, pool._to_winners, indexing._put), _anywhere),
     **dict.fromkeys((order._median_of_all, order._index_of_median), _anywhere),
