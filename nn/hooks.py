@@ -4,14 +4,16 @@
     after     hook(module, args, result)               → a new result, or None
     backward  hook(module, grad_input, grad_output)    → a new grad_input, or None
 
-A module without hooks pays for them with one look at an empty tuple.
+A module without hooks pays for them with one look at an empty tuple, and one at an empty list: that of `watch_calls`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeAlias
 
 from microtensor.gradient import register_hook, same
 from microtensor.graph import Node, mode
@@ -44,6 +46,44 @@ class Handle:
         self.remove()
 
 
+class Watcher(NamedTuple):
+    """Who is told of every call of a module in one thread."""
+
+    thread: int
+    before: Callable[[Any], Any]
+    after: Callable[[Any, Any], Any]
+
+
+watchers: list[Watcher] = []
+"""Those of all threads."""
+
+
+def _nothing(*_: Any) -> None:
+    """Nobody wants to know."""
+
+
+@contextmanager
+def watch_calls(before: Callable[[Any], Any] = _nothing, after: Callable[[Any, Any], Any] = _nothing) -> Iterator[None]:
+    """Inside, call before(module) and after(module, result) around every call of any module in this thread.
+
+    So it is known which modules a function uses, of which nothing else is known.
+
+    >>> import microtensor as mt
+    >>> from microtensor.nn import Identity, Sequential
+    >>> model = Sequential(Identity())
+    >>> with watch_calls(lambda module: print(type(module).__name__)):
+    ...     y = (lambda x: 2 * model(x))(mt.ones(1))
+    Sequential
+    Identity
+    """
+    watcher = Watcher(threading.get_ident(), before, after)
+    watchers.append(watcher)
+    try:
+        yield
+    finally:
+        watchers.remove(watcher)
+
+
 class Hooked:
     """What can be called, and has hooks."""
 
@@ -55,7 +95,7 @@ class Hooked:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return _call(self, args, kwargs) if self._hooks else self.forward(*args, **kwargs)
+            return _call(self, args, kwargs) if self._hooks or watchers else self.forward(*args, **kwargs)
         except (TypeError, ValueError, IndexError) as error:
             _name_the_layer(self, error)
             raise
@@ -148,10 +188,16 @@ def _attach(module: Hooked, hook: Hook, prepend: bool) -> Handle:
 
 def _call(module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """module.forward(*args, **kwargs), with its hooks around it."""
+    watching = [watcher for watcher in watchers if watcher.thread == threading.get_ident()]
+    for watcher in watching:
+        watcher.before(module)
     hooks = module._hooks
     called: set[Hook] = set()
     try:
-        return _hooked(module, hooks, called, args, kwargs)
+        result = _hooked(module, hooks, called, args, kwargs)
+        for watcher in watching:
+            watcher.after(module, result)
+        return result
     except BaseException:  # Ctrl-C too
         for hook in hooks:
             if hook.always and hook not in called:

@@ -100,7 +100,8 @@ def test_a_map_without_anything_positive_is_zeros():
 @pytest.mark.parametrize(
     ("model", "layer", "error", "message"),
     [
-        (lambda x: x.flatten(1), None, TypeError, "the model must be a Module, .* got function"),
+        (lambda x: x.flatten(1), None, ValueError, "no layer of the model gives maps"),
+        (lambda x: x.flatten(1), "conv1", TypeError, "the model is a function, which knows no layer by name"),
         (reused(), "conv3", ValueError, "grad_cam: Reused has no layer 'conv3'; there is conv1, "),
         (reused(), 3, TypeError, "layer must be a module of the model or its dotted name, got int"),
         (reused(), nn.ReLU(), ValueError, "the layer ReLU is not in the model"),

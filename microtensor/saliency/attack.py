@@ -10,13 +10,16 @@ import numpy as np
 
 from ..arguments import is_number
 from ..backend import to_numpy
+from ..creation import zeros_like
 from ..gradient import no_grad
 from ..ops.elementwise import clamp, sign
 from ..ops.functions import log
 from ..ops.gathering import take_along_dim
+from ..ops.join import cat
 from ..ops.reduce import log_softmax
 from ..tensor import Tensor
 from .scores import Question, Target
+from .softmax import ends_in_sigmoid
 
 
 class Attack(NamedTuple):
@@ -53,7 +56,8 @@ def fgsm(
     No pixel changes by more than epsilon, but all changes add up in the score. The loss is the cross-entropy of the class.
 
     Args:
-        model, x: as in `gradient`. Of one that ends in softmax the logarithm is taken; there is no warning.
+        model, x: as in `gradient`. Of one that ends in softmax the logarithm is taken; there is no warning. One that gives a
+            single score tells class 1 from class 0: the score is a logit, or ends in sigmoid, and is above 0, or ½, for 1.
         epsilon: the length of the step, in units of x.
         target: the true class, or one for each image; None: the one that the model names.
         targeted: step down the loss of `target` instead, to be taken for it.
@@ -80,7 +84,7 @@ def fgsm(
         raise TypeError("saliency.fgsm: the target must be a class, or one for each image, got a function")
     if targeted and target is None:
         raise ValueError("saliency.fgsm: targeted=True needs a target, the class to be taken for")
-    classes = Question("fgsm", model, x, target, warns=False)
+    classes = Question("fgsm", _of_two_classes(model, x), x, target, warns=False)
     with classes:
         scores = classes.settle()
         chosen = Tensor(np.array(classes.classes), device=scores.device).unsqueeze(1)
@@ -89,7 +93,7 @@ def fgsm(
             likelihood = log(scores) if classes.probable else log_softmax(scores, dim=1)
             return -take_along_dim(likelihood, chosen, 1).squeeze(1)
 
-        question = Question("fgsm", model, classes.images, loss, warns=False)
+        question = Question("fgsm", classes.model, classes.images, loss, warns=False)
         step = sign(question.gradient(question.images)) * float(epsilon)
         moved = question.images - step if targeted else question.images + step
         if lower_bound > -math.inf or upper_bound < math.inf:
@@ -100,3 +104,21 @@ def fgsm(
     before, after = (to_numpy(s.data.argmax(1)) for s in (scores, scores_after))
     numbers = [before, after, *(to_numpy(x.data) for x in losses)]
     return Attack(classes.answer(moved), *(x[0] if classes.single else x for x in numbers))
+
+
+def _of_two_classes(model: Any, x: Any) -> Any:
+    """The model, or, if it gives one score s for each image, a function that gives the scores of two classes: (0, s), or, of a
+    probability p, (1 − p, p)."""
+    question = Question("fgsm", model, x, lambda scores: scores.flatten(1).sum(dim=1), warns=False)
+    with question, no_grad():
+        images = question.images[:1]
+        scores = question.scores(images)
+        if scores.ndim != 2 or scores.shape[1] != 1 or not len(images):
+            return model
+        probable = ends_in_sigmoid(model, images)
+
+    def both(images: Tensor) -> Tensor:
+        score = model(images)
+        return cat([1 - score if probable else zeros_like(score), score], dim=1)
+
+    return both

@@ -60,7 +60,7 @@ def smooth_grad(
 
     Args:
         model, x, target, reduce: as in `gradient`. Signed gradients are averaged; `reduce` follows.
-        samples: how many images with noise, for each image.
+        samples: how many images with noise, for each image; each image gets noise of its own.
         noise: the standard deviation of the noise, as a share of the image's largest number less its smallest. The paper
             found 0.1 to 0.2 good.
         generator: where the noise comes from; None: the default generator. The same state gives the same map, whatever

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Any
 
-from ..gradient import enable_grad
+from ..gradient import enable_grad, topological
 from ..graph import Node
+from ..nn.hooks import watch_calls
 from ..nn.inspect.activations import layer_of
 from ..nn.layers.resize import interpolate
 from ..ops.activations import relu as rectified
+from ..ops.join import cat
 from ..tensor import Tensor
 from .rectifiers import relu_rule
 from .scores import Question, Reduce, Target, check_reduce, over_channels
@@ -30,10 +31,11 @@ def grad_cam(
     gradient over the channel's pixels (equation 1); of the weighted sum only what is positive counts (equation 2).
 
     Args:
-        model: a Module, as in `gradient`.
+        model: a Module, or a function that calls one, as in `gradient`.
         x, target: as in `gradient`.
-        layer: a module of the model, or its dotted name. Its last call is taken, where it is called several times. None: of all
-            calls the last whose result is maps, (N, C, H, W) with more than one pixel: what goes into a global pooling.
+        layer: a module that the model calls, or, of a Module, its dotted name. Its last call is taken, where it is called
+            several times. None: of all calls of modules the last whose result is maps, (N, C, H, W) with more than one pixel:
+            what goes into a global pooling.
         relu: keep only what is positive; without it also what speaks against the class.
         upsample: to the size of the image, bilinearly; else the layer's own size.
 
@@ -41,8 +43,8 @@ def grad_cam(
         (N, H, W), for one image (H, W), without graph; without `upsample` of the layer's H and W.
 
     Raises:
-        TypeError: the model has no modules; `layer` is neither a module nor a name; what it gives is no Tensor; and as
-            `gradient`.
+        TypeError: `layer` is neither a module nor a name, or a name though the model is a function; what it gives is no
+            Tensor; and as `gradient`.
         ValueError: it is not in the model, or is not called; it gives no maps, or the score does not depend on them; and as
             `gradient`.
 
@@ -90,55 +92,81 @@ def guided_grad_cam(
 
 def _maps(question: Question, layer: Any, relu: bool) -> Tensor:
     """Grad-CAM in the layer's own size: (N, 1, H', W')."""
-    name = question.name
-    if not hasattr(question.model, "named_modules"):
-        kind = type(question.model).__name__
-        raise TypeError(f"{name}: the model must be a Module, so that its layers can be looked into, got {kind}")
     wanted = _module(question, layer)
-    found: list[Any] = []
-
-    def look(module: Any, args: Any, result: Any) -> None:
-        if wanted is None and not (isinstance(result, Node) and result.ndim == 4 and result.shape[2] * result.shape[3] > 1):
-            return
-        found[:] = [result]
-
     with question, enable_grad():
+        if len(question.images) > 1:
+            question.settle()  # whether each image goes through the model alone: then the layer is called for each
         leaf = question.images.detach().requires_grad_()
-        with _watched(question.model.modules() if wanted is None else [wanted], look):
-            scores = question.scores(leaf)
-        if not found and wanted is None:
-            raise ValueError(f"{name}: no layer of the model gives maps (N, C, H, W) of more than one pixel")
-        if not found:
-            raise ValueError(f"{name}: the layer {layer!r} is not called when the model computes")
-        (maps,) = found
-        if not isinstance(maps, Tensor):
-            raise TypeError(f"{name}: the layer must give a Tensor (N, C, H, W), it gives {type(maps).__name__}")
-        if maps.ndim != 4:
-            raise ValueError(f"{name}: the layer must give maps (N, C, H, W), it gives {maps.shape}; name an earlier one")
-        if not maps.requires_grad:
-            raise ValueError(f"{name}: what the layer gives does not depend on x")
-        g = question.back(scores, maps, question.seed(scores))
+        scores, results = _watched(question, wanted, leaf)
+        calls = [_last(given, scores) for given in results]
+        for maps in calls:
+            _check(question.name, layer, wanted, maps)
+        slopes = question.back_to(scores, calls, question.seed(scores))
+    maps, g = (cat(parts, dim=0) if len(parts) > 1 else parts[0] for parts in (calls, slopes))
     weights = g.mean(dim=(2, 3), keepdim=True)  # (N, C, 1, 1)
     summed = (weights * maps.detach()).sum(dim=1, keepdim=True)
     return rectified(summed) if relu else summed
 
 
+def _watched(question: Question, wanted: Any, leaf: Tensor) -> tuple[Tensor, list[list[Any]]]:
+    """The scores of the images, and for each call of the model what the layer gave: if it is not said which, all maps."""
+    model: Any = question.model
+    results: list[list[Any]] = []
+
+    def look(module: Any, result: Any) -> None:
+        maps = isinstance(result, Node) and result.ndim == 4 and result.shape[2] * result.shape[3] > 1
+        if module is wanted or (wanted is None and maps):
+            results[-1].append(result)
+
+    def called(images: Tensor) -> Any:
+        results.append([])
+        return model(images)
+
+    question.model = called
+    try:
+        with watch_calls(after=look):
+            return question.scores(leaf), results
+    finally:
+        question.model = model
+
+
+def _last(results: list[Any], scores: Tensor) -> Any:
+    """The last result that the scores were computed from: another head may come after it. None: there is none."""
+    behind = set() if scores.origin is None else set(topological([scores.origin]))
+    leading = [result for result in results if isinstance(result, Node) and result.origin in behind]
+    return leading[-1] if leading else results[-1] if results else None
+
+
+def _check(name: str, layer: Any, wanted: Any, maps: Any) -> None:
+    """Refuse what is no maps, or leads nowhere."""
+    if maps is None and wanted is None:
+        raise ValueError(f"{name}: no layer of the model gives maps (N, C, H, W) of more than one pixel; name one: layer=…")
+    if maps is None:
+        shown = layer if isinstance(layer, str) else type(layer).__name__
+        raise ValueError(f"{name}: the layer {shown!r} is not called when the model computes, or gives nothing")
+    if not isinstance(maps, Tensor):
+        raise TypeError(f"{name}: the layer must give a Tensor (N, C, H, W), it gives {type(maps).__name__}")
+    if maps.ndim != 4:
+        raise ValueError(f"{name}: the layer must give maps (N, C, H, W), it gives {maps.shape}; name an earlier one")
+    if not maps.requires_grad:
+        raise ValueError(f"{name}: what the layer gives does not depend on x")
+
+
 def _module(question: Question, layer: Any) -> Any:
     """The module that is meant, or None if none is."""
+    whole = hasattr(question.model, "named_modules")
     if layer is None:
         return None
     if isinstance(layer, str):
+        if not whole:
+            kind = type(question.model).__name__
+            raise TypeError(
+                f"{question.name}: the model is a {kind}, which knows no layer by name: give the layer itself, as "
+                f"layer=network.get_submodule({layer!r})"
+            )
         return layer_of(question.name, question.model, layer)
-    if not hasattr(layer, "register_forward_hook"):
+    if isinstance(layer, type) or not hasattr(layer, "register_forward_hook"):
         raise TypeError(f"{question.name}: layer must be a module of the model or its dotted name, got {type(layer).__name__}")
-    if not any(layer is module for module in question.model.modules()):
+    if whole and not any(layer is module for module in question.model.modules()):
         raise ValueError(f"{question.name}: the layer {type(layer).__name__} is not in the model")
     return layer
-
-
-@contextmanager
-def _watched(modules: Any, look: Callable[[Any, Any, Any], None]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for module in list(modules):
-            stack.enter_context(module.register_forward_hook(look))
-        yield

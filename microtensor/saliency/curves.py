@@ -40,7 +40,8 @@ def deletion(
     Petsiuk, Das and Saenko 2018, "RISE", section 4.1, arxiv.org/abs/1806.07421. Pixels of equal importance go in reading order.
 
     Args:
-        model, x, target: as in `gradient`; of logits the softmax is taken. What a score function gives counts as it is.
+        model, x, target: as in `gradient`; of logits the softmax is taken, of a single one the sigmoid. What a score function
+            gives counts as it is.
         map: the importance of each pixel, (N, H, W) or for one image (H, W), as the methods here give it.
         steps: in so many the pixels go, the same share in each.
         baseline: what stands in the place of pixels that are gone: a number, or a Tensor or array that broadcasts to x.
@@ -109,7 +110,7 @@ def _curve(name: str, question: Question, map: Any, steps: Any, start: Tensor, e
         return where(place < limits, end, start)
 
     with question:
-        question.settle()
+        question.settle(probability=True)
         score = question.over(count + 1, varied, probability=True).T.double().numpy()  # (N, steps + 1)
     fraction = changed / (height * width)
     auc = ((score[:, 1:] + score[:, :-1]) / 2 * np.diff(fraction)).sum(axis=1)

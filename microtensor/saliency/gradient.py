@@ -26,12 +26,12 @@ def gradient(
 
     Simonyan, Vedaldi and Zisserman 2013, section 3, arxiv.org/abs/1312.6034: near the image the score is about linear in the
     pixels, and the gradient is its weights. One backward pass serves the whole batch, for no image's score depends on
-    another's pixels.
+    another's pixels; where a model mixes them, as a batch norm without running statistics does, each goes through it alone.
 
     Args:
         model: images (N, C, H, W) → scores (N, classes). Let it give logits, as in the paper: of one that ends in softmax
-            there is a warning, and `before_softmax` gives its logits. Its layers run in eval mode: without dropout, with
-            stored statistics. Afterwards their modes are as before. No gradient of a weight is computed, no `.grad` touched.
+            there is a warning, and `before_softmax` gives its logits. Its layers, and all modules that a function calls, run in
+            eval mode: without dropout, with stored statistics. Afterwards their modes are as before. No gradient of a weight is computed, no `.grad` touched.
             Of one that takes sequences (N, C, L): `lambda x: model(x.squeeze(2))`, with x (N, C, 1, L); of one that returns
             more than scores: `lambda x: model(x)[0]`.
         x: a Tensor or array of floating-point numbers: images (N, C, H, W), or one image (C, H, W).

@@ -120,7 +120,8 @@ def rise(
 
     Args:
         model, x, target: as in `gradient`; gradients are not needed, and there is no warning of a softmax. Of a class the
-            probability counts, so of logits the softmax is taken; what a function gives counts as it is.
+            probability counts: of logits the softmax is taken, of a single one the sigmoid. What a function gives counts as
+            it is.
         samples: how many masks. All images get the same ones.
         grid: cells along the height and along the width.
         p: the probability that a cell is on.
@@ -166,7 +167,7 @@ def rise(
         return Tensor(large[first[:, :, None], rows[:, :, None], columns[:, None, :]])
 
     with question:
-        question.settle()
+        question.settle(probability=True)
         for start, stop in question.chunks(count):
             shown = masks(start, stop)  # (k, H, W)
             seen = empty + way * shown.reshape(stop - start, 1, 1, height, width)

@@ -12,12 +12,14 @@ from ..arguments import BYTES
 from ..backend import is_array, to_numpy
 from ..gradient import enable_grad, grad, no_grad
 from ..graph import Node, is_floating
+from ..ops.activations import sigmoid
 from ..ops.gathering import take_along_dim
 from ..ops.join import cat
 from ..ops.reduce import softmax
 from ..ops.shape import whole_number
 from ..tensor import Tensor
-from .softmax import are_probabilities, ends_in_softmax, warn
+from .modes import eval_mode
+from .softmax import are_probabilities, ends_in_sigmoid, ends_in_softmax, warn
 
 Target: TypeAlias = int | Sequence[int] | Any | Callable[[Tensor], Tensor] | None
 """What is explained: None for each image's highest score, one class for all images, or one for each (an array, a Tensor); or a
@@ -29,6 +31,8 @@ Reduce: TypeAlias = Literal["max", "mean"] | None
 class Question:
     """A model, images, and which number of each image is asked about. In its `with` block all layers are in eval mode.
 
+    That holds for a function that calls modules, too: each is put in eval mode when it is called, before it computes.
+    An image's numbers do not depend on the other images: where the model mixes them, each goes through it alone.
     Variations of the N images come in rows, all N of the first variation before those of the second: row i is of image i % N.
     """
 
@@ -44,26 +48,39 @@ class Question:
         self.probable = False
         """Whether the scores are probabilities already."""
         self._quiet = not warns
+        self._alone: bool | None = None
+        """Whether each image goes through the model alone; None: not known yet."""
+        self._untold = ""
 
     def __enter__(self) -> Question:
-        """Every layer in eval mode."""
-        modules = self.model.modules() if hasattr(self.model, "modules") else [self.model]
-        self._before = [(module, module.training) for module in modules if hasattr(module, "training")]
-        for module, _ in self._before:
-            module.training = False
+        """Every layer in eval mode: those of the model now, those that a function calls when it does."""
+        self._modes = eval_mode(self.model)
+        self._modes.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Each layer in its own mode again, which need not be the same for all."""
-        for module, training in self._before:
-            module.training = training
+        self._modes.__exit__(kind, error, trace)
+        if error is None and self._untold:
+            warn(self._untold)
 
-    def settle(self) -> Tensor:
-        """Let the model see the images as they are, to find out about which classes is asked. Returns their scores."""
+    def settle(self, probability: bool = False) -> Tensor:
+        """Let the model see the images as they are, to find out about which classes is asked. Returns their scores.
+
+        Args:
+            probability: it will be asked for probabilities: find out whether the scores are some.
+        """
         with no_grad():
             scores = self.scores(self.images)
-        self.score(scores)
-        self.probable = are_probabilities(scores)
+            self.score(scores)
+            self.probable = are_probabilities(scores)
+            if probability and not callable(self.target) and scores.shape[1] == 1 and len(self.images):
+                self.probable = ends_in_sigmoid(self.model, self.images[:1])
+                if not self.probable and bool(((scores >= 0) & (scores <= 1)).all()):
+                    warn(
+                        f"{self.name}: the one score of each image lies between 0 and 1, and is taken for a logit, whose "
+                        "sigmoid is the probability; if it is a probability itself: target=lambda scores: scores[:, 0]"
+                    )
         return scores
 
     def gradient(self, images: Tensor) -> Tensor:
@@ -75,17 +92,21 @@ class Question:
 
     def back(self, scores: Tensor, start: Tensor, seed: Tensor) -> Tensor:
         """The gradient of the scores, weighted by `seed`, with respect to what they were computed from."""
-        (g,) = grad(scores, start, seed, allow_unused=True)
-        if g is None:
+        return self.back_to(scores, [start], seed)[0]
+
+    def back_to(self, scores: Tensor, starts: Sequence[Tensor], seed: Tensor) -> tuple[Tensor, ...]:
+        """As `back`, for several that the scores were computed from, in one pass."""
+        gradients = grad(scores, starts, seed, allow_unused=True)
+        if any(g is None for g in gradients):
             raise self.independent()
-        return g
+        return gradients
 
     def values(self, images: Tensor, probability: bool = False) -> Tensor:
         """The number of each image: (M, C, H, W) → (M,). `probability`: of a class, that, and not its score."""
         with no_grad():
             scores = self.scores(images)
             if probability and not callable(self.target) and not self.probable:
-                scores = softmax(scores, dim=1)
+                scores = sigmoid(scores) if scores.shape[1] == 1 else softmax(scores, dim=1)
             return self.score(scores)
 
     def over(self, count: int, varied: Callable[[int, int], Tensor], probability: bool = False) -> Tensor:
@@ -106,26 +127,67 @@ class Question:
 
     def scores(self, images: Tensor) -> Tensor:
         """What the model returns for images (M, C, H, W): scores (M, classes), or (M, …) for a function of the scores."""
-        scores = self.model(images)
-        expected = "(N, …)" if callable(self.target) else "(N, classes)"
-        if not isinstance(scores, Tensor):
-            found = type(scores).__name__
-            hint = "; pick them out: lambda x: model(x)[…]" if isinstance(scores, (tuple, list, dict)) else ""
-            raise TypeError(f"{self.name}: the model must return a Tensor of scores {expected}, it returned {found}{hint}")
-        count = len(images)
-        fits = scores.ndim > 0 if callable(self.target) else scores.ndim == 2 and scores.shape[1] > 0
-        if not fits or scores.shape[0] != count or not is_floating(scores.dtype):
-            raise ValueError(
-                f"{self.name}: the model must return floating-point scores {expected.replace('N', str(count))} "
-                f"for images {images.shape}, it returned {scores.dtype} {scores.shape}"
-            )
+        if not self._alone:
+            scores = self._run(images)
+            independent = images.requires_grad and not scores.requires_grad
+            if self._alone is None and len(images) > 1 and not independent:
+                self._alone = self._mixes(images.detach(), scores.detach())
+        if self._alone:
+            scores = cat([self._run(images[i : i + 1]) for i in range(len(images))], dim=0)
         if images.requires_grad:
             if not scores.requires_grad:
                 raise self.independent()
             if not self._quiet and not callable(self.target) and ends_in_softmax(scores):
                 self._quiet = True
-                warn(self.name)
+                warn(
+                    f"{self.name}: the model ends in softmax: where its probability is near 1 the gradient fades, and it also "
+                    "shows what speaks for other classes; give the model without it, or saliency.before_softmax(model)"
+                )
         return scores
+
+    def _run(self, images: Tensor) -> Tensor:
+        """What the model returns for images, if it is of use as scores."""
+        scores = self.model(images)
+        expected = "(N, …)" if callable(self.target) else "(N, classes)"
+        if not isinstance(scores, Tensor):
+            hint = ""
+            if isinstance(scores, dict):
+                hint = f"; pick them out: lambda x: model(x)[{next(iter(scores), '…')!r}]"
+            elif isinstance(scores, (tuple, list)):
+                hint = "; pick them out: lambda x: model(x)[0]"
+            found = type(scores).__name__
+            raise TypeError(f"{self.name}: the model must return a Tensor of scores {expected}, it returned {found}{hint}")
+        count = len(images)
+        fits = scores.ndim > 0 if callable(self.target) else scores.ndim == 2 and scores.shape[1] > 0
+        if not fits or scores.shape[0] != count or not is_floating(scores.dtype):
+            hint = ""
+            if scores.shape == (count,):
+                hint = "; for one score of each image: lambda x: model(x).unsqueeze(1)"
+            elif scores.ndim > 2 and scores.shape[0] == count:
+                hint = f"; of scores for each place, their mean: lambda x: model(x).mean(dim={tuple(range(2, scores.ndim))})"
+            raise ValueError(
+                f"{self.name}: the model must return floating-point scores {expected.replace('N', str(count))} "
+                f"for images {images.shape}, it returned {scores.dtype} {scores.shape}{hint}"
+            )
+        return scores
+
+    def _mixes(self, images: Tensor, together: Tensor) -> bool:
+        """Whether an image's scores depend on which others go through the model with it, as where a layer normalises by the
+        batch in eval mode too: seen by the first image and the last one, alone and among all."""
+        limit = (1e-2 if together.dtype.itemsize == 2 else 1e-3) * together.abs().max()
+        for i in (0, len(images) - 1):
+            try:
+                with no_grad():
+                    alone = self._run(images[i : i + 1])
+            except (TypeError, ValueError) as error:
+                self._untold = (
+                    f"{self.name}: the model takes {len(images)} images, but not one alone ({error}): whether images change "
+                    "each other's scores is not known"
+                )
+                return False
+            if alone.shape[1:] == together.shape[1:] and bool(((alone[0] - together[i]).abs() > limit).any()):
+                return True
+        return False
 
     def score(self, scores: Tensor) -> Tensor:
         """The numbers that are asked about: scores (M, …) → (M,)."""
@@ -169,7 +231,10 @@ class Question:
         """Images (N, C, H, W) without graph, and whether x was a single one (C, H, W)."""
         if not isinstance(x, Node) and not is_array(x):
             found = type(x).__name__
-            raise TypeError(f"{self.name}: x must be a Tensor or an array of images, got {found}; wrap it: Tensor(...)")
+            wrap = "wrap it: Tensor(...)"
+            if isinstance(x, (tuple, list)) and any(isinstance(part, Node) or is_array(part) for part in x):
+                wrap = "one input is explained; hold the others: lambda x: model(x, other)"
+            raise TypeError(f"{self.name}: x must be a Tensor or an array of images, got {found}; {wrap}")
         if not is_floating(x.dtype):
             hint = BYTES if x.dtype == np.uint8 else "use .to('float32')"
             raise TypeError(f"{self.name}: x must be floating point, got {x.dtype}: only such pixels have gradients; {hint}")

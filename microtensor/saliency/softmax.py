@@ -14,6 +14,7 @@ from typing import Any
 
 from ..gradient import same
 from ..graph import Node, mode
+from ..ops.activations import sigmoid
 from ..ops.elementwise import cast, clone, move
 from ..ops.reduce import log_softmax, softmax
 from ..ops.shape import permute, reshape
@@ -75,32 +76,44 @@ class Logits:
 
     def __call__(self, images: Tensor) -> Tensor:
         """The model's logits for images (N, C, H, W)."""
-        last: list[Any] = []
-
-        def observe(operation: Any, inputs: Sequence[Any], settings: dict[str, Any], result: Node) -> None:
-            if operation is softmax or operation is log_softmax:
-                last[:] = [inputs[0], result]
-            elif last and operation in MOVING and inputs[0] is last[1]:
-                last[1] = result
-
-        before = mode.observers
-        mode.observers = (*before, observe)
-        try:
-            scores = self.model(images)
-        finally:
-            mode.observers = before
-        if not last or scores is not last[1]:
+        logits = _before_last(self.model, images, (softmax, log_softmax))
+        if logits is None:
             raise ValueError("saliency.before_softmax: the model does not end in softmax; take it as it is")
-        return last[0]
+        return logits
 
 
-def warn(name: str) -> None:
-    """Say that a gradient is taken through a softmax, at the line that called the package."""
+def ends_in_sigmoid(model: Callable[[Tensor], Tensor], images: Tensor) -> bool:
+    """Whether what the model returns for these images comes from a sigmoid.
+
+    >>> from microtensor import nn
+    >>> ends_in_sigmoid(nn.Sequential(nn.Flatten(), nn.Sigmoid()), Tensor([[[[0.5]]]]))
+    True
+    """
+    return _before_last(model, images, (sigmoid,)) is not None
+
+
+def _before_last(model: Callable[[Tensor], Tensor], images: Tensor, operations: Sequence[Any]) -> Tensor | None:
+    """What went into the last operation of model(images), if that is one of these; else None."""
+    last: list[Any] = []
+
+    def observe(operation: Any, inputs: Sequence[Any], settings: dict[str, Any], result: Node) -> None:
+        if operation in operations:
+            last[:] = [inputs[0], result]
+        elif last and operation in MOVING and inputs[0] is last[1]:
+            last[1] = result
+
+    before = mode.observers
+    mode.observers = (*before, observe)
+    try:
+        scores = model(images)
+    finally:
+        mode.observers = before
+    return last[0] if last and scores is last[1] else None
+
+
+def warn(message: str) -> None:
+    """A warning at the line that called the package."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(HERE):
         level, frame = level + 1, frame.f_back
-    warnings.warn(
-        f"{name}: the model ends in softmax: where its probability is near 1 the gradient fades, and it also shows what speaks "
-        "for other classes; give the model without it, or saliency.before_softmax(model)",
-        stacklevel=level,
-    )
+    warnings.warn(message, stacklevel=level)
