@@ -6,13 +6,12 @@ gives 0, what only gives back or seeds works, and all else raises RuntimeError, 
 
 from __future__ import annotations
 
-from contextlib import ContextDecorator
 from types import ModuleType
-from typing import Any
 
 from . import random
 from .backend import chosen, gpu_count, index_of, library, on, parse_gpu
 from .backend import is_available as is_available
+from .blocks import Block
 from .cuda_settings import allow_cudnn as allow_cudnn
 from .cuda_settings import allow_tf32 as allow_tf32
 from .cuda_settings import convolution_workspace as convolution_workspace
@@ -51,7 +50,7 @@ def set_device(device: int | str) -> None:
     chosen.gpu = index
 
 
-class device(ContextDecorator):
+class device(Block):
     """Inside, or in the function that it decorates, "cuda" means this GPU, in this thread.
 
         with microtensor.cuda.device(1):
@@ -67,20 +66,19 @@ class device(ContextDecorator):
 
     def __init__(self, device: int | str) -> None:
         self._name = parse_gpu("device", device)
-        self._entered: list[tuple[Any, int]] = []
 
-    def _recreate_cm(self) -> device:  # a decorated function may run in several threads at once
-        return type(self)(self._name)
+    def now(self) -> tuple[int, int]:
+        """Which GPU "cuda" means, and which is CuPy's current one."""
+        return chosen.gpu, library(self._name).cuda.runtime.getDevice()
 
-    def __enter__(self) -> None:
-        block = on(self._name)
-        block.__enter__()
-        self._entered.append((block, chosen.gpu))
-        chosen.gpu = index_of(self._name)
+    def set(self, value: tuple[int, int]) -> None:
+        """Make them these."""
+        library(self._name).cuda.Device(value[1]).use()
+        chosen.gpu = value[0]
 
-    def __exit__(self, *error: Any) -> None:
-        block, chosen.gpu = self._entered.pop()
-        block.__exit__(*error)
+    def wanted(self, before: tuple[int, int]) -> tuple[int, int]:
+        """This one, for both."""
+        return index_of(self._name), index_of(self._name)
 
 
 def synchronize(device: int | str | None = None) -> None:

@@ -7,10 +7,10 @@ which is a decorator too, in which it holds.
 from __future__ import annotations
 
 import threading
-from contextlib import ContextDecorator
 
 from .arguments import kind_of
 from .backend import gpu_count, on
+from .blocks import Block
 from .ops.shape import whole_number
 
 
@@ -62,7 +62,7 @@ def get_allow_tf32() -> bool:
     return settings.tf32
 
 
-class allow_tf32(ContextDecorator):
+class allow_tf32(Block):
     """Inside, or in the function that it decorates, products of float32 may be computed in TF32, or not: see `set_allow_tf32`.
 
     Raises:
@@ -75,18 +75,18 @@ class allow_tf32(ContextDecorator):
 
     def __init__(self, allowed: bool = True) -> None:
         self._allowed = allowed
-        self._before: list[bool] = []
 
-    def _recreate_cm(self) -> allow_tf32:  # a decorated function may run in several threads at once
-        return type(self)(self._allowed)
+    def now(self) -> bool:
+        """What `get_allow_tf32` tells."""
+        return get_allow_tf32()
 
-    def __enter__(self) -> None:
-        before = settings.tf32
-        set_allow_tf32(self._allowed)
-        self._before.append(before)
+    def set(self, value: bool) -> None:
+        """`set_allow_tf32`."""
+        set_allow_tf32(value)
 
-    def __exit__(self, *error: object) -> None:
-        set_allow_tf32(self._before.pop())
+    def wanted(self, before: bool) -> bool:
+        """What is to hold."""
+        return self._allowed
 
 
 def set_allow_cudnn(allowed: bool) -> None:
@@ -112,7 +112,7 @@ def get_allow_cudnn() -> bool:
     return settings.cudnn
 
 
-class allow_cudnn(ContextDecorator):
+class allow_cudnn(Block):
     """Inside, or in the function that it decorates, convolutions on a GPU may be computed by cuDNN, or not.
 
     Raises:
@@ -125,18 +125,18 @@ class allow_cudnn(ContextDecorator):
 
     def __init__(self, allowed: bool = True) -> None:
         self._allowed = allowed
-        self._before: list[bool] = []
 
-    def _recreate_cm(self) -> allow_cudnn:
-        return type(self)(self._allowed)
+    def now(self) -> bool:
+        """What `get_allow_cudnn` tells."""
+        return get_allow_cudnn()
 
-    def __enter__(self) -> None:
-        before = settings.cudnn
-        set_allow_cudnn(self._allowed)
-        self._before.append(before)
+    def set(self, value: bool) -> None:
+        """`set_allow_cudnn`."""
+        set_allow_cudnn(value)
 
-    def __exit__(self, *error: object) -> None:
-        settings.cudnn = self._before.pop()
+    def wanted(self, before: bool) -> bool:
+        """What is to hold."""
+        return self._allowed
 
 
 def set_convolution_workspace(nbytes: int) -> None:
@@ -162,7 +162,7 @@ def get_convolution_workspace() -> int:
     return settings.workspace
 
 
-class convolution_workspace(ContextDecorator):
+class convolution_workspace(Block):
     """Inside, or in the function that it decorates, a convolution on a GPU has so many bytes for its columns.
 
     Raises:
@@ -175,15 +175,15 @@ class convolution_workspace(ContextDecorator):
 
     def __init__(self, nbytes: int) -> None:
         self._nbytes = nbytes
-        self._before: list[int] = []
 
-    def _recreate_cm(self) -> convolution_workspace:
-        return type(self)(self._nbytes)
+    def now(self) -> int:
+        """What `get_convolution_workspace` tells."""
+        return get_convolution_workspace()
 
-    def __enter__(self) -> None:
-        before = settings.workspace
-        set_convolution_workspace(self._nbytes)
-        self._before.append(before)
+    def set(self, value: int) -> None:
+        """`set_convolution_workspace`."""
+        set_convolution_workspace(value)
 
-    def __exit__(self, *error: object) -> None:
-        settings.workspace = self._before.pop()
+    def wanted(self, before: int) -> int:
+        """What is to hold."""
+        return self._nbytes

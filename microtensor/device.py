@@ -9,12 +9,12 @@ under another default device are there from the start. (The same as in PyTorch.)
 from __future__ import annotations
 
 import threading
-from contextlib import ContextDecorator
 from typing import Any
 
 import numpy as np
 
 from .backend import Array, array_module, library, parse_device, to_device
+from .blocks import Block
 from .graph import Node
 
 
@@ -49,7 +49,7 @@ def get_default_device() -> str:
     return "cpu" if chosen.device is None else parse_device(chosen.device)
 
 
-class default_device(ContextDecorator):
+class default_device(Block):
     """Inside, or in the function that it decorates, new tensors are made on `device`; afterwards where they were before.
 
     Raises:
@@ -64,18 +64,19 @@ class default_device(ContextDecorator):
     def __init__(self, device: str) -> None:
         parse_device(device)
         self._device = device
-        self._before: list[str | None] = []
 
-    def _recreate_cm(self) -> default_device:  # a decorated function may run in several threads at once
-        return type(self)(self._device)
+    def now(self) -> str | None:
+        """This thread's default device, as the user wrote it."""
+        return chosen.device
 
-    def __enter__(self) -> None:
-        before = chosen.device
-        set_default_device(self._device)
-        self._before.append(before)
+    def set(self, value: str | None) -> None:
+        """Make it this one."""
+        chosen.device = value
 
-    def __exit__(self, *error: object) -> None:
-        chosen.device = self._before.pop()
+    def wanted(self, before: str | None) -> str:
+        """What it is to be, inside, if that can be used."""
+        library(parse_device(self._device))
+        return self._device
 
 
 def full_name(device: str | None) -> str:

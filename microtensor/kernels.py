@@ -23,8 +23,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from .backend import Array, array_module, follow
+from .blocks import Block
 
 THREADS = 256
 """In a block, where a kernel does not ask for another number."""
@@ -60,17 +59,23 @@ class Chosen(threading.local):
 chosen = Chosen()
 
 
-@contextmanager
-def plain() -> Iterator[None]:
+class plain(Block):
     """Inside, plain array calls alone compute, without kernels on a GPU and without oneDNN on the CPU.
 
     It is there to compare, or to tell whether a kernel is at fault.
     """
-    before, chosen.kernels = chosen.kernels, False
-    try:
-        yield
-    finally:
-        chosen.kernels = before
+
+    def now(self) -> bool:
+        """Whether kernels compute."""
+        return chosen.kernels
+
+    def set(self, value: bool) -> None:
+        """From now on they do, or not."""
+        chosen.kernels = value
+
+    def wanted(self, before: bool) -> bool:
+        """They do not."""
+        return False
 
 
 def usable(array: Array) -> bool:

@@ -7,8 +7,7 @@ in the dtypes that arrive. (Micikevicius et al. 2018, "Mixed precision training"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ContextDecorator, contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import DTypeLike
 
 from .arguments import kind_of
 from .backend import Array, device_of, follow, is_array
+from .blocks import Block
 from .graph import Node, Origin, mode
 
 DEVICE_TYPES = ("cpu", "cuda")
@@ -94,12 +94,12 @@ def at_least_float32(data: Array) -> Array:
     return data.astype(np.float32) if data.dtype == np.float16 else data
 
 
-class autocast(ContextDecorator):
+class autocast(Block):
     """Inside, matrix products and convolutions compute in float16, and what would suffer from it in float32.
 
-    A context manager and a decorator, per thread, for the forward pass and the loss; `backward()` computes in the dtypes that
-    the forward pass chose, inside or outside. A gradient has the dtype of its tensor: that of a float32 weight is float32. On
-    the way there, small ones become 0 in float16: see `nn.GradScaler`.
+    A context manager and a decorator, as `no_grad`, per thread, for the forward pass and the loss; `backward()` computes in the
+    dtypes that the forward pass chose, inside or outside. A gradient has the dtype of its tensor: that of a float32 weight is
+    float32. On the way there, small ones become 0 in float16: see `nn.GradScaler`.
 
     - In float16: `@`, matmul, mm, bmm, mv, dot, outer, einsum, tensordot, bilinear, linear, convolutions and transposed ones,
       prelu. float32 is cast to it; where one input is float64, none is.
@@ -150,24 +150,22 @@ class autocast(ContextDecorator):
         self.device_type, self.enabled = device_type, enabled
         self.dtype = narrow_dtype("autocast", dtype)
         self.cache_enabled = cache_enabled is not False
-        self._before: list[Casting | None] = []
 
-    def _recreate_cm(self) -> autocast:  # a decorated function may run in several threads at once
-        return type(self)(self.device_type, self.dtype, self.enabled, self.cache_enabled)
+    def now(self) -> Casting | None:
+        """What this thread computes under."""
+        return mode.autocast
 
-    def __enter__(self) -> autocast:
-        before: Casting | None = mode.autocast
-        self._before.append(before)
+    def set(self, value: Casting | None) -> None:
+        """From now on it computes under this."""
+        mode.autocast = value
+
+    def wanted(self, before: Casting | None) -> Casting | None:
+        """What it is to compute under, inside."""
         if not self.enabled:
-            mode.autocast = None
-            return self
+            return None
         kept = before.casts if before is not None else None  # one context inside another casts nothing anew
         casts = ({} if kept is None else kept) if self.cache_enabled else None
-        mode.autocast = Casting(self.dtype, self.device_type, casts)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        mode.autocast = self._before.pop()
+        return Casting(self.dtype, self.device_type, casts)
 
 
 def is_autocast_enabled() -> bool:
@@ -208,13 +206,16 @@ def current() -> Callable[[], Any]:
     """
     casting: Casting | None = mode.autocast
 
-    @contextmanager
-    def again() -> Iterator[None]:
-        before = mode.autocast
-        mode.autocast = None if casting is None else Casting(casting.dtype, casting.device_type, {})
-        try:
-            yield
-        finally:
-            mode.autocast = before
+    def again() -> autocast:
+        if casting is None:
+            return autocast(enabled=False)
+        return _Anew(casting.device_type, casting.dtype)
 
     return again
+
+
+class _Anew(autocast):
+    """Inside another one too, what is cast is cast anew."""
+
+    def wanted(self, before: Casting | None) -> Casting:
+        return Casting(self.dtype, self.device_type, {})

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 
 from microtensor.backend import Array, to_device
+from microtensor.blocks import Block, Setting
 from microtensor.gradient import no_grad
 from microtensor.random import Generator, default
 from microtensor.tensor import Tensor
@@ -35,8 +34,7 @@ class _Skipping(threading.local):
 _skipping = _Skipping()
 
 
-@contextmanager
-def skipped() -> Iterator[None]:
+def skipped() -> Block:
     """Inside, the functions of this file leave tensors as they are, so layers are made without drawing their weights.
 
     For weights that are to be loaded, or only counted: memory that nobody writes to takes no room on most systems, and
@@ -48,11 +46,7 @@ def skipped() -> Iterator[None]:
     >>> layer.weight.shape
     (4096, 25088)
     """
-    before, _skipping.now = _skipping.now, True
-    try:
-        yield
-    finally:
-        _skipping.now = before
+    return Setting(_skipping, now=True)
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:

@@ -12,10 +12,10 @@ between 0 and the ceiling, as for the gradient. ELU, leaky ReLU, sigmoids and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
+from ..blocks import Block, Setting
 from ..graph import mode
 from ..ops.elementwise import where
 from ..tensor import Tensor
@@ -33,8 +33,7 @@ def _deconvnet(g: Any, on: Any) -> Any:
 RULES: dict[str, Callable[[Any, Any], Any]] = {"guided": _guided, "deconvnet": _deconvnet}
 
 
-@contextmanager
-def relu_rule(rule: str) -> Iterator[None]:
+def relu_rule(rule: str) -> Block:
     """Inside, backward passes of this thread go through every ReLU by this rule: "guided" or "deconvnet".
 
     What counts is where the backward pass runs; the forward pass may have run outside.
@@ -56,11 +55,7 @@ def relu_rule(rule: str) -> Iterator[None]:
     """
     if rule not in RULES:
         raise ValueError(f"relu_rule: expected one of {', '.join(map(repr, RULES))}, got {rule!r}")
-    before, mode.rectifier = mode.rectifier, RULES[rule]
-    try:
-        yield
-    finally:
-        mode.rectifier = before
+    return Setting(mode, rectifier=RULES[rule])
 
 
 def guided_backprop(model: Callable[[Tensor], Tensor], x: Any, target: Target = None, reduce: Reduce = "max") -> Tensor:

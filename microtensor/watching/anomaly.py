@@ -5,21 +5,20 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
+from ..blocks import Block
 from ..graph import Node, Origin, mode
 
 PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 
-@contextmanager
-def detect_anomaly() -> Iterator[None]:
+class detect_anomaly(Block):
     """Inside, every recorded operation and every derivative raises where it makes a nan or an infinity of finite numbers.
 
     Forward and backward must both run inside. Each result is looked at, on a GPU with a wait: use it to find a fault, not to
-    train. Numbers that are not finite to begin with are let through: what made them is not at fault here.
+    train. Numbers that are not finite to begin with are let through: what made them is not at fault here. It decorates too.
 
     Raises (where the anomaly is made):
         FloatingPointError: naming the operation, the element, and the line of the user's that called the operation.
@@ -31,12 +30,18 @@ def detect_anomaly() -> Iterator[None]:
         ...
     FloatingPointError: multiply made the first inf, at element (0,) of shape (1,), from finite inputs; called at ...
     """
-    before = mode.anomaly, mode.observers
-    mode.anomaly, mode.observers = True, (*mode.observers, check_result)
-    try:
-        yield
-    finally:
-        mode.anomaly, mode.observers = before
+
+    def now(self) -> Any:
+        """Whether derivatives are searched, and who is told of operations."""
+        return mode.anomaly, mode.observers
+
+    def set(self, value: Any) -> None:
+        """From now on it is so."""
+        mode.anomaly, mode.observers = value
+
+    def wanted(self, before: Any) -> Any:
+        """How it is to be, inside."""
+        return True, (*before[1], check_result)
 
 
 def check_result(operation: Any, inputs: Sequence[Any], settings: dict[str, Any], result: Node) -> None:

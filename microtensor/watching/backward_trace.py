@@ -7,11 +7,11 @@ import io
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ..arguments import kind_of
 from ..backend import Array, is_array
+from ..blocks import Block, Entry
 from ..console import legible
 from ..files import whole_file
 from ..graph import Node, Origin, mode
@@ -154,8 +154,7 @@ class BackwardTrace:
             self._kept -= 0 if self._users[key] else size
 
 
-@contextmanager
-def trace_backward(model: Any = None) -> Iterator[BackwardTrace]:
+class trace_backward(Block):
     """Log every backward pass inside: operation by operation, with shapes, the norm of the gradient, and memory.
 
     A step is one node of the graph: its gradient is complete, for all that depends on it has been passed. The log shows where
@@ -166,7 +165,7 @@ def trace_backward(model: Any = None) -> Iterator[BackwardTrace]:
     Args:
         model: a Module, or a dict of tensors by name: leaves then bear the names of its parameters.
 
-    Yields:
+    The block gives:
         A `BackwardTrace`: prints as a table; iterate over it for the steps; `to_csv(path)` writes them.
 
     Raises:
@@ -187,15 +186,31 @@ def trace_backward(model: Any = None) -> Iterator[BackwardTrace]:
     4 steps; at most 20 B of gradients and numbers kept from the forward pass
     gradients: memory of all that there are at this step; kept: of what derivatives to come need, weights not counted
     """
-    names = dict(model.named_parameters()) if hasattr(model, "named_parameters") else {} if model is None else model
-    if not isinstance(names, Mapping) or not all(isinstance(node, Node) for node in names.values()):
-        raise TypeError(f"trace_backward: expected a Module, or a dict of tensors by name, got {kind_of(model)}")
-    trace = BackwardTrace(names)
-    before, mode.watchers = mode.watchers, (*mode.watchers, trace.watch)
-    try:
-        yield trace
-    finally:
-        mode.watchers = before
+
+    def __init__(self, model: Any = None) -> None:
+        names = dict(model.named_parameters()) if hasattr(model, "named_parameters") else {} if model is None else model
+        if not isinstance(names, Mapping) or not all(isinstance(node, Node) for node in names.values()):
+            raise TypeError(f"trace_backward: expected a Module, or a dict of tensors by name, got {kind_of(model)}")
+        self._names = names
+        self._trace: BackwardTrace
+
+    def __enter__(self) -> BackwardTrace:  # type: ignore[override]
+        self._trace = trace = BackwardTrace(self._names)
+        super().__enter__()
+        return trace
+
+    def now(self) -> Any:
+        """Who is told of steps, and the log that is one more."""
+        return mode.watchers, self._trace
+
+    def enter(self, entry: Entry) -> None:
+        """The log is told too."""
+        watchers, trace = entry.before
+        mode.watchers = (*watchers, trace.watch)
+
+    def leave(self, entry: Entry) -> None:
+        """It is told no more, and holds nothing but its steps."""
+        mode.watchers, trace = entry.before
         trace._order = trace._passed = None
         trace._needs.clear()
 

@@ -6,12 +6,12 @@ import csv
 import io
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..arguments import kind_of
 from ..backend import on
+from ..blocks import Block, Entry
 from ..console import legible
 from ..files import whole_file
 from ..table import bytes_text, table
@@ -223,8 +223,7 @@ class Profile:
         return span.parent is not None and span.parent.began >= self.began
 
 
-@contextmanager
-def profile(model: Any = None) -> Iterator[Profile]:
+class profile(Block):
     """Measure every operation inside, forward and backward: its time, calls, bytes and FLOPs.
 
     The backward of an operation is named after it, "conv2d backward", and all that runs in it counts for it, the sum with other
@@ -241,7 +240,7 @@ def profile(model: Any = None) -> Iterator[Profile]:
     Args:
         model: a Module, whose layers are then told apart: `profile.layers`, `profile.table(by="layer")`.
 
-    Yields:
+    The block gives:
         A `Profile`: prints as a table; `rows`, `layers`, `seconds` are the numbers; `to_csv(path)`, `chrome_trace(path)` write.
 
     Raises:
@@ -254,22 +253,43 @@ def profile(model: Any = None) -> Iterator[Profile]:
     >>> sorted((row.name, row.direction, row.calls, row.flops) for row in found.rows if row.flops)
     [('matmul', 'backward', 1, 128000), ('matmul', 'forward', 1, 128000)]
     """
-    if model is not None and (isinstance(model, type) or not hasattr(model, "named_modules")):
-        given = f"the class {model.__name__}; create one: {model.__name__}(...)" if isinstance(model, type) else kind_of(model)
-        raise TypeError(f"profile: expected a Module, or nothing, got {given}")
-    modules = {} if model is None else {id(module): (name, module) for name, module in model.named_modules()}
-    with ExitStack() as stack:
-        for _, module in modules.values():
-            stack.enter_context(module.register_forward_pre_hook(_enter, prepend=True))
-            stack.enter_context(module.register_forward_hook(_leave, always_call=True))
-        found = Profile(None if model is None else {key: name for key, (name, _) in modules.items()})
+
+    def __init__(self, model: Any = None) -> None:
+        if model is not None and (isinstance(model, type) or not hasattr(model, "named_modules")):
+            given = (
+                f"the class {model.__name__}; create one: {model.__name__}(...)" if isinstance(model, type) else kind_of(model)
+            )
+            raise TypeError(f"profile: expected a Module, or nothing, got {given}")
+        self._model = model
+        self._profile: Profile
+
+    def __enter__(self) -> Profile:  # type: ignore[override]
+        modules = {} if self._model is None else {id(module): name for name, module in self._model.named_modules()}
+        self._profile = found = Profile(None if self._model is None else modules)
+        super().__enter__()
+        return found
+
+    def now(self) -> Any:
+        """The profile that is to be on, and the handles of its hooks."""
+        return self._profile, []
+
+    def enter(self, entry: Entry) -> None:
+        """It is told of operations, and of the layers that call them."""
+        found, handles = entry.before
+        for module in [] if self._model is None else self._model.modules():
+            handles.append(module.register_forward_pre_hook(_enter, prepend=True))
+            handles.append(module.register_forward_hook(_leave, always_call=True))
         profiles.append(found)
-        try:
-            yield found
-        finally:
+
+    def leave(self, entry: Entry) -> None:
+        """It is told no more."""
+        found, handles = entry.before
+        if found in profiles:
             found.ended = measure.now()
             profiles.remove(found)
-            found._settle()
+        for handle in handles:
+            handle.remove()
+        found._settle()
 
 
 def _enter(module: Any, args: Any) -> None:

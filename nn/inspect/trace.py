@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from microtensor import random
+from microtensor.blocks import Block, Setting
 from microtensor.convert import as_dtype
 from microtensor.gradient import no_grad
 from microtensor.graph import Node, is_floating, mode
@@ -171,14 +172,8 @@ def _tensors(result: Any) -> Iterator[Node]:
             yield from _tensors(part)
 
 
-@contextmanager
-def _observing(observer: Any) -> Iterator[None]:
-    before = mode.observers, mode.sketching
-    mode.observers, mode.sketching = (*mode.observers, observer), True
-    try:
-        yield
-    finally:
-        mode.observers, mode.sketching = before
+def _observing(observer: Any) -> Block:
+    return Setting(mode, observers=(*mode.observers, observer), sketching=True)
 
 
 @contextmanager

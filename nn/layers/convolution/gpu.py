@@ -14,8 +14,6 @@ timed these on a GPU yet. `way` takes the choice over, to time one beside the ot
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from math import prod
 from types import ModuleType
@@ -24,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from microtensor.backend import Array, array_module
+from microtensor.blocks import Block, Setting
 from microtensor.cuda_settings import get_allow_tf32, get_convolution_workspace
 from microtensor.nn.layers.convolution import cudnn, direct, gemm, implicit, tiles
 from microtensor.nn.layers.windows import Pair, Window
@@ -98,8 +97,7 @@ class Chosen(threading.local):
 chosen = Chosen()
 
 
-@contextmanager
-def way(name: str) -> Iterator[None]:
+def way(name: str) -> Block:
     """Inside, convolutions of this thread's on a GPU are computed in the way of this name: to compare them.
 
     Raises:
@@ -107,11 +105,7 @@ def way(name: str) -> Iterator[None]:
     """
     if name not in WAYS:
         raise ValueError(f"way: expected one of {', '.join(WAYS)}, got {name!r}")
-    before, chosen.way = chosen.way, name
-    try:
-        yield
-    finally:
-        chosen.way = before
+    return Setting(chosen, way=name)
 
 
 def forward(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
