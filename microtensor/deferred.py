@@ -18,6 +18,7 @@ import numpy as np
 
 from . import backend
 from .backend import Array, array_module, device_of, follow
+from .forking import in_child
 
 MOST = 100
 """Checks that wait for their device at a time. With one more, the oldest is looked at."""
@@ -37,6 +38,14 @@ Number = Callable[[Any], Any]
 lock = threading.Lock()
 waiting: dict[Check, tuple[Array, Number]] = {}
 """For each check on a device that nobody has looked at: the worst number so far, and how to read it. The oldest is first."""
+
+
+@in_child
+def _renew() -> None:
+    """Whoever held the lock is not in a forked child; nor is the device, which no child of a fork can use."""
+    global lock
+    lock = threading.Lock()
+    waiting.clear()
 
 
 def check_limit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import weakref
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 from .backend import Array, device_of, to_numpy
 from .convert import as_dtype
 from .creation import as_number, as_size, like
+from .forking import cached_property, in_child
 from .graph import Node, is_floating
 from .tensor import Tensor
 
@@ -52,9 +53,10 @@ class Generator:
         self.__dict__.pop("_numpy", None)
         return self
 
-    @functools.cached_property
+    @cached_property
     def _numpy(self) -> np.random.Generator:
         """Made at the first draw: importing numpy.random takes 10 ms, and the default generator is made at import."""
+        drawing.add(self)
         if isinstance(self._seed, tuple):
             seed, *stream = self._seed
             return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=stream))
@@ -84,6 +86,7 @@ class Generator:
             fresh.bit_generator.state = state
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"set_state: this is not a state that get_state() gave: {error!r}") from error
+        drawing.add(self)
         self._numpy = fresh
         return self
 
@@ -112,6 +115,21 @@ class Generator:
     def permutation(self, n: int) -> Array:
         """The numbers 0 to n − 1 in random order: int64."""
         return self._numpy.permutation(n)
+
+
+drawing: weakref.WeakSet[Generator] = weakref.WeakSet()
+"""The generators that have drawn numbers."""
+
+
+@in_child
+def _renew_generators() -> None:
+    """NumPy's generators each have a lock, which another thread may have held at a fork. In the child they go on from where
+    they stood, with new ones."""
+    for generator in drawing:
+        bits = generator._numpy.bit_generator
+        fresh: Any = type(bits)()
+        fresh.state = bits.state
+        generator._numpy = np.random.Generator(fresh)
 
 
 default = Generator(0)

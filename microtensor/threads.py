@@ -23,6 +23,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .blocks import Block, Entry
+from .forking import in_child
+
 Part = TypeVar("Part")
 
 VARIABLES = ("MICROTENSOR_NUM_THREADS", "OMP_NUM_THREADS")
@@ -75,8 +78,8 @@ def share(function: Callable[[Part], Any], parts: Iterable[Part], alone: bool = 
                 function(part)
         return
     job = _Job(function, waiting)
-    here.busy = True
     try:
+        here.busy = True
         with single_threaded_blas():
             pool = settings.pool(helpers)
             for _ in range(helpers):
@@ -149,10 +152,16 @@ class Later:
             raise self._job.error
         return self._outcome[0]
 
+    def take(self) -> Any:
+        """`result()`, handed over, once: nobody here holds it any more."""
+        self.result()
+        return self._outcome.pop()
+
     def cancel(self) -> None:
         """Do not begin with it any more; wait for its end if it has begun."""
         self._job.waiting.clear()
-        self._job.wait()
+        if self._job.pool is settings.jobs:  # else it was forked since
+            self._job.wait()
 
 
 MANY = 1 << 20
@@ -204,13 +213,15 @@ class _Job:
     def __init__(self, function: Callable[[Any], Any], waiting: deque[Any]) -> None:
         self.function, self.waiting = function, waiting
         self.context = contextvars.copy_context()  # NumPy's errstate is the caller's in every thread
-        self.changed = threading.Condition()
+        self.lock, self.ended = threading.Lock(), SimpleQueue[None]()
         self.at_work = 0
         self.error: BaseException | None = None
+        self.pool = settings.jobs
 
     def work(self) -> None:
         """Take parts until there are none."""
-        with self.changed:
+        self.check_threads()
+        with self.lock:
             if not self.waiting:
                 return
             self.at_work += 1
@@ -225,15 +236,24 @@ class _Job:
             self.waiting.clear()
             self.error = self.error or error
         finally:
-            with self.changed:
+            self.check_threads()
+            with self.lock:
                 self.at_work -= 1
-                self.changed.notify_all()
+            self.ended.put(None)
 
     def wait(self) -> None:
         """Until nobody works on a part."""
-        with self.changed:
-            while self.at_work:
-                self.changed.wait()
+        self.check_threads()
+        while self.at_work:
+            self.ended.get()
+
+    def check_threads(self) -> None:
+        """Raise if the process was forked since: the threads that worked on it are not here, and their parts are lost."""
+        if self.pool is not settings.jobs:
+            raise RuntimeError(
+                "the process was forked in the middle of an operation or of a backward pass, and its other threads are not in "
+                "the child: fork before, or begin the computation again in the child"
+            )
 
 
 class _Here(threading.local):
@@ -280,34 +300,58 @@ def _serve(jobs: SimpleQueue[_Job]) -> None:
 
 
 settings = _Settings()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=settings.forget)
+in_child(settings.forget)
 
 
 # BLAS
 
 
-class _Blas:
+class _Blas(Block):
     """The threads of NumPy's BLAS: how many it uses, and how to say so. Entered, it uses one for each call, until the last of
     those who are inside has left; then as many as before. `core` is the processor that it computes for, in its own words."""
 
     def __init__(self, get: Callable[[], int], set_: Callable[[int], Any], core: str) -> None:
-        self.get, self.set, self.core = get, set_, core
-        self.lock, self.inside, self.before = threading.Lock(), 0, 0
+        self.get, self.set, self.core = get, set_, core  # type: ignore[method-assign, assignment]
+        self.lock, self.users, self.single, self.before = threading.Lock(), set[Entry](), False, 0
+        in_child(self.renew)
 
-    def __enter__(self) -> None:
-        with self.lock:
-            if not self.inside:
-                self.before = self.get()
-                if self.before != 1:
-                    self.set(1)
-            self.inside += 1
+    @property
+    def inside(self) -> int:
+        """How many are inside."""
+        return len(self.users)
 
-    def __exit__(self, *_: object) -> None:
+    def now(self) -> None:
+        """It is not the thread's own: see `enter`."""
+
+    def enter(self, entry: Entry) -> None:
+        """One more is inside."""
         with self.lock:
-            self.inside -= 1
-            if not self.inside and self.before != 1:
+            self.users.add(entry)
+            self._adapt()
+
+    def leave(self, entry: Entry) -> None:
+        """One less is inside. Whoever was interrupted before may leave again."""
+        with self.lock:
+            self.users.discard(entry)
+            self._adapt()
+
+    def _adapt(self) -> None:
+        """Be single-threaded while anybody is inside. Each line holds whatever interrupts it: Ctrl-C may come between two."""
+        if self.users and not self.single:
+            self.before = self.get()
+            self.single = True
+            if self.before != 1:
+                self.set(1)
+        elif not self.users and self.single:
+            if self.before != 1:
                 self.set(self.before)
+            self.single = False
+
+    def renew(self) -> None:
+        """In a forked process nobody is inside who was there in another thread."""
+        self.lock = threading.Lock()
+        self.users = {entry for entry in self.users if entry.thread == threading.get_ident()}
+        self._adapt()
 
 
 @cache
@@ -331,6 +375,6 @@ def blas() -> _Blas | None:
     return None
 
 
-def single_threaded_blas() -> AbstractContextManager[None]:
+def single_threaded_blas() -> AbstractContextManager[Any, Any]:
     """Inside, BLAS uses one thread for each call, if it can be told."""
     return blas() or nullcontext()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,8 @@ def in_order(work: Callable[[int], T], numbers: Iterable[int], workers: int, ahe
 
     What work raises is raised here, in its turn, with the traceback of the thread. The threads end with the iterator: when it
     is through, when it raises, when it is closed or nobody holds it any more. Nobody waits for them then: each ends the piece
-    of work that it is at. They are the interpreter's own kind, which it joins at its exit.
+    of work that it is at. They are the interpreter's own kind, which it joins at its exit. In a forked child there are no such
+    threads: what they were at is done again there, and the rest each when it is asked for.
 
     >>> list(in_order(lambda n: n * n, range(5), workers=2, ahead=4))
     [0, 1, 4, 9, 16]
@@ -26,12 +28,19 @@ def in_order(work: Callable[[int], T], numbers: Iterable[int], workers: int, ahe
     if not workers:
         yield from map(work, numbers)
         return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="microtensor-data")
+    pool, process = ThreadPoolExecutor(workers, thread_name_prefix="microtensor-data"), os.getpid()
     try:
-        waiting = deque(pool.submit(work, n) for n in islice(numbers, ahead))
+        waiting = deque((n, pool.submit(work, n)) for n in islice(numbers, ahead))
         while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(work, n) for n in islice(numbers, 1))
+            result = waiting[0][1].result()
+            del waiting[0]
+            waiting.extend((n, pool.submit(work, n)) for n in islice(numbers, 1))
             yield result
+            del result
+            if os.getpid() != process:
+                yield from map(work, [n for n, _ in waiting])
+                yield from map(work, numbers)
+                return
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        if os.getpid() == process:  # else another process may have held its locks
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -10,12 +10,12 @@ nan everywhere. Here what is not taken is not touched.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from microtensor.backend import Array, array_module, device_of, take, to_device
+from microtensor.forking import cached_property
 from microtensor.graph import T
 from microtensor.nn.layers.planes import parts, planes
 from microtensor.op import Rule, op

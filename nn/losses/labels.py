@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from microtensor.backend import Array, array_module, is_array, to_device
 from microtensor.convert import as_array
 from microtensor.deferred import check_offset, check_range
+from microtensor.forking import cached_property
 from microtensor.graph import Node
 from microtensor.ops.reduce import total
 
