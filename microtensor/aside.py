@@ -50,14 +50,16 @@ class Aside:
     def __init__(self) -> None:
         self.waiting: dict[Origin, tuple[Origin, threads.Later]] = {}
         """For each leaf: where its gradient comes from, and the call that makes it."""
+        self.due: list[Origin] = []
+        """Those that the pass has come by meanwhile: nothing more is added to their gradients."""
 
     def take(self, origin: Origin, leaf: Origin, vjp: Any, g: Any, needed: Container[Origin] | None) -> bool:
         """Hand over the gradient of a leaf, that of `origin` through the vjp, if that is worth while; whether it was.
 
-        It is not where the leaf has a hook, which wants to see it come; where the pass has nothing to go on with; or where some
-        wait already, for they keep their arrays alive.
+        It is not where the leaf has a hook, which is to be called at once; where the pass has nothing to go on with; or where
+        some wait already, for they keep their arrays alive.
         """
-        if not hasattr(vjp, "aside") or leaf.hooks or type(g._data) is not ndarray:
+        if not hasattr(vjp, "aside") or leaf.hooks or leaf.after or type(g._data) is not ndarray:
             return False
         if not any(parent.leaf is None and (needed is None or parent in needed) for parent, _ in origin.sources or ()):
             return False
@@ -69,7 +71,7 @@ class Aside:
     def collect(self, leaf: Origin) -> tuple[Origin, Any]:
         """Where the gradient of a leaf comes from, and the gradient, once it is there."""
         origin, call = self.waiting.pop(leaf)
-        return origin, call.result()
+        return origin, call.take()
 
     def cancel(self) -> None:
         """Nothing more is begun, and what has begun has ended."""
@@ -84,8 +86,9 @@ def wanted() -> bool:
 
 
 def _called(vjp: Callable[[Any], Node], g: Any) -> Node:
-    before, mode.recording = mode.recording, False  # of this thread, as it is in the pass's own
+    before = mode.recording
     try:
+        mode.recording = False  # of this thread, as it is in the pass's own
         return vjp(g)
     finally:
         mode.recording = before

@@ -91,10 +91,8 @@ def _gradients(
     if origin is None:
         return {}
     places = _places(again)
-    found, owned = walk([(origin, g)], {*places, *captured}, retain=recording, create=recording, beyond=False)
-    return {
-        places.get(place, place): v if place in owned or recording else v.constant(v._data.copy()) for place, v in found.items()
-    }
+    found = walk([(origin, g)], {*places, *captured}, retain=recording, create=recording, beyond=False)
+    return {places.get(place, place): v for place, v in found.items()}
 
 
 def _used(root: Origin, start: int) -> tuple[set[Origin], set[Origin]]:

@@ -1,11 +1,8 @@
-"""The chain rule over the graph: `backward`, `grad`, and whether operations record at all."""
+"""The chain rule over the graph: `backward` and `grad`."""
 
 from __future__ import annotations
 
-import functools
-import weakref
 from collections.abc import Callable, Sequence, Set
-from contextlib import ContextDecorator
 from typing import Any
 
 from numpy import ndarray
@@ -13,64 +10,17 @@ from numpy import ndarray
 from . import aside
 from .backend import follow
 from .graph import Node, Origin, T, clock, mode
+from .leaves import accumulate, alone, hooked, name_of, origin_of, own
+from .leaves import register_hook as register_hook
+from .leaves import register_post_accumulate_grad_hook as register_post_accumulate_grad_hook
+from .leaves import retain_grad as retain_grad
 from .op import Rule, op
-from .overwritten import check_unchanged
+from .overwritten import check_unchanged, needs_no_numbers
+from .recording import enable_grad as enable_grad
+from .recording import is_grad_enabled as is_grad_enabled
+from .recording import no_grad as no_grad
 from .watching.anomaly import check_gradient
 from .watching.measure import begin_step, entered, measured_pass, profiles
-
-
-class _Recording(ContextDecorator):
-    """Switches recording for a block or a function, and back afterwards."""
-
-    value: bool
-
-    def __new__(cls, function: Any = None) -> Any:
-        """`@no_grad` without parentheses decorates too."""
-        return super().__new__(cls) if function is None else cls()(function)
-
-    def __init__(self) -> None:
-        self._before: list[bool] = []
-
-    def _recreate_cm(self) -> _Recording:  # a decorated function may run in several threads at once
-        return type(self)()
-
-    def __enter__(self) -> None:
-        self._before.append(mode.recording)
-        mode.recording = self.value
-
-    def __exit__(self, *error: object) -> None:
-        mode.recording = self._before.pop()
-
-
-class no_grad(_Recording):
-    """Operations inside record nothing: no gradient will be asked for. A context manager and a decorator, per thread.
-
-    >>> import microtensor as mt
-    >>> x = mt.Tensor([3.0], requires_grad=True)
-    >>> with no_grad():
-    ...     (x * x).requires_grad
-    False
-    """
-
-    value = False
-
-
-class enable_grad(_Recording):
-    """Operations inside record again, inside a `no_grad`.
-
-    >>> import microtensor as mt
-    >>> x = mt.Tensor([3.0], requires_grad=True)
-    >>> with no_grad(), enable_grad():
-    ...     (x * x).requires_grad
-    True
-    """
-
-    value = True
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations of this thread are recorded now."""
-    return mode.recording
 
 
 def grad(
@@ -92,7 +42,7 @@ def grad(
         allow_unused: give None for an input that no output depends on, instead of raising.
 
     Returns:
-        A tuple, one gradient per input, each of its input's shape and dtype. Their arrays may be shared: do not write to them.
+        A tuple, one gradient per input, each of its input's shape and dtype, and in memory of its own.
 
     Raises:
         TypeError: an output, an input or a gradient is no tensor.
@@ -107,13 +57,18 @@ def grad(
     """
     outputs, inputs = _nodes("outputs", outputs), _nodes("inputs", inputs)
     seeds = _seeds("grad", outputs, grad_outputs)
-    wanted = [_origin(f"grad: input {i}", x) for i, x in enumerate(inputs)]
-    found = walk(seeds, set(wanted), create_graph if retain_graph is None else retain_graph, create_graph)[0]
+    wanted = [origin_of(f"grad: input {i}", x) for i, x in enumerate(inputs)]
+    found = walk(seeds, set(wanted), create_graph if retain_graph is None else retain_graph, create_graph)
     if not allow_unused:
         for i, origin in enumerate(wanted):
             if origin not in found:
                 raise ValueError(f"grad: no output depends on input {i} {origin.shape}; allow_unused=True gives None for it")
-    return tuple(found.get(origin) for origin in wanted)
+    del seeds  # or they would count as shared
+    last = {origin: i for i, origin in enumerate(wanted)}  # an input that is named twice gets a copy first
+    return tuple(
+        own([found.pop(origin) if i == last[origin] else found[origin]]) if origin in found else None
+        for i, origin in enumerate(wanted)
+    )
 
 
 def backward(
@@ -126,7 +81,12 @@ def backward(
     """Add the gradient of `tensor` (or of several) to the `.grad` of every leaf that it depends on, or of `inputs` alone.
 
     `gradient` and the errors are `grad`'s. The graph is released while the pass goes over it, so a second pass raises
-    unless the first was told to retain it.
+    unless the first was told to retain it. (Where the derivatives need no numbers, as those of a view, there is nothing to
+    release, and other results of the same view can be differentiated later.)
+
+    A gradient is added as soon as it is complete, those of a network's last layer first. It is in memory of its own: to write
+    into one `.grad` changes no other, nor `gradient`. An error in the pass, of a hook for one, leaves the gradients that were
+    complete by then where they are: set `.grad` to None before the next.
 
     >>> import microtensor as mt
     >>> x = mt.Tensor([3.0], requires_grad=True)
@@ -136,26 +96,30 @@ def backward(
     """
     outputs = _nodes("backward", tensor)
     seeds = _seeds("backward", outputs, gradient)
-    nodes = None if inputs is None else _nodes("inputs", inputs)
-    wanted = None if nodes is None else {_origin(f"backward: input {i}", x): x for i, x in enumerate(nodes)}
-    retain = create_graph if retain_graph is None else retain_graph
-    found, owned = walk(seeds, None if wanted is None else set(wanted), retain, create_graph)
-    for origin, g in found.items():
-        node: Any = wanted[origin] if wanted is not None else origin.leaf() if origin.leaf is not None else None
+    given = [] if inputs is None else _nodes("inputs", inputs)
+    nodes = None if inputs is None else {origin_of(f"backward: input {i}", x): x for i, x in enumerate(given)}
+
+    def arrive(origin: Origin, held: list[Any]) -> Any:
+        node = nodes[origin] if nodes is not None else origin.leaf() if origin.leaf is not None else None
         if node is None or origin.retained:
-            continue  # the leaf is gone, and its gradient with it; or a hook has seen to it
-        follow(g._data)
-        if node.grad is None:
-            node.grad = g if origin in owned or g.origin is not None else g.constant(g._data.copy())
-        elif create_graph or node.grad.origin is not None or node.grad.dtype != g.dtype or node.grad.device != g.device:
-            node.grad = node.grad + g
-        else:
-            node.grad.data += g._data
+            return None  # the leaf is gone, and its gradient with it; or a hook has seen to it
+        accumulate(node, held)
+        for hook in origin.after:
+            hook(node)
+        return node.grad
+
+    retain = create_graph if retain_graph is None else retain_graph
+    walk(seeds, None if nodes is None else set(nodes), retain, create_graph, arrive=arrive)
 
 
 def walk(
-    seeds: Sequence[tuple[Origin, Any]], wanted: set[Origin] | None, retain: bool, create: bool, beyond: bool = True
-) -> tuple[dict[Origin, Any], set[Origin]]:
+    seeds: Sequence[tuple[Origin, Any]],
+    wanted: set[Origin] | None,
+    retain: bool,
+    create: bool,
+    beyond: bool = True,
+    arrive: Callable[[Origin, list[Any]], Any] | None = None,
+) -> dict[Origin, Any]:
     """Carry gradients from results to what they were computed from: each origin once, after all that depend on it.
 
     Args:
@@ -163,186 +127,142 @@ def walk(
         wanted: the origins to stop and be counted at; None for every leaf.
         retain: keep sources; otherwise each origin is released as the walk passes it, and memory with it.
         create: record the vjps' own operations.
-        beyond: go on above a wanted origin, to others.
+        beyond: go on above a wanted origin, to others; if not, its hooks are for the pass of which this one is a part.
+        arrive: called with each wanted origin and a list that holds its gradient, when that is complete. It may take the
+            gradient out of the list, and returns what stays in memory.
 
     Returns:
-        The gradient for each wanted origin that was reached, and the origins whose gradient nobody else holds.
+        The gradient for each wanted origin that was reached; nothing if they have arrived elsewhere.
     """
     if profiles and not entered():
-        return measured_pass(walk, seeds, wanted, retain, create, beyond)
+        return measured_pass(walk, seeds, wanted, retain, create, beyond, arrive)
     order = topological([origin for origin, _ in seeds], wanted or frozenset(), beyond)
-    needed: set[Origin] | None = None
-    if wanted is not None:
-        needed = set()
-        for origin in order:
-            if origin in wanted or any(parent in needed for parent, _ in origin.sources or ()):
-                needed.add(origin)
-
-    gradients: dict[Origin, Any] = {}
-    owned: set[Origin] = set()  # where the gradient is an array of our own, to be added to in place
-
+    needed = None if wanted is None else _leading_to(wanted, order)
     now = clock[0]
     for origin in order:  # before anything is released
         if origin.time != now and (needed is None or origin in needed):
-            check_unchanged(origin, [vjp for parent, vjp in origin.sources or () if needed is None or parent in needed])
+            _check_unchanged(origin, needed)
 
+    gradients: dict[Origin, Any] = {}
     found: dict[Origin, Any] = {}
-    elsewhere = aside.Aside() if not create and aside.wanted() else None  # gradients of leaves that other threads compute
-    anomaly = mode.anomaly
-    before, mode.recording = mode.recording, create
-    watchers, mode.watchers = mode.watchers, ()  # a pass inside a derivative, as of `checkpoint`, is part of its step
-    casting, mode.autocast = mode.autocast, None  # the casts are in the graph: each vjp computes in its result's dtype
+    elsewhere = aside.Aside()  # gradients of leaves that other threads compute
+    waiting, may_wait = elsewhere.waiting, not create and aside.wanted()
+    anomaly, hooks_ran = mode.anomaly, False
+    before, watchers, casting = mode.recording, mode.watchers, mode.autocast
     try:
+        mode.recording = create
+        mode.watchers = ()  # a pass inside a derivative, as of `checkpoint`, is part of its step
+        mode.autocast = None  # the casts are in the graph: each vjp computes in its result's dtype
         for origin, g in seeds:
             gradients[origin] = gradients[origin] + g if origin in gradients else g
-        while order:
+        while order or waiting:
+            if not order:
+                order += _collect(elsewhere, gradients)
             origin = order.pop()
             if needed is not None and origin not in needed:
                 continue
             if profiles:
                 begin_step(origin, gradients, needed)
-            if elsewhere is not None and origin in elsewhere.waiting:
+            if waiting and origin in waiting:
+                elsewhere.due.append(origin)
                 continue
-            g = gradients.pop(origin)
-            if origin.hooks:
-                g = _hooked(origin, g)
-                owned.discard(origin)
+            g, sources = gradients.pop(origin), origin.sources
+            if origin.hooks and (beyond or wanted is None or origin not in wanted):
+                g, hooks_ran = hooked(origin, g), True
             if watchers:
                 for watcher in watchers:
                     watcher(origin, g, gradients, found, order, needed)
-            if origin.leaf is not None if wanted is None else origin in wanted:
-                found[origin] = g
+            if not sources if wanted is None else origin in wanted:
+                if arrive is None:
+                    found[origin] = g
+                else:
+                    if origin.after:
+                        hooks_ran = True
+                        order += _collect(elsewhere, gradients)  # they read what a hook may change
+                    held, back = [g], None
+                    if not sources:
+                        del g  # so that nobody but the list holds it
+                    stays = arrive(origin, held)
+                    if watchers and stays is not None:
+                        found[origin] = stays
                 if not beyond:
                     continue
-            if not origin.sources or (needed is not None and not any(p in needed for p, _ in origin.sources)):
+            if not sources or (needed is not None and not any(parent in needed for parent, _ in sources)):
                 continue
+            if hooks_ran and clock[0] != now:
+                _check_unchanged(origin, needed)
             output = None
             if origin.output is not None:
                 output = g.kind.wrap(origin.output[0], origin if create else None)
                 output.assigned = origin.output[1]
-            for parent, vjp in origin.sources:
+            for parent, vjp in sources:
                 if needed is not None and parent not in needed:
                     continue
-                if elsewhere is not None and parent.leaf is not None:
-                    if parent in elsewhere.waiting:  # a leaf that is used twice
-                        source, gradients[parent] = elsewhere.collect(parent)
-                        _check_fits(gradients[parent], source, parent)
-                        owned.add(parent)
+                if may_wait and parent.leaf is not None:
+                    if parent in waiting:  # a leaf that is used twice
+                        _collect(elsewhere, gradients, parent)
                     elif parent not in gradients and elsewhere.take(origin, parent, vjp, g, needed):
                         continue
                 back = vjp(g) if output is None else vjp(g, output)
-                _check_fits(back, origin, parent)
-                data = back._data
+                if (
+                    not isinstance(back, Node)
+                    or type(back._data) is not ndarray
+                    or back._data.shape != parent.shape
+                    or back._data.dtype is not parent.dtype
+                    or parent.device != "cpu"
+                ):  # which costs less than to call
+                    _check_fits(back, origin, parent)
                 if anomaly:
                     check_gradient(origin, g, back)
-                sofar = gradients.get(parent)
-                if sofar is None:
+                if parent not in gradients:
                     gradients[parent] = back
-                    if data is not g._data and data.base is None:
-                        owned.add(parent)
-                elif parent in owned and not create:
-                    follow(data)
-                    sofar._data += data
+                elif create:
+                    gradients[parent] = gradients[parent] + back
                 else:
-                    gradients[parent] = sofar + back
-                    owned.add(parent)
-            if not retain:
+                    _add(gradients, parent, back)
+            if not retain and (output is not None or not needs_no_numbers(sources)):
                 origin.sources = None
                 if output is not None:
                     origin.output = None
-        if elsewhere is not None:
-            for leaf in tuple(elsewhere.waiting):
-                source, found[leaf] = elsewhere.collect(leaf)
-                _check_fits(found[leaf], source, leaf)
-                owned.add(leaf)
     finally:
         mode.recording, mode.autocast, mode.watchers = before, casting, watchers
-        if elsewhere is not None:
-            elsewhere.cancel()
-    return found, owned
+        elsewhere.cancel()
+    return found
 
 
-class Hook:
-    """A function that `register_hook` attached: `remove()` detaches it."""
-
-    def __init__(self, origin: Origin, function: Callable[[Any], Any]) -> None:
-        self._origin, self._function = origin, function
-
-    def remove(self) -> None:
-        """Detach the hook; once detached, nothing more."""
-        self._origin.hooks = tuple(hook for hook in self._origin.hooks if hook is not self._function)
+def _leading_to(wanted: set[Origin], order: Sequence[Origin]) -> set[Origin]:
+    """The origins through which gradients flow to those that are wanted, these among them."""
+    needed: set[Origin] = set()
+    for origin in order:
+        if origin in wanted or any(parent in needed for parent, _ in origin.sources or ()):
+            needed.add(origin)
+    return needed
 
 
-def register_hook(tensor: Node, hook: Callable[[Any], Any]) -> Hook:
-    """Call `hook` with the gradient of `tensor` when a backward pass completes it; what it returns, if not None, replaces it.
-
-    Raises:
-        RuntimeError: the tensor does not require a gradient.
-
-    The hook must not write into the gradient that it is given: others may hold it.
-
-    >>> import microtensor as mt
-    >>> x = mt.Tensor([1.0], requires_grad=True)
-    >>> y = x * 3
-    >>> handle = y.register_hook(lambda g: g * 10)
-    >>> y.backward()
-    >>> x.grad
-    Tensor([30.])
-    """
-    origin = _origin("register_hook:", tensor)
-    function = functools.partial(hook)  # so that the same function attached twice is two hooks
-    origin.hooks += (function,)
-    return Hook(origin, function)
+def _check_unchanged(origin: Origin, needed: Set[Origin] | None) -> None:
+    check_unchanged(origin, [vjp for parent, vjp in origin.sources or () if needed is None or parent in needed])
 
 
-def retain_grad(tensor: Node) -> None:
-    """Let backward passes leave the gradient of a result in `.grad` too, as they do for leaves.
-
-    Raises:
-        RuntimeError: the tensor has no graph.
-
-    >>> import microtensor as mt
-    >>> x = mt.Tensor([1.0, 2.0], requires_grad=True)
-    >>> y = x * 3
-    >>> retain_grad(y)
-    >>> y.sum().backward()
-    >>> y.grad
-    Tensor([1., 1.])
-    """
-    if tensor.is_leaf:
-        _origin("retain_grad:", tensor)
-        return
-    origin = _origin("retain_grad:", tensor)
-    if origin.retained:
-        return
-    origin.retained = True
-    keeper = weakref.ref(tensor)
-
-    def keep(g: Any) -> None:
-        node = keeper()
-        if node is not None:
-            follow(g._data)
-            own = g if g.origin is not None else g.constant(g._data.copy())
-            node.grad = own if node.grad is None else node.grad + own
-
-    register_hook(tensor, keep)
+def _add(gradients: dict[Origin, Any], parent: Origin, back: Any) -> None:
+    """Add to the gradient that waits for `parent`: in place, where nobody else holds that."""
+    held = [gradients.pop(parent)]
+    if alone(held):
+        follow(back._data)
+        held[0]._data += back._data
+        gradients[parent] = held[0]
+    else:
+        gradients[parent] = held[0] + back
 
 
-def _hooked(origin: Origin, g: Any) -> Any:
-    """What the hooks make of a gradient."""
-    for hook in origin.hooks:
-        replaced = hook(g)
-        g = g if replaced is None else _checked(origin, replaced)
-    return g
-
-
-def _checked(origin: Origin, replaced: Any) -> Any:
-    if not isinstance(replaced, Node) or replaced.shape != origin.shape or replaced.dtype != origin.dtype:
-        found = f"{replaced.dtype} {replaced.shape}" if isinstance(replaced, Node) else type(replaced).__name__
-        raise ValueError(
-            f"a hook on {_name(origin)} must return None or a Tensor {origin.dtype} {origin.shape}, it returned {found}"
-        )
-    return replaced
+def _collect(elsewhere: aside.Aside, gradients: dict[Origin, Any], leaf: Origin | None = None) -> list[Origin]:
+    """Wait for the gradient of one leaf, or of all, that other threads compute. Returns those whose turn has come meanwhile."""
+    for x in tuple(elsewhere.waiting) if leaf is None else (leaf,):
+        source, gradients[x] = elsewhere.collect(x)
+        _check_fits(gradients[x], source, x)
+    due = elsewhere.due
+    if leaf is None:
+        elsewhere.due = []
+    return due
 
 
 def partials(function: Callable[..., T], inputs: Sequence[Node | None], g: T) -> tuple[Any, ...]:
@@ -356,8 +276,8 @@ def partials(function: Callable[..., T], inputs: Sequence[Node | None], g: T) ->
         apart = [None if x is None else same(x) for x in inputs]
         places = [None if x is None else x.origin for x in apart]
         wanted = {origin for origin in places if origin is not None}
-        seed = (_origin("partials: the result", function(*apart)), g)
-        found = walk([seed], wanted, retain=True, create=True, beyond=False)[0]
+        seed = (origin_of("partials: the result", function(*apart)), g)
+        found = walk([seed], wanted, retain=True, create=True, beyond=False)
     finally:
         mode.recording = before
     return tuple(None if origin is None else found.get(origin) for origin in places)
@@ -370,7 +290,9 @@ def same(x: T) -> Rule[T]:
 
 
 def topological(roots: Sequence[Origin], wanted: Set[Origin] = frozenset(), beyond: bool = True) -> list[Origin]:
-    """All origins that `roots` stand on, each after its sources. No recursion: a graph may be 100,000 operations deep.
+    """All origins that `roots` stand on, each after its sources, and leaves as late as may be.
+
+    No recursion: a graph may be 100,000 operations deep.
 
     Args:
         wanted: origins at which to stop: always if they were released, else unless `beyond`.
@@ -389,19 +311,19 @@ def topological(roots: Sequence[Origin], wanted: Set[Origin] = frozenset(), beyo
             visited.add(origin)
             if origin.sources is None and origin not in wanted:
                 raise RuntimeError(
-                    f"backward: the graph behind {_name(origin)} was released by an earlier pass; "
+                    f"backward: the graph behind {name_of(origin)} was released by an earlier pass; "
                     "compute the result again, or give the first pass retain_graph=True"
                 )
             stack += (origin, None)
             if beyond or origin not in wanted:
+                first = len(stack)
                 for parent, _ in origin.sources or ():  # a loop costs half of what a comprehension does here
                     if parent not in visited:
-                        stack.append(parent)
+                        if parent.sources:
+                            stack.append(parent)
+                        else:  # below the rest: a pass comes by a leaf right after the last that depends on it
+                            stack.insert(first, parent)
     return order
-
-
-def _name(origin: Origin) -> str:
-    return "a leaf" if origin.op is None else str(origin.op.__name__)
 
 
 def _nodes(what: str, value: Any) -> list[Any]:
@@ -409,14 +331,6 @@ def _nodes(what: str, value: Any) -> list[Any]:
     if not nodes or not all(isinstance(x, Node) for x in nodes):
         raise TypeError(f"{what}: expected a Tensor or a sequence of Tensors, got {value!r}")
     return nodes
-
-
-def _origin(what: str, x: Node) -> Origin:
-    if x.origin is None:
-        raise RuntimeError(
-            f"{what} {x.shape} has no graph: make a leaf require a gradient before computing with it, outside no_grad()"
-        )
-    return x.origin
 
 
 def _seeds(what: str, outputs: Sequence[Any], gradients: Any) -> list[tuple[Origin, Any]]:
@@ -429,7 +343,7 @@ def _seeds(what: str, outputs: Sequence[Any], gradients: Any) -> list[tuple[Orig
         raise ValueError(f"{what}: {len(given)} gradients for {len(outputs)} outputs: give one each")
     seeds = []
     for y, g in zip(outputs, given):
-        origin = _origin(f"{what}: output", y)
+        origin = origin_of(f"{what}: output", y)
         if g is None:
             if y._data.size != 1:
                 raise ValueError(
@@ -457,11 +371,11 @@ def _check_fits(back: Any, origin: Origin, parent: Origin) -> None:
         ValueError: it is of another shape, dtype or device.
     """
     if not isinstance(back, Node):
-        raise TypeError(f"{_name(origin)}: a vjp returned {type(back).__name__}, expected a Tensor of shape {parent.shape}")
+        raise TypeError(f"{name_of(origin)}: a vjp returned {type(back).__name__}, expected a Tensor of shape {parent.shape}")
     data = back._data
     fits = data.shape == parent.shape and (data.dtype is parent.dtype or data.dtype == parent.dtype)
     if not fits or ((type(data) is not ndarray or parent.device != "cpu") and back.device != parent.device):
         raise ValueError(
-            f"{_name(origin)}: a vjp returned a gradient of {back.dtype} {back.shape} on {back.device}, "
+            f"{name_of(origin)}: a vjp returned a gradient of {back.dtype} {back.shape} on {back.device}, "
             f"but its input is {parent.dtype} {parent.shape} on {parent.device}"
         )

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from .backend import Array, array_module, device_of, is_array
+from .forking import in_child
 
 T = TypeVar("T", bound="Node")
 
@@ -45,6 +46,14 @@ class Mode(threading.local):
 mode = Mode()
 
 lock = threading.Lock()
+
+
+@in_child
+def _renew_lock() -> None:
+    global lock
+    lock = threading.Lock()
+
+
 clock = [0]
 """How many assignments to tensors there have been: a tensor that changed after an operation saw it has the later time."""
 
@@ -79,6 +88,10 @@ class Origin:
     """The module that called the operation: known to `profile(model)` alone."""
     hooks: tuple[Callable[[Any], Any], ...] = ()
     """Called with the gradient once it is complete; what one returns, if not None, takes its place."""
+    after: tuple[Callable[[Any], Any], ...] = ()
+    """Of a leaf: called with the node once `backward()` has added its gradient to `grad`."""
+    heir: Origin | None = None
+    """Of a leaf that stopped requiring a gradient and began again: where its hooks are now."""
 
     @classmethod
     def of_leaf(cls, node: Node) -> Origin:
@@ -97,15 +110,14 @@ class Node:
     `Tensor` adds arithmetic. Operations know this class alone, and return the `kind` of what they were given.
     """
 
-    __slots__ = ("_data", "origin", "grad", "assigned", "__weakref__")
+    __slots__ = ("_data", "origin", "_grad", "assigned", "__weakref__")
 
     kind: ClassVar[type[Any]]
     """The class that an operation returns when it is given this one: Tensor for a Tensor and for a Parameter."""
 
     _data: Array
     origin: Origin | None
-    grad: Any
-    """The gradient that `backward()` accumulated here; None before."""
+    _grad: Any
     assigned: list[int]
     """When the data was last assigned to, by the clock: one list, shared by all nodes that are views of the same memory."""
 
@@ -115,7 +127,7 @@ class Node:
         node = cls.__new__(cls)
         node._data = data
         node.origin = origin
-        node.grad = None
+        node._grad = None
         node.assigned = [0]
         return node
 
@@ -149,6 +161,22 @@ class Node:
             self.assigned[0] = clock[0]
 
     data = property(attrgetter("_data"), assign, doc="The array. Assigning to it is not recorded in any graph.")
+
+    def _set_grad(self, gradient: Any) -> None:
+        if gradient is not None:
+            _check_gradient(self, gradient)
+        self._grad = gradient
+
+    def _forget_grad(self) -> None:
+        self._grad = None
+
+    grad: Any = property(
+        attrgetter("_grad"),
+        _set_grad,
+        _forget_grad,
+        doc="The gradient that `backward()` added up here; None before. Assign None, or a tensor of the same shape, dtype and "
+        "device, which stays the one that it is, and to which `backward()` then adds.",
+    )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -200,12 +228,42 @@ class Node:
             raise RuntimeError("requires_grad: only a leaf can stop requiring a gradient; use detach() on a result")
         if value and not is_floating(self.dtype):
             raise TypeError(f"requires_grad: only floating-point numbers have gradients, not {self.dtype}; use .to('float32')")
-        if self.origin is not None:
-            self.origin.leaf = None  # graphs of before leave no gradient here any more
-        self.origin = Origin.of_leaf(self) if value else None
+        key, before = id(self), self.origin
+        if before is not None:
+            before.leaf, self.origin = None, None  # graphs of before leave no gradient here any more
+            if before.hooks or before.after:
+                resting[key] = before, weakref.ref(self, lambda _: resting.pop(key, None))
+            return
+        self.origin = origin = Origin.of_leaf(self)
+        if key in resting:
+            before, _ = resting.pop(key)
+            origin.hooks, origin.after, before.heir = before.hooks, before.after, origin
 
 
 Node.kind = Node
+
+resting: dict[int, tuple[Origin, Any]] = {}
+"""By the id of a leaf that requires no gradient for now: where its hooks are, for the time when it does again."""
+
+
+def _check_gradient(node: Node, gradient: Any) -> None:
+    """Check what is assigned to the `grad` of a node.
+
+    Raises:
+        TypeError: it is no tensor.
+        ValueError: it is the node itself, or of another shape or dtype, or on another device.
+    """
+    if not isinstance(gradient, Node):
+        given = f"{gradient!r} ({type(gradient).__name__})"
+        raise TypeError(f"grad: expected a Tensor of shape {node.shape} and dtype {node.dtype}, or None, got {given}")
+    if gradient is node:
+        raise ValueError("grad: a tensor cannot be its own gradient: assign a copy, x.detach().clone()")
+    if gradient.shape != node.shape:
+        raise ValueError(f"grad: expected the shape of the tensor, {node.shape}, got {gradient.shape}")
+    if gradient.dtype != node.dtype:
+        raise ValueError(f"grad: expected the dtype of the tensor, {node.dtype}, got {gradient.dtype}; use .to('{node.dtype}')")
+    if gradient.device != node.device:
+        raise ValueError(f"grad: expected it on {node.device}, as its tensor, got {gradient.device}; use .to({node.device!r})")
 
 
 def is_floating(dtype: np.dtype[Any]) -> bool:

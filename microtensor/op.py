@@ -164,7 +164,7 @@ def op(
             tried = True
         result = new(like.kind)  # as Node.wrap does
         result._data = data
-        result.origin = result.grad = None
+        result.origin = result._grad = None
         result.assigned = [0]
         if data.base is not None:
             _share_memory(result, inputs)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType
 from typing import Any
 
+import numpy as np
 from numpy import ndarray
 
 from .graph import Node, Origin
@@ -45,6 +46,37 @@ def _holds_newer(vjps: Iterable[Callable[..., Any]], time: int) -> bool:
             visited.add(id(value))
             waiting += inside(value)
     return False
+
+
+SMALL = (int, float, complex, str, bytes, slice, range, type(None), type(...), type, np.dtype, np.generic, BuiltinFunctionType)
+"""What a derivative may close over and hold no memory that is worth releasing, beside functions and tuples of these."""
+
+TINY = frozenset({int, float, bool, slice, type(None)})
+"""The most frequent of them."""
+
+
+def needs_no_numbers(sources: Iterable[tuple[Origin, Callable[..., Any]]]) -> bool:
+    """Whether derivatives hold no numbers that their operation met: those of a view, of a sum, of x + y.
+
+    Then a backward pass has nothing to release, and another may go the same way. What is not known to be small counts as
+    numbers.
+    """
+    for _, vjp in sources:
+        if type(vjp) is not FunctionType:
+            return False
+        cells = vjp.__closure__
+        if cells is not None:
+            for cell in cells:
+                value = cell.cell_contents
+                if isinstance(value, Node) or not (type(value) in TINY or _is_small(value)):
+                    return False
+    return True
+
+
+def _is_small(value: Any) -> bool:
+    if isinstance(value, SMALL):
+        return True
+    return isinstance(value, (FunctionType, CellType, tuple, list)) and all(_is_small(part) for part in inside(value))
 
 
 def inside(value: Any) -> Iterable[Any]:

@@ -68,7 +68,7 @@ class Tensor(InPlace):
         array = as_array("Tensor", data, dtype)
         self._data = placed(array, device, data)
         self.origin = None
-        self.grad = None
+        self._grad = None
         self.assigned = data.assigned if isinstance(data, Node) and self._data is data._data else [0]
         if requires_grad:
             self.requires_grad = True
@@ -333,6 +333,7 @@ class Tensor(InPlace):
 
     backward = gradient.backward
     register_hook = gradient.register_hook
+    register_post_accumulate_grad_hook = gradient.register_post_accumulate_grad_hook
     retain_grad = gradient.retain_grad
 
     def detach(self) -> Tensor:

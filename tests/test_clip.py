@@ -19,10 +19,10 @@ SHAPES = [(3, 4), (5,), (), (0, 2), (40, 3, 2)]
 def parameters(dtype=np.float32, seed=0, device="cpu"):
     """Parameters with gradients, and one without."""
     rng = np.random.default_rng(seed)
-    made = [Parameter(np.zeros(shape, dtype)) for shape in SHAPES]
+    made = [Parameter(Tensor(np.zeros(shape, dtype)).to(device)) for shape in SHAPES]
     for p in made:
         p.grad = Tensor(np.asarray(rng.standard_normal(p.shape), dtype)).to(device)
-    return [*made, Parameter(np.zeros(2, dtype))]
+    return [*made, Parameter(Tensor(np.zeros(2, dtype)).to(device))]
 
 
 def torchs(ours):

@@ -264,6 +264,96 @@ def test_a_second_backward_raises_in_words():
         y.backward()
 
 
+VIEWS = {
+    "view": lambda x: x.view(6, 4),
+    "reshape": lambda x: x.reshape(-1),
+    "expand": lambda x: x.expand(5, 2, 3, 4),
+    "permute": lambda x: x.permute(2, 0, 1),
+    "transpose": lambda x: x.T,
+    "a part": lambda x: x[0, 1:],
+    "parts": lambda x: mt.cat(x.split(1)),
+    "squeeze": lambda x: x.unsqueeze(0).squeeze(0).flatten(),
+    "diagonal": lambda x: x.diagonal(),
+    "stack": lambda x: mt.stack([x, x]),
+    "pad": lambda x: x.pad((1, 1)),
+    "sum": lambda x: x.sum(1),
+    "mean": lambda x: x.mean(0),
+    "flip": lambda x: x.flip(0).roll(1, 0),
+    "sums and differences": lambda x: (x + x) - (-x) + 3,
+    "a number times": lambda x: 2 * x / 3,
+    "cast": lambda x: x.to("float32"),
+    "clone": lambda x: x.clone(),
+    "windows": lambda x: x.unfold(0, 2, 1),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_where_no_number_is_needed_nothing_is_released(name):
+    """Two results of one view are differentiated one after the other, as in PyTorch."""
+    x, other = leaf(np.random.default_rng(0).standard_normal((2, 3, 4))), leaf(np.ones((2, 3, 4)))
+    y, z = VIEWS[name](x), VIEWS[name](other)
+    (y * y).sum().backward()
+    first = x.grad.numpy().copy()
+    y.exp().sum().backward()
+    (z * z).sum().backward(retain_graph=True)
+    z.exp().sum().backward()
+    x.grad = None
+    y = VIEWS[name](x)
+    ((y * y).sum() + y.exp().sum()).backward()
+    np.testing.assert_allclose(first, mt.grad((VIEWS[name](x) ** 2).sum(), x)[0].numpy(), rtol=1e-6)
+    np.testing.assert_allclose(x.grad.numpy(), (first + mt.grad(VIEWS[name](x).exp().sum(), x)[0].numpy()), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: x * x,
+        lambda x: x.exp(),
+        lambda x: x / x,
+        lambda x: x.relu(),
+        lambda x: x[[0, 1]],
+        lambda x: x.view(6, 4) @ x.view(4, 6),
+    ],
+)
+def test_where_numbers_are_needed_they_are_released_and_a_second_pass_is_refused(make):
+    x = leaf(np.ones((2, 3, 4)))
+    y = make(x)
+    view = y.reshape(-1)
+    (view * 2).sum().backward()
+    with pytest.raises(RuntimeError, match="was released by an earlier pass"):
+        (view * 3).sum().backward()
+
+
+def test_a_view_keeps_no_memory_alive_after_the_pass():
+    tracemalloc.start()
+    try:
+        x = leaf(np.ones(100_000))
+        y = (x * x).exp().view(100, 1000)
+        before = tracemalloc.get_traced_memory()[0]
+        loss = (y * y).sum()
+        loss.backward()
+        x.grad = None
+        held = y.data.nbytes
+        assert tracemalloc.get_traced_memory()[0] - before < 50_000  # of x * x and exp's result what y shows is left
+        assert held == 800_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_many_losses_that_are_kept_keep_no_numbers():
+    w, losses = leaf(np.ones(10_000)), []
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            loss = ((w * w).view(100, 100) + 1).sum() / 3
+            loss.backward()
+            w.grad = None
+            losses.append(loss)
+        assert tracemalloc.get_traced_memory()[0] < 20 * 10_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_retain_graph_allows_a_second_backward():
     x = leaf([1.0])
     y = x * x

@@ -416,7 +416,10 @@ def test_settings_that_are_no_numbers_are_refused():
 
 def test_a_gradient_of_another_shape_is_refused():
     p = Parameter([1.0, 2.0])
-    p.grad = Tensor([1.0])
+    with pytest.raises(ValueError, match=r"grad: expected the shape of the tensor, \(2,\), got \(1,\)"):
+        p.grad = Tensor([1.0])
+    p.grad = Tensor([1.0, 1.0])
+    p.grad.data = Tensor([1.0]).data
     with pytest.raises(ValueError, match=r"parameter \(2,\) has a gradient of another shape, \(1,\)"):
         SGD([p]).step()
 
