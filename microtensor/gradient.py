@@ -179,7 +179,7 @@ def walk(
                     if origin.after:
                         hooks_ran = True
                         order += _collect(elsewhere, gradients)  # they read what a hook may change
-                    held, back = [g], None
+                    held, back, data = [g], None, None
                     if not sources:
                         del g  # so that nobody but the list holds it
                     stays = arrive(origin, held)
@@ -204,13 +204,9 @@ def walk(
                     elif parent not in gradients and elsewhere.take(origin, parent, vjp, g, needed):
                         continue
                 back = vjp(g) if output is None else vjp(g, output)
-                if (
-                    not isinstance(back, Node)
-                    or type(back._data) is not ndarray
-                    or back._data.shape != parent.shape
-                    or back._data.dtype is not parent.dtype
-                    or parent.device != "cpu"
-                ):  # which costs less than to call
+                data = back._data if isinstance(back, Node) else None
+                fits = type(data) is ndarray and data.shape == parent.shape and data.dtype is parent.dtype
+                if not fits or parent.device != "cpu":  # else it is faster not to call
                     _check_fits(back, origin, parent)
                 if anomaly:
                     check_gradient(origin, g, back)

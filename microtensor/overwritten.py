@@ -64,12 +64,13 @@ def needs_no_numbers(sources: Iterable[tuple[Origin, Callable[..., Any]]]) -> bo
     for _, vjp in sources:
         if type(vjp) is not FunctionType:
             return False
-        cells = vjp.__closure__
-        if cells is not None:
-            for cell in cells:
+        try:
+            for cell in vjp.__closure__ or ():
                 value = cell.cell_contents
                 if isinstance(value, Node) or not (type(value) in TINY or _is_small(value)):
                     return False
+        except ValueError:  # a variable that is not bound
+            return False
     return True
 
 

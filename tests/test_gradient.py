@@ -324,6 +324,22 @@ def test_where_numbers_are_needed_they_are_released_and_a_second_pass_is_refused
         (view * 3).sum().backward()
 
 
+def test_a_derivative_may_close_over_a_variable_that_is_not_bound():
+    @mt.op
+    def double(x, *, known=False):
+        def back(g):
+            return g * factor if known else g * 2
+
+        if known:
+            factor = 2
+        return 2 * x.data, (back,)
+
+    x = leaf([3.0])
+    double(x).backward()
+    double(x, known=True).backward()
+    assert x.grad.item() == 4.0
+
+
 def test_a_view_keeps_no_memory_alive_after_the_pass():
     tracemalloc.start()
     try:
