@@ -260,13 +260,13 @@ class _Check:
                 break  # no smaller step can tell the sides apart
             if self._close(g, before, rounding) and self._close(g, after, rounding):
                 return None
-            slope = None
+            here: float | None = None
             if self._close(before, after, rounding):
-                slope = (before + after) / 2
-                if last_slope is not None and self._close(slope, last_slope, rounding):
-                    return _Verdict("wrong", i, slope, slope)
+                here = (before + after) / 2
+                if last_slope is not None and self._close(here, last_slope, rounding):
+                    return _Verdict("wrong", i, here, here)
             steady = last is not None and all(self._close(a, b, rounding) for a, b in zip(last, (before, after)))
-            last, last_slope, beside = (before, after, rounding), slope, steady
+            last, last_slope, beside = (before, after, rounding), here, steady
         before, after, rounding = last or (math.nan, math.nan, math.inf)
         between = min(before, after) <= g <= max(before, after) or self._close(g, before, rounding)
         outside = not between and not self._close(g, after, rounding)

@@ -237,3 +237,25 @@ PIXELS = Tensor(np.zeros((2, 3, 4, 4)))
 def test_wrong_input_is_refused_in_words(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("labels", [[-100] * 3, [1, -100, -100], [1, 1, 1], [1, 2, -100]])
+@pytest.mark.parametrize("weight", [[1.0, 0.0, 1.0, 1.0], [0.0] * 4, [1.0, 1.0, -1.0, 1.0], [0.5, 2.0, 1.0, 1.0]])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_weights_that_sum_to_0_leave_no_mean_and_no_gradient(labels, weight, smoothing, dtype):
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(dtype)
+    counts = sum(weight[label] for label in labels if label >= 0)
+    losses = [lambda x, y, **settings: nn.cross_entropy(x, y, label_smoothing=smoothing, **settings)]
+    losses += [] if smoothing else [nn.nll_loss]
+    for loss in losses:
+        for recorded in (False, True):
+            leaf = Tensor(x, requires_grad=True)
+            y = loss(leaf, labels, weight=np.array(weight))
+            g = mt.grad(y, leaf, create_graph=recorded)[0].numpy()
+            assert np.isnan(y.item()) == (counts == 0)
+            assert g.any() == (counts != 0)
+            assert np.isfinite(g).all()
+        y, g = value_and_gradient(loss, x, labels, weight=np.array(weight), reduction="sum")
+        assert np.isfinite(y)
+        assert np.isfinite(g).all()

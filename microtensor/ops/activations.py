@@ -18,11 +18,12 @@ from ..kernels import Kernels, usable
 from ..op import Rule, op
 from ..precision import at_least_float32, narrowed
 from ..threads import spread
-from .elementwise import abs, clamp, multiply, neg, select, where
+from .elementwise import clamp, multiply, neg, select, sign, where
 from .error_function import BLOCK, _erfc, erfc
 from .functions import exp, expm1, tanh
 from .reduce import softmax
 from .shape import normalize_dim
+from .singular import power_of_one_more
 
 kernels = Kernels(__file__, "activations.cu")
 
@@ -201,7 +202,7 @@ def softshrink(x: Any, lambd: float = 0.5) -> Any:
     """
     if lambd < 0:
         raise ValueError(f"softshrink: lambd must not be negative, got {lambd}")
-    return x - clamp(x, -lambd, lambd)
+    return where((x >= -lambd) & (x <= lambd), 0, x - sign(x) * lambd)
 
 
 @composed
@@ -280,15 +281,15 @@ def softplus(x: T, /, beta: float = 1.0, threshold: float = 20.0) -> Rule[T]:
     return select(z > threshold, x.data, bent, x.dtype), (vjp,)
 
 
-@composed
-def softsign(x: Any) -> Any:
+@op(floating=True)
+def softsign(x: T) -> Rule[T]:
     """x / (1 + |x|): between −1 and 1.
 
     >>> import microtensor as mt
     >>> softsign(mt.Tensor([-1.0, 0.0, 3.0]))
     Tensor([-0.5 ,  0.  ,  0.75])
     """
-    return x / (1 + abs(x))
+    return x.data / (1 + x.xp.abs(x.data)), (lambda g: g * power_of_one_more(x, k=2, odd=False),)
 
 
 @composed
@@ -303,6 +304,8 @@ def elu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """
     _check_inplace("elu", inplace)
     return where(x > 0, x, _in_dtype_of(x, alpha * expm1(clamp(x, max=0))))
+    above = x > 0
+    return where(above, x, _in_dtype_of(x, alpha * expm1(where(above, 0, x))))
 
 
 @composed
@@ -321,7 +324,8 @@ def celu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     _check_inplace("celu", inplace)
     if alpha == 0:
         raise ValueError("celu: alpha must not be 0: x is divided by it")
-    return where(x > 0, x, _in_dtype_of(x, alpha * expm1(clamp(x, max=0) / alpha)))
+    above = x > 0
+    return where(above, x, _in_dtype_of(x, alpha * expm1(where(above, 0, x) / alpha)))
 
 
 def _in_dtype_of(x: Any, y: Any) -> Any:
@@ -380,7 +384,8 @@ def _gelu(x: T) -> Rule[T]:
         if slope is not None and not mode.recording:
             return g * g.constant(slope)
         z: Any = x
-        return g * (erfc(z * -ROOT) * 0.5 + z * exp(z * z * -0.5) * DENSITY)
+        near: Any = clamp(z, -40, 40)  # beyond, the density is 0
+        return g * (erfc(z * -ROOT) * 0.5 + near * exp(near * near * -0.5) * DENSITY)
 
     return y, (vjp,)
 

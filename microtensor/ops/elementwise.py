@@ -12,8 +12,9 @@ import numpy as np
 
 from ..arguments import Int, lift
 from ..backend import Array, array_module, to_device
-from ..graph import Node, T, is_floating
+from ..graph import Node, T, is_floating, mode
 from ..op import Rule, align, op, result_type
+from .singular import power_slope, power_times_log, undefined
 
 Operand: TypeAlias = Any
 """A tensor, a Python number or an array: what stands on the other side of an operator."""
@@ -155,11 +156,20 @@ def pow(x: T, y: Operand) -> Rule[T]:
     def for_base(g: Any) -> Any:
         if isinstance(y, (int, float)):
             return g * y * pow(x, y - 1) if y else flat(g)
-        return g * where(y == 0, 0, y * pow(x, where(y == 0, 1, y - 1)))
+        if not mode.recording:
+            return g * where(y == 0, 0, y * pow(x, where(y == 0, 1, y - 1)))
+        return power_slope(g, x, y)
 
     def for_exponent(g: Any) -> Any:
         base: Any = y.constant(y.xp.full_like(y.data, x.data)) if isinstance(x, (int, float)) else x
-        return g * pow(base, y) * where((base == 0) & (y >= 0), 1, base).log()
+        if not mode.recording:
+            return g * pow(base, y) * where((base == 0) & (y >= 0), 1, base).log()
+        nowhere = (base.data == 0) & (y.data == 0)
+        return (
+            g * power_times_log(where(base.constant(nowhere), 1, base), y, k=1)
+            + undefined(g, y, where=nowhere)
+            + undefined(g, base, where=nowhere)
+        )
 
     try:
         data = _power(x.data, y.data)
@@ -222,7 +232,9 @@ def sign(x: T) -> Rule[T]:
 
 @binary
 def maximum(x: T, y: Operand) -> Rule[T]:
-    """The larger of x and y, element by element, with broadcasting; nan if either is. Equal, each gets half the gradient.
+    """The larger of x and y, element by element, with broadcasting; nan if either is.
+
+    Equal, each gets half the gradient; where one is nan, each gets all of it, as in PyTorch.
 
     Raises:
         ValueError: the shapes do not broadcast.
@@ -236,7 +248,7 @@ def maximum(x: T, y: Operand) -> Rule[T]:
 
 @binary
 def minimum(x: T, y: Operand) -> Rule[T]:
-    """The smaller of x and y, element by element, with broadcasting; nan if either is. Equal, each gets half the gradient.
+    """The smaller of x and y, element by element, with broadcasting; nan if either is. The gradient is as `maximum`'s.
 
     Raises:
         ValueError: the shapes do not broadcast.
@@ -250,9 +262,9 @@ def minimum(x: T, y: Operand) -> Rule[T]:
 
 @binary
 def _wins(x: T, y: Operand) -> Rule[T]:
-    """1 where x > y, ½ where they are equal, 0 elsewhere."""
+    """1 where x > y or one is nan, ½ where they are equal, 0 elsewhere."""
     dtype = (y if isinstance(x, (int, float)) else x).dtype
-    return ((x.data > y.data).astype(dtype) + (x.data >= y.data).astype(dtype)) / 2, None
+    return (2 - (x.data <= y.data).astype(dtype) - (x.data < y.data).astype(dtype)) / 2, None
 
 
 def xp_of(*inputs: Any) -> Any:
@@ -265,7 +277,7 @@ def clamp(x: T, min: Operand = None, max: Operand = None) -> Rule[T]:
     """x, but no smaller than `min` and no larger than `max`, element by element, with broadcasting; where min > max, it is max.
 
     The gradient goes to x where min ≤ x ≤ max, at the limits too, and to the limit where x is beyond it. (Where min = max, a
-    smaller x leaves no gradient to either, as in PyTorch.)
+    smaller x leaves no gradient to either, as in PyTorch.) A nan is between no limits, and its gradient 0, as in PyTorch too.
 
     Args:
         min: a number or a tensor; None for no lower limit.

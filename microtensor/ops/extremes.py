@@ -13,13 +13,14 @@ import numpy as np
 
 from ..arguments import Either, composed
 from ..backend import Array
-from ..graph import Node, T, is_floating
+from ..graph import Node, T, is_floating, mode
 from ..op import Rule, op
 from ..precision import at_least_float32, widened
 from .elementwise import abs, where
 from .gathering import gather
 from .reduce import finite_max, how_many, one_axis, root, spreading, sum, total, with_ones, without
 from .shape import normalize_dims
+from .singular import pointed, power_of_size, undefined
 
 
 class Picked(NamedTuple):
@@ -190,7 +191,8 @@ def norm(x: T, p: float | str = "fro", dim: Any = None, keepdim: bool = False) -
         p: "fro" (Frobenius) or 2, Euclid's length; 1, the sum of |x|; math.inf, the largest |x|, and -math.inf, the
             smallest; 0, how many are not 0; any other number above 0.
 
-    The gradient at the zero vector is 0, and where several |x| are largest (p = inf), they share it evenly.
+    The gradient at the zero vector is 0, the second nan, for a norm is pointed there; and where several |x| are largest
+    (p = inf), they share it evenly.
 
     Raises:
         ValueError: p is none of these.
@@ -200,28 +202,31 @@ def norm(x: T, p: float | str = "fro", dim: Any = None, keepdim: bool = False) -
     >>> norm(x), norm(x, 1), norm(x, math.inf)
     (Tensor(5.), Tensor(7.), Tensor(4.))
     """
+    return length_of(x, p, dim, keepdim)
+
+
+def length_of(x: Any, p: Any, dim: Any, keepdim: bool, at_zero: bool = True) -> Any:
+    """`norm`. Unless `at_zero`, no second derivative at the zero vector is asked for, and it is 0 there and not nan."""
     x = widened(x)
     if p == "fro" or p == 2:
-        return _length(x, dim=dim, keepdim=keepdim)
+        return _length(x, dim=dim, keepdim=keepdim, at_zero=at_zero)
     if not isinstance(p, (int, float)) or not (p >= 0 or p == -math.inf):
         raise ValueError(f'norm: p must be a number ≥ 0, math.inf, -math.inf or "fro", got {p!r}')
-    size: Any = abs(x if is_floating(x.dtype) else x.to(np.float32))  # type: ignore[attr-defined]
+    size: Any = abs(x if is_floating(x.dtype) else x.to(np.float32))
     if p == 0:
         return sum((size != 0).to(size.dtype), dim=dim, keepdim=keepdim)
-    if p == 1:
-        return sum(size, dim=dim, keepdim=keepdim)
-    if p in (math.inf, -math.inf):
-        return (amax if p > 0 else amin)(size, dim=dim, keepdim=keepdim)
+    if p in (1, math.inf, -math.inf):
+        y = (sum if p == 1 else amax if p > 0 else amin)(size, dim=dim, keepdim=keepdim)
+        return pointed(y) if at_zero else y
     dims = normalize_dims("norm", dim, x.shape)
     scale = x.constant(_scale(size.data, dims))
-    zero = size == 0  # p − 1 may be negative: 0 to that power is no gradient
-    powers = where(zero, 0, where(zero, 1, size / scale) ** p)
-    y = scale * root(sum(powers, dim=dims, keepdim=True), p)
+    shares = x / scale if is_floating(x.dtype) else size / scale
+    y = scale * root(sum(power_of_size(shares, p=p, centred=True), dim=dims, keepdim=True), p, at_zero)
     return y if keepdim else y.reshape(without(x.shape, dims))
 
 
 @op(floating=True, output=True)
-def _length(x: T, *, dim: Any, keepdim: bool) -> Rule[T]:
+def _length(x: T, *, dim: Any, keepdim: bool, at_zero: bool) -> Rule[T]:
     """The norm with p = 2."""
     dims = normalize_dims("norm", dim, x.shape)
     data = at_least_float32(x.data)
@@ -232,7 +237,10 @@ def _length(x: T, *, dim: Any, keepdim: bool) -> Rule[T]:
     kept, spread = y.shape, spreading(x, dims)
 
     def vjp(g: Any, y: Any) -> Any:
-        return x / where(y == 0, 1, y).reshape(kept) * spread(g)
+        back = x / where(y == 0, 1, y).reshape(kept) * spread(g)
+        if not mode.recording or not at_zero:
+            return back
+        return back + undefined(spread(g), x, where=x.xp.broadcast_to((y.data == 0).reshape(kept), x.shape))
 
     return y if keepdim else y.reshape(without(x.shape, dims)), (vjp,)
 

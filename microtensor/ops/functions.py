@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array
-from ..graph import Node, T, is_floating
+from ..graph import Node, T, is_floating, mode
 from ..op import Rule, op
 from .elementwise import Operand, add, flat, subtract, where, xp_of
+from .singular import undefined
 
 function = op(elementwise=True, floating=True)
 function_of_output = op(elementwise=True, floating=True, output=True)
@@ -166,7 +167,8 @@ def atan2(y: T, x: Operand) -> Rule[T]:
         size = size.astype(g.dtype, copy=False)
         size = g.constant(xp.where(size == 0, xp.ones_like(size), size))
         squares: Any = (x / size) ** 2 + (height / size) ** 2
-        return g / size * (side / size) / where(squares == 0, 1, squares)
+        back = g / size * (side / size) / where(squares == 0, 1, squares)
+        return back + undefined(g, squares, where=squares.data == 0) if mode.recording else back
 
     return xp_of(y, x).arctan2(y.data, x.data), (lambda g: across(g, x), lambda g: -across(g, y))
 

@@ -20,6 +20,7 @@ from ..precision import at_least_float32, widened
 from .elementwise import where
 from .padding import pad
 from .shape import normalize_dim, normalize_dims, permute
+from .singular import tip
 
 kernels = Kernels(__file__, "softmax.cu")
 
@@ -126,7 +127,7 @@ def var(x: T, /, dim: Any = None, correction: float = 1, keepdim: bool = False) 
 
 @composed
 def std(x: T, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Any:
-    """Standard deviation, the square root of `var`: as wide as x itself. The gradient is 0 where it is 0.
+    """Standard deviation, the square root of `var`: as wide as x itself. The gradient is 0 where it is 0, the second nan.
 
     >>> import microtensor as mt
     >>> std(mt.Tensor([[1.0, 3.0], [2.0, 2.0]]), dim=1, correction=0)
@@ -346,11 +347,11 @@ def wide(x: Any) -> Any:
     return x.to(np.float32) if x.dtype == np.float16 else x if is_floating(x.dtype) else x.to(np.int64)
 
 
-def root(x: Any, p: float) -> Any:
-    """The p-th root of a tensor of numbers ≥ 0, with gradient 0 at 0."""
+def root(x: Any, p: float, at_zero: bool = True) -> Any:
+    """The p-th root of a tensor of numbers ≥ 0, with gradient 0 at 0, and, `at_zero`, no second derivative there."""
     zero = x == 0
     positive = where(zero, 1, x)
-    return where(zero, 0, positive.sqrt() if p == 2 else positive ** (1 / p))
+    return where(zero, tip(x) if at_zero else 0, positive.sqrt() if p == 2 else positive ** (1 / p))
 
 
 def one_axis(name: str, dim: Any, shape: tuple[int, ...]) -> int | None:

@@ -21,7 +21,7 @@ from microtensor.nn.layers.channels import channel_products, channel_sums
 from microtensor.nn.module import Module, Parameter
 from microtensor.op import Rule, op
 from microtensor.ops.elementwise import clamp
-from microtensor.ops.extremes import norm
+from microtensor.ops.extremes import length_of
 from microtensor.ops.shape import whole_numbers
 from microtensor.precision import at_least_float32, widened
 from microtensor.tensor import Tensor
@@ -223,7 +223,7 @@ def normalize(x: T, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> T:
             [0. , 0. ]])
     """
     x = widened(x)
-    return x / clamp(norm(x, p, dim, keepdim=True), eps)
+    return x / clamp(length_of(x, p, dim, keepdim=True, at_zero=False), eps)  # near 0 it is x / eps
 
 
 class LayerNorm(Module):

@@ -76,8 +76,8 @@ extern "C" __global__ void losses(real *each, wide *known, wide *sums, size *wor
     if (threadIdx.x == 0) sums[blockIdx.x] = loss, sums[gridDim.x + blockIdx.x] = counts, worst[blockIdx.x] = label;
 }
 
-// One block: what the blocks above left, added up. With `mean` the divisor is what all count, but 1 where that is 0: then the
-// mean is nan, and the gradient 0. `loss` may be null.
+// One block: what the blocks above left, added up. With `mean` the divisor is what all count, but infinite where that is 0: then
+// the mean is nan, and the gradient 0. `loss` may be null.
 extern "C" __global__ void __launch_bounds__(1024)
 add_up(real *loss, wide *divisor, size *worst, const wide *sums, const size *worsts,
                                   size mean, size blocks) {
@@ -87,7 +87,7 @@ add_up(real *loss, wide *divisor, size *worst, const wide *sums, const size *wor
     total = block_sum(total), counts = block_sum(counts), label = block_worst(label);
     if (threadIdx.x) return;
     bool nothing = counts == 0;
-    *divisor = !mean || nothing ? 1 : counts;
+    *divisor = !mean ? 1 : nothing ? 1 / counts : counts;
     *worst = label;
     if (loss) *loss = (real)(total / *divisor + (mean && nothing ? nan("") : 0));
 }

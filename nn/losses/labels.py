@@ -153,12 +153,14 @@ class Labels:
         return self.own if self.others is None else self.own + self.kept * self.others.sum()
 
     def count(self) -> tuple[Array, Array]:
-        """What a sum of losses is divided by for their mean, the sum of the weights, and what is added to it: nan where that is
-        0. (Divided by 0, not only the mean would be nan, but the gradient too, which is 0.)
+        """What a sum of losses is divided by for their mean, the sum of the weights, and what is added to it.
+
+        Where the weights sum to 0 there is no mean: the sum is divided by ∞, and nan added. So the mean is nan and the gradient
+        0, whatever the losses are: with label smoothing, or weights of both signs, they need not be 0.
         """
         xp, weights = array_module(self.weight), total(self.weight, (0, 1), False)
         nothing = weights == 0
-        divisor, addend = xp.where(nothing, 1, weights), xp.where(nothing, math.nan, xp.zeros_like(weights))
+        divisor, addend = xp.where(nothing, math.inf, weights), xp.where(nothing, math.nan, xp.zeros_like(weights))
         return divisor.astype(self.weight.dtype), addend.astype(self.weight.dtype)
 
     def dot(self, z: Array) -> Array:

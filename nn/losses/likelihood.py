@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from microtensor.deferred import check_limit
-from microtensor.graph import T
+from microtensor.graph import T, mode
 from microtensor.nn.losses.reduction import Loss, buffered, check_reduction, constant, paired, reduce
 from microtensor.op import Rule, op
 from microtensor.ops.activations import logsigmoid, sigmoid
 from microtensor.ops.elementwise import clamp, where
 from microtensor.ops.functions import exp, log, log1p
+from microtensor.ops.singular import tip, undefined
 from microtensor.precision import widened
 from microtensor.tensor import Tensor
 
@@ -74,8 +75,13 @@ def _binary_cross_entropy(x: Any, target: Any) -> Rule[T]:
         no = where(one, LEAST_LOG, log1p(where(one, 0, -x)))
         return g * (clamp(no, min=LEAST_LOG) - clamp(yes, min=LEAST_LOG))
 
+    def for_x(g: Any) -> Any:
+        products = x * (1 - x)
+        back = g * (x - target) / clamp(products, min=LEAST_PRODUCT)
+        return back + undefined(g, x, where=products.data <= LEAST_PRODUCT) if mode.recording else back
+
     data = -(target.data * yes + (1 - target.data) * no)
-    return data, (lambda g: g * (x - target) / clamp(x * (1 - x), min=LEAST_PRODUCT), for_target)
+    return data, (for_x, for_target)
 
 
 def binary_cross_entropy_with_logits(
@@ -152,11 +158,17 @@ def kl_div(x: T, target: Any, reduction: str = "mean", log_target: bool = False)
     check_reduction("kl_div", reduction, KLDivLoss.reductions)
     x = widened(x)
     target = paired("kl_div", x, target)
-    share, logarithm = (exp(target), target) if log_target else (target, log(where(target == 0, 1, target)))
+    share, logarithm = (exp(target), target) if log_target else (target, _log_or_0(target))
     losses = share * (logarithm - x)
     if reduction == "batchmean":
         return losses.sum() / ((x.shape[0] or math.nan) if x.ndim else 1)
     return reduce(losses, reduction)
+
+
+def _log_or_0(x: Any) -> Any:
+    """log x, but 0 at 0, where the gradient is 0 too, and the second nan."""
+    zero = x == 0
+    return where(zero, tip(x), log(where(zero, 1, x)))
 
 
 def _scaled(name: str, losses: Any, weight: Any) -> Any:

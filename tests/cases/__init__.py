@@ -28,11 +28,12 @@ from cases import (
     resizing,
     scan,
     shape,
+    singular,
 )
 from cases.common import Case
 
 FAMILIES = [elementwise, functions, activations, logic, reduce, extremes, order, scan, shape, repeating, join, padding]
-FAMILIES += [diagonals, indexing, gathering, product, layers, convolution, pooling, resizing, normalisation, losses]
+FAMILIES += [diagonals, indexing, gathering, product, layers, convolution, pooling, resizing, normalisation, losses, singular]
 
 CASES, COMPOSED, NOT_DIFFERENTIABLE = {}, {}, set()
 for family in FAMILIES:

@@ -61,6 +61,7 @@ CASES = {
         activation("softplus", 2.0, low=-4.0, high=4.0),
         activation("softplus", 1.0, 1.5, away_from=[1.5]),
     ),
+    "softsign": activation("softsign", away_from=[0.0]),
     "_gelu": activation("gelu", low=-4.0, high=4.0),
 }
 
@@ -73,7 +74,6 @@ COMPOSED = {
         mt.hardsigmoid, lambda torch, x: torch.nn.functional.relu6(x + 3) / 6, low=-5.0, high=5.0, away_from=[-3.0, 3.0]
     ),
     "hardswish": activation("hardswish", low=-5.0, high=5.0, away_from=[-3.0, 3.0]),
-    "softsign": activation("softsign", away_from=[0.0]),
     "elu": activation("elu", away_from=[0.0]) | activation("elu", 0.3, away_from=[0.0]),
     "celu": activation("celu", away_from=[0.0]) | activation("celu", 0.5, away_from=[0.0]),
     "selu": activation("selu", away_from=[0.0]),

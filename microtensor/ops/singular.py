@@ -1,0 +1,115 @@
+"""What derivatives need at points where there is none: second ones at a kink, and powers and logarithms at 0 in all orders.
+
+A first derivative may be a convention there: the norm's is 0 at the zero vector. To differentiate that 0 again would give a
+number, and a wrong one. So where a pass is recorded, such a 0 has the derivative nan.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array
+from ..graph import T, mode
+from ..op import Rule, op
+
+
+@op
+def undefined(g: T, x: T, *, where: Array) -> Rule[T]:
+    """0, in the shape of g, to be added to a first derivative: its own derivative is nan where `where` holds, in all orders."""
+
+    def vjp(h: Any) -> Any:
+        back = h * h.constant(h.xp.where(where, math.nan, 0).astype(h.dtype))
+        return back + undefined(h, x, where=where) if mode.recording else back
+
+    return g.xp.zeros_like(g.data), (vjp, vjp)
+
+
+@op
+def pointed(x: T) -> Rule[T]:
+    """x itself, the result of a function that has no second derivative where it is 0: a cone, such as a norm, at its tip."""
+
+    def vjp(g: Any) -> Any:
+        return g + undefined(g, x, where=x.data == 0) if mode.recording else g
+
+    return x.data[...], (vjp,)
+
+
+@op
+def tip(x: T) -> Rule[T]:
+    """0, in the shape of x. Where x is 0 too, the derivative is 0 by convention, and has none itself; elsewhere it is 0."""
+
+    def vjp(g: Any) -> Any:
+        zero = g.constant(g.xp.zeros_like(g.data))
+        return undefined(g, x, where=x.data == 0) if mode.recording else zero
+
+    return x.xp.zeros_like(x.data), (vjp,)
+
+
+@op
+def power_of_size(x: T, *, p: float, centred: bool = False) -> Rule[T]:
+    """|x|^p, right in all orders. The gradient at 0 is nan for p < 1, or, with `centred`, 0, the middle between both sides'."""
+
+    def vjp(g: Any) -> Any:
+        return g * signed_power(x, p=p - 1, centred=centred) * p if p else g.constant(g.xp.zeros_like(g.data))
+
+    with np.errstate(divide="ignore"):
+        return x.xp.abs(x.data) ** p, (vjp,)
+
+
+@op
+def signed_power(x: T, *, p: float, centred: bool = False) -> Rule[T]:
+    """sign(x) · |x|^p. At 0 that is nan for p < 0, for both sides are infinite; with `centred` it is 0, the middle."""
+    xp = x.xp
+    with np.errstate(divide="ignore", invalid="ignore"):
+        data = xp.sign(x.data) * xp.abs(x.data) ** p
+    if centred and p < 0:
+        data = xp.where(x.data == 0, 0, data).astype(data.dtype, copy=False)
+
+    def vjp(g: Any) -> Any:
+        with np.errstate(invalid="ignore"):
+            slope: Any = power_of_size(x, p=p - 1)
+            return g * (slope * p)  # p = 0 at 0: 0 · inf, for the sign jumps
+
+    return data, (vjp,)
+
+
+@op
+def power_times_log(x: T, y: T, *, k: int) -> Rule[T]:
+    """x^y · (log x)^k, the k-th derivative of x^y for y: at x = 0 its limit, for k ≥ 1 that is 0 where y > 0, else infinite."""
+    xp = x.xp
+    with np.errstate(divide="ignore", invalid="ignore"):
+        data = x.data**y.data
+        if k:
+            data = data * xp.log(x.data) ** k
+            data = xp.where((x.data == 0) & (y.data > 0), 0, data).astype(data.dtype, copy=False)
+
+    def for_base(g: Any) -> Any:
+        if not k:
+            return power_slope(g, x, y)
+        lower: Any = y - 1  # type: ignore[operator]
+        return g * (power_times_log(x, lower, k=k) * y + power_times_log(x, lower, k=k - 1) * k)
+
+    return data, (for_base, lambda g: g * power_times_log(x, y, k=k + 1))
+
+
+def power_slope(g: Any, x: Any, y: Any) -> Any:
+    """g · y · x^(y−1). At x = y = 0, where that is 0 · ∞, it is 0, as elsewhere where y is 0; for y it has no derivative."""
+    nowhere = (x.data == 0) & (y.data == 0)
+    base = x + x.constant(nowhere.astype(x.dtype))  # 1 for 0
+    return g * y * power_times_log(base, y - 1, k=0) + undefined(g, y, where=nowhere)
+
+
+@op
+def power_of_one_more(x: T, *, k: int, odd: bool) -> Rule[T]:
+    """(1 + |x|)^−k, with the sign of x if `odd`: the derivatives of softsign, one after the other."""
+    size = 1 + x.xp.abs(x.data)
+    data = x.xp.where(size == math.inf, math.nan, size**-k).astype(size.dtype, copy=False)  # as softsign itself
+
+    def vjp(g: Any) -> Any:
+        slope: Any = power_of_one_more(x, k=k + 1, odd=not odd)
+        return g * (slope * -k)
+
+    return x.xp.sign(x.data) * data if odd else data, (vjp,)
