@@ -18,7 +18,7 @@ from ..kernels import Kernels, usable
 from ..op import Rule, op
 from ..precision import at_least_float32, narrowed
 from ..threads import spread
-from .elementwise import clamp, multiply, neg, select, sign, where
+from .elementwise import clamp, multiply, neg, select, where
 from .error_function import BLOCK, _erfc, erfc
 from .functions import exp, expm1, tanh
 from .reduce import softmax
@@ -202,7 +202,7 @@ def softshrink(x: Any, lambd: float = 0.5) -> Any:
     """
     if lambd < 0:
         raise ValueError(f"softshrink: lambd must not be negative, got {lambd}")
-    return where((x >= -lambd) & (x <= lambd), 0, x - sign(x) * lambd)
+    return x - clamp(x, -lambd, lambd)
 
 
 @composed
@@ -306,6 +306,7 @@ def elu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     return where(x > 0, x, _in_dtype_of(x, alpha * expm1(clamp(x, max=0))))
     above = x > 0
     return where(above, x, _in_dtype_of(x, alpha * expm1(where(above, 0, x))))
+    return where(x > 0, x, _in_dtype_of(x, alpha * expm1(_not_above_0(x))))
 
 
 @composed
@@ -324,8 +325,18 @@ def celu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     _check_inplace("celu", inplace)
     if alpha == 0:
         raise ValueError("celu: alpha must not be 0: x is divided by it")
-    above = x > 0
-    return where(above, x, _in_dtype_of(x, alpha * expm1(where(above, 0, x) / alpha)))
+    return where(x > 0, x, _in_dtype_of(x, alpha * expm1(_not_above_0(x) / alpha)))
+
+
+@op
+def _not_above_0(x: T) -> Rule[T]:
+    """min(x, 0), with the gradient 1 at 0, and at nan too: `clamp` has 0 there."""
+
+    def vjp(g: Any) -> Any:
+        z: Any = x
+        return where(z > 0, 0, g)
+
+    return x.xp.minimum(x.data, 0), (vjp,)
 
 
 def _in_dtype_of(x: Any, y: Any) -> Any:

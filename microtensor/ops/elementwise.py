@@ -264,7 +264,8 @@ def minimum(x: T, y: Operand) -> Rule[T]:
 def _wins(x: T, y: Operand) -> Rule[T]:
     """1 where x > y or one is nan, ½ where they are equal, 0 elsewhere."""
     dtype = (y if isinstance(x, (int, float)) else x).dtype
-    return (2 - (x.data <= y.data).astype(dtype) - (x.data < y.data).astype(dtype)) / 2, None
+    lost = (x.data <= y.data).view(np.int8) + (x.data < y.data).view(np.int8)  # in bytes, the quickest to add
+    return (2 - lost).astype(dtype) / 2, None
 
 
 def xp_of(*inputs: Any) -> Any:

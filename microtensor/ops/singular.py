@@ -106,7 +106,8 @@ def power_slope(g: Any, x: Any, y: Any) -> Any:
 def power_of_one_more(x: T, *, k: int, odd: bool) -> Rule[T]:
     """(1 + |x|)^−k, with the sign of x if `odd`: the derivatives of softsign, one after the other."""
     size = 1 + x.xp.abs(x.data)
-    data = x.xp.where(size == math.inf, math.nan, size**-k).astype(size.dtype, copy=False)  # as softsign itself
+    with np.errstate(invalid="ignore", over="ignore"):
+        data = size / size / size**k  # nan for ±inf, as softsign itself
 
     def vjp(g: Any) -> Any:
         slope: Any = power_of_one_more(x, k=k + 1, odd=not odd)
