@@ -89,14 +89,12 @@ def check_gradients(
         raise ValueError("check_gradients: there are no inputs; call check_gradients(f, x), not check_gradients(f(x))")
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor) or x.dtype != np.float64:
-            given = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise TypeError(
-                f"check_gradients: input {i} must be a float64 Tensor, got {given}; use .to('float64'), or leave a constant "
-                "(labels, a setting) to the function: lambda x: f(x, labels)"
+                f"check_gradients: input {i} must be a float64 Tensor, got {getattr(x, 'dtype', type(x).__name__)}; use "
+                ".to('float64'), or leave a constant (labels, a setting) to the function: lambda x: f(x, labels)"
             )
-    points, rng = [x.detach() for x in inputs], np.random.default_rng(seed)
-    names = [f"input {i}" for i in range(len(points))]
-    settings = (rng, rtol, atol, step, fast_mode)
+    points, names = [x.detach() for x in inputs], [f"input {i}" for i in range(len(inputs))]
+    settings = (np.random.default_rng(seed), rtol, atol, step, fast_mode)
     check = _Check(f, points, names, "gradient", *settings)
     check.run()
     if order == 2:

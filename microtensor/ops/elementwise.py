@@ -14,7 +14,7 @@ from ..arguments import Int, lift
 from ..backend import Array, array_module, to_device
 from ..graph import Node, T, is_floating, mode
 from ..op import Rule, align, op, result_type
-from .singular import power_slope, power_times_log, undefined
+from .singular import exponent_slope, power_slope
 
 Operand: TypeAlias = Any
 """A tensor, a Python number or an array: what stands on the other side of an operator."""
@@ -164,12 +164,7 @@ def pow(x: T, y: Operand) -> Rule[T]:
         base: Any = y.constant(y.xp.full_like(y.data, x.data)) if isinstance(x, (int, float)) else x
         if not mode.recording:
             return g * pow(base, y) * where((base == 0) & (y >= 0), 1, base).log()
-        nowhere = (base.data == 0) & (y.data == 0)
-        return (
-            g * power_times_log(where(base.constant(nowhere), 1, base), y, k=1)
-            + undefined(g, y, where=nowhere)
-            + undefined(g, base, where=nowhere)
-        )
+        return exponent_slope(g, base, y)
 
     try:
         data = _power(x.data, y.data)
@@ -232,9 +227,8 @@ def sign(x: T) -> Rule[T]:
 
 @binary
 def maximum(x: T, y: Operand) -> Rule[T]:
-    """The larger of x and y, element by element, with broadcasting; nan if either is.
-
-    Equal, each gets half the gradient; where one is nan, each gets all of it, as in PyTorch.
+    """The larger of x and y, element by element, with broadcasting; nan if either is: then both get the whole gradient, and
+    half of it where they are equal, as in PyTorch.
 
     Raises:
         ValueError: the shapes do not broadcast.

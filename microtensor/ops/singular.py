@@ -102,6 +102,14 @@ def power_slope(g: Any, x: Any, y: Any) -> Any:
     return g * y * power_times_log(base, y - 1, k=0) + undefined(g, y, where=nowhere)
 
 
+def exponent_slope(g: Any, x: Any, y: Any) -> Any:
+    """g · x^y · log x; at x = y = 0, where that is infinite, 0 by convention, without a derivative."""
+    nowhere = (x.data == 0) & (y.data == 0)
+    base = x + x.constant(nowhere.astype(x.dtype))
+    slope: Any = power_times_log(base, y, k=1)
+    return g * slope + undefined(g, y, where=nowhere) + undefined(g, x, where=nowhere)
+
+
 @op
 def power_of_one_more(x: T, *, k: int, odd: bool) -> Rule[T]:
     """(1 + |x|)^−k, with the sign of x if `odd`: the derivatives of softsign, one after the other."""
