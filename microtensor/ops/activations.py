@@ -281,7 +281,7 @@ def softplus(x: T, /, beta: float = 1.0, threshold: float = 20.0) -> Rule[T]:
     return select(z > threshold, x.data, bent, x.dtype), (vjp,)
 
 
-@op(floating=True)
+@op(elementwise=True, floating=True)
 def softsign(x: T) -> Rule[T]:
     """x / (1 + |x|): between −1 and 1.
 
@@ -303,9 +303,6 @@ def elu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     Tensor([-0.6321,  0.    ,  2.    ])
     """
     _check_inplace("elu", inplace)
-    return where(x > 0, x, _in_dtype_of(x, alpha * expm1(clamp(x, max=0))))
-    above = x > 0
-    return where(above, x, _in_dtype_of(x, alpha * expm1(where(above, 0, x))))
     return where(x > 0, x, _in_dtype_of(x, alpha * expm1(_not_above_0(x))))
 
 
@@ -328,7 +325,7 @@ def celu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     return where(x > 0, x, _in_dtype_of(x, alpha * expm1(_not_above_0(x) / alpha)))
 
 
-@op
+@op(elementwise=True)
 def _not_above_0(x: T) -> Rule[T]:
     """min(x, 0), with the gradient 1 at 0, and at nan too: `clamp` has 0 there."""
 

@@ -16,7 +16,7 @@ from ..graph import T, mode
 from ..op import Rule, op
 
 
-@op
+@op(elementwise=True)
 def undefined(g: T, x: T, *, where: Array) -> Rule[T]:
     """0, in the shape of g, to be added to a first derivative: its own derivative is nan where `where` holds, in all orders."""
 
@@ -27,7 +27,7 @@ def undefined(g: T, x: T, *, where: Array) -> Rule[T]:
     return g.xp.zeros_like(g.data), (vjp, vjp)
 
 
-@op
+@op(elementwise=True)
 def pointed(x: T) -> Rule[T]:
     """x itself, the result of a function that has no second derivative where it is 0: a cone, such as a norm, at its tip."""
 
@@ -37,7 +37,7 @@ def pointed(x: T) -> Rule[T]:
     return x.data[...], (vjp,)
 
 
-@op
+@op(elementwise=True)
 def tip(x: T) -> Rule[T]:
     """0, in the shape of x. Where x is 0 too, the derivative is 0 by convention, and has none itself; elsewhere it is 0."""
 
@@ -48,7 +48,7 @@ def tip(x: T) -> Rule[T]:
     return x.xp.zeros_like(x.data), (vjp,)
 
 
-@op
+@op(elementwise=True)
 def power_of_size(x: T, *, p: float, centred: bool = False) -> Rule[T]:
     """|x|^p, right in all orders. The gradient at 0 is nan for p < 1, or, with `centred`, 0, the middle between both sides'."""
 
@@ -59,7 +59,7 @@ def power_of_size(x: T, *, p: float, centred: bool = False) -> Rule[T]:
         return x.xp.abs(x.data) ** p, (vjp,)
 
 
-@op
+@op(elementwise=True)
 def signed_power(x: T, *, p: float, centred: bool = False) -> Rule[T]:
     """sign(x) · |x|^p. At 0 that is nan for p < 0, for both sides are infinite; with `centred` it is 0, the middle."""
     xp = x.xp
@@ -76,7 +76,7 @@ def signed_power(x: T, *, p: float, centred: bool = False) -> Rule[T]:
     return data, (vjp,)
 
 
-@op
+@op(elementwise=True)
 def power_times_log(x: T, y: T, *, k: int) -> Rule[T]:
     """x^y · (log x)^k, the k-th derivative of x^y for y: at x = 0 its limit, for k ≥ 1 that is 0 where y > 0, else infinite."""
     xp = x.xp
@@ -110,7 +110,7 @@ def exponent_slope(g: Any, x: Any, y: Any) -> Any:
     return g * slope + undefined(g, y, where=nowhere) + undefined(g, x, where=nowhere)
 
 
-@op
+@op(elementwise=True)
 def power_of_one_more(x: T, *, k: int, odd: bool) -> Rule[T]:
     """(1 + |x|)^−k, with the sign of x if `odd`: the derivatives of softsign, one after the other."""
     size = 1 + x.xp.abs(x.data)

@@ -31,9 +31,9 @@ def gradient(
     Args:
         model: images (N, C, H, W) → scores (N, classes). Let it give logits, as in the paper: of one that ends in softmax
             there is a warning, and `before_softmax` gives its logits. Its layers, and all modules that a function calls, run in
-            eval mode: without dropout, with stored statistics. Afterwards their modes are as before. No gradient of a weight is computed, no `.grad` touched.
-            Of one that takes sequences (N, C, L): `lambda x: model(x.squeeze(2))`, with x (N, C, 1, L); of one that returns
-            more than scores: `lambda x: model(x)[0]`.
+            eval mode: without dropout, with stored statistics. Afterwards their modes are as before. No gradient of a weight is
+            computed, no `.grad` touched. Of one that takes sequences (N, C, L): `lambda x: model(x.squeeze(2))`, with x
+            (N, C, 1, L); of one that returns more than scores: `lambda x: model(x)[0]`.
         x: a Tensor or array of floating-point numbers: images (N, C, H, W), or one image (C, H, W).
         target: what is explained: a class, or one for each image; None for the class of the highest score of each; or a
             function scores → (N,), a number for each image.
