@@ -139,7 +139,7 @@ X = Tensor(np.ones((2, 3, 4)))
         (lambda: nn.LayerNorm(0), ValueError, "LayerNorm: the numbers of normalized_shape must be at least 1, got 0"),
         (lambda: nn.LayerNorm("4"), TypeError, "LayerNorm: normalized_shape must be whole numbers, got '4'"),
         (lambda: nn.LayerNorm(4, eps="a"), TypeError, "LayerNorm: eps must be a number, got 'a'"),
-        (lambda: nn.RMSNorm(4, eps=-1.0), ValueError, "RMSNorm: eps must be positive, got -1.0"),
+        (lambda: nn.RMSNorm(4, eps=-1.0), ValueError, "RMSNorm: eps must be 0 or more, got -1.0"),
         (lambda: nn.LayerNorm(3)(X.to("float32")), ValueError, "the last axes of x"),
     ],
 )

@@ -292,8 +292,10 @@ def test_what_does_not_fit_is_refused():
         (ValueError, "3 channels, but weight has shape", lambda: batch_norm(x, c, c, Tensor(np.ones(4)))),
         (ValueError, "3 channels, but running_mean", lambda: batch_norm(x, Tensor(np.ones((1, 3))), c)),
         (ValueError, "training=True", lambda: batch_norm(x, None, None)),
-        (ValueError, "1 values per channel", lambda: batch_norm(x[:1, :, :1, :1], None, None, training=True)),
-        (ValueError, "0 values per channel", lambda: batch_norm(x[:0], None, None, training=True)),
+        (ValueError, "one value per channel", lambda: batch_norm(x[:1, :, :1, :1], None, None, training=True)),
+        (ValueError, "eps must be 0 or more, got -1.0", lambda: batch_norm(x, c, c, eps=-1.0)),
+        (TypeError, "eps must be a number", lambda: batch_norm(x, c, c, eps="small")),
+        (TypeError, "momentum must be a number, got None", lambda: batch_norm(x, c, c, training=True, momentum=None)),
         (TypeError, "weight float32", lambda: batch_norm(x, c, c, c.to("float32"))),
         (TypeError, "floating", lambda: batch_norm(x.to("int64"), None, None, training=True)),
         (TypeError, "must be a Tensor", lambda: batch_norm(x, c, c, 1.0)),
@@ -308,11 +310,11 @@ def test_what_does_not_fit_is_refused():
         ),
         (ValueError, r"BatchNorm1d: expected \(N, 3\) or \(N, 3, L\), got shape \(2, 3, 2, 2\)", lambda: BatchNorm1d(3)(x)),
         (ValueError, "got list", lambda: BatchNorm1d(3)([1.0])),
-        (ValueError, "1 values per channel.* .drop_last=True", lambda: BatchNorm1d(3)(x[:1, :, 0, 0].to("float32"))),
+        (ValueError, "one value per channel.* .drop_last=True", lambda: BatchNorm1d(3)(x[:1, :, 0, 0].to("float32"))),
         (TypeError, "BatchNorm2d: momentum must be a number or None, got '0.1'", lambda: BatchNorm2d(3, momentum="0.1")),
         (TypeError, "BatchNorm2d: momentum must be a number or None, got True", lambda: BatchNorm2d(3, 1e-5, True)),
         (TypeError, "BatchNorm1d: eps must be a number, got None", lambda: BatchNorm1d(3, eps=None)),
-        (ValueError, "BatchNorm1d: eps must be positive, got 0", lambda: BatchNorm1d(3, eps=0)),
+        (ValueError, "BatchNorm1d: eps must be 0 or more, got -1", lambda: BatchNorm1d(3, eps=-1)),
     ):
         with pytest.raises(error, match=message):
             call()

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from microtensor.arguments import check_tensors, is_number
-from microtensor.backend import Array, array_module
+from microtensor.backend import Array, array_module, is_array
 from microtensor.gradient import partials
 from microtensor.graph import Node, T, mode
 from microtensor.kernels import usable
@@ -48,18 +48,22 @@ def batch_norm(
         running_mean, running_var: running += momentum · (batch's − running), where the batch's variance is the unbiased one,
             over n − 1.
         weight, bias: the scale and the shift; 1 and 0 if None.
-        eps: keeps a channel that does not vary from being divided by 0: all of it becomes the bias.
+        eps: keeps a channel that does not vary from being divided by 0: all of it becomes the bias. With 0 it becomes nan.
+
+    An empty batch, of no sample or no positions, gives an empty result, and leaves the running statistics as they are.
 
     Raises:
-        TypeError: the tensors do not share one floating-point dtype, nor is x float16 and all else float32.
+        TypeError: the tensors do not share one floating-point dtype, nor is x float16 and all else float32; eps or momentum is
+            no number.
         ValueError: shapes that do not fit; training on one value per channel, whose variance says nothing; not training, and no
-            running statistics.
+            running statistics; eps is negative.
 
     >>> x = Tensor([[1.0], [3.0]])
     >>> batch_norm(x, None, None, training=True, eps=0.0)
     Tensor([[-1.],
             [ 1.]])
     """
+    check_eps("batch_norm", eps)
     vectors = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     given = _checked("batch_norm", x, vectors)
     check_channels("batch_norm", given[0], given[1:])
@@ -71,11 +75,14 @@ def batch_norm(
         if mean.requires_grad or variance.requires_grad:
             return _by_known(mean, variance, eps)(x, weight, bias)
         return _normalise_by(x, weight, bias, mean=mean, variance=variance, eps=eps)
-    if x.data.size <= x.shape[1]:
+    if not x.data.size:
+        return of_nothing(x, weight, bias)
+    if x.data.size == x.shape[1]:
         raise ValueError(
-            f"batch_norm: x {x.shape} has {x.data.size // max(x.shape[1], 1)} values per channel, and a variance needs two; "
+            f"batch_norm: x {x.shape} has one value per channel, and a variance needs two; "
             "train on larger batches (drop_last=True leaves out a last one that is small), or call eval()"
         )
+    check_momentum("batch_norm", momentum, running_mean, running_var)
     return _batch_norm(x, weight, bias, running=(running_mean, running_var), momentum=momentum, eps=eps)
 
 
@@ -100,6 +107,12 @@ def check_channels(name: str, x: Any, vectors: Any) -> None:
     for what, vector in zip(("running_mean", "running_var", "weight", "bias"), vectors):
         if vector is not None and vector.shape != (x.shape[1],):
             raise ValueError(f"{name}: x {x.shape} has {x.shape[1]} channels, but {what} has shape {vector.shape}")
+
+
+def of_nothing(x: Any, weight: Any, bias: Any) -> Any:
+    """What a norm with a weight and a bias per channel makes of x without numbers: the same, and gradients of zeros."""
+    zeros = x.constant(x.xp.zeros(x.shape[1], at_least_float32(x.data).dtype))
+    return _normalise_by(x, weight, bias, mean=zeros, variance=zeros + 1, eps=0.0)
 
 
 PART = 8
@@ -308,7 +321,7 @@ def _scaled(x: Array, scale: Array, shift: Array | None = None) -> Array:
 
 def _total(x: Any, dtype: Any) -> Any:
     """(N, C, …) → (C,): the sum of each channel, in `dtype`."""
-    return wide(x).sum(0).reshape((x.shape[1], -1)).sum(1).to(dtype)
+    return wide(x).sum(0).reshape((x.shape[1], math.prod(x.shape[2:]))).sum(1).to(dtype)
 
 
 # An image of all channels is one row of numbers, (N, C · positions), and what is known per channel is spread over such a row:
@@ -352,15 +365,21 @@ class FeatureNorm(Module):
         """Whether x is normalised by its own statistics rather than by the running ones.
 
         Raises:
-            TypeError: x is no tensor and no array.
-            ValueError: x has other axes or another number of channels.
+            ValueError: x is no tensor and no array, or has other axes or another number of channels.
         """
-        if getattr(x, "ndim", 0) not in self.expected or x.shape[1] != self.num_features:
-            axes = " or ".join(self.expected.values()).replace("C", str(self.num_features))
+        if getattr(x, "ndim", 0) not in self.expected or x.shape[1] != self._channels():
+            axes = " or ".join(self.expected.values()).replace("C", str(self._channels()))
             given = f"shape {x.shape}" if hasattr(x, "shape") else type(x).__name__
             hint = "; a single sample: x[None] is a batch of one" if getattr(x, "ndim", 0) + 1 in self.expected else ""
             raise ValueError(f"{type(self).__name__}: expected {axes}, got {given}{hint}")
-        return self.running_mean is None or self.training and not self.frozen
+        return self.running_mean is None and self.running_var is None or self.training and not self.frozen
+
+    def _channels(self) -> int:
+        """How many there are: the tensors say so, which may have been replaced by shorter ones; without any, `num_features`."""
+        for vector in (self.weight, self.bias, self.running_mean, self.running_var):
+            if vector is not None:
+                return int(vector.shape[0])
+        return self.num_features
 
     def extra_repr(self) -> str:
         """The settings."""
@@ -369,16 +388,26 @@ class FeatureNorm(Module):
 
 
 def check_eps(name: str, eps: Any) -> None:
-    """Check that `eps` is a positive number.
+    """Check that `eps` is a number of 0 or more.
 
     Raises:
         TypeError: it is no number.
-        ValueError: it is not positive.
+        ValueError: it is negative, or nan.
     """
     if not is_number(eps):
         raise TypeError(f"{name}: eps must be a number, got {eps!r}")
-    if not eps > 0:
-        raise ValueError(f"{name}: eps must be positive, got {eps}: it keeps what does not vary from being divided by 0")
+    if not eps >= 0:
+        raise ValueError(f"{name}: eps must be 0 or more, got {eps}: it keeps what does not vary from being divided by 0")
+
+
+def check_momentum(name: str, momentum: Any, *running: Any) -> None:
+    """Check that `momentum` is a number, or an array without axes, if there are running statistics that it moves.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if not is_number(momentum) and not is_array(momentum) and any(follower is not None for follower in running):
+        raise TypeError(f"{name}: momentum must be a number, got {momentum!r}")
 
 
 class _BatchNorm(FeatureNorm):
@@ -396,12 +425,17 @@ class _BatchNorm(FeatureNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         own, momentum = self.uses_own_statistics(x), self.momentum
-        if own and self.num_batches_tracked is not None and math.prod(x.shape) > x.shape[1]:
-            self.num_batches_tracked.data += 1
-            if momentum is None:
+        running: Any = (self.running_mean, self.running_var)
+        if own and not self.track_running_stats:
+            running = None, None
+        elif own and self.num_batches_tracked is not None:
+            values = math.prod(x.shape)
+            if values != x.shape[1] and (values or momentum is not None):  # of nothing there is no mean to take in
+                self.num_batches_tracked.data += 1
+            if momentum is None and values:
                 momentum = 1 / self.num_batches_tracked.data
-        mean: Any = self.running_mean
-        return batch_norm(x, mean, self.running_var, self.weight, self.bias, own, momentum, self.eps)
+        momentum = 0.0 if momentum is None else momentum
+        return batch_norm(x, *running, self.weight, self.bias, own, momentum, self.eps)
 
 
 class BatchNorm1d(_BatchNorm):
@@ -427,13 +461,15 @@ class BatchNorm2d(_BatchNorm):
         eps: keeps a channel that does not vary from being divided by 0.
         momentum: the part of the batch's statistics in the running ones; None takes the mean over all batches so far.
         affine: whether there is a scale and a shift to learn; without, `weight` and `bias` are None.
-        track_running_stats: whether there are running statistics; without, the batch's are used always.
+        track_running_stats: whether there are running statistics; without, the batch's are used always. Where it is set to False
+            later, they stay as they are.
         bias: without, the scale is learned alone.
 
     Raises:
         TypeError: eps or momentum is no number.
-        ValueError: num_features is less than 1, eps is not positive; on call, x has other axes or another number of channels,
-            or one value per channel to train on.
+        ValueError: num_features is less than 1, eps is negative; on call, x has other axes or another number of channels,
+            or one value per channel to train on. (An empty batch is fine: `num_batches_tracked` counts it, unless `momentum` is
+            None, for then it divides by the count.)
 
     >>> norm = BatchNorm2d(16)
     >>> norm(Tensor(np.ones((2, 16, 4, 4), np.float32))).shape

@@ -23,7 +23,7 @@ def channel_sums(rows: Array, channels: int) -> Array:
     if _by_blas(rows, channels):
         return _dots(rows, array_module(rows).ones((1, rows.shape[1]), rows.dtype), channels)
     sums: Any = sum(some.sum(0) for some in _some_rows(rows))
-    return sums.reshape(channels, -1).sum(1)
+    return _each(sums, channels).sum(-1)
 
 
 def channel_products(a: Array, b: Array, channels: int) -> Array:
@@ -32,7 +32,7 @@ def channel_products(a: Array, b: Array, channels: int) -> Array:
         return _dots(a, b, channels)
     einsum = array_module(a).einsum
     sums: Any = sum(einsum("ni,ni->i", *some) for some in zip(_some_rows(a), _some_rows(b)))
-    return sums.reshape(channels, -1).sum(1)
+    return _each(sums, channels).sum(-1)
 
 
 def _by_blas(rows: Array, channels: int) -> bool:
@@ -41,9 +41,14 @@ def _by_blas(rows: Array, channels: int) -> bool:
 
 def _dots(a: Array, b: Array, channels: int) -> Array:
     """`channel_products`, of which BLAS computes those of each image."""
-    a, b = (v.reshape(len(v), channels, -1) for v in (a, b))
+    a, b = (_each(v, channels) for v in (a, b))
     each: Array = (a[..., None, :] @ b[..., None])[..., 0, 0]  # (N, C)
     return np.ascontiguousarray(each.T).sum(1)
+
+
+def _each(rows: Array, channels: int) -> Array:
+    """(…, C · positions) → (…, C, positions). There may be no rows, no channels and no positions: -1 would not say how many."""
+    return rows.reshape(*rows.shape[:-1], channels, rows.shape[-1] // max(channels, 1))
 
 
 def _some_rows(rows: Array) -> Iterator[Array]:

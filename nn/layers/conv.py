@@ -91,6 +91,7 @@ def _checked(operation: str, axes: int, x: Any, weight: Any, bias: Any, groups: 
     if weight.ndim != axes + 2:
         names = "(O, C/groups, kh, kw)" if axes == 2 else "(O, C/groups, k)"
         raise ValueError(f"{operation}: expected weight of {axes + 2} axes {names}, got shape {weight.shape}")
+    check_kernels(operation, weight, weight.shape[0])
     if x.shape[1] % groups or weight.shape[0] % groups:
         raise ValueError(
             f"{operation}: groups={groups} must divide the {x.shape[1]} channels of x "
@@ -105,6 +106,16 @@ def _checked(operation: str, axes: int, x: Any, weight: Any, bias: Any, groups: 
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"{operation}: weight {weight.shape} has {weight.shape[0]} kernels, but bias has shape {bias.shape}")
     return [x, weight, bias]
+
+
+def check_kernels(operation: str, weight: Any, kernels: int) -> None:
+    """Refuse a weight without kernels, whose result would have no channels.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not kernels:
+        raise ValueError(f"{operation}: weight {weight.shape} has no kernels, and the result would have no channels")
 
 
 def _window(operation: str, kernel: Any, stride: Any, padding: Any, dilation: Any, size: Sequence[int]) -> Window:

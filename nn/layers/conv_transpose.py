@@ -11,7 +11,7 @@ from typing import Any
 
 from microtensor.arguments import check_tensors
 from microtensor.graph import T
-from microtensor.nn.layers.conv import Convolution, _to_input
+from microtensor.nn.layers.conv import Convolution, _to_input, check_kernels
 from microtensor.nn.layers.windows import Window, check_images, per_axis
 from microtensor.ops.padding import pad
 from microtensor.ops.shape import whole_number
@@ -129,6 +129,7 @@ def _checked(operation: str, axes: int, x: Any, weight: Any, bias: Any, groups: 
             f"{operation}: weight {weight.shape} takes {weight.shape[0]} channels, but x {x.shape} has {x.shape[1]}; "
             "the input's channels are the first axis of weight here"
         )
+    check_kernels(operation, weight, weight.shape[1])
     if weight.shape[0] % groups:
         raise ValueError(f"{operation}: groups={groups} must divide the {weight.shape[0]} channels of x")
     kernels = groups * weight.shape[1]

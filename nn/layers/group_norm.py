@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from microtensor.arguments import check_tensors
 from microtensor.graph import T
-from microtensor.nn.layers.batch_norm import FeatureNorm, batch_norm, check_channels, check_eps
+from microtensor.nn.layers.batch_norm import FeatureNorm, batch_norm, check_channels, check_eps, check_momentum, of_nothing
 from microtensor.nn.layers.layer_norm import _normalize_rows
 from microtensor.nn.module import Module, Parameter
 from microtensor.ops.shape import whole_number
@@ -25,17 +25,26 @@ def group_norm(x: T, num_groups: int, weight: T | None = None, bias: T | None = 
 
     Raises:
         TypeError: the tensors do not share one floating-point dtype, or num_groups is no whole number.
-        ValueError: the groups do not divide the channels, or a shape does not fit.
+        ValueError: the groups do not divide the channels, or a shape does not fit; one value per group, whose variance says
+            nothing.
 
     >>> group_norm(Tensor([[1.0, 3.0, 50.0, 70.0]]), 2).round(decimals=3)
     Tensor([[-1.,  1., -1.,  1.]])
     """
+    check_eps("group_norm", eps)
     x, weight, bias = check_tensors("group_norm", 1, x=widened(x), weight=weight, bias=bias)
     check_channels("group_norm", x, (None, None, weight, bias))
     groups, channels = whole_number("group_norm", "num_groups", num_groups, least=1), x.shape[1]
     if channels % groups:
         raise ValueError(f"group_norm: num_groups={groups} must divide the {channels} channels of x {x.shape}")
-    positions = max(1, math.prod(x.shape[2:]))
+    if not x.data.size:
+        return of_nothing(x, weight, bias)
+    positions = math.prod(x.shape[2:])
+    if channels // groups * positions == 1:
+        raise ValueError(
+            f"group_norm: x {x.shape} in {groups} groups has one value per group of a sample, and a variance needs two; take "
+            "fewer groups, or larger images"
+        )
     return _normalize_rows(x, weight, bias, width=channels // groups * positions, positions=positions, eps=eps)
 
 
@@ -60,8 +69,8 @@ def instance_norm(
         use_input_stats: without, x is normalised by the running statistics: that is `batch_norm` in evaluation.
 
     Raises:
-        TypeError: the tensors do not share one floating-point dtype.
-        ValueError: shapes that do not fit; one position, whose variance says nothing; no statistics to use.
+        TypeError: the tensors do not share one floating-point dtype; eps or momentum is no number.
+        ValueError: shapes that do not fit; one position, whose variance says nothing; no statistics to use; eps is negative.
 
     >>> x = Tensor([[[1.0, 3.0], [50.0, 70.0]]])
     >>> instance_norm(x).round(decimals=3)
@@ -71,15 +80,19 @@ def instance_norm(
     x = widened(x)
     if not use_input_stats:
         return batch_norm(x, running_mean, running_var, weight, bias, eps=eps)
+    check_eps("instance_norm", eps)
+    check_momentum("instance_norm", momentum, running_mean, running_var)
     name, settings = "instance_norm", {"running_mean": running_mean, "running_var": running_var}
     given = check_tensors(name, 1, x=x, **settings, weight=weight, bias=bias)
     check_channels(name, given[0], given[1:])
     x, running_mean, running_var, weight, bias = given
     positions = math.prod(x.shape[2:])
-    if positions < 2:
-        raise ValueError(f"{name}: x {x.shape} has {positions} values per channel of a sample, and a variance needs two")
+    if positions == 1:
+        raise ValueError(f"{name}: x {x.shape} has one value per channel of a sample, and a variance needs two")
+    if not x.data.size:
+        return of_nothing(x, weight, bias)
     samples = x.shape[0]
-    if samples and any(running is not None for running in (running_mean, running_var)):
+    if any(running is not None for running in (running_mean, running_var)):
         rows = at_least_float32(x.data).reshape(samples, x.shape[1], positions)
         mean = rows.sum(2, keepdims=True) / positions
         var = ((rows - mean) ** 2).sum(2) / (positions - 1)
@@ -103,7 +116,7 @@ class GroupNorm(Module):
 
     Raises:
         TypeError: a number of groups or channels is not whole, eps is no number.
-        ValueError: the groups do not divide the channels, eps is not positive; on call, x has another number of channels.
+        ValueError: the groups do not divide the channels, eps is negative; on call, x has another number of channels.
 
     >>> norm = GroupNorm(4, 16)
     >>> norm(Tensor(np.ones((2, 16, 4, 4), np.float32))).shape, norm
@@ -123,8 +136,10 @@ class GroupNorm(Module):
         self.bias = Parameter(np.zeros(num_channels, np.float32)) if affine and bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim < 2 or x.shape[1] != self.num_channels:
-            raise ValueError(f"GroupNorm: expected (N, {self.num_channels}, …), got shape {x.shape}")
+        vector = self.bias if self.weight is None else self.weight
+        channels = self.num_channels if vector is None else vector.shape[0]
+        if x.ndim < 2 or x.shape[1] != channels:
+            raise ValueError(f"GroupNorm: expected (N, {channels}, …), got shape {x.shape}")
         return group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -148,8 +163,9 @@ class _InstanceNorm(FeatureNorm):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        mean, momentum, own = self.running_mean, self.momentum or 0.0, self.uses_own_statistics(x)
-        return instance_norm(x, mean, self.running_var, self.weight, self.bias, own, momentum, self.eps)
+        own = self.uses_own_statistics(x) or not self.track_running_stats
+        running: Any = (self.running_mean, self.running_var) if self.track_running_stats else (None, None)
+        return instance_norm(x, *running, self.weight, self.bias, own, self.momentum, self.eps)
 
 
 class InstanceNorm1d(_InstanceNorm):
@@ -171,7 +187,7 @@ class InstanceNorm2d(_InstanceNorm):
 
     Raises:
         TypeError: eps or momentum is no number.
-        ValueError: num_features is less than 1, eps is not positive; on call, x has other axes or another number of channels,
+        ValueError: num_features is less than 1, eps is negative; on call, x has other axes or another number of channels,
             or one value per channel.
 
     >>> norm = InstanceNorm2d(3)

@@ -46,6 +46,7 @@ def layer_norm(x: T, normalized_shape: Any, weight: T | None = None, bias: T | N
     Tensor([[-0.999995,  0.999995],
             [ 0.      ,  0.      ]])
     """
+    check_eps("layer_norm", eps)
     x, weight, bias = check_tensors("layer_norm", 1, x=widened(x), weight=weight, bias=bias)
     lengths = _last_axes("layer_norm", x, normalized_shape, weight=weight, bias=bias)
     return _normalize_rows(x, weight, bias, width=math.prod(lengths), positions=1, eps=eps)
@@ -202,6 +203,8 @@ def rms_norm(x: T, normalized_shape: Any, weight: T | None = None, eps: float | 
     Tensor([[0.8485, 1.1314],
             [0.    , 0.    ]])
     """
+    if eps is not None:
+        check_eps("rms_norm", eps)
     x, weight = check_tensors("rms_norm", 1, x=widened(x), weight=weight)
     lengths = _last_axes("rms_norm", x, normalized_shape, weight=weight)
     dims = tuple(range(-len(lengths), 0))
@@ -239,7 +242,7 @@ class LayerNorm(Module):
 
     Raises:
         TypeError: normalized_shape is not of whole numbers, eps is no number.
-        ValueError: a length is less than 1, eps is not positive.
+        ValueError: a length is less than 1, eps is negative.
 
     >>> norm = LayerNorm(192)
     >>> norm(Tensor(np.ones((2, 49, 192), np.float32))).shape, [*norm.state_dict()]
@@ -273,7 +276,7 @@ class RMSNorm(Module):
 
     Raises:
         TypeError: normalized_shape is not of whole numbers, eps is no number.
-        ValueError: a length is less than 1, eps is not positive.
+        ValueError: a length is less than 1, eps is negative.
     """
 
     def __init__(

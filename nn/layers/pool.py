@@ -137,8 +137,10 @@ def _as_images(name: str, x: Any, window: Window, ceil_mode: bool) -> tuple[Any,
     """x and the window to slide over it. A sequence is taken as an image of one row.
 
     Raises:
-        ValueError: the window does not fit into an image.
+        ValueError: x has no pixels, or the window does not fit into an image.
     """
+    if 0 in x.shape[2:]:
+        raise ValueError(f"{name}: x of shape {x.shape} has no pixels to pool")
     images = unsqueeze(x, 2) if x.ndim == 3 else x
     window = to_the_end(window, images.shape[2:]) if ceil_mode else window
     window.check(name, x.shape[2:])

@@ -6,6 +6,7 @@ kernels of our own on a GPU, oneDNN where it is installed, and ways of NumPy alo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -31,6 +32,8 @@ WIDE = 32
 
 def forward(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
     """(N, C, H, W), (O, C/G, kh, kw), (O,) → (N, O, H', W')."""
+    if not (x.size and weight.size):
+        return _of_nothing(x, (len(x), len(weight), *window.places("conv2d", x.shape[2:])), bias)
     if usable(x):
         return gpu.forward(x, weight, bias, window, groups)
     y = onednn.forward(x, weight, bias, window, groups)
@@ -50,6 +53,8 @@ def _forward(x: Array, weight: Array, bias: Array | None, window: Window, groups
 
 def to_input(g: Array, weight: Array, bias: Array | None, window: Window, groups: int, size: Pair) -> Array:
     """The adjoint of `forward` in x: (N, O, H', W'), (O, C/G, kh, kw), (C,) → (N, C, *size)."""
+    if not (g.size and weight.size and prod(size)):
+        return _of_nothing(g, (len(g), groups * weight.shape[1], *size), bias)
     if usable(g):
         return gpu.to_input(g, weight, bias, window, groups, size)
     x = onednn.to_input(g, weight, bias, window, groups, size)
@@ -66,6 +71,8 @@ def to_input(g: Array, weight: Array, bias: Array | None, window: Window, groups
 
 def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
     """The adjoint of `forward` in the weight: (N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw)."""
+    if not (x.size and g.size):
+        return _of_nothing(x, (g.shape[1], x.shape[1] // groups, *window.kernel), None)
     if usable(x):
         return gpu.to_weight(x, g, window, groups)
     weight = onednn.to_weight(x, g, window, groups)
@@ -78,6 +85,12 @@ def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
     if _by_rows(window, groups, x.shape[1], g.shape[1]):
         return rows.to_weight(x, g, window)
     return columns.to_weight(x, g, window, groups)
+
+
+def _of_nothing(like: Array, shape: Sequence[int], bias: Array | None) -> Array:
+    """Sums without a number in them, of an empty batch or of no channels: 0, and the bias. No way below is asked for these."""
+    zeros = array_module(like).zeros(shape, like.dtype)
+    return zeros if bias is None else _add(zeros, bias)
 
 
 def _depthwise(like: Array, size: Pair, window: Window, for_weight: bool = False) -> Any:
