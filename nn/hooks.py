@@ -147,7 +147,8 @@ class Hooked:
     def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
         """Call hook(module, grad_input, grad_output) when a backward pass has gone through a computation of this module.
 
-        Both are tuples: a gradient for each positional argument (None where it has none) and for each tensor of the result.
+        Both are tuples: a gradient for each positional argument (None where it has none) and for each part of the result (None
+        where it is no tensor, or has none).
         What the hook returns, if not None, takes the place of `grad_input`. Where no argument has a gradient, as in a first
         layer, it is called when that of the result is known. It must not write into the gradients that it is given.
 
@@ -155,7 +156,7 @@ class Hooked:
             A handle, as `register_forward_pre_hook`. Computations made before it is removed keep the hook.
 
         Raises:
-            TypeError: (when the module computes) the result is neither a Tensor nor a tuple of them.
+            TypeError: (when the module computes) the result is neither a Tensor nor a tuple with one in it.
 
         >>> from microtensor import Tensor
         >>> from microtensor.nn import ReLU
@@ -266,12 +267,12 @@ class _Passage:
         """The result, at a place of its own in the graph."""
         several = isinstance(result, (tuple, list))
         parts = list(result) if several else [result]
-        if not all(isinstance(part, Node) for part in parts):
+        if parts and not any(isinstance(part, Node) for part in parts):
             raise TypeError(
                 f"{type(self.module).__name__}: a backward hook needs a Tensor or a tuple of them as result, "
                 f"got {type(result).__name__}"
             )
-        places = [i for i, part in enumerate(parts) if part.requires_grad]
+        places = [i for i, part in enumerate(parts) if isinstance(part, Node) and part.requires_grad]
         if not places:
             return result
         gate, apart = _gate([parts[i] for i in places])
@@ -289,7 +290,9 @@ class _Passage:
         self.outer = tuple(found.get(i) for i in range(count))
         if not self.places:  # nothing that went in has a gradient: nobody will come by the entry
             for hook in self.hooks:
-                if hook(self.module, (None,) * self.count, self.outer) is not None:
+                answer = hook(self.module, (None,) * self.count, self.outer)
+                given = answer if isinstance(answer, (tuple, list)) else (answer,)
+                if any(gradient is not None for gradient in given):
                     raise ValueError(f"{type(self.module).__name__}: a backward hook replaced a gradient that nothing asks for")
             self.outer = ()
 

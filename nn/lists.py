@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from operator import index as whole
+from typing import Any, ClassVar, Generic, SupportsIndex, TypeVar, overload
 
 from microtensor.backend import is_array
 from microtensor.nn.module import Module, Parameter
@@ -11,6 +12,14 @@ from microtensor.tensor import Tensor
 
 V = TypeVar("V")
 L = TypeVar("L", bound="Ordered[Any]")
+
+
+def _index(index: Any) -> int | None:
+    """A place in a list: anything that Python takes for one, NumPy's integers and tensors of one too. None for what is none."""
+    try:
+        return whole(index)
+    except (TypeError, ValueError):
+        return None
 
 
 class _Holder(Module, Generic[V]):
@@ -80,17 +89,18 @@ class Ordered(_Holder[V]):
             self.append(value)
         return self
 
-    def insert(self: L, index: int, value: V) -> L:
+    def insert(self: L, index: SupportsIndex, value: V) -> L:
         """Put `value` before the part that is at `index`, and return the container itself.
 
         Raises:
             IndexError: there is no such place.
         """
         names, values = list(self._parts()), list(self)
-        if not isinstance(index, int) or not -len(values) <= index <= len(values):
+        place = _index(index)
+        if place is None or not -len(values) <= place <= len(values):
             raise IndexError(f"{type(self).__name__}: no place {index!r} to insert at, among {len(values)}")
-        values.insert(index, self._checked(value))
-        names.insert(index, self._free())
+        values.insert(place, self._checked(value))
+        names.insert(place, self._free())
         self._hold(names, values)
         return self
 
@@ -116,12 +126,13 @@ class Ordered(_Holder[V]):
         for name, value in zip(names, values):
             setattr(self, name, value)
 
-    def _key(self, index: int | str) -> str:
+    def _key(self, index: SupportsIndex | str) -> str:
         names = list(self._parts())
         if isinstance(index, str) and index in names:
             return index
-        if isinstance(index, int) and -len(names) <= index < len(names):
-            return names[index]
+        place = _index(index)
+        if place is not None and -len(names) <= place < len(names):
+            return names[place]
         kind = self.kind.__name__.lower()
         raise IndexError(f"{type(self).__name__}: no {kind} {index!r} among the {len(names)}: {', '.join(names)}")
 
@@ -129,7 +140,7 @@ class Ordered(_Holder[V]):
         return (part for _, part in self._own(self.kind))
 
     @overload
-    def __getitem__(self, index: int | str) -> V: ...
+    def __getitem__(self, index: SupportsIndex | str) -> V: ...
     @overload
     def __getitem__(self: L, index: slice) -> L: ...
     def __getitem__(self, index: Any) -> Any:
@@ -137,14 +148,14 @@ class Ordered(_Holder[V]):
             return vars(self)[self._key(index)]
         twin = type(self).__new__(type(self))
         parts = self._parts()
-        rest = {name: value for name, value in vars(self).items() if name not in parts and name != "_hooks"}
+        rest = {name: value for name, value in vars(self).items() if name not in parts and name not in ("_hooks", "_empty")}
         vars(twin).update(rest | dict(list(parts.items())[index]))
         return twin
 
-    def __setitem__(self, index: int | str, value: V) -> None:
+    def __setitem__(self, index: SupportsIndex | str, value: V) -> None:
         setattr(self, self._key(index), self._checked(value))
 
-    def __delitem__(self, index: int | str | slice) -> None:
+    def __delitem__(self, index: SupportsIndex | str | slice) -> None:
         names, values = list(self._parts()), list(self)
         place = index if isinstance(index, slice) else names.index(self._key(index))
         del names[place], values[place]
@@ -172,7 +183,7 @@ class _List(Ordered[V]):
         super()._hold([str(i) for i in range(len(values))], values)
 
     @overload
-    def __getitem__(self, index: int | str) -> V: ...
+    def __getitem__(self, index: SupportsIndex | str) -> V: ...
     @overload
     def __getitem__(self: L, index: slice) -> L: ...
     def __getitem__(self, index: Any) -> Any:

@@ -21,15 +21,21 @@ class Loaded(NamedTuple):
     unexpected_keys: list[str]
 
 
-def load(name: str, own: Mapping[str, Tensor], state: Any, strict: bool) -> Loaded:
-    """Copy the values of `state` into the tensors of the same names: see `Module.load_state_dict`. `name` is the module's."""
+def load(name: str, own: Mapping[str, Any], state: Any, strict: bool) -> Loaded:
+    """Copy the values of `state` into the tensors of the same names: see `Module.load_state_dict`.
+
+    Args:
+        name: the module's, for errors.
+        own: its tensors; and functions that are to be called with what stands under their names.
+    """
     if not isinstance(state, Mapping):
         hint = "; read it first: microtensor.load(path)" if isinstance(state, (str, os.PathLike)) else ""
         raise TypeError(f"load_state_dict: expected tensors by name, as state_dict() gives, got {type(state).__name__}{hint}")
-    found = {key: _tensor(key, value) for key, value in state.items()}
+    extra = {key: take for key, take in own.items() if not isinstance(take, Node)}
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    found = {key: _tensor(key, value) for key, value in state.items() if key not in extra and not _is_extra(key)}
     values = {key: found[key] for key in own if key in found}
-    missing = [key for key in own if key not in found]
-    unexpected = [key for key in found if key not in own]
     unlike = [
         f"{key} is {own[key].shape} here, {value.shape} in the state"
         for key, value in values.items()
@@ -45,7 +51,15 @@ def load(name: str, own: Mapping[str, Tensor], state: Any, strict: bool) -> Load
     with no_grad():
         for key, value in values.items():
             own[key][...] = value.to(own[key].dtype)
+    for key, take in extra.items():
+        if key in state:
+            take(state[key])
     return Loaded(missing, unexpected)
+
+
+def _is_extra(key: Any) -> bool:
+    """Whether it is a module's extra state, which may be any object."""
+    return isinstance(key, str) and key.rpartition(".")[2] == "_extra_state"
 
 
 def _tensor(key: str, value: Any) -> Tensor:

@@ -16,13 +16,14 @@ from microtensor.nn.loading import Loaded, load
 from microtensor.nn.parameter import Buffer as Buffer
 from microtensor.nn.parameter import Parameter as Parameter
 from microtensor.nn.parameter import forget, refuse_hidden
+from microtensor.nn.places import Places
 from microtensor.tensor import Tensor
 
 V = TypeVar("V")
 M = TypeVar("M", bound="Module")
 
 
-class Module(Hooked):
+class Module(Places, Hooked):
     """A layer, a network or a part of one: `forward` computes, the attributes remember.
 
     Attributes that are a Parameter, a Buffer or a Module are the module's own, in the order in which they were first
@@ -142,43 +143,6 @@ class Module(Hooked):
 
     # How it comes to hold it
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, Tensor) and not isinstance(value, (Parameter, Buffer)):
-            old = vars(self).get(name)
-            if isinstance(old, Parameter) or isinstance(old, Buffer) and value.requires_grad:
-                kind = type(old).__name__
-                hint = ", or del it first to compute it from others" if kind == "Parameter" else " of its .detach()"
-                raise TypeError(
-                    f"{type(self).__name__}.{name} is a {kind}, and a Tensor in its place would be lost to state_dict(); copy "
-                    f"the numbers, {name}[...] = x in no_grad(), or assign a new {kind}{hint}"
-                )
-            if isinstance(old, Buffer):
-                value = Buffer(value, persistent=old.persistent)
-        object.__setattr__(self, name, value)
-
-    def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """The same as the assignment `self.name = param`, for a name that is only known when the program runs.
-
-        Raises:
-            TypeError: `param` is neither a Parameter nor None; the name is no text.
-            ValueError: the name is empty, has a dot or means something else already.
-        """
-        if not (param is None or isinstance(param, Parameter)):
-            raise TypeError(
-                f"register_parameter: {name} must be a Parameter or None, got {type(param).__name__}; make it one: Parameter(x)"
-            )
-        self._register("register_parameter", name, param, Parameter)
-
-    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
-        """The same as the assignment `self.name = Buffer(tensor, persistent=persistent)`; None registers that there is none.
-
-        Raises:
-            TypeError: `tensor` is not made of numbers; the name is no text.
-            ValueError: the name is empty, has a dot or means something else already.
-        """
-        buffer = None if tensor is None else Buffer(tensor, persistent=persistent)
-        self._register("register_buffer", name, buffer, Buffer)
-
     def register_module(self, name: str, module: Module | None) -> None:
         """The same as the assignment `self.name = module`, for a name that is only known when the program runs.
 
@@ -191,14 +155,6 @@ class Module(Hooked):
         self._register("register_module", name, module, Module)
 
     add_module = register_module
-
-    def _register(self, operation: str, name: str, value: Any, kind: type[Any]) -> None:
-        if not isinstance(name, str):
-            raise TypeError(f"{operation}: a name must be a text, got {name!r}")
-        taken = hasattr(self, name) and not isinstance(vars(self).get(name, ...), (kind, type(None)))
-        if not name or "." in name or taken:
-            raise ValueError(f"{operation}: {name!r} cannot name a {kind.__name__}: it is empty, has a dot or is taken")
-        setattr(self, name, value)
 
     def _own(self, kind: type[V]) -> Iterator[tuple[str, V]]:
         """This module's own attributes of class `kind`, in the order of their first assignment."""
@@ -393,23 +349,54 @@ class Module(Hooked):
 
     # Saving and loading
 
-    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+    def get_extra_state(self) -> Any:
+        """What else than tensors `state_dict()` is to hold, under the name "_extra_state": a module that has any overrides this.
+
+        Numbers, texts and tensors, in dicts, lists and tuples, can be saved to a `.npz` file; `save` refuses other objects.
+
+        Raises:
+            RuntimeError: the class does not override it.
+
+        >>> class Counted(Module):
+        ...     calls = 0
+        ...     def get_extra_state(self):
+        ...         return {"calls": self.calls}
+        ...     def set_extra_state(self, state):
+        ...         self.calls = state["calls"]
+        >>> Counted().state_dict()
+        {'_extra_state': {'calls': 0}}
+        """
+        raise RuntimeError(f"{type(self).__name__} has set_extra_state(), and no get_extra_state(): define both, or neither")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take back what `get_extra_state()` gave: `load_state_dict` calls it, after the tensors have been loaded.
+
+        Raises:
+            RuntimeError: the class does not override it.
+        """
+        raise RuntimeError(f"{type(self).__name__} has get_extra_state(), and no set_extra_state(): define both, or neither")
+
+    def state_dict(self, prefix: str = "") -> dict[str, Any]:
         """Every parameter and persistent buffer under its dotted name behind `prefix`, detached, in the same memory.
 
-        A tensor that is shared is there under each of its names.
+        A tensor that is shared is there under each of its names. What `get_extra_state()` of a module gives follows its tensors.
         """
-        return {prefix + name: tensor.detach() for name, tensor in self._state()}
-
-    def _state(self) -> Iterator[tuple[str, Tensor]]:
+        state: dict[str, Any] = {}
         for place, module in self._walk():
-            for name, parameter in module._own(Parameter):
-                yield place + name, parameter
-            for name, buffer in module._own(Buffer):
-                if buffer.persistent:
-                    yield place + name, buffer
+            state |= {place + name: tensor.detach() for name, tensor in module._tensors()}
+            if _overrides(module, "get_extra_state"):
+                state[place + EXTRA_STATE] = module.get_extra_state()
+        return {prefix + name: value for name, value in state.items()} if prefix else state
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """This module's own tensors that are saved."""
+        yield from self._own(Parameter)
+        yield from ((name, buffer) for name, buffer in self._own(Buffer) if buffer.persistent)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Loaded:
         """Copy the values of `state_dict` into the parameters and buffers of these names, in their dtype, on their device.
+
+        Each module's `set_extra_state()` then gets what `get_extra_state()` gave. What it raises comes when all else is loaded.
 
         Args:
             state_dict: tensors or arrays by dotted name, as `state_dict()` gives; PyTorch's tensors too.
@@ -422,7 +409,12 @@ class Module(Hooked):
             TypeError: `state_dict` is no mapping, or holds something that is no tensor and no array.
             ValueError: a name is missing or unexpected, or a shape differs. One message lists them all, and nothing is loaded.
         """
-        return load(type(self).__name__, dict(self._state()), state_dict, strict)
+        own: dict[str, Any] = {}
+        for place, module in self._walk():
+            own |= {place + name: tensor for name, tensor in module._tensors()}
+            if _overrides(module, "get_extra_state") or _overrides(module, "set_extra_state"):
+                own[place + EXTRA_STATE] = module.set_extra_state
+        return load(type(self).__name__, own, state_dict, strict)
 
     # How it shows itself
 
@@ -442,6 +434,14 @@ class Module(Hooked):
             return f"{name}({settings})"
         lines = "\n".join([settings, *below] if settings else below)
         return f"{name}(\n  " + lines.replace("\n", "\n  ") + "\n)"
+
+
+EXTRA_STATE = "_extra_state"
+"""The name in a state of what `get_extra_state()` gives, as in PyTorch."""
+
+
+def _overrides(module: Module, method: str) -> bool:
+    return getattr(type(module), method) is not getattr(Module, method)
 
 
 def _place(prefix: str) -> str:

@@ -274,6 +274,38 @@ def test_a_result_that_a_backward_hook_cannot_watch():
         layer(x(2, grad=True))
 
 
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
+@pytest.mark.parametrize("answer", [lambda given: given, lambda given: None, lambda given: (None,), list])
+def test_a_hook_of_a_first_layer_may_return_the_gradients_that_it_was_given(answer):
+    torch, grads = pytest.importorskip("torch"), []
+    for tensor, layer in ((Tensor, Linear(2, 3)), (torch.tensor, torch.nn.Linear(2, 3))):
+        layer.register_full_backward_hook(lambda module, given, g: grads.append(given) or (answer(given) if module else None))
+        if tensor is Tensor or answer is not list:  # PyTorch takes tuples alone
+            layer(tensor(np.ones((1, 2), np.float32))).sum().backward()
+            assert layer.weight.grad.tolist() == [[1.0, 1.0]] * 3
+    assert set(grads) == {(None,)}
+
+
+def test_what_is_no_tensor_in_a_result_passes_a_backward_hook():
+    torch = pytest.importorskip("torch")
+
+    def forward(self, flag, x, table):
+        return x * 2, flag, None, x.sum() * 3, {"table": table}, x.detach()
+
+    seen = []
+    for base, tensor in ((Module, Tensor), (torch.nn.Module, torch.tensor)):
+        module = type("Mixed", (base,), {"forward": forward})()
+        module.register_full_backward_hook(
+            lambda module, given, g: seen.append([[v if v is None else v.tolist() for v in each] for each in (given, g)])
+        )
+        v = tensor(np.ones(2, np.float32), requires_grad=True)
+        y, flag, nothing, total, table, apart = module(True, v, [1, 2])
+        assert flag is True and nothing is None and table == {"table": [1, 2]} and not apart.requires_grad
+        (y.sum() + total).backward()
+        assert v.grad.tolist() == [5.0, 5.0]
+    assert seen[0] == seen[1] == [[None, [5.0, 5.0], None], [[1.0, 1.0], None, None, 1.0, None, None]]
+
+
 class TestErrorsNameTheLayer:
     def test_by_its_dotted_name_from_the_outermost_module(self):
         model = Sequential(Sequential(Conv2d(1, 2, 3), ReLU()), Sequential(MaxPool2d(2), MaxPool2d(4)))

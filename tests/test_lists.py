@@ -227,3 +227,35 @@ def test_a_refused_extension_changes_nothing():
     with pytest.raises(TypeError):
         held.extend([ReLU(), 3])
     assert len(held) == 1
+
+
+class Index:
+    def __index__(self):
+        return 1
+
+
+@pytest.mark.parametrize("one", [np.int64(1), np.uint8(1), np.array(1), Tensor(np.array(1)), Index(), True], ids=repr)
+@pytest.mark.parametrize("kind", ["Sequential", "ModuleList", "ParameterList"])
+def test_all_that_python_takes_for_an_index_is_one(kind, one):
+    def parts(count):
+        return [Parameter([float(i)]) if kind == "ParameterList" else ReLU() for i in range(count)]
+
+    a, b, c, d = parts(4)
+    held = (
+        Sequential(a, b, c)
+        if kind == "Sequential"
+        else {"ModuleList": ModuleList, "ParameterList": ParameterList}[kind]([a, b, c])
+    )
+    assert held[one] is b and [*held[one:]][0] is b and len(held[:one]) == 1
+    held[one] = d
+    assert held[1] is d
+    held.insert(one, b)
+    assert len(held) == 4 and all(x is y for x, y in zip(held, [a, b, d, c]))
+    assert held.pop(one) is b and len(held) == 3
+    del held[one]
+    assert len(held) == 2 and held[-1] is c
+    for wrong in (1.0, "one", None):
+        with pytest.raises(IndexError, match=f"{kind}: no "):
+            held[wrong]
+        with pytest.raises(IndexError, match=f"{kind}: no place"):
+            held.insert(wrong, a)

@@ -360,6 +360,8 @@ class FeatureNorm(Module):
         self.running_mean = Buffer(np.zeros(num_features, np.float32)) if track_running_stats else None
         self.running_var = Buffer(np.ones(num_features, np.float32)) if track_running_stats else None
         self.num_batches_tracked = Buffer(np.zeros((), np.int64)) if track_running_stats else None
+        self._reserve("weight", "bias")
+        self._reserve("running_mean", "running_var", "num_batches_tracked", buffers=True)
 
     def uses_own_statistics(self, x: Any) -> bool:
         """Whether x is normalised by its own statistics rather than by the running ones.

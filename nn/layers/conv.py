@@ -229,6 +229,7 @@ class Convolution(Module):
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = Parameter(np.empty((first, second // groups, *self.kernel_size), np.float32))
         self.bias = Parameter(np.empty(out_channels, np.float32)) if bias else None
+        self._reserve("bias")
         bound = 1 / math.sqrt(second // groups * math.prod(self.kernel_size))
         for parameter in self.parameters():
             init.uniform_(parameter, -bound, bound, generator=generator)

@@ -134,6 +134,7 @@ class GroupNorm(Module):
         self.eps, self.affine = eps, affine
         self.weight = Parameter(np.ones(num_channels, np.float32)) if affine else None
         self.bias = Parameter(np.zeros(num_channels, np.float32)) if affine and bias else None
+        self._reserve("weight", "bias")
 
     def forward(self, x: Tensor) -> Tensor:
         vector = self.bias if self.weight is None else self.weight

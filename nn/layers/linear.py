@@ -96,6 +96,7 @@ class Linear(Module):
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(np.empty((out_features, in_features), np.float32))
         self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
+        self._reserve("bias")
         bound = 1 / math.sqrt(in_features)
         for parameter in self.parameters():
             init.uniform_(parameter, -bound, bound, generator)
@@ -135,6 +136,7 @@ class Bilinear(Module):
         self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
         self.weight = Parameter(np.empty((out_features, in1_features, in2_features), np.float32))
         self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
+        self._reserve("bias")
         bound = 1 / math.sqrt(in1_features)
         for parameter in self.parameters():
             init.uniform_(parameter, -bound, bound, generator)

@@ -240,6 +240,7 @@ class CrossEntropyLoss(Loss):
     ) -> None:
         super().__init__(reduction)
         self.weight = buffered("CrossEntropyLoss", "weight", weight)
+        self._reserve("weight", buffers=True)
         self.ignore_index = whole_number("CrossEntropyLoss", "ignore_index", ignore_index)
         self.label_smoothing = number_within("CrossEntropyLoss", "label_smoothing", label_smoothing, 0, 1)
 
@@ -263,6 +264,7 @@ class NLLLoss(Loss):
     def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.weight = buffered("NLLLoss", "weight", weight)
+        self._reserve("weight", buffers=True)
         self.ignore_index = whole_number("NLLLoss", "ignore_index", ignore_index)
 
     def forward(self, x: Tensor, target: Any) -> Tensor:

@@ -198,6 +198,7 @@ class BCELoss(Loss):
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.weight = buffered("BCELoss", "weight", weight)
+        self._reserve("weight", buffers=True)
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
         return binary_cross_entropy(x, target, self.weight, self.reduction)
@@ -221,6 +222,7 @@ class BCEWithLogitsLoss(Loss):
         super().__init__(reduction)
         self.weight = buffered("BCEWithLogitsLoss", "weight", weight)
         self.pos_weight = buffered("BCEWithLogitsLoss", "pos_weight", pos_weight)
+        self._reserve("weight", "pos_weight", buffers=True)
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
         return binary_cross_entropy_with_logits(x, target, self.weight, self.reduction, self.pos_weight)

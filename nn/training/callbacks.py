@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,7 @@ class EarlyStopping(Callback):
             self.best, self.best_epoch = value, run.epoch
             if self.restore_best_weights:
                 with run.averaged():
-                    self._weights = {name: x.clone() for name, x in run.model.state_dict().items()}
+                    self._weights = copy.deepcopy(run.model.state_dict())  # extra state is no tensor
         elif run.epoch - self.best_epoch >= self.patience:
             run.stop(f"{name} has not become better than {self.best:.4g} since epoch {self.best_epoch}")
 
