@@ -153,7 +153,7 @@ def in_pytorch(layer, shape):
     return tuple(y.shape), {name: g.numpy() for name, g in gradients.items()}, theirs.state_dict()
 
 
-@pytest.mark.parametrize("layer, shape", CASES, ids=map(str, CASES))
+@pytest.mark.parametrize(("layer", "shape"), CASES, ids=map(str, CASES))
 def test_a_layer_of_an_empty_batch_is_pytorchs(layer, shape):
     ours, x = made(layer, nn), mt.Tensor(np.zeros(shape, np.float32), requires_grad=True)
     theirs = in_pytorch(layer, shape)
@@ -162,7 +162,8 @@ def test_a_layer_of_an_empty_batch_is_pytorchs(layer, shape):
     if theirs is None:
         return
     expected, gradients, state = theirs
-    assert y.shape == expected and y.dtype == np.float32
+    assert y.shape == expected
+    assert y.dtype == np.float32
     for name, parameter in [("x", x), *ours.named_parameters()]:
         np.testing.assert_array_equal(parameter.grad.numpy(), gradients[name], strict=True)
     for name, value in ours.state_dict().items():
@@ -170,7 +171,7 @@ def test_a_layer_of_an_empty_batch_is_pytorchs(layer, shape):
             np.testing.assert_array_equal(value.numpy(), state[name].numpy())
 
 
-@pytest.mark.parametrize("layer, shape", CASES, ids=map(str, CASES))
+@pytest.mark.parametrize(("layer", "shape"), CASES, ids=map(str, CASES))
 def test_gradients_of_second_order_of_an_empty_batch_are_zeros(layer, shape):
     ours, x = made(layer, nn).double(), mt.Tensor(np.zeros(shape), requires_grad=True)
     inputs = [x, *ours.parameters()]
@@ -234,7 +235,7 @@ PReLU(): 2,0,3
 
 
 @pytest.mark.parametrize(
-    "layer, shape",
+    ("layer", "shape"),
     [
         (layer, tuple(map(int, shape.split(","))))
         for line in NOTHING_ELSEWHERE.strip().splitlines()
@@ -254,7 +255,8 @@ def test_nothing_in_another_axis_is_computed_or_refused_in_words(layer, shape):
         ).replace("interpolate", "upsample"), error
         return
     y.sum().backward()
-    assert np.isfinite(y.numpy()).all() and x.grad.shape == shape
+    assert np.isfinite(y.numpy()).all()
+    assert x.grad.shape == shape
     if theirs is not None:
         assert y.shape == theirs[0]
         for name, parameter in ours.named_parameters():
@@ -285,12 +287,13 @@ def test_a_sum_over_no_channel_and_no_pixel_is_0_and_the_bias_is_added(call, dty
     expected = np.broadcast_to(bias.numpy().reshape(-1, *(1,) * (y.ndim - 2)), y.shape)
     np.testing.assert_array_equal(y.numpy(), expected, strict=True)
     for tensor, gradient in zip(made, mt.grad(y.sum(), made, create_graph=True)):
-        assert gradient.shape == tensor.shape and gradient.dtype == tensor.dtype
+        assert gradient.shape == tensor.shape
+        assert gradient.dtype == tensor.dtype
         np.testing.assert_array_equal(gradient.numpy(), y.data.size / len(bias) if tensor is bias else 0)
 
 
 @pytest.mark.parametrize(
-    "call, message",
+    ("call", "message"),
     [
         (lambda z: nn.conv2d(z(1, 2, 4, 4), z(0, 2, 3, 3)), r"conv2d: weight \(0, 2, 3, 3\) has no kernels"),
         (lambda z: nn.conv2d(z(0, 0, 4, 4), z(0, 0, 3, 3)), "conv2d: .* has no kernels"),
@@ -338,12 +341,14 @@ def test_an_empty_batch_of_words_of_pairs_and_of_maxima():
     for words in (np.zeros((0, 4), np.int64), np.zeros((2, 0), np.int64), []):
         y = table(words)
         y.sum().backward()
-        assert y.shape == (*np.shape(words), 3) and not table.weight.grad.numpy().any()
+        assert y.shape == (*np.shape(words), 3)
+        assert not table.weight.grad.numpy().any()
     pairs = nn.Bilinear(3, 4, 2)
     pairs(mt.zeros(0, 3), mt.zeros(0, 4)).sum().backward()
     assert [p.grad.shape for p in pairs.parameters()] == [(2, 3, 4), (2,)]
     x = mt.zeros(0, 3, 4, 4, requires_grad=True)
     for size in (4, 64):
         y, indices = nn.max_pool2d(mt.zeros(0, 3, size, size, requires_grad=True), 2, return_indices=True)
-        assert nn.max_unpool2d(y, indices, 2).shape == (0, 3, size, size) and indices.dtype == np.int64
+        assert nn.max_unpool2d(y, indices, 2).shape == (0, 3, size, size)
+        assert indices.dtype == np.int64
     assert nn.normalize(x).shape == nn.rms_norm(x, 4).shape == x.shape

@@ -300,7 +300,10 @@ def test_what_is_no_tensor_in_a_result_passes_a_backward_hook():
         )
         v = tensor(np.ones(2, np.float32), requires_grad=True)
         y, flag, nothing, total, table, apart = module(True, v, [1, 2])
-        assert flag is True and nothing is None and table == {"table": [1, 2]} and not apart.requires_grad
+        assert flag is True
+        assert nothing is None
+        assert table == {"table": [1, 2]}
+        assert not apart.requires_grad
         (y.sum() + total).backward()
         assert v.grad.tolist() == [5.0, 5.0]
     assert seen[0] == seen[1] == [[None, [5.0, 5.0], None], [[1.0, 1.0], None, None, 1.0, None, None]]

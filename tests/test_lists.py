@@ -246,14 +246,19 @@ def test_all_that_python_takes_for_an_index_is_one(kind, one):
         if kind == "Sequential"
         else {"ModuleList": ModuleList, "ParameterList": ParameterList}[kind]([a, b, c])
     )
-    assert held[one] is b and [*held[one:]][0] is b and len(held[:one]) == 1
+    assert held[one] is b
+    assert next(iter(held[one:])) is b
+    assert len(held[:one]) == 1
     held[one] = d
     assert held[1] is d
     held.insert(one, b)
-    assert len(held) == 4 and all(x is y for x, y in zip(held, [a, b, d, c]))
-    assert held.pop(one) is b and len(held) == 3
+    assert len(held) == 4
+    assert all(x is y for x, y in zip(held, [a, b, d, c]))
+    assert held.pop(one) is b
+    assert len(held) == 3
     del held[one]
-    assert len(held) == 2 and held[-1] is c
+    assert len(held) == 2
+    assert held[-1] is c
     for wrong in (1.0, "one", None):
         with pytest.raises(IndexError, match=f"{kind}: no "):
             held[wrong]

@@ -25,17 +25,21 @@ class Two(Module):
 def test_a_buffer_registered_as_none_and_set_later_is_one(persistent):
     module = Module()
     module.register_buffer("mean", None, persistent=persistent)
-    assert dict(module.named_buffers()) == {} and module.mean is None
+    assert dict(module.named_buffers()) == {}
+    assert module.mean is None
     module.mean = Tensor([1.0])
-    assert type(module.mean) is Buffer and [*module.state_dict()] == ["mean"] * persistent
+    assert type(module.mean) is Buffer
+    assert [*module.state_dict()] == ["mean"] * persistent
     module.to("float64")
     assert module.mean.dtype == np.float64
     module.mean = None
     module.mean = module_mean = Tensor([2.0])
-    assert type(module.mean) is Buffer and module.mean.persistent == persistent
+    assert type(module.mean) is Buffer
+    assert module.mean.persistent == persistent
     del module.mean
     module.mean = module_mean
-    assert type(module.mean) is Tensor and not dict(module.named_buffers())
+    assert type(module.mean) is Tensor
+    assert not dict(module.named_buffers())
 
 
 def test_copies_of_a_module_remember_its_empty_places_for_themselves():
@@ -72,7 +76,8 @@ def test_what_would_be_lost_is_refused():
 
 def test_one_tensor_under_two_names_is_one():
     module = Two()
-    assert module.a is module.b and [name for name, _ in module.named_buffers()] == ["a", "v"][:1]
+    assert module.a is module.b
+    assert [name for name, _ in module.named_buffers()] == ["a", "v"][:1]
     assert [*module.state_dict()] == ["v", "w", "a", "b"]
     module.a[...] = 5.0
     assert module.b.tolist() == [5.0, 5.0]
@@ -84,9 +89,12 @@ def test_one_tensor_under_two_names_is_one():
         module.half().float(),
     ]
     for twin in twins:
-        assert twin.a is twin.b and twin.v is twin.w
+        assert twin.a is twin.b
+        assert twin.v is twin.w
     module.load_state_dict({name: x * 0 + 7 for name, x in module.state_dict().items()})
-    assert module.a is module.b and module.v is module.w and module.b.tolist() == [7.0, 7.0]
+    assert module.a is module.b
+    assert module.v is module.w
+    assert module.b.tolist() == [7.0, 7.0]
 
 
 def test_one_tensor_in_two_modules_is_one():
@@ -99,7 +107,9 @@ def test_one_tensor_in_two_modules_is_one():
     c = Module()
     c.register_buffer("table", table)  # which has not moved
     c.register_buffer("own", table, persistent=False)
-    assert c.table is not b.table and c.table.dtype == np.float32 and [*c.state_dict()] == ["table"]
+    assert c.table is not b.table
+    assert c.table.dtype == np.float32
+    assert [*c.state_dict()] == ["table"]
     c.register_buffer("array", np.ones(1))
     c.register_buffer("other", np.ones(1))
     assert c.array is not c.other

@@ -17,6 +17,7 @@ from ..graph import Node, T
 from ..nested import array_of_lists
 from ..op import Rule, op
 from ..precision import at_least_float32
+from ..sizes import check_size
 from .elementwise import where
 from .indexing import _put, add_flat, getitem
 from .shape import flatten, normalize_dim, whole_number
@@ -294,4 +295,5 @@ def one_hot(index: Node, num_classes: int = -1) -> Any:
             raise ValueError("one_hot: without a class number there is no largest; give num_classes")
         classes = int(index.data.max()) + 1
     _check_range("one_hot", index, 0, classes, f"{classes} classes")
+    check_size("one_hot", "the result", (*index.shape, classes), np.empty(0, np.int64), "give fewer classes")
     return index.constant((index.data[..., None] == index.xp.arange(classes)).astype(np.int64))

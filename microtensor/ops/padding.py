@@ -10,6 +10,7 @@ import numpy as np
 from ..arguments import composed
 from ..graph import T
 from ..op import Rule, op
+from ..sizes import check_size
 from .indexing import getitem
 from .join import cat
 from .repeating import broadcast_to
@@ -32,6 +33,7 @@ def pad(x: T, pad: Sequence[int], mode: str = "constant", value: float | None = 
         value: for "constant"; 0 if None.
 
     Raises:
+        MemoryError: the result is larger than the memory.
         TypeError: `pad` is not of whole numbers, or `value` is no number or does not fit the dtype of x.
         ValueError: `pad` is no list of pairs, has more pairs than x has axes, or crops more than there is; the mode is unknown;
             there are too few numbers to reflect or wrap around.
@@ -58,6 +60,8 @@ def pad(x: T, pad: Sequence[int], mode: str = "constant", value: float | None = 
             raise ValueError(
                 f"pad: ({before}, {after}) crops more than the {x.shape[axis]} numbers of axis {axis} of {x.shape}"
             )
+    lengths = [before + n + after for (before, after), n in zip(pairs, x.shape)]
+    check_size("pad", "the result", lengths, x, "give less padding")
     if mode == "constant":
         return _constant(x, pairs, 0 if value is None else value)
     for axis, pair in enumerate(pairs):

@@ -13,6 +13,7 @@ from ..arguments import composed
 from ..backend import is_array, to_numpy
 from ..graph import Node, T
 from ..op import Rule, op
+from ..sizes import check_size
 from .indexing import getitem
 from .shape import flatten, normalize_dim, reshape, transpose, unsqueeze, whole_number, whole_numbers
 
@@ -86,6 +87,7 @@ def repeat(x: T, repeats: Any) -> T:
             "tile() takes fewer, repeat_interleave() repeats the single elements"
         )
     lengths = (1,) * (len(counts) - x.ndim) + x.shape
+    check_size("repeat", "the result", [count * n for count, n in zip(counts, lengths)], x, "give smaller repeats")
     apart = reshape(x, [m for n in lengths for m in (1, n)])
     side_by_side = broadcast_to(apart, [m for count, n in zip(counts, lengths) for m in (count, n)])
     return reshape(side_by_side, [count * n for count, n in zip(counts, lengths)])
@@ -132,10 +134,14 @@ def repeat_interleave(x: T, repeats: Any, dim: int | None = None) -> T:
     counts = whole_numbers("repeat_interleave", "repeats", given, least=0)
     n = x.shape[axis]
     if len(counts) == 1:
+        longer = (*x.shape[:axis], n * counts[0], *x.shape[axis + 1 :])
+        check_size("repeat_interleave", "the result", longer, x, "give smaller repeats")
         pairs = broadcast_to(unsqueeze(x, axis + 1), (*x.shape[: axis + 1], *counts, *x.shape[axis + 1 :]))
         return flatten(pairs, axis, axis + 1)
     if len(counts) != n:
         raise ValueError(f"repeat_interleave: {len(counts)} repeats for the {n} slices of shape {x.shape} along dim {dim}")
+    longer = (*x.shape[:axis], sum(counts), *x.shape[axis + 1 :])
+    check_size("repeat_interleave", "the result", longer, x, "give smaller repeats")
     return getitem(x, (slice(None),) * axis + (np.repeat(np.arange(n), counts),))
 
 

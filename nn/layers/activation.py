@@ -26,12 +26,15 @@ from microtensor.tensor import Tensor
 class _Inplace(Module):
     """A layer that understands `inplace`."""
 
+    inplace: bool = False
+
     def __init__(self, inplace: bool = False) -> None:
         if not isinstance(inplace, bool):
             name = type(self).__name__
             raise TypeError(
                 f"{name}: inplace must be True or False, got {type(inplace).__name__}; apply a layer as {name}()(x)"
             )
+        self.inplace = inplace
 
 
 def _number(layer: Module, setting: str, value: Any) -> Any:
@@ -62,8 +65,13 @@ class ReLU6(_Inplace):
     Tensor([0., 2., 6.])
     """
 
+    min_val: float = 0.0
+    max_val: float = 6.0
+
     def forward(self, x: Tensor) -> Tensor:
-        return activations.relu6(x)
+        if (self.min_val, self.max_val) == (0, 6):
+            return activations.relu6(x)
+        return activations.hardtanh(x, _number(self, "min_val", self.min_val), _number(self, "max_val", self.max_val))
 
 
 class LeakyReLU(_Inplace):
@@ -169,7 +177,8 @@ class RReLU(_Inplace):
             raise ValueError(f"RReLU: lower must not be larger than upper, got {lower} and {upper}")
 
     def forward(self, x: Tensor) -> Tensor:
-        return rrelu(x, self.lower, self.upper, self.training, generator=self.generator)
+        lower, upper = _number(self, "lower", self.lower), _number(self, "upper", self.upper)
+        return rrelu(x, lower, upper, self.training, generator=self.generator)
 
     def extra_repr(self) -> str:
         return f"lower={self.lower}, upper={self.upper}"
@@ -200,7 +209,7 @@ class Hardshrink(Module):
         self.lambd = _number(self, "lambd", lambd)
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.hardshrink(x, self.lambd)
+        return activations.hardshrink(x, _number(self, "lambd", self.lambd))
 
     def extra_repr(self) -> str:
         return str(self.lambd)
@@ -219,7 +228,7 @@ class Softshrink(Module):
             raise ValueError(f"Softshrink: lambd must not be negative, got {lambd}")
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.softshrink(x, self.lambd)
+        return activations.softshrink(x, _number(self, "lambd", self.lambd))
 
     def extra_repr(self) -> str:
         return str(self.lambd)
@@ -242,7 +251,7 @@ class Hardtanh(_Inplace):
             raise ValueError(f"Hardtanh: min_val must be smaller than max_val, got {min_val} and {max_val}")
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.hardtanh(x, self.min_val, self.max_val)
+        return activations.hardtanh(x, _number(self, "min_val", self.min_val), _number(self, "max_val", self.max_val))
 
     def extra_repr(self) -> str:
         return f"min_val={self.min_val}, max_val={self.max_val}"
@@ -300,7 +309,7 @@ class Softplus(Module):
         self.beta, self.threshold = _number(self, "beta", beta), _number(self, "threshold", threshold)
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.softplus(x, self.beta, self.threshold)
+        return activations.softplus(x, _number(self, "beta", self.beta), _number(self, "threshold", self.threshold))
 
     def extra_repr(self) -> str:
         return f"beta={self.beta}, threshold={self.threshold}"

@@ -17,7 +17,7 @@ from microtensor.graph import T
 from microtensor.nn.layers.planes import parts, planes
 from microtensor.nn.layers.pool import _from_winners, avg_pool2d
 from microtensor.nn.layers.pool_windows import check_numbers
-from microtensor.nn.layers.resampling import Taps, floats, resample
+from microtensor.nn.layers.resampling import Taps, check_lines, floats, resample
 from microtensor.nn.module import Module
 from microtensor.ops.reduce import mean
 from microtensor.ops.shape import squeeze, unsqueeze, whole_number
@@ -105,6 +105,7 @@ def _prepared(name: str, x: T, output_size: Any, axes: int) -> tuple[T, tuple[in
         raise ValueError(f"{name}: x of shape {x.shape} has no pixels to pool")
     wanted = sizes(name, output_size, axes)
     given = [was if n is None else n for n, was in zip(wanted, x.shape[2:])]
+    check_lines(name, x, given, "give a smaller output_size")
     return (unsqueeze(x, 2), (1, given[0])) if axes == 1 else (x, (given[0], given[1]))
 
 

@@ -23,6 +23,7 @@ from microtensor.nn.module import Buffer, Module, Parameter
 from microtensor.op import Rule, check_devices, op
 from microtensor.ops.reduce import LONG, wide
 from microtensor.precision import at_least_float32
+from microtensor.sizes import check_size
 from microtensor.tensor import Tensor
 from microtensor.threads import share, slices
 
@@ -355,6 +356,7 @@ class FeatureNorm(Module):
             raise TypeError(f"{name}: momentum must be a number or None, got {momentum!r}")
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
+        check_size(name, "a vector", (num_features,), np.empty(0, np.float32))
         self.weight = Parameter(np.ones(num_features, np.float32)) if affine else None
         self.bias = Parameter(np.zeros(num_features, np.float32)) if affine and bias else None
         self.running_mean = Buffer(np.zeros(num_features, np.float32)) if track_running_stats else None

@@ -22,7 +22,7 @@ from microtensor.graph import T, mode
 from microtensor.nn import init
 from microtensor.nn.layers.channels import channel_sums
 from microtensor.nn.layers.convolution import arrays
-from microtensor.nn.layers.windows import Window, check_images, per_axis
+from microtensor.nn.layers.windows import Window, check_images, check_result, per_axis
 from microtensor.nn.module import Module, Parameter
 from microtensor.op import Rule, op
 from microtensor.ops.padding import pad
@@ -30,6 +30,7 @@ from microtensor.ops.product import through_float32
 from microtensor.ops.shape import whole_number
 from microtensor.precision import at_least_float32, narrowed
 from microtensor.random import Generator
+from microtensor.sizes import check_size
 from microtensor.tensor import Tensor
 from microtensor.watching.costs import each_input, each_pair, each_result
 
@@ -65,6 +66,7 @@ def conv2d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any
     """
     x, weight, bias = _checked("conv2d", 2, x, weight, bias, groups)
     window = _window("conv2d", weight.shape[2:], stride, padding, dilation, x.shape[2:])
+    check_result("conv2d", x, window, weight.shape[0], x.shape[2:], window.places("conv2d", x.shape[2:]))
     return _conv2d(x, weight, bias, window=window, groups=groups)
 
 
@@ -78,6 +80,8 @@ def conv1d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any
     """
     lines, kernels, bias = _checked("conv1d", 1, x, weight, bias, groups)
     window = _window("conv1d", kernels.shape[2:], stride, padding, dilation, lines.shape[2:])
+    size = (1, lines.shape[2])
+    check_result("conv1d", lines, window, kernels.shape[0], size, window.places("conv1d", size))
     y: Any = _conv2d(lines.unsqueeze(2), kernels.unsqueeze(2), bias, window=window, groups=groups)
     line: T = y.squeeze(2)
     return line
@@ -227,7 +231,9 @@ class Convolution(Module):
             self.padding = per_axis(name, "padding", padding, 0, self.axes)
 
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
-        self.weight = Parameter(np.empty((first, second // groups, *self.kernel_size), np.float32))
+        shape = (first, second // groups, *self.kernel_size)
+        check_size(name, "weight", shape, np.empty(0, np.float32))
+        self.weight = Parameter(np.empty(shape, np.float32))
         self.bias = Parameter(np.empty(out_channels, np.float32)) if bias else None
         self._reserve("bias")
         bound = 1 / math.sqrt(second // groups * math.prod(self.kernel_size))
@@ -241,7 +247,7 @@ class Convolution(Module):
         name = type(self).__name__
         check_images(name, x, self.axes)
         (top, bottom), (left, right) = _window(
-            name, self.kernel_size, self.stride, self.padding, self.dilation, x.shape[2:]
+            name, self.weight.shape[2:], self.stride, self.padding, self.dilation, x.shape[2:]
         ).padding
         return pad(x, (left, right, top, bottom)[: 2 * self.axes], mode=self.padding_mode), 0
 

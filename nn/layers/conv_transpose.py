@@ -12,7 +12,7 @@ from typing import Any
 from microtensor.arguments import check_tensors
 from microtensor.graph import T
 from microtensor.nn.layers.conv import Convolution, _to_input, check_kernels
-from microtensor.nn.layers.windows import Window, check_images, per_axis
+from microtensor.nn.layers.windows import Window, check_images, check_result, per_axis
 from microtensor.ops.padding import pad
 from microtensor.ops.shape import whole_number
 from microtensor.precision import narrowed
@@ -102,6 +102,7 @@ def _conv_transpose(
     if min(*size, *x.shape[2:]) < 1:
         given = f"{operation}: of x of size {x.shape[4 - axes :]}, kernel {weight.shape[4 - axes :]} and padding {padding} make"
         raise ValueError(f"{given} an image of size {size[2 - axes :]}: give a larger x or less padding")
+    check_result(operation, x, window, groups * weight.shape[1], size, size)
     rows, columns = more[0] // window.stride[0], more[1] // window.stride[1]
     if rows or columns:  # with a dilation, output_padding may go on for more than a stride: as if zeros followed in x
         x = pad(x, (0, columns, 0, rows))
@@ -180,6 +181,8 @@ class ConvTranspose(Convolution):
         Raises:
             ValueError: no output_padding gives this size.
         """
+        if self.padding_mode != "zeros":
+            raise ValueError(f"{type(self).__name__}: padding_mode must be 'zeros', got {self.padding_mode!r}")
         more = self.output_padding if output_size is None else self._output_padding(x, output_size)
         function = conv_transpose1d if self.axes == 1 else conv_transpose2d
         y: Tensor = function(x, self.weight, self.bias, self.stride, self.padding, more, self.groups, self.dilation)
@@ -192,7 +195,7 @@ class ConvTranspose(Convolution):
         if isinstance(output_size, (tuple, list)) and len(output_size) == self.axes + 2:
             output_size = output_size[2:]
         size = per_axis(name, "output_size", output_size, 1, self.axes)
-        window = Window.of(name, self.kernel_size, self.stride, self.padding, self.dilation, axes=self.axes)
+        window = Window.of(name, self.weight.shape[2:], self.stride, self.padding, self.dilation, axes=self.axes)
         least = window.covered((1, *x.shape[2:])[-2:])[2 - self.axes :]
         more = tuple(n - m for n, m in zip(size, least))
         if any(not 0 <= m < stride for m, stride in zip(more, self.stride)):

@@ -205,10 +205,10 @@ class _Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, generator: Generator | None = None) -> None:
         _check(type(self).__name__, p, inplace)
-        self.p, self.generator = p, generator
+        self.p, self.inplace, self.generator = p, inplace, generator
 
     def forward(self, x: Tensor) -> Tensor:
-        return type(self).function(x, self.p, self.training, generator=self.generator)
+        return type(self).function(x, self.p, self.training, self.inplace, generator=self.generator)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

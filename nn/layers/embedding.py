@@ -17,6 +17,7 @@ from microtensor.op import Rule, op
 from microtensor.ops.indexing import _put, add_flat
 from microtensor.ops.shape import whole_number
 from microtensor.random import Generator
+from microtensor.sizes import check_size
 from microtensor.tensor import Tensor
 
 
@@ -169,10 +170,11 @@ class Embedding(Module):
         self.num_embeddings = whole_number("Embedding", "num_embeddings", num_embeddings, least=1)
         self.embedding_dim = whole_number("Embedding", "embedding_dim", embedding_dim, least=1)
         self.padding_idx = _checked("Embedding", num_embeddings, padding_idx, max_norm, norm_type, sparse)
-        self.max_norm, self.norm_type, self.scale_grad_by_freq = max_norm, norm_type, scale_grad_by_freq
+        self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse = max_norm, norm_type, scale_grad_by_freq, sparse
         if _weight is not None:
             self.weight = Parameter(_weight, requires_grad=not _freeze)
             return
+        check_size("Embedding", "weight", (num_embeddings, embedding_dim), np.empty(0, np.float32))
         self.weight = Parameter(np.empty((num_embeddings, embedding_dim), np.float32))
         init.normal_(self.weight, generator=generator)
         if self.padding_idx is not None:
@@ -210,7 +212,8 @@ class Embedding(Module):
         return cls(rows, columns, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse, table, freeze)
 
     def forward(self, x: Any) -> Tensor:
-        return embedding(x, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq)
+        settings = self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse
+        return embedding(x, self.weight, *settings)
 
     def extra_repr(self) -> str:
         settings = [f"{self.num_embeddings}, {self.embedding_dim}"]

@@ -14,6 +14,7 @@ from microtensor.nn.layers.layer_norm import _normalize_rows
 from microtensor.nn.module import Module, Parameter
 from microtensor.ops.shape import whole_number
 from microtensor.precision import at_least_float32, widened
+from microtensor.sizes import check_size
 from microtensor.tensor import Tensor
 
 
@@ -132,6 +133,7 @@ class GroupNorm(Module):
             raise ValueError(f"GroupNorm: num_groups={num_groups} must divide num_channels={num_channels}")
         check_eps("GroupNorm", eps)
         self.eps, self.affine = eps, affine
+        check_size("GroupNorm", "a vector", (num_channels,), np.empty(0, np.float32))
         self.weight = Parameter(np.ones(num_channels, np.float32)) if affine else None
         self.bias = Parameter(np.zeros(num_channels, np.float32)) if affine and bias else None
         self._reserve("weight", "bias")

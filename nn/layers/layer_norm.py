@@ -24,6 +24,7 @@ from microtensor.ops.elementwise import clamp
 from microtensor.ops.extremes import length_of
 from microtensor.ops.shape import whole_numbers
 from microtensor.precision import at_least_float32, widened
+from microtensor.sizes import check_size
 from microtensor.tensor import Tensor
 
 
@@ -253,6 +254,7 @@ class LayerNorm(Module):
         self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True
     ) -> None:
         self.normalized_shape = _lengths("LayerNorm", normalized_shape)
+        check_size("LayerNorm", "weight", self.normalized_shape, np.empty(0, np.float32))
         check_eps("LayerNorm", eps)
         self.eps, self.elementwise_affine = eps, elementwise_affine
         self.weight = Parameter(np.ones(self.normalized_shape, np.float32)) if elementwise_affine else None
@@ -284,6 +286,7 @@ class RMSNorm(Module):
         self, normalized_shape: int | Sequence[int], eps: float | None = None, elementwise_affine: bool = True
     ) -> None:
         self.normalized_shape = _lengths("RMSNorm", normalized_shape)
+        check_size("RMSNorm", "weight", self.normalized_shape, np.empty(0, np.float32))
         if eps is not None:
             check_eps("RMSNorm", eps)
         self.eps, self.elementwise_affine = eps, elementwise_affine

@@ -19,6 +19,7 @@ from microtensor.ops.product import product
 from microtensor.ops.shape import whole_number, whole_numbers
 from microtensor.precision import narrowed
 from microtensor.random import Generator
+from microtensor.sizes import check_size
 from microtensor.tensor import Tensor
 from microtensor.watching.costs import each_row
 
@@ -94,6 +95,7 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, generator: Generator | None = None) -> None:
         _check_counts("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
+        check_size("Linear", "weight", (out_features, in_features), np.empty(0, np.float32))
         self.weight = Parameter(np.empty((out_features, in_features), np.float32))
         self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
         self._reserve("bias")
@@ -134,6 +136,7 @@ class Bilinear(Module):
     ) -> None:
         _check_counts("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
         self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
+        check_size("Bilinear", "weight", (out_features, in1_features, in2_features), np.empty(0, np.float32))
         self.weight = Parameter(np.empty((out_features, in1_features, in2_features), np.float32))
         self.bias = Parameter(np.empty(out_features, np.float32)) if bias else None
         self._reserve("bias")

@@ -76,11 +76,14 @@ class ZeroPad2d(_Pad):
              [0., 0., 0.]]])
     """
 
+    value: float = 0.0
+
 
 class ZeroPad1d(_Pad):
     """Zeros at both ends: (…, L) → (…, left + L + right)."""
 
     axes = 1
+    value: float = 0.0
 
 
 class ReflectionPad2d(_Pad):

@@ -20,6 +20,7 @@ from microtensor.nn.layers.pool_windows import (
     Counted,
     check_each_sees,
     check_numbers,
+    clipped,
     disjoint,
     over,
     pool_window,
@@ -149,6 +150,8 @@ def _as_images(name: str, x: Any, window: Window, ceil_mode: bool) -> tuple[Any,
 
 def _largest(name: str, x: Any, window: Window, ceil_mode: bool, return_indices: bool) -> Any:
     x, window = _as_images(name, x, window, ceil_mode)
+    if max(window.kernel) > 2 * max(x.shape[2:]):
+        window = clipped(window, x.shape[2:])
     check_each_sees(name, window, x.shape[2:])
     y = _max_pool2d(x, window=window)
     return (y, x.constant(_winners(x.data, y.data, window))) if return_indices else y
@@ -278,14 +281,20 @@ def _mean(name: str, x: Any, window: Window, ceil_mode: bool, count_include_pad:
     x, hanging = _as_images(name, x, window, ceil_mode)
     size = x.shape[2:]
     places = hanging.places(name, size)
+    few = clipped(hanging, size) if max(hanging.kernel) > 2 * max(size) else hanging
     if divisor is not None:
-        return _avg_pool2d(x, window=hanging, share=1 / whole_number(name, "divisor_override", divisor, least=1))
+        return _avg_pool2d(x, window=few, share=1 / whole_number(name, "divisor_override", divisor, least=1))
     counted = Counted((0, 0), (size[0], size[1]))
     if count_include_pad:
         (top, bottom), (left, right) = window.padding
         counted = Counted((-top, -left), (size[0] + bottom, size[1] + right))
     share = counted.share(hanging, places)
-    return _avg_pool2d(x, window=hanging, share=float(share[0, 0]) if (share == share[0, 0]).all() else counted)
+    if (share == share[0, 0]).all():
+        return _avg_pool2d(x, window=few, share=float(share[0, 0]))
+    if few == hanging:
+        return _avg_pool2d(x, window=hanging, share=counted)
+    sums = _avg_pool2d(x, window=few, share=1.0)
+    return sums * sums.constant(sums.xp.asarray(share.astype(sums.dtype)))
 
 
 @op(floating=True)

@@ -88,6 +88,23 @@ def to_the_end(window: Window, size: Sequence[int]) -> Window:
     return window._replace(padding=(padding[0], padding[1]))
 
 
+def clipped(window: Window, size: Sequence[int]) -> Window:
+    """The window without the elements at its ends that see padding alone, wherever it is: of a huge kernel few are left.
+
+    >>> clipped(pool_window("max_pool2d", 101, 1, 50), (2, 2))
+    Window(kernel=(3, 3), stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1))
+    """
+    places, axes = window.places("pool", size), []
+    settings = zip(size, places, window.kernel, window.stride, window.padding, window.dilation)
+    for n, count, kernel, stride, (before, _), step in settings:
+        first = max(before - (count - 1) * stride, 0) // step
+        kernel = max(min((before + n - 1) // step + 1, kernel) - first, 1)
+        before -= first * step
+        axes.append((kernel, (before, (count - 1) * stride + step * (kernel - 1) + 1 - n - before)))  # as many places
+    (height, rows), (width, columns) = axes
+    return window._replace(kernel=(height, width), padding=(rows, columns))
+
+
 @lru_cache(maxsize=256)
 def seen(window: Window, size: Pair) -> tuple[Axis, Axis]:
     """What the elements of a window see of an image of this size: down, and across.

@@ -10,6 +10,8 @@ nan everywhere. Here what is not taken is not touched.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from microtensor.graph import T
 from microtensor.nn.layers.planes import parts, planes
 from microtensor.op import Rule, op
 from microtensor.ops.elementwise import clone
+from microtensor.sizes import check_size
 
 
 class Taps:
@@ -64,6 +67,20 @@ class Taps:
     def turned(self) -> Taps:
         """The taps of the derivative."""
         return Taps(self.after, self.before, self.index, self.place, self.weight)
+
+
+def check_lines(name: str, x: T, size: Sequence[int], hint: str) -> None:
+    """Refuse images of a `size` that is larger than the memory, or the tables of where each new number comes from.
+
+    Raises:
+        MemoryError: it is.
+    """
+    check_size(name, "the result", (*x.shape[:2], *size), x, hint)
+    check_size(name, "the table of a new line", (max(size), TAP_BYTES), np.empty(0, np.uint8), hint)
+
+
+TAP_BYTES = 64
+"""What `Taps` take of each new number, at least: places, indices, weights, and the order of these."""
 
 
 def resample(x: T, down: Taps | None, across: Taps | None) -> T:

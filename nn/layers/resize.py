@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from microtensor.arguments import is_number
 from microtensor.graph import T
 from microtensor.nn.layers.adaptive import adaptive_avg_pool1d, adaptive_avg_pool2d
-from microtensor.nn.layers.resampling import Taps, floats, resample
+from microtensor.nn.layers.resampling import Taps, check_lines, floats, resample
 from microtensor.nn.layers.windows import check_images
 from microtensor.nn.module import Module
 from microtensor.ops.shape import squeeze, unsqueeze, whole_number
@@ -78,6 +79,7 @@ def interpolate(
     if 0 in x.shape[2:]:
         raise ValueError(f"interpolate: x of shape {x.shape} has no pixels to go by")
     sizes, factors = _target("interpolate", x.shape[2:], size, scale_factor, recompute_scale_factor)
+    check_lines("interpolate", x, sizes, "give a smaller size or scale_factor")
     if mode == "area":
         return adaptive_avg_pool2d(x, sizes) if axes == 2 else adaptive_avg_pool1d(x, sizes)
     if mode in SMOOTH:
@@ -121,7 +123,7 @@ def _target(
         if not 0 < factor < math.inf:
             raise ValueError(f"{name}: scale_factor must be above 0, and finite, got {factor!r}")
         factors.append(float(factor))
-    after = tuple(math.floor(n * factor) for n, factor in zip(before, factors))
+    after = tuple(math.floor(min(n * factor, sys.float_info.max)) for n, factor in zip(before, factors))
     if min(after) < 1:
         raise ValueError(f"{name}: scale_factor {scale_factor!r} leaves nothing of {before}")
     return after, (None,) * axes if recompute else tuple(factors)

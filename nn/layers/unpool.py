@@ -12,6 +12,7 @@ from microtensor.nn.layers.windows import Window, pair
 from microtensor.nn.module import Module
 from microtensor.ops.gathering import scatter
 from microtensor.ops.shape import reshape
+from microtensor.sizes import check_size
 from microtensor.tensor import Tensor
 
 
@@ -49,6 +50,7 @@ def max_unpool2d(x: T, indices: Node, kernel_size: Any, stride: Any = None, padd
     if indices.shape != x.shape:
         raise ValueError(f"max_unpool2d: expected an index for each number of x {x.shape}, got shape {indices.shape}")
     height, width = _size(x.shape, window, output_size)
+    check_size("max_unpool2d", "the result", (*x.shape[:2], height, width), x, "give a smaller stride or kernel")
     images, area = x.shape[0] * x.shape[1], height * width
     if type(indices.data) is np.ndarray and indices.data.size:
         low, high = int(indices.data.min()), int(indices.data.max())

@@ -18,6 +18,7 @@ from microtensor.graph import Node, T
 from microtensor.kernels import Kernels, usable
 from microtensor.nn.module import Module
 from microtensor.op import Rule, op
+from microtensor.sizes import check_size
 from microtensor.tensor import Tensor
 
 Pair = tuple[int, int]
@@ -26,7 +27,7 @@ kernels = Kernels(__file__, "windows.cu")
 
 
 def per_axis(operation: str, name: str, value: Any, least: int, axes: int) -> tuple[int, ...]:
-    """A setting for each of so many axes: one whole number for all, or one for each.
+    """A setting for each of so many axes: one whole number for all, also in a tuple by itself, or one for each.
 
     Raises:
         TypeError: it is neither.
@@ -38,6 +39,8 @@ def per_axis(operation: str, name: str, value: Any, least: int, axes: int) -> tu
     if type(value) is int and value >= least:  # as it mostly is
         return (value,) * axes
     numbers = (value,) * axes if isinstance(value, (int, np.integer)) else value
+    if isinstance(numbers, (tuple, list)) and len(numbers) == 1:
+        numbers = (*numbers,) * axes
     if not isinstance(numbers, (tuple, list)) or len(numbers) != axes or not all(map(_whole, numbers)):
         wanted = "a whole number or two of them (height, width)" if axes == 2 else "a whole number"
         raise TypeError(f"{operation}: {name} must be {wanted}, got {value!r}")
@@ -189,6 +192,20 @@ def _places(window: Window, operation: str, size: Pair) -> Pair:
     return (height - window.reach[0]) // window.stride[0] + 1, (width - window.reach[1]) // window.stride[1] + 1
 
 
+def check_result(operation: str, x: Node, window: Window, channels: int, size: Sequence[int], places: Sequence[int]) -> None:
+    """Refuse settings that make a result, or of one image a padded one, larger than the memory.
+
+    Args:
+        size, places: of an image, and of what the window makes of it or takes it from.
+
+    Raises:
+        MemoryError: they do.
+    """
+    hint = "give less padding, or other settings of that kind"
+    check_size(operation, "the result", (x.shape[0], channels, *places), x, hint)
+    check_size(operation, "a padded image", (x.shape[1], *window.padded(size)), x, hint)
+
+
 def check_images(operation: str, x: Node, axes: int = 2) -> None:
     """Refuse what is no batch of images or, of one axis, of sequences.
 
@@ -217,7 +234,10 @@ def unfold(x: T, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: 
     (1, 4, 4)
     """
     check_images("unfold", x)
-    return _unfold(x, window=Window.of("unfold", kernel_size, stride, padding, dilation))
+    window = Window.of("unfold", kernel_size, stride, padding, dilation)
+    places = window.places("unfold", x.shape[2:])
+    check_result("unfold", x, window, x.shape[1] * prod(window.kernel), x.shape[2:], places)
+    return _unfold(x, window=window)
 
 
 def fold(x: T, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> T:
@@ -244,6 +264,7 @@ def fold(x: T, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: A
             f"fold: expected x (N, C · {area}, {places[0] * places[1]}), one column for each of the {places[0]} × {places[1]} "
             f"windows of an image {size}, got shape {x.shape}"
         )
+    check_result("fold", x, window, x.shape[1] // area, size, size)
     return _fold(x, window=window, size=size)
 
 

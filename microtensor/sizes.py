@@ -1,0 +1,86 @@
+"""Sizes that follow from settings, looked at before anything is computed: a padding of a million pixels is refused at once.
+
+NumPy would say so only where it asks for the memory, and a system that lends more than it has would not say so at all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+LARGE_BYTES = 1 << 28
+"""Arrays below are not worth asking the system how much memory there is."""
+
+UNKNOWN_BYTES = 1 << 46
+"""What is taken for the memory where the system does not tell: more than any machine has."""
+
+
+def check_size(name: str, what: str, shape: Sequence[int], like: Any, hint: str = "") -> None:
+    """Refuse an array that is larger than the memory.
+
+    Args:
+        what: the array, for the error: "the result".
+        like: a tensor or an array beside which it is to be, of its dtype.
+        hint: what to give instead.
+
+    Raises:
+        MemoryError: it takes more bytes than there are.
+
+    >>> check_size("pad", "the result", (1 << 40, 1 << 40), np.zeros(1, np.float32))
+    Traceback (most recent call last):
+        ...
+    MemoryError: pad: the result (1099511627776, 1099511627776) of float32 takes 4194304 EiB, more than the memory
+    """
+    bytes_ = prod(shape) * like.dtype.itemsize
+    if bytes_ < LARGE_BYTES:
+        return
+    data = getattr(like, "_data", like)
+    if bytes_ > (memory_bytes() if type(data) is np.ndarray else UNKNOWN_BYTES):
+        raise MemoryError(
+            f"{name}: {what} {tuple(shape)} of {like.dtype} takes {in_words(bytes_)}, more than the memory"
+            + (f"; {hint}" if hint else "")
+        )
+
+
+def memory_bytes() -> int:
+    """The memory of this machine, or what this process may use of it."""
+    return min(_physical(), _allowed())
+
+
+@cache
+def _physical() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return UNKNOWN_BYTES
+
+
+def _allowed() -> int:
+    """`ulimit -v`: it can be set while the program runs."""
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        return UNKNOWN_BYTES if limit == resource.RLIM_INFINITY else limit
+    except (ImportError, OSError):
+        return UNKNOWN_BYTES
+
+
+def in_words(bytes_: int) -> str:
+    """Bytes in a unit that suits them.
+
+    >>> in_words(3 << 30)
+    '3 GiB'
+    """
+    if bytes_ >> 110:
+        return "over 10¹⁵ EiB"
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB"):
+        if bytes_ < 1024:
+            return f"{bytes_:.4g} {unit}"
+        bytes_ /= 1024  # type: ignore[assignment]
+    return f"{bytes_:.7g} EiB"
