@@ -182,6 +182,19 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
+nothing: list[tuple[str] | None] = [None]
+"""The class of the last module whose `forward` returned None, for the error that this leads to."""
+
+
+def why_none(x: Any) -> str:
+    """What to look for where an operation gets None in place of a tensor; nothing where it gets something else.
+
+    >>> why_none(3.0)
+    ''
+    """
+    return "" if x is not None or nothing[0] is None else f"; {nothing[0][0]}.forward returned None: is `return` missing?"
+
+
 def kind_of(value: Any) -> str:
     """The class of something, for errors: with its library where that has classes of the same names, as torch.Tensor has.
 
@@ -212,7 +225,8 @@ def lift(name: str, inputs: Sequence[Any]) -> list[Any]:
     """Every input as a rule may see it: a tensor, an Int or Float, or None."""
     like = next((x for x in inputs if isinstance(x, Node)), None)
     if like is None:
-        raise TypeError(f"{name}: expected a Tensor, got {', '.join(map(kind_of, inputs))}; wrap it: Tensor(...)")
+        hint = why_none(inputs[0] if inputs else 0) or "; wrap it: Tensor(...)"
+        raise TypeError(f"{name}: expected a Tensor, got {', '.join(map(kind_of, inputs))}{hint}")
     lifted: list[Any] = []
     for x in inputs:
         if isinstance(x, np.generic):
@@ -259,7 +273,7 @@ def check_tensors(name: str, required: int, **tensors: Any) -> list[Any]:
     lifted = lift(name, [*tensors.values()])
     for i, (key, value) in enumerate(zip(tensors, lifted)):
         if not isinstance(value, Node) and (value is not None or i < required):
-            raise TypeError(f"{name}: {key} must be a Tensor, got {value}")
+            raise TypeError(f"{name}: {key} must be a Tensor, got {value}{why_none(value)}")
     if len({value.dtype for value in lifted if value is not None}) != 1 or not is_floating(lifted[0].dtype):
         given = ", ".join(f"{key} {value.dtype}" for key, value in zip(tensors, lifted) if value is not None)
         bytes_given = any(value is not None and value.dtype == np.uint8 for value in lifted)

@@ -26,7 +26,7 @@ from typing import Any, ParamSpec, TypeAlias, overload
 import numpy as np
 from numpy import ndarray
 
-from .arguments import Float, Form, Int, kind_of, lift, shown
+from .arguments import Float, Form, Int, kind_of, lift, shown, why_none
 from .backend import Array, device_of, follow, is_array
 from .graph import Node, Origin, T, clock, is_floating, mode
 from .precision import widened
@@ -133,7 +133,7 @@ def op(
                     alike = False
             elif x is None:
                 if not optional:
-                    raise TypeError(f"{name}: expected a Tensor, a number or an array, got None")
+                    raise TypeError(f"{name}: expected a Tensor, a number or an array, got None{why_none(x)}")
             else:
                 if type(x) is not Float and type(x) is not Int:
                     return operation(*lift(name, inputs), **settings)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
+from microtensor.arguments import nothing, why_none
 from microtensor.gradient import register_hook, same
 from microtensor.graph import Node, mode
 from microtensor.ops.join import cat, split
@@ -94,11 +95,21 @@ class Hooked:
         raise NotImplementedError(f"{type(self).__name__} computes nothing yet: define its method forward(self, x)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        before = nothing[0]
         try:
             return _call(self, args, kwargs) if self._hooks or watchers else self.forward(*args, **kwargs)
+            result = _call(self, args, kwargs) if self._hooks else self.forward(*args, **kwargs)
         except (TypeError, ValueError, IndexError) as error:
+            _say_where_none_is_from(error, args)
             _name_the_layer(self, error)
             raise
+        except AttributeError as error:  # 'NoneType' object has no attribute …
+            if _say_where_none_is_from(error, args) or hasattr(error, "layer"):
+                _name_the_layer(self, error)
+            raise
+        if result is None and nothing[0] is before and not (args and args[0] is None):  # else it was another module's
+            nothing[0] = (type(self).__name__,)
+        return result
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
@@ -168,6 +179,14 @@ class Hooked:
         Tensor([1., 1.])
         """
         return _attach(self, Hook("backward", hook), prepend)
+
+
+def _say_where_none_is_from(error: Exception, args: tuple[Any, ...]) -> bool:
+    """Let the message say who returned the None that was to be the module's input. Returns whether there is such."""
+    hint = why_none(args[0] if args else 0)
+    if hint and len(error.args) == 1 and isinstance(error.args[0], str) and hint not in error.args[0]:
+        error.args = (error.args[0] + hint,)
+    return bool(hint)
 
 
 def _name_the_layer(module: Any, error: Exception) -> None:

@@ -90,6 +90,9 @@ def conv1d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any
 def _checked(operation: str, axes: int, x: Any, weight: Any, bias: Any, groups: Any) -> list[Any]:
     x, weight, bias = narrowed(x, weight, bias)
     x, weight, bias = check_tensors(operation, 2, x=x, weight=weight, bias=bias)
+    if x.ndim == axes + 1 == weight.ndim - 1 and x.shape[-1] == groups * weight.shape[1] != x.shape[0]:
+        turned = "x.movedim(-1, 0).unsqueeze(0)"
+        raise ValueError(f"{operation}: expected x (N, C, …), got shape {x.shape}, with the channels last: {turned}")
     check_images(operation, x, axes)
     whole_number(operation, "groups", groups, least=1)
     if weight.ndim != axes + 2:

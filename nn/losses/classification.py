@@ -25,6 +25,7 @@ from microtensor.nn.losses.reduction import (
     constant,
     number_within,
     reduce,
+    refuse_swapped,
     variable,
 )
 from microtensor.op import Rule, op, result_type
@@ -69,8 +70,10 @@ def cross_entropy(
     >>> cross_entropy(Tensor([[0.0, 0.0]]), [[0.5, 0.5]])
     Tensor(0.6931472)
     """
-    name, logits = "cross_entropy", widened(logits)
+    name = "cross_entropy"
     check_reduction(name, reduction)
+    refuse_swapped(name, "logits", logits, target)
+    logits = widened(logits)
     check_prediction(name, "logits", logits)
     axis = class_axis(name, "logits", logits)
     weights = None if weight is None else _class_weights(name, weight, logits, axis)
@@ -138,11 +141,11 @@ def _loss_of(logits: Any, labels: Labels, reduction: str) -> tuple[Array, Callab
 
 def _of_probabilities(logits: Any, target: Any, weight: Array | None, axis: int, reduction: str, smoothing: float) -> Any:
     """Cross-entropy with a target of the logits' shape."""
+    dtype = result_type(logits, target)
     if smoothing:
         target = target * (1 - smoothing) + smoothing / logits.shape[axis]
     if weight is not None:
         target = target * logits.constant(weight.reshape((-1,) + (1,) * (logits.ndim - 1 - axis)))
-    dtype = result_type(logits, target)
     both = (v.to(np.result_type(dtype, np.float32)) for v in (logits, target))
     return reduce(_soft_cross_entropy(*both, axis=axis), reduction).to(dtype)
 
@@ -179,8 +182,10 @@ def nll_loss(x: T, target: Any, weight: Any = None, ignore_index: int = -100, re
     >>> nll_loss(Tensor([[-1.0, -2.0], [-3.0, -4.0]]), [1, 0])
     Tensor(2.5)
     """
-    name, x = "nll_loss", widened(x)
+    name = "nll_loss"
     check_reduction(name, reduction)
+    refuse_swapped(name, "x", x, target)
+    x = widened(x)
     check_prediction(name, "x", x)
     axis = class_axis(name, "x", x)
     weights = None if weight is None else _class_weights(name, weight, x, axis)

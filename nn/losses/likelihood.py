@@ -12,7 +12,7 @@ import numpy as np
 
 from microtensor.deferred import check_limit
 from microtensor.graph import T, mode
-from microtensor.nn.losses.reduction import Loss, buffered, check_reduction, constant, paired, reduce
+from microtensor.nn.losses.reduction import Loss, buffered, check_reduction, constant, paired, reduce, refuse_swapped
 from microtensor.op import Rule, op
 from microtensor.ops.activations import logsigmoid, sigmoid
 from microtensor.ops.elementwise import clamp, where
@@ -109,6 +109,7 @@ def binary_cross_entropy_with_logits(
     name, x = "binary_cross_entropy_with_logits", widened(x)
     check_reduction(name, reduction)
     target = paired(name, x, target)
+    refuse_swapped(name, "x", x, target)
     positive = None if pos_weight is None else _fitting(name, "pos_weight", pos_weight, x)
     losses: Any = _binary_cross_entropy_with_logits(x, target, positive)
     return reduce(_scaled(name, losses, weight), reduction)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from microtensor.arguments import BYTES, is_number
+from microtensor.arguments import BYTES, is_number, why_none
 from microtensor.backend import is_array, to_device
 from microtensor.convert import as_array
 from microtensor.graph import Node, is_floating
@@ -51,17 +51,72 @@ def number_within(name: str, what: str, value: Any, least: float, most: float) -
     return float(value)
 
 
-def check_prediction(name: str, what: str, x: Any) -> None:
+def check_prediction(name: str, what: str, x: Any, target: Any = None) -> None:
     """Refuse what is no tensor of floating-point numbers.
 
     Raises:
         TypeError: saying what it is.
     """
+    if isinstance(x, Node) and is_floating(x.dtype):
+        return
+    first = f"; the prediction comes first: {name}({what}, target)" if _is_prediction(target) else ""
     if not isinstance(x, Node):
         raise TypeError(f"{name}: expected {what} as a Tensor, got {type(x).__name__}; wrap it: Tensor(...)")
     if not is_floating(x.dtype):
         hint = BYTES if x.dtype == np.uint8 else "use .to('float32')"
         raise TypeError(f"{name}: expected floating-point {what}, got {x.dtype}; {hint}")
+        hint = why_none(x) or f"; wrap it: Tensor(...){first}"
+        raise TypeError(f"{name}: expected {what} as a Tensor, got {type(x).__name__}{hint}")
+    raise TypeError(f"{name}: expected floating-point {what}, got {x.dtype}; use .to('float32'){first}")
+
+
+def _is_prediction(x: Any) -> bool:
+    return isinstance(x, Node) and is_floating(x.dtype)
+
+
+def refuse_swapped(name: str, what: str, x: Any, target: Any) -> None:
+    """Refuse scores and class numbers, or scores and probabilities, in each other's place, where that shows.
+
+    It shows where the target is a tensor of floating-point numbers, and x is no tensor, or of whole numbers, or has the shape
+    of the target's class numbers; or where x holds nothing but 0 and 1, and the target numbers that are no probabilities. (The
+    last is looked at on a CPU alone: on a GPU the host would wait.)
+
+    Args:
+        what: what the function calls its prediction.
+
+    Raises:
+        TypeError: they are.
+    """
+    if not _is_prediction(target) or x is None or isinstance(x, (str, bytes)):
+        return
+    if not _is_prediction(x):
+        swapped = True
+    elif x.shape != target.shape:
+        fits = target.ndim > 0 and x.shape == (target.shape[:1] + target.shape[2:] if target.ndim > 1 else ())
+        swapped = fits or _are_whole(x.data) and not _are_whole(target.data)
+    else:
+        swapped = type(x.data) is np.ndarray and _only_0_and_1(x.data.flat[:64]) and _no_probabilities(x.data, target.data)
+    if swapped:
+        given = f"{what} {_described(x)}, target {_described(target)}"
+        raise TypeError(f"{name}: {what} and target are swapped: got {given}; write {name}({what}, target)")
+
+
+def _are_whole(numbers: Any) -> bool:
+    return bool((numbers == numbers.round()).all())
+
+
+def _only_0_and_1(numbers: Any) -> bool:
+    return bool(((numbers == 0) | (numbers == 1)).all())
+
+
+def _no_probabilities(x: Any, target: Any) -> bool:
+    """Whether x is 0 and 1 throughout, with both in it, and the target goes beyond these."""
+    found = x.size > 1 and x.min() == 0 and x.max() == 1 and _only_0_and_1(x)
+    return bool(found and (target.min() < 0 or target.max() > 1))
+
+
+def _described(x: Any) -> str:
+    return f"{x.dtype} of shape {x.shape}" if hasattr(x, "dtype") else f"a {type(x).__name__}"
 
 
 def paired(name: str, x: Any, target: Any) -> Any:
@@ -73,7 +128,7 @@ def paired(name: str, x: Any, target: Any) -> Any:
         TypeError: x is no tensor of floating-point numbers, or the target is no numbers.
         ValueError: the shapes differ.
     """
-    check_prediction(name, "x", x)
+    check_prediction(name, "x", x, target)
     given = variable(name, "target", target, x)
     if given.shape != x.shape:
         fits = given.data.size == x.data.size
