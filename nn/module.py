@@ -350,7 +350,7 @@ class Module(Places, Hooked):
     # Saving and loading
 
     def get_extra_state(self) -> Any:
-        """What else than tensors `state_dict()` is to hold, under the name "_extra_state": a module that has any overrides this.
+        """What else than tensors `state_dict()` is to hold, as "_extra_state": a module that has any overrides this.
 
         Numbers, texts and tensors, in dicts, lists and tuples, can be saved to a `.npz` file; `save` refuses other objects.
 
@@ -379,7 +379,7 @@ class Module(Places, Hooked):
     def state_dict(self, prefix: str = "") -> dict[str, Any]:
         """Every parameter and persistent buffer under its dotted name behind `prefix`, detached, in the same memory.
 
-        A tensor that is shared is there under each of its names. What `get_extra_state()` of a module gives follows its tensors.
+        A tensor that is shared is there under each of its names. What a module's `get_extra_state()` gives follows its tensors.
         """
         state: dict[str, Any] = {}
         for place, module in self._walk():

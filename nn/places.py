@@ -8,6 +8,8 @@ may be computed from others.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from microtensor.nn.parameter import Buffer, Parameter
@@ -40,7 +42,7 @@ def as_buffer(value: Any, persistent: bool = True) -> Buffer:
 class Places:
     """What has attributes that are Parameters and Buffers."""
 
-    _empty: dict[str, bool | None] = {}
+    _empty: Mapping[str, bool | None] = MappingProxyType({})
     """Names that are None now: of a Parameter with None, of a Buffer with whether it is persistent."""
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -109,9 +111,9 @@ class Places:
             self._note(name, empty=True)
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
-        """The same as the assignment `self.name = Buffer(tensor, persistent=persistent)`. One tensor under two names is one Buffer.
+        """The same as the assignment `self.name = Buffer(tensor, persistent=persistent)`.
 
-        None keeps the place: a tensor that is assigned there later becomes a Buffer.
+        One tensor under two names is one Buffer. None keeps the place: a tensor that is assigned there later becomes a Buffer.
 
         Raises:
             TypeError: `tensor` is not made of numbers; the name is no text.

@@ -429,9 +429,10 @@ class _BatchNorm(FeatureNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         own, momentum = self.uses_own_statistics(x), self.momentum
-        running: Any = (self.running_mean, self.running_var)
+        mean: Any = self.running_mean
+        variance: Any = self.running_var
         if own and not self.track_running_stats:
-            running = None, None
+            mean = variance = None
         elif own and self.num_batches_tracked is not None:
             values = math.prod(x.shape)
             if values != x.shape[1] and (values or momentum is not None):  # of nothing there is no mean to take in
@@ -439,7 +440,7 @@ class _BatchNorm(FeatureNorm):
             if momentum is None and values:
                 momentum = 1 / self.num_batches_tracked.data
         momentum = 0.0 if momentum is None else momentum
-        return batch_norm(x, *running, self.weight, self.bias, own, momentum, self.eps)
+        return batch_norm(x, mean, variance, self.weight, self.bias, own, momentum, self.eps)
 
 
 class BatchNorm1d(_BatchNorm):
@@ -465,7 +466,7 @@ class BatchNorm2d(_BatchNorm):
         eps: keeps a channel that does not vary from being divided by 0.
         momentum: the part of the batch's statistics in the running ones; None takes the mean over all batches so far.
         affine: whether there is a scale and a shift to learn; without, `weight` and `bias` are None.
-        track_running_stats: whether there are running statistics; without, the batch's are used always. Where it is set to False
+        track_running_stats: whether there are running statistics; without, the batch's are used always. Set to False
             later, they stay as they are.
         bias: without, the scale is learned alone.
 

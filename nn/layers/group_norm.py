@@ -167,8 +167,9 @@ class _InstanceNorm(FeatureNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         own = self.uses_own_statistics(x) or not self.track_running_stats
-        running: Any = (self.running_mean, self.running_var) if self.track_running_stats else (None, None)
-        return instance_norm(x, *running, self.weight, self.bias, own, self.momentum, self.eps)
+        mean, variance = (self.running_mean, self.running_var) if self.track_running_stats else (None, None)
+        momentum: Any = self.momentum
+        return instance_norm(x, mean, variance, self.weight, self.bias, own, momentum, self.eps)
 
 
 class InstanceNorm1d(_InstanceNorm):
