@@ -96,6 +96,8 @@ class Hooked:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         before = nothing[0]
+        if kwargs and "input" in kwargs:
+            args, kwargs = _under_pytorchs_name(self, args, kwargs)
         try:
             return _call(self, args, kwargs) if self._hooks or watchers else self.forward(*args, **kwargs)
             result = _call(self, args, kwargs) if self._hooks else self.forward(*args, **kwargs)
@@ -179,6 +181,17 @@ class Hooked:
         Tensor([1., 1.])
         """
         return _attach(self, Hook("backward", hook), prepend)
+
+
+def _under_pytorchs_name(
+    module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments of a layer of this library, whose first is `input` in PyTorch, and has another name here."""
+    forward = type(module).forward
+    names = forward.__code__.co_varnames[: forward.__code__.co_argcount]
+    if args or "input" in names or len(names) < 2 or not forward.__module__.startswith("microtensor."):
+        return args, kwargs
+    return (kwargs["input"],), {name: value for name, value in kwargs.items() if name != "input"}
 
 
 def _say_where_none_is_from(error: Exception, args: tuple[Any, ...]) -> bool:

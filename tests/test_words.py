@@ -180,3 +180,15 @@ def test_one_image_with_its_channels_last_is_told_what_makes_it_a_batch(layer, s
     assert layer(x.movedim(-1, 0).unsqueeze(0)).shape[:2] == (1, 4)
     with pytest.raises(ValueError, match=r"needs a batch axis: x\.unsqueeze\(0\)"):
         layer(mt.ones(3, *shape[:-1]))
+
+
+def test_the_first_argument_of_a_layer_goes_by_pytorchs_name_too():
+    layer, x = nn.Linear(3, 2), Tensor(X)
+    np.testing.assert_array_equal(layer(input=x).numpy(), layer(x).numpy())
+    assert nn.MSELoss()(input=x, target=X).item() == nn.CrossEntropyLoss()(input=x, target=[0, 1]).item() * 0
+    with layer.register_forward_pre_hook(lambda module, args: (args[0] * 0,)):
+        np.testing.assert_array_equal(layer(input=x).numpy(), layer(x * 0).numpy())
+    with pytest.raises(TypeError, match="unexpected keyword argument 'input'"):
+        Block()(input=x)
+    with pytest.raises(TypeError, match="'input'"):
+        layer(x, input=x)
