@@ -41,8 +41,9 @@ def check_size(name: str, what: str, shape: Sequence[int], like: Any, hint: str 
         return
     data = getattr(like, "_data", like)
     if bytes_ > (memory_bytes() if type(data) is np.ndarray else UNKNOWN_BYTES):
+        lengths = ", ".join(str(n) if n < 1 << 63 else "2⁶³ or more" for n in shape)
         raise MemoryError(
-            f"{name}: {what} {tuple(shape)} of {like.dtype} takes {in_words(bytes_)}, more than the memory"
+            f"{name}: {what} ({lengths}) of {like.dtype} takes {in_words(bytes_)}, more than the memory"
             + (f"; {hint}" if hint else "")
         )
 

@@ -18,7 +18,7 @@ from microtensor.graph import Node, T
 from microtensor.kernels import Kernels, usable
 from microtensor.nn.module import Module
 from microtensor.op import Rule, op
-from microtensor.sizes import check_size
+from microtensor.sizes import LARGE_BYTES, check_size
 from microtensor.tensor import Tensor
 
 Pair = tuple[int, int]
@@ -26,17 +26,21 @@ Pair = tuple[int, int]
 kernels = Kernels(__file__, "windows.cu")
 
 
+MOST = 1 << 31
+"""Settings are below: so no product of one with a size exceeds the integers of the machine."""
+
+
 def per_axis(operation: str, name: str, value: Any, least: int, axes: int) -> tuple[int, ...]:
     """A setting for each of so many axes: one whole number for all, also in a tuple by itself, or one for each.
 
     Raises:
         TypeError: it is neither.
-        ValueError: a number is below `least`.
+        ValueError: a number is below `least`, or 2³¹ or more.
 
     >>> per_axis("conv1d", "stride", 2, least=1, axes=1)
     (2,)
     """
-    if type(value) is int and value >= least:  # as it mostly is
+    if type(value) is int and least <= value < MOST:  # as it mostly is
         return (value,) * axes
     numbers = (value,) * axes if isinstance(value, (int, np.integer)) else value
     if isinstance(numbers, (tuple, list)) and len(numbers) == 1:
@@ -46,6 +50,8 @@ def per_axis(operation: str, name: str, value: Any, least: int, axes: int) -> tu
         raise TypeError(f"{operation}: {name} must be {wanted}, got {value!r}")
     if min(numbers) < least:
         raise ValueError(f"{operation}: {name} must be at least {least}, got {value!r}")
+    if max(numbers) >= MOST:
+        raise ValueError(f"{operation}: {name} must be less than 2³¹, got {value!r}")
     return tuple(map(int, numbers))
 
 
@@ -201,9 +207,12 @@ def check_result(operation: str, x: Node, window: Window, channels: int, size: S
     Raises:
         MemoryError: they do.
     """
+    padded, (images, own, *_) = window.padded(size), x.shape
+    if (images * channels * places[0] * places[1] + own * padded[0] * padded[1]) * 8 < LARGE_BYTES:  # as it mostly is
+        return
     hint = "give less padding, or other settings of that kind"
-    check_size(operation, "the result", (x.shape[0], channels, *places), x, hint)
-    check_size(operation, "a padded image", (x.shape[1], *window.padded(size)), x, hint)
+    check_size(operation, "the result", (images, channels, *places), x, hint)
+    check_size(operation, "a padded image", (own, *padded), x, hint)
 
 
 def check_images(operation: str, x: Node, axes: int = 2) -> None:
