@@ -34,6 +34,7 @@ def adaptive_avg_pool2d(x: T, output_size: Any) -> T:
         output_size: one number for both, or (h, w); None keeps the image's own.
 
     Raises:
+        MemoryError: the result would be larger than the memory.
         TypeError: x is no tensor of numbers, or a size is no whole number.
         ValueError: x is no batch of images, or has no pixels; a size is less than 1.
 

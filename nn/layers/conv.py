@@ -55,6 +55,7 @@ def conv2d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any
         groups: channels are cut into so many groups, each with kernels of its own; C groups of 1 are a depthwise convolution.
 
     Raises:
+        MemoryError: the result would be larger than the memory.
         TypeError: inputs of different or not floating dtypes; a setting that is no whole number.
         ValueError: shapes that do not fit each other, or a kernel larger than the padded image.
 

@@ -48,6 +48,7 @@ def conv_transpose2d(
         dilation: pixels from one element of a kernel to the next.
 
     Raises:
+        MemoryError: the result would be larger than the memory.
         TypeError: inputs of different or not floating dtypes; a setting that is no whole number.
         ValueError: shapes that do not fit each other, too large an output_padding, or a result without pixels.
 

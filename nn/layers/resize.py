@@ -63,6 +63,7 @@ def interpolate(
             (with a = −1/2), so that fine patterns do not turn into coarse ones.
 
     Raises:
+        MemoryError: the result would be larger than the memory.
         TypeError: x is no tensor, or a size no whole number, or a factor no number.
         ValueError: x is neither images nor sequences, or has no pixels; both or neither of `size` and `scale_factor` are given;
             one is too small; the mode is not one of these, or a setting is none of its.

@@ -31,6 +31,7 @@ def max_unpool2d(x: T, indices: Node, kernel_size: Any, stride: Any = None, padd
         output_size: the size of the result, (H, W) or a whole shape, where several are possible: less than a stride off.
 
     Raises:
+        MemoryError: the result would be larger than the memory.
         IndexError: an index is not in the image, as when the size is not that of what was pooled. (On a GPU it is noticed when
             numbers are next copied from there.)
         TypeError: x or `indices` is no tensor; the indices are no integers.

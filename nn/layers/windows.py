@@ -234,6 +234,7 @@ def unfold(x: T, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: 
     """Every window of x as a column: (N, C, H, W) → (N, C·kh·kw, H'·W'). Padding is with zeros.
 
     Raises:
+        MemoryError: the result would be larger than the memory.
         TypeError: x is no tensor, or a setting is no whole number or pair of them.
         ValueError: x is no batch of images, or the window is larger than the padded image.
 
@@ -253,6 +254,7 @@ def fold(x: T, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: A
     """Every column added back to where `unfold` took it from: (N, C·kh·kw, H'·W') → (N, C, H, W).
 
     Raises:
+        MemoryError: the result would be larger than the memory.
         TypeError: x is no tensor, or a setting is no whole number or pair of them.
         ValueError: x does not have as many rows and columns as `unfold` makes of an image of `output_size`; or the window is
             larger than the padded image, or a setting too small.
