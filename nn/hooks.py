@@ -99,8 +99,7 @@ class Hooked:
         if kwargs and "input" in kwargs:
             args, kwargs = _under_pytorchs_name(self, args, kwargs)
         try:
-            return _call(self, args, kwargs) if self._hooks or watchers else self.forward(*args, **kwargs)
-            result = _call(self, args, kwargs) if self._hooks else self.forward(*args, **kwargs)
+            result = _call(self, args, kwargs) if self._hooks or watchers else self.forward(*args, **kwargs)
         except (TypeError, ValueError, IndexError) as error:
             _say_where_none_is_from(error, args)
             _name_the_layer(self, error)

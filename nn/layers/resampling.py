@@ -11,7 +11,6 @@ nan everywhere. Here what is not taken is not touched.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np

@@ -61,13 +61,10 @@ def check_prediction(name: str, what: str, x: Any, target: Any = None) -> None:
         return
     first = f"; the prediction comes first: {name}({what}, target)" if _is_prediction(target) else ""
     if not isinstance(x, Node):
-        raise TypeError(f"{name}: expected {what} as a Tensor, got {type(x).__name__}; wrap it: Tensor(...)")
-    if not is_floating(x.dtype):
-        hint = BYTES if x.dtype == np.uint8 else "use .to('float32')"
-        raise TypeError(f"{name}: expected floating-point {what}, got {x.dtype}; {hint}")
         hint = why_none(x) or f"; wrap it: Tensor(...){first}"
         raise TypeError(f"{name}: expected {what} as a Tensor, got {type(x).__name__}{hint}")
-    raise TypeError(f"{name}: expected floating-point {what}, got {x.dtype}; use .to('float32'){first}")
+    hint = BYTES if x.dtype == np.uint8 else "use .to('float32')"
+    raise TypeError(f"{name}: expected floating-point {what}, got {x.dtype}; {hint}{first}")
 
 
 def _is_prediction(x: Any) -> bool:
