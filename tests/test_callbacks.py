@@ -79,7 +79,7 @@ def test_it_watches_the_validation_and_says_what_is_not_measured():
     stopping = nn.EarlyStopping()
     history = fit(model, data, nn.cross_entropy, optimizer, callbacks=[stopping], validation=validation, progress=False)
     assert stopping.best == history[0]["val_loss"]
-    assert nn.EarlyStopping(monitor="val_recall").mode == "max"
+    assert nn.EarlyStopping(monitor="val_recall").mode is None  # fit asks the metric, or the user
     wrong = nn.EarlyStopping(monitor="val_accuracy")
     with pytest.raises(ValueError, match="EarlyStopping: 'val_accuracy' is not measured; there are .*; give fit a validation"):
         fit(model, data, nn.cross_entropy, optimizer, callbacks=[wrong], progress=False)

@@ -13,8 +13,9 @@ from microtensor.backend import Array, array_module, device_of, follow, is_array
 from microtensor.graph import Node
 from microtensor.kernels import Kernels
 from microtensor.nn.module import Module
-from microtensor.nn.optim.optimizer import blocks
+from microtensor.nn.optim.optimizer import blocks, listed
 from microtensor.ops.indexing import refuse_read_only
+from microtensor.ops.shape import whole_number
 from microtensor.rows import fit, launch
 from microtensor.tensor import Tensor
 
@@ -58,10 +59,20 @@ class ExponentialMovingAverage:
 
     def __init__(self, model: Module | Iterable[Tensor], decay: float = 0.999, warmup: bool = False) -> None:
         _check_settings(decay, warmup)
-        self.decay, self.warmup, self.updates = float(decay), warmup, 0
+        self.decay, self.warmup = float(decay), warmup
         self._parameters, self._buffers = _named(model)
-        self.average = {name: tensor.detach().clone() for name, tensor in self._tensors()}
         self._applied = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew, from the weights as they are.
+
+        Raises:
+            RuntimeError: inside `applied()`.
+        """
+        self._refuse_inside("begin")
+        self.updates = 0
+        self.average = {name: tensor.detach().clone() for name, tensor in self._tensors()}
 
     def _tensors(self) -> Iterator[tuple[str, Any]]:
         yield from self._parameters.items()
@@ -193,6 +204,7 @@ class ExponentialMovingAverage:
                 raise TypeError(f"ExponentialMovingAverage: {name} must be a Tensor or an array, got {type(value).__name__}")
         self._check("load_state_dict: the state", given)
         _check_settings(state_dict["decay"], state_dict["warmup"])
+        whole_number("ExponentialMovingAverage", "updates", state_dict["updates"], least=0)
         self.decay, self.warmup = float(state_dict["decay"]), state_dict["warmup"]
         self.updates = int(state_dict["updates"])
         for name, average in self.average.items():
@@ -241,7 +253,7 @@ def _named(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         raise TypeError(f"ExponentialMovingAverage: expected a Module or a sequence of Tensors, got {type(model).__name__}")
     else:
         parameters = {}
-        for i, tensor in enumerate(model):
+        for i, tensor in enumerate(listed("ExponentialMovingAverage", model)):
             if not isinstance(tensor, Node):
                 raise TypeError(f"ExponentialMovingAverage: parameter {i} must be a Tensor, got {type(tensor).__name__}")
             parameters[str(i)] = tensor

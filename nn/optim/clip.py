@@ -14,7 +14,7 @@ from microtensor.gradient import no_grad
 from microtensor.graph import Node
 from microtensor.kernels import Kernels
 from microtensor.nn.module import Module
-from microtensor.nn.optim.optimizer import blocks
+from microtensor.nn.optim.optimizer import blocks, listed
 from microtensor.ops.extremes import norm
 from microtensor.ops.indexing import refuse_read_only
 from microtensor.precision import at_least_float32
@@ -46,6 +46,8 @@ def clip_grad_norm_(
         TypeError: there is something that is no tensor, or a setting is no number.
         ValueError: a setting is out of range; the memory of a gradient is read-only; or the norm is not finite, and an error
             was asked for. Nothing is scaled then.
+        ValueError: a setting is out of range; `parameters` is an iterator that was used up; or the norm is not finite, and an
+            error was asked for. Nothing is scaled then.
 
     >>> p = Tensor([3.0, 4.0], requires_grad=True)
     >>> (p * p / 2).sum().backward()
@@ -87,6 +89,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     Raises:
         TypeError: there is something that is no tensor, or `clip_value` is no number.
         ValueError: `clip_value` is negative or nan; the memory of a gradient is read-only.
+        ValueError: `clip_value` is negative or nan; `parameters` is an iterator that was used up.
 
     >>> p = Tensor([3.0, 0.5], requires_grad=True)
     >>> (p * p).sum().backward()
@@ -110,7 +113,7 @@ def _gradients(name: str, parameters: Any) -> list[Tensor]:
     if isinstance(parameters, Module) or not isinstance(parameters, Iterable):
         hint = "; pass model.parameters()" if isinstance(parameters, Module) else ""
         raise TypeError(f"{name}: parameters must be Tensors, got {type(parameters).__name__}{hint}")
-    given = list(parameters)
+    given = listed(name, parameters)
     for i, p in enumerate(given):
         if not isinstance(p, Node):
             raise TypeError(f"{name}: parameter {i} must be a Tensor, got {type(p).__name__}")

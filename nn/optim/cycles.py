@@ -59,6 +59,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         Raises:
             ValueError: `epoch` is negative.
         """
+        self._note_step()
         place = self.last_epoch + 1 if epoch is None else self._number("epoch", epoch)
         self.last_epoch = math.floor(place)
         self.T_cur, self.T_i = float(place), self.T_0

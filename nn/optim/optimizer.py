@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -34,9 +35,13 @@ class Optimizer:
         param_groups: one dict per group: "params" and every setting. Assign to a setting to change it: `group["lr"] = 0.01`.
         state: what the optimiser remembers of each parameter. It follows where `model.to(...)` takes the parameter.
 
+        has_stepped: whether a step was taken, or skipped by a GradScaler, or a state was loaded.
+        overtaken_by: the schedule that stepped before.
+
     Raises:
         TypeError: `params` holds something that is no tensor, or a setting is of the wrong kind.
-        ValueError: there are no parameters; one is given twice, or computed from others; a setting is unknown or out of range.
+        ValueError: there are no parameters, as in an iterator that was used up before; one is given twice, or computed from
+            others; a setting is unknown or out of range.
     """
 
     memory: ClassVar[tuple[str, ...]] = ()
@@ -47,6 +52,7 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Any, dict[str, Any]] = {}
         self._seen: dict[Any, Array] = {}
+        self.has_stepped, self.overtaken_by = False, ""
         if isinstance(params, (Mapping, Node)):
             hint = "put it in a list" if isinstance(params, Node) or "params" in params else "pass model.parameters()"
             raise TypeError(f"{self._name}: expected a sequence of Tensors or of groups, got {_a(params)}; {hint}")
@@ -64,7 +70,7 @@ class Optimizer:
         if isinstance(params, (Module, Mapping, str, set, frozenset)) or not isinstance(params, Iterable):
             hint = "pass model.parameters()" if isinstance(params, Module) else "put what there is in a list, in an order"
             raise TypeError(f"{self._name}: {expected}, got {_a(params)}; {hint}")
-        return list(params)
+        return listed(self._name, params)
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Take in further parameters: {"params": tensors, settings that differ from the defaults}.
@@ -103,10 +109,17 @@ class Optimizer:
     def step(self) -> None:
         """Move every parameter that has a gradient one step, in place.
 
+        A UserWarning says if a schedule stepped before: its first learning rates were never used.
+
         Raises:
             ValueError: a gradient does not have the shape of its parameter, or is not on its device; the memory of a parameter
                 is read-only.
+            ValueError: a gradient does not have the shape of its parameter, or is not on its device; a parameter's array is
+                read-only.
         """
+        self.has_stepped = True
+        if self.overtaken_by:
+            self._warn_of_schedule()
         for group in self.param_groups:
             settings = {key: value.item() if isinstance(value, np.generic) else value for key, value in group.items()}
             moving = [p for p in group["params"] if p.grad is not None]
@@ -122,6 +135,14 @@ class Optimizer:
             for p in moving:
                 p.touch()
 
+    def _warn_of_schedule(self) -> None:
+        name, self.overtaken_by = self.overtaken_by, ""
+        warnings.warn(
+            f"{self._name}: {name} stepped before the first step of the optimizer, and its first learning rate was skipped; "
+            "call optimizer.step() before schedule.step()",
+            stacklevel=3,
+        )
+
     def _meet(self, p: Node, gradient: Node) -> None:
         """Both are on one device, whose GPU becomes the current one."""
         if gradient.device != p.device:
@@ -134,6 +155,11 @@ class Optimizer:
     def _follow(self, p: Node) -> None:
         """The parameter has another array than at the last step: its memory goes where the numbers went."""
         refuse_read_only(f"{self._name}.step", p, "a parameter", "p.data = p.data.copy()")
+        if type(p.data) is np.ndarray and not p.data.flags.writeable:
+            raise ValueError(
+                f"{self._name}: the array of a parameter {p.shape} is read-only, as np.load(mmap_mode='r') gives it; give the "
+                "parameter a copy: p.data = p.data.copy()"
+            )
         state = self.state.setdefault(p, {})
         for key, value in state.items():
             if is_array(value):
@@ -228,12 +254,16 @@ class Optimizer:
                 raise ValueError(f"{self._name}: the state remembers {sorted(kept)}, this optimiser {sorted(needed)}")
             state[p] = {key: self._restored(p, key, value) for key, value in kept.items()}
         self.state, self._seen = state, {}
+        self.has_stepped, self.overtaken_by = True, ""
         for group, loaded in zip(self.param_groups, settings):
             group.update(loaded)
 
     def _restored(self, p: Node, key: str, value: Any) -> Any:
         if key == "step":
-            return int(value)
+            step = value.item() if hasattr(value, "item") else value
+            if not is_number(step) or step < 0 or step != int(step):
+                raise ValueError(f"{self._name}: step of the state must be a whole number of 0 or more, got {step!r}")
+            return int(step)
         array = value.data if isinstance(value, Node) else value if is_array(value) else np.asarray(value)  # PyTorch's too
         fitting = self._fitting(p, key, array)
         return fitting.copy() if fitting is array else fitting
@@ -270,6 +300,21 @@ def blocks(*arrays: Array | None) -> Iterator[tuple[Any, ...]]:
     rows = max(1, BLOCK_BYTES * len(first) // first.nbytes)
     for i in range(0, len(first), rows):
         yield tuple(None if array is None else array[i : i + rows] for array in arrays)
+
+
+def listed(who: str, parameters: Iterable[Any]) -> list[Any]:
+    """What an iterable of parameters gives. `model.parameters()` gives them once, and an iterator without any was used up.
+
+    Raises:
+        ValueError: it is such an iterator. A list without any is one that was meant to be so.
+    """
+    given = list(parameters)
+    if not given and isinstance(parameters, Iterator):
+        raise ValueError(
+            f"{who}: there are no parameters: the iterator was used up before, or had none; model.parameters() can be gone "
+            "through once: call it anew, or keep a list: params = list(model.parameters())"
+        )
+    return given
 
 
 def decay_groups(model: Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -93,6 +93,7 @@ class ReduceLROnPlateau(LRScheduler):
         """
         metric = self._metric(metrics)
         self._check_groups(len(self.min_lrs))
+        self._note_step()
         self.last_epoch += 1
         if self._is_better(metric):
             self.best, self.num_bad_epochs = metric, 0

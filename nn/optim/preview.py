@@ -37,7 +37,7 @@ def preview_lr(schedule: LRScheduler, steps: int) -> list[list[float]]:
         )
     groups = schedule.optimizer.param_groups
     before = [{key: value for key, value in group.items() if key != "params"} for group in groups]
-    state = schedule.state_dict()
+    state, overtaken = schedule.state_dict(), schedule.optimizer.overtaken_by
     rates = []
     try:
         for step in range(steps):
@@ -46,6 +46,7 @@ def preview_lr(schedule: LRScheduler, steps: int) -> list[list[float]]:
             rates.append([float(group["lr"]) for group in groups])
     finally:
         schedule.load_state_dict(state)
+        schedule.optimizer.overtaken_by = overtaken  # looking ahead is no step
         for group, settings in zip(groups, before):
             group |= settings
     return rates

@@ -163,6 +163,7 @@ class GradScaler:
             del self._found[id(optimizer)]
             raise RuntimeError("GradScaler.step: no parameter has a gradient; scaler.scale(loss).backward() comes first")
         found.stepped = True
+        optimizer.has_stepped = True  # also where this step is skipped: a schedule that follows is in its order
         if not found.overflowed():
             optimizer.step()
 

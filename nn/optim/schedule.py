@@ -47,6 +47,10 @@ class LambdaLR(LRScheduler):
                 raise TypeError(f"{self._name}: lr_lambda must be a function, or a list of them, got {function!r}")
         super().__init__(optimizer, last_epoch)
 
+    def functions(self) -> list[Callable[[int], float]]:
+        """The functions, one for each group."""
+        return list(self.lr_lambdas)
+
     def get_lr(self) -> list[float]:
         """See the class."""
         return [float(base * function(self.last_epoch)) for base, function in zip(self.base_lrs, self.lr_lambdas)]

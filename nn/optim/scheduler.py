@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from microtensor.arguments import is_number
@@ -77,8 +77,24 @@ class LRScheduler:
         Raises:
             ValueError: the optimizer was given further groups after the schedule was made.
         """
+        self._note_step()
         self.last_epoch += 1
         self._set(self.get_lr())
+
+    def _note_step(self) -> None:
+        """Let the optimizer know that a step of the schedule, not the constructor's, came before any of its own."""
+        if self.last_epoch >= 0 and not self.optimizer.has_stepped:
+            self.optimizer.overtaken_by = self._name
+
+    def set_again(self) -> None:
+        """Set the learning rates of the place where the schedule stands, after one of its settings was changed."""
+        if not self.needs_metric:
+            self.last_epoch -= 1
+            self.step()
+
+    def functions(self) -> list[Callable[[int], float]]:
+        """What it computes with that its state does not have."""
+        return []
 
     def _set(self, rates: Sequence[float]) -> None:
         self._check_groups(len(rates))
@@ -109,10 +125,23 @@ class LRScheduler:
 
         Raises:
             TypeError: it is no dict.
-            ValueError: it is the state of another kind of schedule, or for another number of groups. Nothing is changed then.
+            ValueError: it is the state of another kind of schedule, or for another number of groups; a value in it is of the
+                wrong kind, or gives no learning rate. Nothing is changed then.
         """
         self._check_state(state_dict)
-        self._restore(state_dict)
+        before = self.state_dict(), [dict(group) for group in self.optimizer.param_groups]
+        try:
+            self._restore(state_dict)
+            rates = [*self.get_lr(), *self._last_lr]
+            if len(rates) != 2 * len(self.optimizer.param_groups) or not all(
+                is_number(rate) and math.isfinite(rate) for rate in rates
+            ):
+                raise ValueError(f"the learning rates are {rates}")
+        except Exception as error:
+            self._restore(before[0])
+            for group, settings in zip(self.optimizer.param_groups, before[1]):
+                group.update(settings)
+            raise ValueError(f"{self._name}: from this state no learning rates come: {error}") from error
 
     def _check_state(self, state: Any) -> None:
         if not isinstance(state, Mapping):
@@ -122,6 +151,9 @@ class LRScheduler:
                 f"{self._name}: this is the state of another schedule: it has {', '.join(sorted(state)) or 'nothing'}; "
                 f"expected {', '.join(sorted(self.state_dict()))}"
             )
+        for name, own in self.state_dict().items():
+            if name != "_schedulers" and not _alike(own, state[name]):
+                raise ValueError(f"{self._name}: {name} of the state must be of the kind of {own!r}, got {state[name]!r}")
         groups = len(self.optimizer.param_groups)
         if len(state["_last_lr"]) != groups:
             raise ValueError(f"{self._name}: the state is for {len(state['_last_lr'])} groups, the optimizer has {groups}")
@@ -164,6 +196,19 @@ class LRScheduler:
                 f"{self._name}: {key} has {len(values)} numbers for {groups} groups; give one for each, or one number"
             )
         return [self._number(key, number, most=most) for number in values]
+
+
+def _alike(own: Any, value: Any) -> bool:
+    """Whether a value of a state may stand where a schedule has its own: whole numbers for whole numbers, lists for lists …"""
+    if isinstance(own, (list, tuple)):
+        return isinstance(value, (list, tuple)) and all(is_number(x) or not is_number(y) for x, y in zip(value, own))
+    if isinstance(own, (bool, str)):
+        return type(value) is type(own)
+    if isinstance(own, int):
+        return is_number(value) and value == value and abs(value) < math.inf and value == int(value)
+    if isinstance(own, float) or own is None:
+        return value is None or is_number(value)
+    return True
 
 
 class SequentialLR(LRScheduler):
@@ -221,12 +266,17 @@ class SequentialLR(LRScheduler):
             raise ValueError(f"{self._name}: milestones must increase, got {milestones!r}")
         super().__init__(optimizer, last_epoch)
 
+    def functions(self) -> list[Callable[[int], float]]:
+        """Those of all its schedules."""
+        return [function for schedule in self._schedulers for function in schedule.functions()]
+
     def get_lr(self) -> list[float]:
         """See the class."""
         return self._schedulers[self._place()].get_lr()
 
     def step(self) -> None:
         """Count one step, which is one of the schedule whose turn it is, and set the learning rates."""
+        self._note_step()
         self.last_epoch += 1
         place = self._place()
         schedule = self._schedulers[place]
@@ -243,6 +293,8 @@ class SequentialLR(LRScheduler):
 
     def _check_state(self, state: Any) -> None:
         super()._check_state(state)
+        if not isinstance(state["_schedulers"], (list, tuple)):
+            raise ValueError(f"{self._name}: _schedulers of the state must be a list, got {state['_schedulers']!r}")
         if len(state["_schedulers"]) != len(self._schedulers):
             raise ValueError(
                 f"{self._name}: the state is of {len(state['_schedulers'])} schedules, here are {len(self._schedulers)}"

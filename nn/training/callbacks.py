@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from microtensor.arguments import is_number
-from microtensor.nn.training.history import higher_is_better, is_better
+from microtensor.arguments import is_number, kind_of
+from microtensor.nn.training.history import check_mode, is_better, mode_of, unclear
+from microtensor.nn.training.metrics import Metrics, mode_of_metric
+from microtensor.tensor import Tensor
 
 if TYPE_CHECKING:
     from microtensor.nn.training.run import Run
@@ -22,6 +24,9 @@ class Callback:
     ...     def on_epoch(self, run):
     ...         print("after epoch", run.epoch)
     """
+
+    settings: ClassVar[tuple[str, ...]] = ()
+    """The attributes, numbers and text, that make a run another one: a checkpoint notes them, and `fit` compares."""
 
     def on_start(self, run: Run) -> None:
         """Before the first step, or the first after resuming.
@@ -44,10 +49,58 @@ class Callback:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Remember what `state_dict` gave."""
+        """Remember what `state_dict` gave.
+
+        Raises:
+            TypeError, ValueError: it is nothing that it gave. The run is refused then, and as it was.
+        """
+
+    def check_resumed(self, run: Run) -> None:
+        """After all of a checkpoint was read: whether what this one remembers fits the run.
+
+        Raises:
+            ValueError: it does not. The run is refused then, and as it was.
+        """
 
 
-class EarlyStopping(Callback):
+class Watching(Callback):
+    """A callback that looks for the best epoch: the one in which `monitor` is highest or lowest.
+
+    Attributes:
+        mode: "max" or "min"; None until `fit` has asked the metric, where the name does not say.
+    """
+
+    def __init__(self, monitor: str | None, mode: str | None) -> None:
+        name = type(self).__name__
+        if monitor is not None and not isinstance(monitor, str):
+            raise TypeError(f'{name}: monitor must be a name of the history, such as "val_loss", got {kind_of(monitor)}')
+        check_mode(name, mode)
+        self.monitor, self._given = monitor, mode
+        self.mode = mode or mode_of(monitor or "loss")
+        self.best: float | None = None
+
+    def choose_mode(self, metrics: Metrics | None) -> None:
+        """Before a run: which way is better, as it was said, or as the metric or its name says.
+
+        Raises:
+            ValueError: nothing says it.
+        """
+        name, own = self.monitor or "loss", type(self).__name__
+        self.mode = self._given or mode_of_metric(name, metrics)
+        if self.mode is None:
+            raise ValueError(
+                f'{own}: {unclear(name)}; say {own}(…, monitor={name!r}, mode="max") if higher is better, or mode="min"; or '
+                f"let the metric say it: a function with an attribute higher_is_better"
+            )
+
+    def _best_of(self, state: Mapping[str, Any]) -> float | None:
+        best = state["best"]
+        if best is not None and not is_number(best):
+            raise ValueError(f"{type(self).__name__}: best must be a number or None, got {best!r}")
+        return best
+
+
+class EarlyStopping(Watching):
     """Stop when `monitor` has not become better for `patience` epochs, and go back to the weights of the best epoch.
 
     The best weights are put back at the end in any case, also where all epochs were run. They are kept as a copy of the
@@ -58,7 +111,8 @@ class EarlyStopping(Callback):
         patience: epochs without a better value before it stops.
         monitor: a name of the history; None: "val_loss" if there is validation, else "loss".
         min_delta: by how much a value must be better to count as better.
-        mode: "min" or "max"; None: "max" for accuracies and their like (`higher_is_better`), else "min".
+        mode: "min" if lower is better, "max" if higher. None: as the metric says (its attribute `higher_is_better`), or its
+            name: loss and error are better lower, accuracy and top5 higher, also behind "val_".
         restore_best_weights: whether to go back to the best epoch's weights.
 
     Attributes:
@@ -66,11 +120,13 @@ class EarlyStopping(Callback):
         best_epoch: the epoch that it is from.
 
     Raises:
-        TypeError, ValueError: a setting means nothing.
+        TypeError, ValueError: a setting means nothing; or, when a run begins, nothing says which way `monitor` is better.
 
     >>> EarlyStopping(patience=3, monitor="val_accuracy").mode
     'max'
     """
+
+    settings = ("patience", "monitor", "min_delta", "mode", "restore_best_weights")
 
     def __init__(
         self,
@@ -84,19 +140,18 @@ class EarlyStopping(Callback):
             raise ValueError(f"EarlyStopping: patience must be a whole number of epochs, 1 or more, got {patience!r}")
         if not is_number(min_delta) or not min_delta >= 0:
             raise ValueError(f"EarlyStopping: min_delta must be a number of 0 or more, got {min_delta!r}")
-        if mode not in (None, "min", "max"):
-            raise ValueError(f'EarlyStopping: mode must be "min", "max" or None, got {mode!r}')
-        self.patience, self.monitor, self.min_delta = patience, monitor, min_delta
-        self.mode = mode or ("max" if higher_is_better(monitor or "loss") else "min")
+        super().__init__(monitor, mode)
+        self.patience, self.min_delta = patience, min_delta
         self.restore_best_weights = restore_best_weights
-        self.best: float | None = None
         self.best_epoch = 0
         self._weights: dict[str, Any] = {}
+        self._resumed = False
 
     def on_start(self, run: Run) -> None:
         """Forget the run before, unless this one goes on from a checkpoint."""
-        if run.step == 0:
+        if not self._resumed:
             self.best, self.best_epoch, self._weights = None, 0, {}
+        self._resumed = False
 
     def on_epoch(self, run: Run) -> None:
         """Compare this epoch with the best; stop if that is too long ago."""
@@ -121,4 +176,15 @@ class EarlyStopping(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict`."""
-        self.best, self.best_epoch, self._weights = state["best"], state["best_epoch"], dict(state["weights"])
+        best, epoch, weights = self._best_of(state), state["best_epoch"], dict(state["weights"])
+        if type(epoch) is not int or epoch < 0 or not all(isinstance(x, Tensor) for x in weights.values()):
+            raise ValueError(f"EarlyStopping: expected an epoch and weights, got {epoch!r} and {len(weights)} of them")
+        self.best, self.best_epoch, self._weights, self._resumed = best, epoch, weights, True
+
+    def check_resumed(self, run: Run) -> None:
+        """The best weights are of the model: they are put back at the very end."""
+        shapes = {name: x.shape for name, x in run.model.state_dict().items()}
+        if self._weights and {name: x.shape for name, x in self._weights.items()} != shapes:
+            raise ValueError("EarlyStopping: the weights of the best epoch do not fit the model")
+        if self.best_epoch > run.epoch:
+            raise ValueError(f"EarlyStopping: the best epoch is {self.best_epoch}, and {run.epoch} are done")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sized
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from microtensor.arguments import is_number, kind_of
 from microtensor.nn.module import Module
@@ -13,10 +13,13 @@ from microtensor.nn.optim.cycles import OneCycleLR
 from microtensor.nn.optim.optimizer import Optimizer
 from microtensor.nn.optim.plateau import ReduceLROnPlateau
 from microtensor.nn.optim.scaler import GradScaler
-from microtensor.nn.optim.scheduler import LRScheduler
+from microtensor.nn.optim.scheduler import LRScheduler, SequentialLR
 from microtensor.nn.training.callbacks import Callback
 from microtensor.nn.training.checkpoint import Checkpoint
 from microtensor.tensor import Tensor
+
+if TYPE_CHECKING:
+    from microtensor.nn.training.run import Run
 
 OWN_COLUMNS = ("epoch", "loss", "lr", "seconds")
 """What a history has beside the metrics."""
@@ -125,23 +128,31 @@ def scaler_of(precision: Any) -> GradScaler:
     return GradScaler(enabled=precision == "16-mixed")
 
 
-def check_cycle(schedule: Any, per: str | None, data: Any, epochs: int, done: tuple[int, int], accumulate: int) -> None:
+def check_cycle(run: Run) -> None:
     """Refuse a cycle that would be over before the training is: better at the start than in the last epoch.
-
-    Args:
-        done: the epochs and the steps before this start, of a run that is resumed.
 
     Raises:
         ValueError: saying how long it is to be.
     """
-    if not isinstance(schedule, OneCycleLR) or not isinstance(data, Sized):
+    schedule, data = run.schedule, run.data
+    before = 0  # the steps of schedules that come before the cycle
+    if isinstance(schedule, SequentialLR) and isinstance(schedule._schedulers[-1], OneCycleLR):
+        before, cycle = schedule._milestones[-1] if schedule._milestones else 0, schedule._schedulers[-1]
+    else:
+        cycle = schedule  # type: ignore[assignment]
+    if not isinstance(cycle, OneCycleLR) or schedule is None or not isinstance(data, Sized) or run.stopping:
         return
-    steps = epochs - done[0] if per == "epoch" else epochs * math.ceil(len(data) / accumulate) - done[1]
-    left = schedule.total_steps - schedule.last_epoch
+    epochs = max(run.epochs - run.epoch, 0)
+    done = math.ceil(run.batch / run.accumulate)
+    steps = epochs if run.schedule_per == "epoch" else epochs * math.ceil(len(data) / run.accumulate) - done
+    left = before + cycle.total_steps - schedule.last_epoch
     if steps > left:
+        again = ""
+        if run.step:
+            again = '; the checkpoint takes it up if the run had ended, or with Checkpoint(…, resume="given")'
         raise ValueError(
             f"fit: the training takes {steps:,} steps, and the cycle of OneCycleLR is over after {left:,}; "
-            f"make it with total_steps={steps + schedule.last_epoch}"
+            f"make it with total_steps={steps + schedule.last_epoch - before}{again}"
         )
 
 

@@ -6,8 +6,10 @@ import csv
 import io
 import math
 import os
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from microtensor.arguments import is_number, kind_of
 from microtensor.console import legible
 from microtensor.files import whole_file
 from microtensor.table import table
@@ -17,13 +19,17 @@ if TYPE_CHECKING:
 
 Row: TypeAlias = dict[str, float]
 
-HIGHER = ("acc", "top", "iou", "f1", "score", "precision", "recall", "auc", "psnr", "ssim", "r2")
-"""Parts of the names of metrics that are better when they are higher."""
+HIGHER, LOWER = ("accuracy", "top5"), ("loss", "error")
+"""Whole names that say by themselves which way is better: the columns that `fit` names, and "error". No part of a name does:
+a Dice score and a Dice loss are both called dice."""
 
 
 @legible
 class History(list[Row]):
     """A dict for each epoch, in order: "epoch" (from 1), "loss", and whatever else was measured.
+
+    Attributes:
+        modes: "max" or "min" for columns of which more is known than their name: `fit` writes down here what its metrics say.
 
     >>> history = History([{"epoch": 1, "loss": 0.5, "accuracy": 0.8}, {"epoch": 2, "loss": 0.6, "accuracy": 0.9}])
     >>> history.best("accuracy")["epoch"], history.best("loss")["epoch"]
@@ -35,16 +41,26 @@ class History(list[Row]):
         2   0.6       0.9
     """
 
-    def best(self, name: str) -> Row:
-        """The row in which `name` is best: the highest for an accuracy or a top-k, else the lowest. The first of equals.
+    modes: Mapping[str, str] = {}
+
+    def best(self, name: str, mode: str | None = None) -> Row:
+        """The row in which `name` is best. The first of equals.
+
+        Args:
+            mode: "max" if it is better when it is higher, "min" if when it is lower. None: as the metric said to `fit` (see
+                `modes`); or as the name says: loss and error are better lower, accuracy and top5 higher, also behind "val_".
 
         Raises:
-            ValueError: no row has a number of this name.
+            ValueError: no row has a number of this name; or nothing says which way is better.
         """
         rows = [row for row in self if row.get(name) == row.get(name, 0.0) and name in row]
         if not rows:
             raise ValueError(f"History: no epoch has a number {name!r}; measured: {', '.join(self.names()) or 'nothing'}")
-        return (max if higher_is_better(name) else min)(rows, key=lambda row: row[name])
+        check_mode("History.best", mode)
+        mode = mode or self.modes.get(name) or mode_of(name)
+        if mode is None:
+            raise ValueError(f'History.best: {unclear(name)}; say best({name!r}, mode="max"), or "min"')
+        return (max if mode == "max" else min)(rows, key=lambda row: row[name])
 
     def names(self) -> list[str]:
         """What was measured in any epoch, in the order of its first appearance."""
@@ -60,29 +76,42 @@ class History(list[Row]):
         """Write one line per epoch under a line of names, whole or not at all. What an epoch did not measure is left empty.
 
         Raises:
+            TypeError: a value is no number, or a name no text.
+            ValueError: a name cannot be written in UTF-8.
             OSError: the folder does not exist, or the file cannot be written.
         """
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.names(), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self)
+        writer.writerows({_written_name(name): _written(name, value) for name, value in row.items()} for row in self)
+        try:
+            content = text.getvalue().encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"History: a name cannot be written in UTF-8: {error.object[error.start :][:20]!r}") from error
         with whole_file(path) as file:
-            file.write(text.getvalue().encode())
+            file.write(content)
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> History:
-        """The history that `to_csv` wrote, number for number.
+        """The history that `to_csv` wrote, number for number. Windows' line ends and a byte order mark are understood.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: it is no table of numbers.
+            ValueError: it is no table of numbers; the message names the file, the line and what stands there.
         """
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        with open(path, "rb") as file:
+            content = file.read()
+        wanted = f"History: {path} is no table of numbers, one line per epoch"
         try:
-            return cls({name: _number(text) for name, text in row.items() if text} for row in rows)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"History: {path} is no table of numbers, one line per epoch: {error}") from error
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise ValueError(f"{wanted}: line {line} is not UTF-8: the byte 0x{content[error.start]:02x}") from error
+        reader = csv.reader(io.StringIO(text, newline=""))
+        try:
+            return cls(_rows(reader))
+        except (csv.Error, ValueError) as error:
+            raise ValueError(f"{wanted}: line {reader.line_num}: {error}") from error
 
     def __str__(self) -> str:
         """A table: a line for each epoch."""
@@ -93,9 +122,40 @@ class History(list[Row]):
         return f"History({super().__repr__()})"
 
 
+def mode_of(name: str) -> str | None:
+    """Which way a column of this name is better, "max" or "min"; None if its name does not say.
+
+    >>> mode_of("val_accuracy"), mode_of("val_loss"), mode_of("val_dice")
+    ('max', 'min', None)
+    """
+    name = name.removeprefix("val_")
+    return "max" if name in HIGHER else "min" if name in LOWER else None
+
+
 def higher_is_better(name: str) -> bool:
-    """Whether a metric of this name is better when it is higher: accuracies, precisions, scores are, losses and errors not."""
-    return any(part in name for part in HIGHER) and "loss" not in name and "error" not in name
+    """Whether a column of this name is better when it is higher.
+
+    Raises:
+        ValueError: its name does not say.
+    """
+    if (mode := mode_of(name)) is None:
+        raise ValueError(f'{unclear(name)}; say mode="max" or mode="min"')
+    return mode == "max"
+
+
+def unclear(name: str) -> str:
+    """What to say of a name that does not tell which way is better."""
+    return f"{name!r} does not say whether higher or lower is better"
+
+
+def check_mode(who: str, mode: Any) -> None:
+    """Refuse a mode that is none.
+
+    Raises:
+        ValueError: saying what there is.
+    """
+    if mode not in (None, "min", "max"):
+        raise ValueError(f'{who}: mode must be "min", "max" or None, got {mode!r}')
 
 
 def is_better(value: float, best: float | None, higher: bool, by: float = 0.0) -> bool:
@@ -109,8 +169,47 @@ def is_better(value: float, best: float | None, higher: bool, by: float = 0.0) -
     return value > best + by if higher else value < best - by
 
 
-def _number(text: Any) -> float:
+def _written_name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"History: a name must be a text, got {name!r}")
+    return name
+
+
+def _written(name: str, value: Any) -> float:
+    """The number as Python writes it: NumPy's float32 would be written with its own few digits, and read as another number."""
+    if not is_number(value):
+        raise TypeError(f"History: {name!r} must be a number to be written, got {kind_of(value)}")
+    return value if type(value) in (int, float) else value.item() if hasattr(value, "item") else float(value)
+
+
+def _rows(reader: Any) -> Iterator[Row]:
+    names: list[str] | None = None
+    for cells in reader:
+        if not cells:
+            continue
+        if names is None:
+            names = cells
+            if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+                raise ValueError(f"two columns have the name {twice[0]!r}")
+        elif len(cells) != len(names):
+            raise ValueError(f"expected {len(names)} cells, one for each name, got {len(cells)}")
+        else:
+            yield {name: _number(name, text) for name, text in zip(names, cells) if text}
+
+
+def _number(name: str, text: str) -> float:
+    shown = text if len(text) <= 40 else f"{text[:40]}… ({len(text):,} characters)"
+    wrong = ValueError(f"{name!r}: expected a number, got {shown!r}")
+    if "_" in text:  # Python takes 1_000
+        raise wrong
     try:
         return int(text)
     except ValueError:
-        return float(text)
+        pass
+    try:
+        number = float(text)
+    except ValueError:
+        raise wrong from None
+    if math.isinf(number) and "inf" not in text.lower():
+        raise ValueError(f"{name!r}: expected a number that a float holds, got {shown!r}")
+    return number

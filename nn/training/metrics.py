@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from microtensor.arguments import is_number
 from microtensor.backend import follow, is_array
 from microtensor.deferred import check_range
 from microtensor.graph import is_floating
+from microtensor.nn.losses.classification import cross_entropy, nll_loss
+from microtensor.nn.losses.dice import dice_loss
+from microtensor.nn.losses.likelihood import binary_cross_entropy, binary_cross_entropy_with_logits, kl_div
+from microtensor.nn.losses.reduction import Loss
+from microtensor.nn.losses.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from microtensor.nn.training.history import mode_of
 from microtensor.op import check_devices
 from microtensor.tensor import Tensor
 
 Metrics: TypeAlias = Mapping[str, Callable[[Tensor, Tensor], Any]]
-"""Name → a function of scores and labels that gives a mean over the batch: one number."""
+"""Name → a function of scores and labels that gives a mean over the batch: one number.
+
+An attribute `higher_is_better` of the function, True or False as in torchmetrics, says which way is better, to whatever looks
+for the best epoch. `accuracy` has it; the losses of this library are better lower.
+"""
+
+
+LOSSES = (
+    cross_entropy, nll_loss, dice_loss, binary_cross_entropy, binary_cross_entropy_with_logits, kl_div, huber_loss, l1_loss,
+    mse_loss, smooth_l1_loss,
+)  # fmt: skip
+"""The functions of this library that are better lower."""
 
 
 def accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
@@ -56,6 +75,26 @@ def accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     return scores.constant(xp.asarray(right.sum() / counted, dtype="float64"))  # 0.965, not 0.9649999738
 
 
+accuracy.higher_is_better = True  # type: ignore[attr-defined]
+
+
+def mode_of_metric(name: str, metrics: Metrics | None) -> str | None:
+    """Which way a column of the history is better, "max" or "min": as its metric says, or else as its name does; None: neither.
+
+    >>> mode_of_metric("val_top3", {"top3": functools.partial(accuracy, k=3)}), mode_of_metric("val_mae", {"mae": l1_loss})
+    ('max', 'min')
+    """
+    function: Any = (metrics or {}).get(name.removeprefix("val_"))
+    while isinstance(function, functools.partial):
+        function = function.func
+    higher = getattr(function, "higher_is_better", None)
+    if isinstance(higher, bool):
+        return "max" if higher else "min"
+    if isinstance(function, Loss) or any(function is known for known in LOSSES):
+        return "min"
+    return mode_of(name)
+
+
 def is_classification(scores: Any, labels: Any) -> bool:
     """Whether these are scores (N, C, …) and whole-number labels (N, …), or as many probabilities as scores."""
     if not isinstance(scores, Tensor) or not isinstance(labels, Tensor) or scores.ndim < 2:
@@ -83,11 +122,18 @@ def _are_probabilities(labels: Tensor) -> bool:
 
 
 class Means:
-    """Means over samples, batch by batch. On a device the sums stay there: nothing waits for them before `values`."""
+    """Means over samples, batch by batch. On a device the sums stay there: nothing waits for them before `values`.
+
+    Attributes:
+        count: samples so far.
+        sums: of each mean times its samples.
+        counts: samples of each: fewer than `count` where a pass was resumed that measured something else before.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         self.sums: dict[str, Any] = {}
+        self.counts: dict[str, int] = {}
 
     def add(self, count: int, **means: Any) -> None:
         """Take in a batch of `count` samples with these means.
@@ -104,6 +150,7 @@ class Means:
             if isinstance(mean, Tensor):
                 mean = mean.item() if mean.device == "cpu" else mean.detach()
             self.sums[name] = self.sums.get(name, 0.0) + mean * count
+            self.counts[name] = self.counts.get(name, 0) + count
 
     def values(self) -> dict[str, float]:
         """The means over everything so far.
@@ -113,12 +160,28 @@ class Means:
         """
         if not self.count:
             raise ValueError("the data has no batch: a data set that is empty, or smaller than a batch with drop_last")
-        return {name: float(total) / self.count for name, total in self.sums.items()}
+        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """The sums, to go on from."""
-        return {"count": self.count, "sums": {name: float(total) for name, total in self.sums.items()}}
+        sums = {name: float(total) for name, total in self.sums.items()}
+        return {"count": self.count, "sums": sums, "counts": dict(self.counts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was taken."""
-        self.count, self.sums = state["count"], dict(state["sums"])
+        """Go on from where `state_dict` was taken.
+
+        Raises:
+            ValueError: it is no such state.
+        """
+        count, sums = state["count"], dict(state["sums"])
+        counts = dict(state.get("counts") or dict.fromkeys(sums, count))  # files of before have one count for all
+        whole = [count, *counts.values()]
+        if (
+            any(type(n) is not int or n < 0 for n in whole)
+            or sums.keys() != counts.keys()
+            or not all(map(is_number, sums.values()))
+        ):
+            raise ValueError(f"means: expected sums by name, and how many samples they are of, got {state!r}")
+        if any(not 0 < n <= count for n in counts.values()):
+            raise ValueError(f"means: expected counts from 1 to {count}, got {counts}")
+        self.count, self.sums, self.counts = count, sums, counts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,12 +18,13 @@ from microtensor.nn.optim.optimizer import Optimizer
 from microtensor.nn.optim.scaler import GradScaler
 from microtensor.nn.optim.scheduler import LRScheduler
 from microtensor.nn.training.history import History, Row
-from microtensor.nn.training.metrics import Means, Metrics
+from microtensor.nn.training.metrics import Means, Metrics, mode_of_metric
 from microtensor.precision import autocast
 from microtensor.tensor import Tensor
 
 if TYPE_CHECKING:
     from microtensor.nn.training.callbacks import Callback
+    from microtensor.nn.training.resume import Undo
 
 Batches: TypeAlias = Iterable[Sequence[Any]]
 """Pairs (inputs, labels), in any number of passes: a `microtensor.data.DataLoader`."""
@@ -37,7 +38,8 @@ class Run:
     """A training run as it stands: what callbacks see, and what a checkpoint consists of.
 
     Attributes:
-        model, data, loss, optimizer, validation, schedule, average, callbacks: as given to `fit`.
+        model, data, loss, optimizer, validation, schedule, average, callbacks, epochs, schedule_per, accumulate, clip_norm: as
+            given to `fit`.
         epoch: complete passes over the data.
         batch: batches of the present pass that are done.
         step: steps of the optimizer, in all.
@@ -47,6 +49,7 @@ class Run:
         last_loss: the loss of the last step, a Tensor where the model is; None before the first.
         seconds: how long the present pass has taken.
         stopping: whether training ends after this epoch; `stop` says so.
+        given: the settings with which it was begun, see settings.py; None where there is no checkpoint to compare them with.
     """
 
     def __init__(
@@ -61,13 +64,21 @@ class Run:
         callbacks: Sequence[Callback],
         progress: bool,
         scaler: GradScaler,
+        metrics: Metrics | None = None,
+        epochs: int = 1,
+        schedule_per: str | None = None,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
     ) -> None:
         self.model, self.data, self.loss, self.optimizer = model, data, loss, optimizer
         self.validation, self.schedule = validation, schedule
         self.average, self.callbacks, self.progress, self.scaler = average, callbacks, progress, scaler
         self.epoch = self.batch = self.step = 0
         self.history, self.means, self.seconds = History(), Means(), 0.0
-        self.metrics: Metrics | None = None
+        self.metrics = metrics
+        self.epochs, self.schedule_per, self.accumulate, self.clip_norm = epochs, schedule_per, accumulate, clip_norm
+        self.given: dict[str, Any] | None = None
+        self.undo: Undo | None = None
         self.last_loss: Tensor | None = None
         self.device = device_of(model)
         self.stopping = False
@@ -88,6 +99,7 @@ class Run:
     def ended(self, row: Row) -> None:
         """The present pass is over."""
         self.history.append(row)
+        self.history.modes = {name: mode for name in self.history.names() if (mode := mode_of_metric(name, self.metrics))}
         self.epoch, self.batch, self.means, self.seconds = self.epoch + 1, 0, Means(), 0.0
 
     def stop(self, why: str = "") -> None:
@@ -142,7 +154,7 @@ class Run:
         )
         return {"default": random.default, **dict(held)}
 
-    def _states(self) -> dict[str, Any]:
+    def states(self) -> dict[str, Any]:
         """The states of the parts that have one."""
         states = {}
         for name in PARTS:
@@ -154,37 +166,21 @@ class Run:
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes while a run goes on, as a tree of tensors, numbers and text."""
         return {
-            "parts": self._states(),
+            "parts": self.states(),
             "callbacks": [[type(callback).__name__, callback.state_dict()] for callback in self.callbacks],
             "generators": {name: generator.get_state() for name, generator in self.generators().items()},
             "place": {"epoch": self.epoch, "batch": self.batch, "step": self.step, "seconds": self.seconds},
             "stopping": self.stopping,
             "history": [dict(row) for row in self.history],
+            "given": self.given,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was taken.
-
-        Raises:
-            KeyError, TypeError, ValueError: it is the state of another run: of another model, other callbacks …
-        """
-        generators, parts = self.generators(), state["parts"]
-        for what, saved, own in (
-            ("callbacks", [name for name, _ in state["callbacks"]], [type(callback).__name__ for callback in self.callbacks]),
-            ("random generators", [*state["generators"]], [*generators]),
-            ("parts with a state", [*parts], [*self._states()]),
-        ):
-            if saved != own:
-                raise ValueError(f"its {what} are {', '.join(saved) or 'none'}, this run's {', '.join(own) or 'none'}")
-        for name in parts:
-            getattr(self, name).load_state_dict(parts[name])
-        for callback, (_, remembered) in zip(self.callbacks, state["callbacks"]):
-            callback.load_state_dict(remembered)
-        for name, generator in generators.items():  # after the data, which may share one
-            generator.set_state(state["generators"][name])
-        place = state["place"]
-        self.epoch, self.batch, self.step, self.seconds = place["epoch"], place["batch"], place["step"], place["seconds"]
-        self.stopping, self.history = state["stopping"], History(state["history"])
+    def take_back(self) -> None:
+        """Be as before a checkpoint was read, if one was."""
+        if self.undo is not None:
+            undo, self.undo = self.undo, None
+            undo.restore()
+            self.undo = None
 
 
 def diverged(run: Run, what: str) -> FloatingPointError:

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any
 
@@ -19,12 +19,13 @@ from microtensor.nn.optim.clip import clip_grad_norm_
 from microtensor.nn.optim.optimizer import Optimizer
 from microtensor.nn.optim.scaler import GradScaler
 from microtensor.nn.optim.scheduler import LRScheduler
-from microtensor.nn.training.callbacks import Callback
+from microtensor.nn.training.callbacks import Callback, Watching
 from microtensor.nn.training.checkpoint import Checkpoint
 from microtensor.nn.training.checks import Batch, batch_of, check_batches, check_cycle, check_run, check_settings, scaler_of
 from microtensor.nn.training.history import History, Row
 from microtensor.nn.training.metrics import Means, Metrics, usual_metrics
 from microtensor.nn.training.run import Batches, Loss, Run, device_of, diverged
+from microtensor.nn.training.settings import settings_of, warn
 from microtensor.tensor import Tensor
 
 SHOW_EVERY = 20
@@ -53,7 +54,9 @@ def fit(
     """Train `model` to make the `loss` of its scores small: so many passes over `data`, a step of the optimizer per batch.
 
     A batch is (inputs, labels), tensors with the samples on axis 0; of a model with several inputs (first, second, …, labels).
-    Batches go to the device on which the model is. Afterwards it is in training mode still: `model.eval()` before it predicts.
+    Batches go to the device on which the model is. Afterwards the model is in eval mode, in which the validation measured it,
+    and ready to predict: also where training was stopped, by Ctrl-C or an error too, or nothing was left to do. Each epoch puts
+    it into training mode.
 
     Args:
         loss: scores and labels → the mean loss over the batch, one number. Any function of the two: `cross_entropy`, a loss
@@ -68,12 +71,14 @@ def fit(
         accumulate: batches per step: their gradients add up to that of one large batch, in the memory of a small one. (Batch
             normalisation still sees the small ones.)
         clip_norm: the longest gradient, all parameters together; longer ones are scaled down to it.
-        average: follows the weights after each step; validation and the best weights are the averaged ones.
+        average: follows the weights after each step; validation and the best weights are the averaged ones. The model keeps its
+            own: `average.copy_to()` afterwards gives it the averaged ones.
         precision: "16-mixed": model and loss compute under `autocast`, partly in float16, and a `GradScaler` keeps gradients
             from vanishing; or a GradScaler of one's own. "32-true" or None: everything in the dtype that it has. (The names are
             PyTorch Lightning's.)
         callbacks: called after each step and each epoch, in this order: see `Callback`, `EarlyStopping`.
-        checkpoint: saves the run as it goes, and resumes it: see `Checkpoint`.
+        checkpoint: saves the run as it goes, and resumes it, if its settings are those given here: see `Checkpoint`. A
+            UserWarning says if nothing was left to do.
         progress: a bar while an epoch runs, if standard error is a terminal and tqdm is installed; a line after it in any case.
 
     Returns:
@@ -81,8 +86,10 @@ def fit(
         fraction), "lr" at its end, "seconds", and, with `validation`, "val_loss", "val_accuracy" …
 
     Raises:
-        TypeError, ValueError: an argument means nothing, or was made for another model; a batch is no tuple of tensors; `data`
-            has no batch; the loss has no graph.
+        TypeError, ValueError: an argument means nothing, or was made for another model; the checkpoint is of a run with other
+            settings; a batch is no tuple of tensors; `data` has no batch; the model or the loss gives nothing, or the loss has
+            no graph.
+        BlockingIOError: another run is under way in the checkpoint's folder.
         FloatingPointError: the loss is nan or infinite. The message says at which step. On the CPU the weights are still those
             before it.
 
@@ -102,43 +109,74 @@ def fit(
     for batches in (data, validation):
         check_batches("fit", batches, epochs)
     side = (*callbacks, *([checkpoint] if checkpoint is not None else []))  # last, to save what the others remember
-    run = Run(model, data, loss, optimizer, validation, schedule, average, side, progress, scaler)
-    for callback in reversed(side):  # the checkpoint first, so that the others start from what it restores
-        callback.on_start(run)
-    if run.step and (run.stopping or run.epoch >= epochs):
-        over = "the run was stopped" if run.stopping else f"{run.epoch} of {epochs} epochs are done; ask for more"
-        run.say(f"nothing to do: {over}, or begin anew in another folder")
-    check_cycle(schedule, schedule_per, data, epochs, (run.epoch, run.step), accumulate)
-    while run.epoch < epochs and not run.stopping:
-        name = f"epoch {run.epoch + 1}/{epochs}"
-        model.train()
-        start = time.perf_counter() - run.seconds
-        with _bar(run, name) as show:
-            for batches in _groups(run.remaining(), accumulate):
-                _step(run, batches, loss, metrics, clip_norm)
-                if schedule is not None and schedule_per == "step" and not schedule.needs_metric:
-                    schedule.step()
-                show(sum(batch.samples for batch in batches))
-                run.seconds = time.perf_counter() - start
-                for callback in side:
-                    callback.on_step(run)
-        run.check_loss()
-        row: Row = {"epoch": run.epoch + 1, **run.means.values(), "lr": optimizer.param_groups[0]["lr"]}
-        row["seconds"] = time.perf_counter() - start
-        if validation is not None:
-            with run.averaged(), run.autocast():
-                row |= {f"val_{key}": value for key, value in evaluate(model, validation, loss, metrics=metrics).items()}
-        run.ended(row)
-        if schedule is not None and schedule.needs_metric:
-            schedule.step(row.get("val_loss", row["loss"]))  # type: ignore[call-arg]  # the class with a metric
-        elif schedule is not None and schedule_per == "epoch":
-            schedule.step()
-        run.say(_line(row, epochs, with_rate=schedule is not None))
+    run = Run(
+        model, data, loss, optimizer, validation, schedule, average, side, progress, scaler, metrics, epochs, schedule_per,
+        accumulate, clip_norm,
+    )  # fmt: skip
+    with ExitStack() as held:
         for callback in side:
-            callback.on_epoch(run)
-    for callback in side:
-        callback.on_end(run)
+            if isinstance(callback, Checkpoint):
+                held.enter_context(callback.locked())
+        _start(run)
+        try:
+            if run.step and (run.stopping or run.epoch >= epochs):
+                over = "the run was stopped" if run.stopping else f"{run.epoch} of {epochs} epochs are done; ask for more"
+                warn(f"fit: nothing to do: {over}, or begin anew in another folder")
+            while run.epoch < epochs and not run.stopping:
+                _epoch(run, metrics)
+        finally:
+            model.eval()
+        for callback in side:
+            callback.on_end(run)
     return run.history
+
+
+def _start(run: Run) -> None:
+    """Let the callbacks begin, and the checkpoint go on from where the run stood. If one refuses, all is as it was."""
+    for callback in run.callbacks:
+        if isinstance(callback, Watching):
+            callback.choose_mode(run.metrics)
+    if any(isinstance(callback, Checkpoint) for callback in run.callbacks):
+        run.given = settings_of(run)
+    try:
+        for callback in reversed(run.callbacks):  # the checkpoint first, so that the others start from what it restores
+            callback.on_start(run)
+        check_cycle(run)
+    except BaseException:
+        run.take_back()
+        raise
+    run.undo = None
+
+
+def _epoch(run: Run, metrics: Metrics | None) -> None:
+    """One pass over the data, or what is left of it, and what comes after."""
+    name, schedule = f"epoch {run.epoch + 1}/{run.epochs}", run.schedule
+    run.model.train()
+    start = time.perf_counter() - run.seconds
+    with _bar(run, name) as show:
+        for batches in _groups(run.remaining(), run.accumulate):
+            _step(run, batches)
+            if schedule is not None and run.schedule_per == "step" and not schedule.needs_metric:
+                schedule.step()
+            show(sum(batch.samples for batch in batches))
+            run.seconds = time.perf_counter() - start
+            for callback in run.callbacks:
+                callback.on_step(run)
+    run.check_loss()
+    row: Row = {"epoch": run.epoch + 1, **run.means.values(), "lr": run.optimizer.param_groups[0]["lr"]}
+    row["seconds"] = time.perf_counter() - start
+    if run.validation is not None:
+        with run.averaged(), run.autocast():
+            measured = evaluate(run.model, run.validation, run.loss, metrics=metrics)
+        row |= {f"val_{key}": value for key, value in measured.items()}
+    run.ended(row)
+    if schedule is not None and schedule.needs_metric:
+        schedule.step(row.get("val_loss", row["loss"]))  # type: ignore[call-arg]  # the class with a metric
+    elif schedule is not None and run.schedule_per == "epoch":
+        schedule.step()
+    run.say(_line(row, run.epochs, with_rate=schedule is not None))
+    for callback in run.callbacks:
+        callback.on_epoch(run)
 
 
 def evaluate(model: Module, data: Batches, loss: Loss = cross_entropy, *, metrics: Metrics | None = None) -> dict[str, float]:
@@ -160,13 +198,21 @@ def evaluate(model: Module, data: Batches, loss: Loss = cross_entropy, *, metric
     with model.evaluating(), no_grad():
         for batch in data:
             inputs, labels = batch_of("evaluate", batch).to(device)
-            scores = model(*inputs)
+            scores = _scores("evaluate", model, inputs)
             metrics = usual_metrics(scores, labels) if metrics is None else metrics
             means.add(len(labels), loss=loss(scores, labels), **{name: of(scores, labels) for name, of in metrics.items()})
     return means.values()
 
 
-def _step(run: Run, batches: Sequence[Batch], loss: Loss, metrics: Metrics | None, clip_norm: float | None) -> None:
+def _scores(who: str, model: Module, inputs: Sequence[Tensor]) -> Any:
+    """What the model makes of a batch."""
+    scores = model(*inputs)
+    if scores is None:
+        raise TypeError(f"{who}: forward of {type(model).__name__} gave None, and scores are needed; is its `return` missing?")
+    return scores
+
+
+def _step(run: Run, batches: Sequence[Batch]) -> None:
     """One step of the optimizer on these batches, as if they were one."""
     run.optimizer.zero_grad()
     total = sum(batch.samples for batch in batches)
@@ -174,23 +220,23 @@ def _step(run: Run, batches: Sequence[Batch], loss: Loss, metrics: Metrics | Non
     for batch in batches:
         inputs, labels = batch.to(run.device)
         with run.autocast():
-            scores = run.model(*inputs)
-            value = loss(scores, labels)
+            scores = _scores("fit", run.model, inputs)
+            value = run.loss(scores, labels)
         _check_loss(run, value)
         with no_grad(), run.autocast():
             outside = scores.detach() if isinstance(scores, Tensor) else scores
             if run.metrics is None:
-                run.metrics = usual_metrics(outside, labels) if metrics is None else metrics
+                run.metrics = usual_metrics(outside, labels)
             run.means.add(batch.samples, loss=value.detach(), **{name: of(outside, labels) for name, of in run.metrics.items()})
         value = value if len(batches) == 1 else value * (batch.samples / total)
         with run.overflowing():
             run.scaler.scale(value).backward()
         part = value.detach()
         run.last_loss = part if run.last_loss is None else run.last_loss + part
-    if clip_norm is not None:
+    if run.clip_norm is not None:
         run.scaler.unscale_(run.optimizer)
         with run.overflowing():
-            clip_grad_norm_([p for group in run.optimizer.param_groups for p in group["params"]], clip_norm)
+            clip_grad_norm_([p for group in run.optimizer.param_groups for p in group["params"]], run.clip_norm)
     run.scaler.step(run.optimizer)
     run.scaler.update()
     if run.average is not None:
@@ -203,7 +249,8 @@ def _check_loss(run: Run, value: Any) -> None:
     """Refuse what is no loss, and stop where it is nan or infinite: on a device now and then, for a look waits for it."""
     if not isinstance(value, Tensor) or value.ndim and value.data.size != 1:
         given = f"shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
-        raise TypeError(f'fit: the loss must be one number, as a Tensor, got {given}; use reduction="mean" or .mean()')
+        hint = "is the function's `return` missing?" if value is None else 'use reduction="mean" or .mean()'
+        raise TypeError(f"fit: the loss must be one number, as a Tensor, got {given}; {hint}")
     if not value.requires_grad:
         raise ValueError(
             "fit: the loss has no graph, and nothing can be learned from it: fit was called in no_grad(), or the model or the "

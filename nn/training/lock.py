@@ -1,0 +1,139 @@
+"""One run, one folder: a lock that lasts as long as the process that holds it, however that ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from microtensor.nn.training.settings import warn
+
+fcntl: Any = None
+msvcrt: Any = None
+with suppress(ImportError):  # neither is there in WebAssembly, where there is one process
+    import fcntl
+with suppress(ImportError):
+    import msvcrt
+
+NAME = ".microtensor-lock"
+HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+"""What a system says of a lock that another process has."""
+
+_taken: dict[Any, int] = {}
+"""The folders that this process trains in, and its number: a forked child finds that of its parent."""
+_guard = threading.Lock()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Inside, no other `locked` on this folder begins: in this process, in any other on this machine, nor, where the file
+    system can lock across machines, in any other there.
+
+    The lock is the system's, on a file `.microtensor-lock` in the folder: it ends with the process, also by `kill -9`, and a
+    file that is left behind locks nothing. Where the file system has no locks, a warning says so.
+
+    Raises:
+        BlockingIOError: another run holds it.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder)):
+    ...     with locked(Path(folder)):
+    ...         pass
+    Traceback (most recent call last):
+        ...
+    BlockingIOError: ...
+    """
+    status = os.stat(folder)
+    key = (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(folder)
+    with _guard:
+        if _taken.get(key) == os.getpid():
+            raise BlockingIOError(_refusal(folder, "another fit of this program"))
+        _taken[key] = os.getpid()
+    file = None
+    try:
+        file = _acquire(folder)
+        yield
+    finally:
+        if file is not None:
+            _release(folder / NAME, file)
+        with _guard:
+            _taken.pop(key, None)
+
+
+def _refusal(folder: Path, who: str) -> str:
+    return (
+        f"Checkpoint: {who} is training in {folder}, and two runs would overwrite each other's checkpoints; wait for its end, "
+        "or give another folder"
+    )
+
+
+def _acquire(folder: Path) -> int | None:
+    """The locked file; None where there are no locks."""
+    if fcntl is None and msvcrt is None:
+        return None
+    path = folder / NAME
+    while True:
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            _warn(folder, f"{path} cannot be written")
+            return None
+        try:
+            held = not _lock(file)
+            if held:
+                raise BlockingIOError(_refusal(folder, _holder(file)))
+        except OSError as error:
+            os.close(file)
+            if isinstance(error, BlockingIOError):
+                raise
+            _warn(folder, f"its file system has no locks ({error.strerror})")
+            return None
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(file), os.stat(path)):  # it was not removed by who held it before
+                os.ftruncate(file, 0)
+                os.pwrite(file, f" process {os.getpid()} on {socket.gethostname()}".encode(), 0) if fcntl else None
+                return file
+        os.close(file)
+
+
+def _lock(file: int) -> bool:
+    """Lock it, and say whether that was possible. A lock of fcntl's kind is the process's own: forked children have no part."""
+    try:
+        if fcntl is not None:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+    except OSError as error:
+        if error.errno in HELD:
+            return False
+        raise
+    return True
+
+
+def _holder(file: int) -> str:
+    """Who wrote into the file last."""
+    with suppress(OSError, ValueError):
+        if words := os.pread(file, 200, 0).decode().strip() if fcntl else "":
+            return words
+    return "another process"
+
+
+def _release(path: Path, file: int) -> None:
+    with suppress(OSError):
+        if fcntl is not None:
+            os.unlink(path)  # while it is locked: whoever opened it meanwhile sees that it is gone
+    os.close(file)
+    with suppress(OSError):
+        if fcntl is None:
+            os.unlink(path)  # Windows removes no open file; fails where the next one has it
+
+
+def _warn(folder: Path, why: str) -> None:
+    warn(f"Checkpoint: {folder} could not be locked: {why}; see to it that one run alone trains there at a time")

@@ -1,0 +1,317 @@
+"""What a run was begun with: written into its checkpoints, compared when it is resumed, told in words where it differs."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from types import CodeType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from microtensor import random
+from microtensor.backend import is_array, to_numpy
+from microtensor.data.dataset import ConcatDataset, Subset, TensorDataset
+from microtensor.data.images import LabelledImages
+from microtensor.nn.losses.reduction import Loss
+from microtensor.nn.module import Buffer, Module
+from microtensor.tensor import Tensor
+
+if TYPE_CHECKING:
+    from microtensor.nn.training.run import Run
+
+MISSING = "nothing"
+"""What stands in a comparison where one side has no such setting."""
+
+PROBED = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
+"""The steps at which a function of steps is asked, to tell it from another: functions cannot be saved."""
+
+LOOKED_AT = 32
+"""Samples of a data set in memory that are looked at to tell it from another."""
+
+
+class Difference(NamedTuple):
+    """A setting that is not what it was."""
+
+    path: tuple[str, ...]
+    then: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.path)}: {_short(self.then)} in the checkpoint, {_short(self.now)} here"
+
+
+def settings_of(run: Run) -> dict[str, Any]:
+    """What a run is given at its start, as a tree of numbers and text. What training changes is noted as it is at the start:
+    a learning rate that a schedule, or a callback, changes on the way is no other setting.
+    """
+    optimizer, schedule, average = run.optimizer, run.schedule, run.average
+    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    settings: dict[str, Any] = {
+        "epochs": run.epochs,
+        "model": _module(run.model),
+        "frozen": [name for name, p in run.model.named_parameters() if not p.requires_grad],
+        "loss": plain(run.loss),
+        "optimizer": {"kind": type(optimizer).__name__, "groups": groups},
+        "schedule": None,
+        "average": None,
+        "precision": {"kind": "mixed" if run.scaler.is_enabled() else "full", **run.scaler.state_dict()},
+        "fit": {"accumulate": run.accumulate, "clip_norm": run.clip_norm},
+        "data": _data(run.data),
+        "validation": None if run.validation is None else _data(run.validation, training=False),
+        "seeds": {name: generator.initial_seed() for name, generator in run.generators().items()},
+        "callbacks": [
+            {"kind": type(callback).__name__, **{name: getattr(callback, name) for name in callback.settings}}
+            for callback in run.callbacks
+        ],
+    }
+    if schedule is not None:
+        state, functions = schedule.state_dict(), [_probed(function) for function in schedule.functions()]
+        settings["schedule"] = {"kind": type(schedule).__name__, "counts": run.schedule_per, "functions": functions, **state}
+    if average is not None:
+        settings["average"] = {"decay": average.decay, "warmup": average.warmup}
+    return {name: plain(value) for name, value in settings.items()}
+
+
+def differences(then: Any, now: Any, path: tuple[str, ...] = ()) -> Iterator[Difference]:
+    """Where two trees of settings differ, leaf by leaf. What differs for another reason, as the number of epochs, or may not be
+    known, as a seed of entropy, is left out.
+    """
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        keys = [key for key in dict.fromkeys((*then, *now)) if not _hidden(key, path, then, now)]
+        for key in ["kind"] if then.get("kind") != now.get("kind") else keys:
+            yield from differences(then.get(key, MISSING), now.get(key, MISSING), (*path, str(key)))
+    elif _listed(then) and _listed(now) and len(then) == len(now) and any(isinstance(x, Mapping) for x in (*then, *now)):
+        for i, (old, new) in enumerate(zip(then, now)):
+            yield from differences(old, new, _numbered(path, i, len(then)))
+    elif not same(then, now):
+        yield Difference(tuple("lr" if part == "initial_lr" else part for part in path), then, now)
+
+
+def _numbered(path: tuple[str, ...], i: int, count: int) -> tuple[str, ...]:
+    """The place of the i-th in a list of dicts: group 1 of groups; the only group has no number, for it has no name either."""
+    if path == ("optimizer", "groups"):
+        return path[:1] if count == 1 else ("optimizer", f"group {i}")
+    return (*path, str(i))
+
+
+def _hidden(key: str, path: tuple[str, ...], then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a setting is not compared: it follows from others, or is not known on both sides."""
+    if path == () and (key not in then or key == "epochs"):  # a file of an older version; and more epochs are no other setting
+        return True
+    if key in ("_last_lr", "base_lrs"):  # they stand at the optimizer
+        return path[:1] == ("schedule",)
+    if key in ("lr", "initial_lr"):  # with a schedule, "lr" is what it has made of "initial_lr"
+        both = "initial_lr" in then and "initial_lr" in now
+        return path[:1] == ("optimizer",) and (key == "lr") == both
+    seed = path == ("seeds",) or key == "seed"
+    return seed and (then.get(key) is None or now.get(key) is None)
+
+
+def same(then: Any, now: Any) -> bool:
+    """Whether two settings are the same: 1 and 1.0 are, a list and a tuple of the same, nan and nan."""
+    if _listed(then) and _listed(now):
+        return len(then) == len(now) and all(map(same, then, now))
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        return then.keys() == now.keys() and all(same(then[key], now[key]) for key in then)
+    if isinstance(then, bool) != isinstance(now, bool):
+        return False
+    return bool(then == now or then != then and now != now)
+
+
+def told(found: Sequence[Difference]) -> list[str]:
+    """Differences in words, a line each. Of many of one part, such as the layers of a model, three are named."""
+    parts: dict[str, list[Difference]] = {}
+    for each in found:
+        parts.setdefault(each.path[0], []).append(each)
+    lines: dict[str, None] = {}  # each once: groups of an optimizer may differ alike
+    for part, members in parts.items():
+        most = 3 if part == "model" else 8
+        lines |= dict.fromkeys(map(str, members[:most]))
+        if len(members) > most:
+            lines[f"{part}: {len(members) - most} more"] = None
+    return [*lines]
+
+
+def plain(value: Any, depth: int = 8) -> Any:
+    """A setting as numbers and text. Of large arrays a checksum, of functions their name and the numbers in them."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Module):
+        return _module(value)
+    if isinstance(value, Tensor) or is_array(value):
+        array = _host(value)
+        return array.tolist() if array.size <= 64 else f"{array.dtype} {array.shape}, checksum {_checksum(array):08x}"
+    if not depth:
+        return type(value).__name__
+    if isinstance(value, Mapping):
+        return {str(key): plain(each, depth - 1) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each, depth - 1) for each in value]
+    if isinstance(value, functools.partial):
+        return {"function": plain(value.func, depth - 1), **plain(value.keywords, depth - 1), "arguments": plain(value.args)}
+    function = getattr(value, "__func__", value)
+    code = getattr(function, "__code__", None)
+    if isinstance(code, CodeType) and not str(function.__module__).startswith("microtensor."):
+        return {
+            "function": function.__qualname__,
+            "constants": [*_constants(code, function.__doc__)],
+            **_values(function, depth),
+        }
+    if callable(value) and hasattr(value, "__qualname__"):
+        return value.__qualname__
+    return {"kind": type(value).__name__, **_attributes(value)}
+
+
+def _constants(code: CodeType, doc: str | None = None) -> Iterator[Any]:
+    """The numbers and names in a function."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _constants(constant)
+        elif isinstance(constant, (int, float, str)) and constant != doc and ".<" not in str(constant):
+            yield constant
+        elif isinstance(constant, tuple):
+            yield from (each for each in constant if isinstance(each, (int, float, str)))
+    yield from code.co_names
+
+
+def _values(function: Any, depth: int) -> dict[str, Any]:
+    """What a function takes from outside: defaults, variables around it, numbers of its module."""
+    code = function.__code__
+    values = dict(zip(reversed(code.co_varnames[: code.co_argcount]), reversed(function.__defaults__ or ())))
+    values |= function.__kwdefaults__ or {}
+    for name, cell in zip(code.co_freevars, function.__closure__ or ()):
+        try:
+            values[name] = cell.cell_contents
+        except ValueError:  # a variable that is not assigned yet
+            continue
+    known = function.__globals__
+    values |= {n: known[n] for n in code.co_names if isinstance(known.get(n), (bool, int, float, str))}
+    return {name: plain(value, depth - 1) for name, value in values.items()}
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """Public attributes that are settings by their kind: whole numbers may be counters in objects of a user's own."""
+    own = getattr(value, "__dict__", {})
+    kinds = (bool, float, str) if isinstance(value, Module) else (bool, int, float, str)
+    return {n: x for n, x in own.items() if isinstance(x, kinds) and type(x) in kinds and not n.startswith("_")}
+
+
+def _module(module: Module) -> dict[str, Any]:
+    """Each layer by its dotted name: its class and its settings. Constants of losses, such as class weights, are such too."""
+    layers: dict[str, Any] = {}
+    for name, layer in module.named_modules():
+        text = layer.extra_repr()
+        if type(layer).extra_repr is Module.extra_repr:
+            own = _attributes(layer)
+            text = ", ".join(f"{key}={x!r}" for key, x in own.items() if key not in ("training", "frozen"))
+        layers[name or "itself"] = f"{type(layer).__name__}({re.sub(' at 0x[0-9a-fA-F]+', '', text)})"
+    constants = {
+        f"{name}.{key}".removeprefix("."): plain(x)
+        for name, layer in module.named_modules()
+        if isinstance(layer, Loss)
+        for key, x in vars(layer).items()
+        if isinstance(x, Buffer)
+    }
+    return {**layers, **constants}
+
+
+def _probed(function: Any) -> list[Any]:
+    """What a function of steps gives at some steps; None where it gives nothing."""
+    values: list[Any] = []
+    for step in PROBED:
+        try:
+            values.append(float(function(step)))
+        except Exception:  # a table may end before
+            values.append(None)
+    return values
+
+
+def _data(data: Any, training: bool = True) -> dict[str, Any]:
+    """What batches are: how many of what, and a checksum of some of them, where they are in memory."""
+    described: dict[str, Any] = {"kind": type(data).__name__}
+    dataset = getattr(data, "dataset", None)
+    if dataset is None:
+        if isinstance(data, Sized):
+            described["batches"] = len(data)
+        if isinstance(data, (list, tuple)) and data:
+            described["content"] = _content(data, np.arange(len(data)))
+        return described
+    described["samples"] = len(dataset)
+    described |= {n: getattr(data, n) for n in ("batch_size", "shuffle", "drop_last") if training and hasattr(data, n)}
+    transform = getattr(data, "transform", None)
+    generator = getattr(data, "generator", None)
+    if training and isinstance(generator, random.Generator) and generator is not random.default:
+        described["seed"] = generator.initial_seed()
+    described["transform"] = None if transform is None else _transform(transform)
+    if len(dataset):
+        described["content"] = _content(dataset, np.arange(len(dataset)))
+    return {name: plain(value) for name, value in described.items()}
+
+
+def _transform(transform: Any) -> Any:
+    inner = getattr(transform, "transforms", None)
+    if isinstance(inner, (list, tuple)):
+        return [_transform(each) for each in inner]
+    if hasattr(transform, "__code__") or isinstance(transform, functools.partial):
+        return plain(transform)
+    return {"kind": type(transform).__name__, **{n: plain(x, 2) for n, x in getattr(transform, "__dict__", {}).items()}}
+
+
+def _content(dataset: Any, rows: Any) -> str | None:
+    """A checksum of some of these samples, if looking at them changes nothing: of arrays in memory, and of parts of such."""
+    if len(rows) > LOOKED_AT:
+        rows = rows[np.linspace(0, len(rows) - 1, LOOKED_AT).astype(np.int64)]
+    parts: list[Any]
+    if isinstance(dataset, Subset):
+        return _content(dataset.dataset, dataset.indices[rows])
+    if isinstance(dataset, ConcatDataset):
+        sums = [_content(part, np.arange(len(part))) for part in dataset.datasets if len(part)]
+        return None if None in sums else " ".join(map(str, sums))
+    if isinstance(dataset, TensorDataset):
+        parts = [x.detach()[rows] for x in dataset.tensors]
+    elif isinstance(dataset, LabelledImages):
+        parts = [dataset.images[rows], dataset.labels[rows], np.asarray(dataset.mean), np.asarray(dataset.std)]
+    elif type(dataset) in (list, tuple):
+        samples = [dataset[int(i)] for i in rows]
+        parts = [x for sample in samples if isinstance(sample, (list, tuple)) for x in sample]
+    else:
+        return None
+    parts = [_host(x) for x in parts if isinstance(x, (Tensor, int, float)) or is_array(x)]
+    total = 0
+    for part in parts:
+        total = _checksum(part, zlib.crc32(f"{part.shape} {part.dtype}".encode(), total))
+    return f"checksum {total:08x}"
+
+
+def _host(value: Any) -> np.ndarray[Any, Any]:
+    return to_numpy(value.data) if isinstance(value, Tensor) else to_numpy(value) if is_array(value) else np.asarray(value)
+
+
+def _checksum(array: np.ndarray[Any, Any], start: int = 0) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).tobytes(), start)
+
+
+def warn(message: str) -> None:
+    """A UserWarning at the line that called `fit`."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("microtensor.nn.training."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level - 1)
+
+
+def _listed(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = value.get("kind") or value.get("function") or value
+    text = "none" if value is None else value if value is MISSING else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
