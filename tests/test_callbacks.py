@@ -1,9 +1,12 @@
 """Callbacks: when they are called; stopping early."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from test_train import LABELS, POINTS, setting, weights
 
+import microtensor as mt
 from microtensor import nn
 from microtensor.data import DataLoader, TensorDataset
 from microtensor.nn.training.train import fit
@@ -115,3 +118,92 @@ def test_it_says_what_it_watched(capsys):
 def test_wrong_settings_are_refused_in_words(settings, message):
     with pytest.raises(ValueError, match=message):
         nn.EarlyStopping(**settings)
+
+
+class Rising(nn.Callback):
+    """Writes 0.1, 0.2 … as the metric of each epoch."""
+
+    def on_epoch(self, run):
+        run.history[-1]["val_dice"] = run.epoch / 10
+        self.weights = weights(run.model)
+
+
+def dice(scores, labels):
+    return 0.5
+
+
+@pytest.mark.parametrize("watch", ["checkpoint", "stopping"])
+def test_which_way_is_better_is_said_by_the_user_or_by_the_metric_and_never_guessed(tmp_path, watch):
+    """Of a metric that rises the last epoch is best; whoever takes the first has guessed."""
+    up, down = (type("", (), {"higher_is_better": way, "__call__": lambda self, x, y: 0.5})() for way in (True, False))
+    for number, (mode, metric, best) in enumerate(
+        [
+            ("max", dice, 3),
+            ("min", dice, 1),
+            (None, up, 3),
+            (None, down, 1),
+            ("min", up, 1),
+            (None, partial(nn.accuracy, k=1), 3),
+        ]
+    ):
+        model, data, optimizer = setting()
+        folder = tmp_path / str(number)
+        checkpoint = nn.Checkpoint(folder, monitor="val_dice", mode=mode) if watch == "checkpoint" else None
+        stopping = [nn.EarlyStopping(9, "val_dice", mode=mode)] if watch == "stopping" else []
+        noted = Noted()
+        history = fit(
+            model, data, nn.cross_entropy, optimizer, epochs=3, metrics={"dice": metric}, validation=data,
+            callbacks=[Rising(), noted, *stopping], checkpoint=checkpoint, progress=False,
+        )  # fmt: skip
+        if checkpoint is not None:
+            model.load_state_dict(mt.load(folder / "best.npz"))
+        np.testing.assert_array_equal(weights(model), noted.weights[best - 1])
+        if mode is None:
+            assert history.best("val_dice")["epoch"] == best
+    model, data, optimizer = setting()
+    before = weights(model)
+    unsaid = {"checkpoint": nn.Checkpoint(tmp_path / "run", monitor="val_dice")}
+    if watch == "stopping":
+        unsaid = {"callbacks": [nn.EarlyStopping(monitor="val_dice")]}
+    with pytest.raises(ValueError, match="'val_dice' does not say whether higher or lower is better; say .*mode=\"max\""):
+        fit(model, data, nn.cross_entropy, optimizer, metrics={"dice": dice}, validation=data, progress=False, **unsaid)
+    np.testing.assert_array_equal(weights(model), before)
+
+
+class Noted(nn.Callback):
+    def __init__(self):
+        self.weights = []
+
+    def on_epoch(self, run):
+        self.weights.append(weights(run.model))
+
+
+def test_metrics_and_losses_of_the_library_say_which_way_is_better():
+    model, data, optimizer = setting()
+    metrics = {
+        "a": nn.accuracy,
+        "b": nn.cross_entropy,
+        "c": nn.CrossEntropyLoss(),
+        "d": partial(nn.cross_entropy, label_smoothing=0.1),
+    }
+    history = fit(model, data, nn.cross_entropy, optimizer, metrics=metrics, validation=data, progress=False)
+    assert {name: history.modes[name] for name in ("a", "b", "c", "d", "val_a", "val_d", "loss", "val_loss")} == {
+        "a": "max", "b": "min", "c": "min", "d": "min", "val_a": "max", "val_d": "min", "loss": "min", "val_loss": "min",
+    }  # fmt: skip
+
+
+def test_the_way_is_chosen_anew_for_each_run():
+    stopping = nn.EarlyStopping(9, "score")
+    for way, mode in ((True, "max"), (False, "min")):
+        model, data, optimizer = setting()
+        metric = type("", (), {"higher_is_better": way, "__call__": lambda self, x, y: 0.5})()
+        fit(model, data, nn.cross_entropy, optimizer, metrics={"score": metric}, callbacks=[stopping], progress=False)
+        assert stopping.mode == mode
+
+
+@pytest.mark.parametrize("made", [nn.EarlyStopping, partial(nn.Checkpoint, "run")])
+def test_a_monitor_or_mode_that_is_none_is_refused(made):
+    with pytest.raises(ValueError, match='mode must be "min", "max" or None, got \'maximum\''):
+        made(monitor="val_dice", mode="maximum")
+    with pytest.raises(TypeError, match='monitor must be a name of the history, such as "val_loss", got function'):
+        made(monitor=dice)

@@ -1,6 +1,7 @@
 """Optimisers: PyTorch's numbers step by step, groups, states, and settings that mean nothing."""
 
 import inspect
+import math
 import sys
 
 import numpy as np
@@ -577,3 +578,50 @@ def test_groups_with_and_without_decay():
     assert len(nn.decay_groups(nn.Linear(2, 2, bias=False), 0.1)) == 1
     with pytest.raises(TypeError, match="decay_groups: expected a Module, got list"):
         nn.decay_groups([], 0.1)
+
+
+def test_an_iterator_that_was_used_up_is_refused_everywhere():
+    """`params = model.parameters(); SGD(params); clip_grad_norm_(params, 1)` clipped nothing, and said nothing."""
+    layer = Linear(2, 2)
+    for take in (
+        nn.SGD,
+        lambda params: nn.SGD([{"params": [Parameter([1.0])]}, {"params": params}]),
+        lambda params: nn.SGD([Parameter([1.0])], lr=0.1).add_param_group({"params": params}),
+        lambda params: nn.clip_grad_norm_(params, 1.0),
+        lambda params: nn.clip_grad_value_(params, 1.0),
+        nn.ExponentialMovingAverage,
+        lambda params: nn.ExponentialMovingAverage([Parameter([1.0])]).copy_to(params),
+    ):
+        for used in (layer.parameters(), (p for p in layer.parameters()), iter([]), filter(None, []), map(id, [])):
+            list(used)
+            with pytest.raises(
+                ValueError, match=r"there are no parameters: the iterator was used up before, .* list\(model.param"
+            ):
+                take(used)
+    assert nn.clip_grad_norm_([], 1.0).item() == 0.0  # a list without any is one that was meant so
+    nn.clip_grad_value_((), 1.0)
+    nn.SGD([{"params": [Parameter([1.0])]}, {"params": []}])
+
+
+def test_a_parameter_in_read_only_memory_is_told():
+    array = np.ones(2)
+    array.flags.writeable = False
+    p = Parameter(Tensor(array, device="cpu"))
+    p.grad = Tensor(np.ones(2), device="cpu")
+    with pytest.raises(ValueError, match=r"SGD: the array of a parameter \(2,\) is read-only, .*: p.data = p.data.copy\(\)"):
+        nn.SGD([p], lr=1.0).step()
+    p.data = p.data.copy()
+    nn.SGD([p], lr=1.0).step()
+    assert p.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("step", [math.nan, -1, 0.5, "one", None])
+def test_a_step_of_the_state_that_is_none_is_refused(step):
+    p = Parameter([1.0])
+    optimizer = nn.Adam([p])
+    (p * p).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    state["state"][0]["step"] = step
+    with pytest.raises(ValueError, match="step of the state must be a whole number|the state remembers"):
+        nn.Adam([p]).load_state_dict(state)

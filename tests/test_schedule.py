@@ -412,3 +412,81 @@ STEP = nn.StepLR(SGD, 2)
 def test_wrong_input_is_refused_in_words(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+SIMPLE = [
+    lambda o: nn.StepLR(o, 2),
+    lambda o: nn.OneCycleLR(o, 0.1, total_steps=9),
+    lambda o: nn.CosineAnnealingWarmRestarts(o, 3),
+    lambda o: nn.SequentialLR(o, [nn.ConstantLR(o), nn.StepLR(o, 2)], [2]),
+    lambda o: nn.ReduceLROnPlateau(o),
+]
+
+
+def trained(step_first, schedule_of, of=nn.SGD):
+    p = nn.Parameter([1.0])
+    optimizer = of([p], lr=0.1, momentum=0.9)
+    schedule = schedule_of(optimizer)
+    for _ in range(3):
+        (p * p).sum().backward()
+        steps = [optimizer.step, lambda: schedule.step(*([1.0] if schedule.needs_metric else []))]
+        for step in steps if step_first else reversed(steps):
+            step()
+
+
+@pytest.mark.parametrize("schedule_of", SIMPLE)
+def test_a_schedule_that_steps_before_its_optimizer_is_told_once(schedule_of):
+    trained(True, schedule_of)  # a warning is an error in these tests
+    with pytest.warns(
+        UserWarning, match=r"SGD: .* stepped before the first step of the optimizer.* call optimizer.step\(\) be"
+    ) as told:
+        trained(False, schedule_of)
+    assert len(told) == 1
+    assert told[0].filename == __file__
+
+
+def test_what_only_looks_as_if_a_schedule_came_first_is_not_told():
+    p = nn.Parameter([1.0])
+    optimizer = nn.SGD([p], lr=0.1)
+    schedule = nn.StepLR(optimizer, 2)
+    nn.preview_lr(schedule, 5)
+    p.grad = p.detach() * 0
+    optimizer.step()  # looking ahead is no step
+    optimizer = nn.SGD([p], lr=0.1)
+    for _ in range(5):
+        nn.StepLR(optimizer, 2).step()  # nothing is trained: somebody looks at rates
+    optimizer = nn.SGD([p], lr=0.1)
+    schedule, scaler = nn.StepLR(optimizer, 2), nn.GradScaler(init_scale=4.0)
+    for factor in (math.inf, 1.0):
+        p.grad = None
+        scaler.scale((p * p).sum()).backward()
+        p.grad = p.grad * factor
+        scaler.step(optimizer)  # the first is skipped
+        scaler.update()
+        schedule.step()
+    again = nn.SGD([p], lr=0.1)
+    schedule = nn.StepLR(again, 2)
+    schedule.step()
+    again.load_state_dict(optimizer.state_dict())  # it had stepped
+    again.step()
+
+
+@pytest.mark.parametrize("schedule_of", SIMPLE)
+@pytest.mark.parametrize("value", ["3", math.nan, 10**30, [], None, 0.5])
+def test_a_state_of_nonsense_is_refused_and_changes_nothing(schedule_of, value):
+    schedule = schedule_of(nn.SGD([nn.Parameter([1.0])], lr=0.1, momentum=0.9))
+    state = schedule.state_dict()
+    with pytest.raises(ValueError, match="last_epoch of the state must be of the kind of 0, got "):
+        schedule.load_state_dict({**state, "last_epoch": value})
+    assert schedule.state_dict() == state
+
+
+def test_settings_that_give_no_rate_are_refused_and_change_nothing():
+    optimizer = nn.SGD([nn.Parameter([1.0])], lr=0.1)
+    schedule = nn.CosineAnnealingLR(optimizer, T_max=3)
+    state = schedule.state_dict()
+    for change in ({"T_max": 0}, {"eta_min": math.inf}, {"base_lrs": []}, {"_last_lr": [math.nan]}):
+        with pytest.raises(ValueError, match="CosineAnnealingLR: from this state no learning rates come"):
+            schedule.load_state_dict({**state, **change})
+        assert schedule.state_dict() == state
+        assert optimizer.param_groups[0]["lr"] == 0.1

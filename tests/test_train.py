@@ -1,7 +1,7 @@
 """The training loop: what it measures, prints and repeats."""
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import numpy as np
 import pytest
@@ -389,3 +389,78 @@ def test_the_loss_of_each_step_can_be_seen(accumulate):
     history = fit(model.eval(), data, nn.cross_entropy, optimizer, accumulate=accumulate, callbacks=[log], progress=False)
     assert len(log.losses) == -(-5 // accumulate)
     assert min(log.losses) <= history[0]["loss"] <= max(log.losses)
+
+
+class Raise(nn.Callback):
+    def __init__(self, error):
+        self.error = error
+
+    def on_step(self, run):
+        assert all(module.training for module in run.model.modules())
+        raise self.error
+
+
+def test_however_it_ends_the_model_is_ready_to_predict(tmp_path):
+    def modes(model):
+        return {module.training for module in model.modules()}
+
+    for epochs, settings in (
+        (0, {}),
+        (2, {}),
+        (9, {"callbacks": [nn.EarlyStopping(1, min_delta=100.0)]}),
+        (1, {"callbacks": [Raise(KeyboardInterrupt())]}),
+        (1, {"callbacks": [Raise(ValueError())]}),
+        (2, {"checkpoint": nn.Checkpoint(tmp_path)}),
+    ):
+        model, data, optimizer = setting()
+        with suppress(KeyboardInterrupt, ValueError):
+            fit(model, data, nn.cross_entropy, optimizer, epochs=epochs, progress=False, **settings)
+        assert modes(model) == {False}
+    model, data, optimizer = setting()
+    assert modes(model.train()) == {True}
+    with pytest.warns(UserWarning, match="nothing to do") as told:
+        fit(model, data, nn.cross_entropy, optimizer, epochs=2, progress=False, checkpoint=nn.Checkpoint(tmp_path))
+    assert modes(model) == {False}
+    assert told[0].filename == __file__  # the line that called fit
+    model, data, optimizer = setting()
+    with pytest.raises(ValueError, match="other settings"):  # what is refused before it begins changes no mode either
+        fit(model, data, nn.mse_loss, optimizer, progress=False, checkpoint=nn.Checkpoint(tmp_path))
+    assert modes(model) == {True}
+
+
+class Forgetful(nn.Module):
+    def __init__(self):
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, x):
+        self.layer(x)
+
+
+def test_a_forgotten_return_is_told():
+    model, (_, data, _) = Forgetful(), setting()
+    optimizer = nn.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(
+        TypeError, match=r"fit: forward of Forgetful gave None, and scores are needed; is its `return` missing\?"
+    ):
+        fit(model, data, nn.cross_entropy, optimizer, progress=False)
+    with pytest.raises(TypeError, match="evaluate: forward of Forgetful gave None"):
+        evaluate(model, data)
+    model, data, optimizer = setting()
+    with pytest.raises(
+        TypeError, match=r"the loss must be one number, as a Tensor, got NoneType; is the function's `return` miss"
+    ):
+        fit(model, data, lambda scores, labels: None, optimizer, progress=False)
+
+
+def test_a_library_that_is_missing_is_told_before_training(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(ImportError, match="safetensors"):
+        nn.Checkpoint(tmp_path, monitor="loss", weights="best.safetensors")
+    monkeypatch.undo()
+    pytest.importorskip("safetensors")
+    train(1, checkpoint=nn.Checkpoint(tmp_path, monitor="loss", weights="best.safetensors"))
+    assert mt.load(tmp_path / "best.safetensors").keys() == setting()[0].state_dict().keys()
+    for wrong in ("best.pth", "a/best.npz", "step-1.npz", None):
+        with pytest.raises(ValueError, match="weights"):
+            nn.Checkpoint(tmp_path, weights=wrong)

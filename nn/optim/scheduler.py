@@ -205,7 +205,7 @@ def _alike(own: Any, value: Any) -> bool:
     if isinstance(own, (bool, str)):
         return type(value) is type(own)
     if isinstance(own, int):
-        return is_number(value) and value == value and abs(value) < math.inf and value == int(value)
+        return is_number(value) and abs(value) < 2**63 and value == int(value)
     if isinstance(own, float) or own is None:
         return value is None or is_number(value)
     return True

@@ -53,8 +53,8 @@ class Checkpoint(Watching):
             True: go on from the newest; refuse if it is of a run with other settings.
             "given": go on from the newest with the settings given now: what differs is taken from the program (a smaller
             learning rate from here on, other data), and all else goes on. A schedule of the same kind goes on at its place,
-            with the new settings; an optimizer or a schedule of another kind begins. An epoch that was under way begins again if
-            its batches are others.
+            with the new settings; an optimizer or a schedule of another kind begins. An epoch that was under way begins again
+            if its batches are others.
             "saved": go on from the newest with its own settings, whatever the program gives to optimizer, schedule, average,
             scaler, `clip_norm`, `accumulate`, seeds and callbacks; refuse if others differ, which it cannot put back.
             "restart": begin anew; the folder's checkpoints are deleted when the first new one is written.

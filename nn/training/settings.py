@@ -301,9 +301,10 @@ def _checksum(array: np.ndarray[Any, Any], start: int = 0) -> int:
 def warn(message: str) -> None:
     """A UserWarning at the line that called `fit`."""
     level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("microtensor.nn.training."):
+    inside = ("microtensor.nn.training.", "contextlib")
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(inside):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, stacklevel=level - 1)
+    warnings.warn(message, stacklevel=level)
 
 
 def _listed(value: Any) -> bool:
@@ -312,6 +313,9 @@ def _listed(value: Any) -> bool:
 
 def _short(value: Any) -> str:
     if isinstance(value, Mapping):
-        value = value.get("kind") or value.get("function") or value
-    text = "none" if value is None else value if value is MISSING else repr(value)
+        name = value.get("kind") or value.get("function") or ""
+        rest = ", ".join(f"{key}={x!r}" for key, x in value.items() if key not in ("kind", "function") and x not in ([], None))
+        text = f"{name}({rest})"
+    else:
+        text = "none" if value is None else value if value is MISSING else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"
