@@ -3,6 +3,7 @@
 import math
 import re
 import warnings
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -528,3 +529,24 @@ def _listed(tree):
     if isinstance(tree, dict):
         return {key: _listed(value) for key, value in tree.items()}
     return [_listed(value) for value in tree] if isinstance(tree, (list, tuple)) else tree
+
+
+def test_the_same_objects_may_go_on_in_one_program(tmp_path):
+    """As a cell of a notebook that is run again, with more epochs, or after Ctrl-C."""
+    for schedule_of in (SCHEDULES["cosine"](20), lambda o: nn.ReduceLROnPlateau(o, factor=0.5, patience=0, threshold=9.0)):
+        rates = []
+        for ends in ([(6, None)], [(2, None), (4, None), (5, 14), (6, None)]):
+            mt.manual_seed(0)
+            model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+            optimizer = nn.SGD(model.parameters(), lr=0.1)
+            schedule, folder = schedule_of(optimizer), tmp_path / f"{len(ends)} {len(list(tmp_path.iterdir()))}"
+            data, gradually = DataLoader(TensorDataset(POINTS, LABELS), 8, shuffle=True), nn.transfer.UnfreezeGradually(3, 2)
+            for epochs, stop_at in ends:
+                stop = StopAt(stop_at)
+                with suppress(Stop):
+                    history = nn.fit(
+                        model, data, nn.cross_entropy, optimizer, epochs=epochs, schedule=schedule, schedule_per="epoch",
+                        callbacks=[gradually, stop], checkpoint=nn.Checkpoint(folder, every=1), progress=False,
+                    )  # fmt: skip
+            rates.append([row["lr"] for row in history])
+        assert rates[0] == rates[1]

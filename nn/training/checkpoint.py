@@ -57,7 +57,8 @@ class Checkpoint(Watching):
             if its batches are others.
             "saved": go on from the newest with its own settings, whatever the program gives to optimizer, schedule, average,
             scaler, `clip_norm`, `accumulate`, seeds and callbacks; refuse if others differ, which it cannot put back.
-            "restart": begin anew; the folder's checkpoints are deleted when the first new one is written.
+            "restart": begin anew, each time that the program is started; the folder's checkpoints are deleted when the first
+            new one is written.
             False: refuse.
         mode: "max" if `monitor` is better when it is higher, "min" if when it is lower. None: as the metric says (its attribute
             `higher_is_better`), or its name: loss and error are better lower, accuracy and top5 higher, also behind "val_".

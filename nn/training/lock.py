@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -93,7 +94,8 @@ def _acquire(folder: Path) -> int | None:
             os.close(file)
             if isinstance(error, BlockingIOError):
                 raise
-            _warn(folder, f"its file system has no locks ({error.strerror})")
+            if sys.platform not in ("emscripten", "wasi"):  # there is one process there
+                _warn(folder, f"its file system has no locks ({error.strerror})")
             return None
         with suppress(OSError):
             if os.path.samestat(os.fstat(file), os.stat(path)):  # it was not removed by who held it before

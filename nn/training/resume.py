@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
-from microtensor.arguments import is_number
 from microtensor.nn.module import Module
+from microtensor.nn.training.form import check_form
 from microtensor.nn.training.history import History
 from microtensor.nn.training.metrics import Means
 from microtensor.nn.training.settings import MISSING, Difference, differences, plain, same, told, warn
@@ -151,6 +150,8 @@ class _Resumption:
 
     def _compare(self) -> None:
         """What differs, and whether it may."""
+        if self.now is None:  # nobody noted what this run was given
+            return
         if self.then is None:
             if self.how != "given":
                 warn(
@@ -201,7 +202,7 @@ class _Resumption:
                     raise ValueError(
                         f"the optimizer has {len(own)} groups, that of the checkpoint {len(saved['param_groups'])}"
                     )
-                groups: Any = own if anew else merged(then, own, saved["param_groups"])
+                groups: Any = own if anew else merged(then, self.now["optimizer"]["groups"], saved["param_groups"])
                 groups = [
                     {**group, "params": each["params"]} for group, each in zip(groups, saved["param_groups"], strict=True)
                 ]
@@ -212,7 +213,8 @@ class _Resumption:
         settings = [{name: x for name, x in group.items() if name != "params"} for group in run.optimizer.param_groups]
         state = self.parts["schedule"]
         if self.how == "given":
-            state = merged(self._schedule_then(), run.schedule.state_dict(), state)
+            now = {name: self.now["schedule"][name] for name in run.schedule.state_dict()}
+            state = merged(self._schedule_then(), now, state)
         run.schedule.load_state_dict(state)
         changed = (
             self.then is None or self._differ("schedule") or any(each.path[-1] in ("lr", "initial_lr") for each in self.found)
@@ -280,7 +282,8 @@ class _Resumption:
         if "scaler" in parts and run.scaler.is_enabled():
             state = parts["scaler"]
             if self.how == "given" and self.then is not None:
-                state = merged(self.then["precision"], run.scaler.state_dict(), state)
+                now = {name: self.now["precision"][name] for name in run.scaler.state_dict()}
+                state = merged(self.then["precision"], now, state)
             run.scaler.load_state_dict(state)
 
     def _load_callbacks(self) -> None:
@@ -331,68 +334,3 @@ def merged(then: Any, now: Any, saved: Any) -> Any:
     if isinstance(now, list) and isinstance(then, list) and isinstance(saved, list) and len(now) == len(then) == len(saved):
         return [merged(*each) for each in zip(then, now, saved)]
     return saved if same(then, plain(now)) else now
-
-
-def check_form(state: Any) -> None:
-    """Refuse what no checkpoint is.
-
-    Raises:
-        TypeError, ValueError: saying what is wrong.
-    """
-    keys = {"parts": Mapping, "callbacks": list, "generators": Mapping, "place": Mapping, "stopping": bool, "history": list}
-    _check_keys("the file", state, keys)
-    _check_keys("parts", state["parts"], {"optimizer": Mapping, "means": Mapping})
-    for name, value in state["parts"].items():
-        if not isinstance(value, Mapping):
-            raise TypeError(f"parts: {name} must be a dict, got {type(value).__name__}")
-    place = state["place"]
-    _check_keys("place", place, dict.fromkeys(("epoch", "batch", "step"), int))
-    for name in ("epoch", "batch", "step"):
-        if isinstance(place[name], bool) or not 0 <= place[name] < 2**63:
-            raise ValueError(f"place: {name} must be a whole number of 0 or more, got {place[name]!r}")
-    seconds = place.get("seconds")
-    if not is_number(seconds) or not 0 <= seconds < math.inf:
-        raise ValueError(f"place: seconds must be a number of 0 or more, got {seconds!r}")
-    for row in state["history"]:
-        numbers = isinstance(row, Mapping) and all(isinstance(n, str) and is_number(x) and _fits(x) for n, x in row.items())
-        if not numbers or "epoch" not in row:
-            raise ValueError(f"history: expected a dict of numbers for each epoch, got {row!r}")
-    if len(state["history"]) != place["epoch"]:
-        raise ValueError(f"history: there are {len(state['history'])} rows, and {place['epoch']} epochs are done")
-    for pair in state["callbacks"]:
-        if (
-            not isinstance(pair, (list, tuple))
-            or len(pair) != 2
-            or not isinstance(pair[0], str)
-            or not isinstance(pair[1], Mapping)
-        ):
-            raise TypeError(f"callbacks: expected a name and a dict for each, got {type(pair).__name__}")
-    given = state.get("given")
-    if given is not None:
-        kinds = {
-            "optimizer": Mapping,
-            "fit": Mapping,
-            "callbacks": list,
-            "precision": Mapping,
-            "schedule": (Mapping, type(None)),
-        }
-        _check_keys("given", given, kinds)
-        _check_keys("given, optimizer", given["optimizer"], {"groups": list})
-        _check_keys("given, fit", given["fit"], {"accumulate": int, "clip_norm": (int, float, type(None))})
-        if not all(isinstance(each, Mapping) for each in (*given["callbacks"], *given["optimizer"]["groups"])):
-            raise TypeError("given: callbacks and groups must be dicts")
-
-
-def _fits(number: Any) -> bool:
-    """Whether a float can hold it."""
-    return not isinstance(number, int) or abs(number) < 1 << 1000
-
-
-def _check_keys(where: str, tree: Any, kinds: Mapping[str, Any]) -> None:
-    if not isinstance(tree, Mapping):
-        raise TypeError(f"{where} must hold a dict with {', '.join(kinds)}, got {type(tree).__name__}")
-    for name, kind in kinds.items():
-        if name not in tree:
-            raise ValueError(f"{where}: {name} is missing; there is {', '.join(map(str, tree)) or 'nothing'}")
-        if not isinstance(tree[name], kind):
-            raise TypeError(f"{where}: {name} is of the wrong kind, {type(tree[name]).__name__}")

@@ -19,12 +19,12 @@ from microtensor.nn.optim.scaler import GradScaler
 from microtensor.nn.optim.scheduler import LRScheduler
 from microtensor.nn.training.history import History, Row
 from microtensor.nn.training.metrics import Means, Metrics, mode_of_metric
+from microtensor.nn.training.resume import Undo, go_on
 from microtensor.precision import autocast
 from microtensor.tensor import Tensor
 
 if TYPE_CHECKING:
     from microtensor.nn.training.callbacks import Callback
-    from microtensor.nn.training.resume import Undo
 
 Batches: TypeAlias = Iterable[Sequence[Any]]
 """Pairs (inputs, labels), in any number of passes: a `microtensor.data.DataLoader`."""
@@ -174,6 +174,15 @@ class Run:
             "history": [dict(row) for row in self.history],
             "given": self.given,
         }
+
+    def load_state_dict(self, state: Any) -> None:
+        """Go on from where `state_dict` was taken, by a run with the same settings. If that cannot be, the run is as it was.
+
+        Raises:
+            KeyError, TypeError, ValueError …: it is the state of another run: of another model, other callbacks …
+        """
+        go_on(self, state)
+        self.undo = None
 
     def take_back(self) -> None:
         """Be as before a checkpoint was read, if one was."""

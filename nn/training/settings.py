@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -34,6 +35,10 @@ LOOKED_AT = 32
 """Samples of a data set in memory that are looked at to tell it from another."""
 
 
+_left: WeakKeyDictionary[Any, tuple[Any, Any]] = WeakKeyDictionary()
+"""How `fit` left optimizers, schedules, scalers and models, and what they were given before."""
+
+
 class Difference(NamedTuple):
     """A setting that is not what it was."""
 
@@ -47,8 +52,33 @@ class Difference(NamedTuple):
 
 def settings_of(run: Run) -> dict[str, Any]:
     """What a run is given at its start, as a tree of numbers and text. What training changes is noted as it is at the start:
-    a learning rate that a schedule, or a callback, changes on the way is no other setting.
+    a learning rate that a schedule, or a callback, changes on the way is no other setting. Nor is it one where the same
+    optimizer comes to `fit` again, as in a notebook: if it is as it was left, its settings are those of the first time.
     """
+    settings = _settings(run)
+    for name, part in _changing(run).items():
+        left, given = _left.get(part, (None, None))
+        if left is not None and same(left, settings[name]):
+            settings[name] = given
+    return settings
+
+
+def leave(run: Run) -> None:
+    """Note how a run leaves what it was given."""
+    if run.given is not None:
+        now = _settings(run)
+        for name, part in _changing(run).items():
+            _left[part] = now[name], run.given[name]
+
+
+def _changing(run: Run) -> dict[str, Any]:
+    """What training may change, by the name of its settings."""
+    parts = {"frozen": run.model, "optimizer": run.optimizer, "schedule": run.schedule, "precision": run.scaler}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """The settings as they are."""
     optimizer, schedule, average = run.optimizer, run.schedule, run.average
     groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     settings: dict[str, Any] = {

@@ -25,7 +25,7 @@ from microtensor.nn.training.checks import Batch, batch_of, check_batches, check
 from microtensor.nn.training.history import History, Row
 from microtensor.nn.training.metrics import Means, Metrics, usual_metrics
 from microtensor.nn.training.run import Batches, Loss, Run, device_of, diverged
-from microtensor.nn.training.settings import settings_of, warn
+from microtensor.nn.training.settings import leave, settings_of, warn
 from microtensor.tensor import Tensor
 
 SHOW_EVERY = 20
@@ -126,6 +126,7 @@ def fit(
                 _epoch(run, metrics)
         finally:
             model.eval()
+            leave(run)
         for callback in side:
             callback.on_end(run)
     return run.history

@@ -99,6 +99,8 @@ class UnfreezeGradually(Callback):
     epoch 3/3: ...
     """
 
+    settings = ("every", "count")
+
     def __init__(self, every: int = 1, count: int = 3) -> None:
         self.every = whole_number("UnfreezeGradually", "every", every, least=1)
         self.count = whole_number("UnfreezeGradually", "count", count, least=2)
