@@ -131,7 +131,7 @@ CHANGES = {
         {"validation": lambda: DataLoader(TensorDataset(POINTS, LABELS), 8)},
         r"validation: none in the checkpoint, DataLoader\(samples=24, .* here",
     ),
-    "monitor": ({"checkpoint": {"monitor": "loss"}}, "callbacks, 2, monitor: none in the checkpoint, 'loss' here"),
+    "monitor": ({"checkpoint": {"monitor": "loss"}}, "callbacks, Checkpoint, monitor: none in the checkpoint, 'loss' here"),
 }
 
 
@@ -329,13 +329,18 @@ def test_a_longer_schedule_and_more_epochs(tmp_path, name, ended):
 
 def test_the_hint_of_a_cycle_that_is_over_can_be_followed(tmp_path):
     go(tmp_path, schedule=SCHEDULES["cycle"](6))
-    over = "takes 6 steps, and the cycle of OneCycleLR is over after 0; make it with total_steps=12;"
+    over = "takes 6 steps, and the cycle of OneCycleLR is over after 0; make it with total_steps=12, and the checkpoint goes on with it"
     with pytest.raises(ValueError, match=over) as e:
         go(tmp_path, epochs=4, schedule=SCHEDULES["cycle"](6))
     steps = int(re.search(r"total_steps=(\d+)", str(e.value))[1])
     with pytest.warns(UserWarning, match="total_steps: 6 in the checkpoint, 12 here"):
         longer = go(tmp_path, epochs=4, schedule=SCHEDULES["cycle"](steps))
     assert [row["epoch"] for row in longer["history"]] == [1, 2, 3, 4]
+    killed = tmp_path / "killed"
+    go(killed, schedule=SCHEDULES["cycle"](6), stop_at=4)
+    with pytest.raises(ValueError, match=r'make it with total_steps=12, and Checkpoint\(…, resume="given"\)'):
+        go(killed, epochs=4, schedule=SCHEDULES["cycle"](6))
+    assert len(go(killed, epochs=4, schedule=SCHEDULES["cycle"](12), resume="given")["history"]) == 4
 
 
 @pytest.mark.parametrize(
@@ -446,7 +451,7 @@ def test_a_stopped_run_goes_on_with_more_patience(tmp_path):
     assert len(first["history"]) == 3
     with pytest.warns(UserWarning, match="nothing to do: the run was stopped"):
         go(tmp_path, callbacks=lambda: [nn.EarlyStopping(2, "loss", min_delta=10.0)], **flat)
-    with pytest.raises(ValueError, match="callbacks, 2, patience: 2 in the checkpoint, 4 here"):
+    with pytest.raises(ValueError, match="callbacks, EarlyStopping, patience: 2 in the checkpoint, 4 here"):
         go(tmp_path, callbacks=lambda: [nn.EarlyStopping(4, "loss", min_delta=10.0)], **flat)
     longer = go(tmp_path, callbacks=lambda: [nn.EarlyStopping(4, "loss", min_delta=10.0)], resume="given", **flat)
     assert len(longer["history"]) == 5

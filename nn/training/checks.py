@@ -149,7 +149,7 @@ def check_cycle(run: Run) -> None:
     if steps > left:
         again = ""
         if run.step:
-            again = '; the checkpoint takes it up if the run had ended, or with Checkpoint(…, resume="given")'
+            again = ", and the checkpoint goes on with it" if run.had_ended else ', and Checkpoint(…, resume="given")'
         raise ValueError(
             f"fit: the training takes {steps:,} steps, and the cycle of OneCycleLR is over after {left:,}; "
             f"make it with total_steps={steps + schedule.last_epoch - before}{again}"

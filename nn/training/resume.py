@@ -150,6 +150,8 @@ class _Resumption:
 
     def _compare(self) -> None:
         """What differs, and whether it may."""
+        asked = (self.then or {}).get("epochs")
+        self.run.had_ended = type(asked) is int and not self.place["batch"] and asked <= self.place["epoch"]
         if self.now is None:  # nobody noted what this run was given
             return
         if self.then is None:
@@ -169,16 +171,15 @@ class _Resumption:
         elif self.how == "same" or self.how == "saved" and _fixed(self.found):
             raise OtherSettings(self.found if self.how == "same" else _fixed(self.found))
         else:
-            self.notes += [
-                f"with the settings {self.how if self.how == 'saved' else 'given here'}: {line}" for line in told(self.found)
-            ]
+            whose = "of the checkpoint" if self.how == "saved" else "given here"
+            self.notes += [f"with the settings {whose}: {line}" for line in told(self.found)]
 
     def _extends(self) -> bool:
         """Whether this run is the one that had ended, made longer: more epochs, and a schedule that is as long."""
-        asked = self.then.get("epochs")
-        ended = type(asked) is int and not self.place["batch"] and asked <= self.place["epoch"] < self.run.epochs
-        return ended and all(
-            each.path[0] == "schedule" and each.path[-1] != "kind" and len(each.path) > 1 for each in self.found
+        return (
+            self.run.had_ended
+            and self.run.epochs > self.place["epoch"]
+            and all(each.path[0] == "schedule" and each.path[-1] != "kind" and len(each.path) > 1 for each in self.found)
         )
 
     def _differ(self, *path: str) -> bool:

@@ -78,6 +78,7 @@ class Run:
         self.metrics = metrics
         self.epochs, self.schedule_per, self.accumulate, self.clip_norm = epochs, schedule_per, accumulate, clip_norm
         self.given: dict[str, Any] | None = None
+        self.had_ended = False  # whether the run of the checkpoint had done all its epochs
         self.undo: Undo | None = None
         self.last_loss: Tensor | None = None
         self.device = device_of(model)

@@ -35,8 +35,8 @@ LOOKED_AT = 32
 """Samples of a data set in memory that are looked at to tell it from another."""
 
 
-_left: WeakKeyDictionary[Any, tuple[Any, Any]] = WeakKeyDictionary()
-"""How `fit` left optimizers, schedules, scalers and models, and what they were given before."""
+_left: WeakKeyDictionary[Any, dict[str, tuple[Any, Any]]] = WeakKeyDictionary()
+"""How `fit` left optimizers, schedules, scalers and models, by the name of the settings, and what they were given before."""
 
 
 class Difference(NamedTuple):
@@ -47,7 +47,8 @@ class Difference(NamedTuple):
     now: Any
 
     def __str__(self) -> str:
-        return f"{', '.join(self.path)}: {_short(self.then)} in the checkpoint, {_short(self.now)} here"
+        name = ", ".join(part for part in self.path if part != "itself")
+        return f"{name}: {_short(self.then)} in the checkpoint, {_short(self.now)} here"
 
 
 def settings_of(run: Run) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def settings_of(run: Run) -> dict[str, Any]:
     """
     settings = _settings(run)
     for name, part in _changing(run).items():
-        left, given = _left.get(part, (None, None))
+        left, given = _left.get(part, {}).get(name, (None, None))
         if left is not None and same(left, settings[name]):
             settings[name] = given
     return settings
@@ -68,13 +69,14 @@ def leave(run: Run) -> None:
     if run.given is not None:
         now = _settings(run)
         for name, part in _changing(run).items():
-            _left[part] = now[name], run.given[name]
+            _left.setdefault(part, {})[name] = now[name], run.given[name]
 
 
 def _changing(run: Run) -> dict[str, Any]:
     """What training may change, by the name of its settings."""
-    parts = {"frozen": run.model, "optimizer": run.optimizer, "schedule": run.schedule, "precision": run.scaler}
-    return {name: part for name, part in parts.items() if part is not None}
+    parts: dict[str, Any] = {"model": run.model, "frozen": run.model, "optimizer": run.optimizer, "precision": run.scaler}
+    parts |= {"loss": run.loss} if isinstance(run.loss, Module) else {}
+    return parts | ({"schedule": run.schedule} if run.schedule is not None else {})
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -117,16 +119,17 @@ def differences(then: Any, now: Any, path: tuple[str, ...] = ()) -> Iterator[Dif
             yield from differences(then.get(key, MISSING), now.get(key, MISSING), (*path, str(key)))
     elif _listed(then) and _listed(now) and len(then) == len(now) and any(isinstance(x, Mapping) for x in (*then, *now)):
         for i, (old, new) in enumerate(zip(then, now)):
-            yield from differences(old, new, _numbered(path, i, len(then)))
+            yield from differences(old, new, _numbered(path, i, new, len(then)))
     elif not same(then, now):
         yield Difference(tuple("lr" if part == "initial_lr" else part for part in path), then, now)
 
 
-def _numbered(path: tuple[str, ...], i: int, count: int) -> tuple[str, ...]:
-    """The place of the i-th in a list of dicts: group 1 of groups; the only group has no number, for it has no name either."""
+def _numbered(path: tuple[str, ...], i: int, part: Any, count: int) -> tuple[str, ...]:
+    """The place of the i-th in a list of dicts: the name of a callback; group 1 of groups; the only group has no number."""
     if path == ("optimizer", "groups"):
         return path[:1] if count == 1 else ("optimizer", f"group {i}")
-    return (*path, str(i))
+    name = part.get("kind") if isinstance(part, Mapping) else None
+    return (*path, str(name or i))
 
 
 def _hidden(key: str, path: tuple[str, ...], then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -120,8 +120,10 @@ def fit(
         _start(run)
         try:
             if run.step and (run.stopping or run.epoch >= epochs):
-                over = "the run was stopped" if run.stopping else f"{run.epoch} of {epochs} epochs are done; ask for more"
-                warn(f"fit: nothing to do: {over}, or begin anew in another folder")
+                over = f"{run.epoch} of {epochs} epochs are done; ask for more, or begin"
+                if run.stopping:
+                    over = f"the run was stopped after epoch {run.epoch}; begin"
+                warn(f"fit: nothing to do: {over} anew in another folder")
             while run.epoch < epochs and not run.stopping:
                 _epoch(run, metrics)
         finally:
