@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -116,7 +117,9 @@ def test_the_lock_ends_with_an_error_too(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_child_that_lives_on_holds_no_lock(tmp_path):
     with lock.locked(tmp_path):
-        pid = os.fork()
+        with warnings.catch_warnings():  # of threads that other tests left: the child does nothing
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
         if pid == 0:
             time.sleep(20)
             os._exit(0)
