@@ -34,7 +34,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises:
         FileNotFoundError: the folder does not exist.
         ValueError: something that is no file, such as a folder or a device, stands at `path`.
-        OSError: the system refuses to write.
+        OSError: the system refuses to write. It names `path`, not the temporary file.
 
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -52,12 +52,30 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException as error:  # a KeyboardInterrupt too
+    except BaseException:  # a KeyboardInterrupt too
+        with naming(path, temporary):
+            with open(temporary, "xb") as file:  # inside the try: Ctrl-C may come between any two steps
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+    except BaseException:  # a KeyboardInterrupt too
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename == str(temporary):  # a name that nobody asked for
             raise type(error)(error.errno, error.strerror, str(path)) from None
         raise
     _sync_folder(target.parent)
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str], instead_of: Path | None = None) -> Iterator[None]:
+    """Errors of the system that name no file, such as that the disk is full, or `instead_of`, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(instead_of)):
+            error.filename, error.filename2 = os.fspath(path), None
+        raise
 
 
 def check_place(path: str | os.PathLike[str]) -> Path:

@@ -1,35 +1,30 @@
 """Tensors, and trees of them, in a file and back: `save` and `load`. Nothing in a file is ever executed.
 
-The suffix names the format, and each has a file in `formats`: `.npz` is NumPy's, `.safetensors` that of PyTorch's ecosystem,
-`.pth` and `.pt` are what `torch.save` writes.
+Each format has a file in `formats`: `.npz` is NumPy's, `.safetensors` that of PyTorch's ecosystem, `.pth` and `.pt` are what
+`torch.save` writes. The suffix says which one to write; a file that is read says itself what it is.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
-from .files import whole_file
-from .formats import npz, pytorch, safetensors
+from .files import naming, whole_file
+from .formats import kinds, npz, pytorch, safetensors
+from .graph import Node
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
-
-class Format(NamedTuple):
-    """What writes a tree to a file, and what reads it from one."""
-
-    write: Callable[[BinaryIO, Any], None]
-    read: Callable[[BinaryIO], Any]
-
-
-FORMATS = {
-    ".npz": Format(npz.write, npz.read),
-    ".safetensors": Format(safetensors.write, safetensors.read),
-    ".pth": Format(pytorch.write, pytorch.read),
-    ".pt": Format(pytorch.write, pytorch.read),
+WRITERS: dict[str, Callable[[BinaryIO, Any], None]] = {
+    ".npz": npz.write,
+    ".safetensors": safetensors.write,
+    ".pth": pytorch.write,
+    ".pt": pytorch.write,
 }
+"""What writes a tree to a file, by the file's suffix."""
 
 
 def save(path: StrPath, tree: Any) -> None:
@@ -47,6 +42,7 @@ def save(path: StrPath, tree: Any) -> None:
         TypeError: the tree holds something else. The message says what, and where.
         ValueError: the suffix names no format that can be written, a name cannot be written, or the tree holds itself.
         FileNotFoundError: the folder does not exist.
+        OSError: the system refuses to write, or the disk is full.
         ImportError: the extra is missing, and the message says how to install it.
 
     >>> import os, tempfile
@@ -57,41 +53,52 @@ def save(path: StrPath, tree: Any) -> None:
     ...     load(path)
     {'model': {'fc.weight': Tensor([[1., 2.]])}, 'epoch': 3, 'betas': (0.9, 0.999)}
     """
-    if isinstance(path, Mapping):
-        raise TypeError("save: the path comes first: save(path, tensors)")
-    write = _format("save", path).write
+    _check_path("save", path, "save(path, tensors)", swapped=isinstance(tree, (str, os.PathLike)))
+    suffix = Path(path).suffix.lower()
+    if suffix not in WRITERS:
+        raise ValueError(f"save: {path} has the suffix {suffix!r}; supported: {', '.join(WRITERS)}")
     with whole_file(path) as file:
-        write(file, tree)
+        WRITERS[suffix](file, tree)
 
 
 def load(path: StrPath) -> Any:
     """Read what `save` wrote, or NumPy, safetensors or PyTorch: on the CPU, in its order, each tensor of its own dtype.
 
-    A file of PyTorch's gives the tree that was saved: a dict of name → Tensor, as `Module.load_state_dict` takes it, or one
-    that holds such a dict. PyTorch need not be installed. bfloat16, which NumPy lacks, becomes float32, which holds its numbers
-    exactly. The tensors of a `.safetensors` file come in the order of their names.
+    The file's bytes say of what format it is, whatever its name: PyTorch's files are called `.pth`, `.pt`, `.bin`, `.ckpt` or
+    `.pth.tar`. One of PyTorch's gives the tree that was saved: a dict of name → Tensor, as `Module.load_state_dict` takes it,
+    or a tree that holds such a dict. PyTorch need not be installed. bfloat16, which NumPy lacks, becomes float32, which holds
+    its numbers exactly. NumPy's arrays in it become Tensors, and its scalars numbers. What else lies beside the tensors, such
+    as an `argparse.Namespace`, becomes a `Placeholder`, which has the name of its class and nothing else. The tensors of a
+    `.safetensors` file come in the order of their names.
 
     The file may come from anywhere. Nothing in it is executed, and it is refused if it announces more memory than a hundred
     times its size (16 MiB, if it is small): only a file made to harm, or nearly all zeros and compressed, does.
 
     Raises:
-        ValueError: the suffix names no known format, or the file is of another format, damaged, incomplete, or holds something
-            else than a tree of tensors and plain values, such as a model's code.
+        ValueError: the file is of another format, damaged, incomplete, or holds no tensors but something else, such as a
+            model's code.
+        TypeError: `path` is no path.
         OSError: there is no such file, or it cannot be read.
         ImportError: a `.safetensors` file needs the extra of that name.
     """
-    read = _format("load", path).read
-    with open(path, "rb") as file:
+    _check_path("load", path, "load(path)")
+    suffix = Path(path).suffix.lower()
+    with open(path, "rb") as file, naming(path):
         try:
-            return read(file)
+            return kinds.read(file, suffix)
         except (MemoryError, ImportError):
             raise
         except Exception as error:  # zipfile and zlib raise a dozen kinds of errors on damaged files
-            raise ValueError(f"load: {path} is no {Path(path).suffix} file of tensors, or is damaged: {error}") from error
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # the disk's; EINVAL is a damaged file's
+                raise
+            kind = f"{suffix} file of tensors" if suffix in WRITERS else "file of tensors"
+            raise ValueError(f"load: {path} is no {kind}, or is damaged: {error}") from error
 
 
-def _format(what: str, path: StrPath) -> Format:
-    suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise ValueError(f"{what}: {path} has the suffix {suffix!r}; supported: {', '.join(FORMATS)}")
-    return FORMATS[suffix]
+def _check_path(what: str, path: Any, form: str, swapped: bool = False) -> None:
+    if isinstance(path, (str, os.PathLike)):
+        return
+    given = type(path).__name__
+    if swapped or isinstance(path, (Mapping, Node, list, tuple)):
+        raise TypeError(f"{what}: the path comes first: {form}, got {given}")
+    raise TypeError(f"{what}: a path is needed: {form}, got {given}")

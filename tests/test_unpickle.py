@@ -29,9 +29,10 @@ def unpickle(data):
     return Unpickler(io.BytesIO(data), len(data), find_class, find_storage).load()
 
 
-@given(plain)
-def test_as_pythons_own(value):
-    assert_same(unpickle(pickle.dumps(value, protocol=2)), value)
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@given(value=plain)
+def test_as_pythons_own(value, protocol):
+    assert_same(unpickle(pickle.dumps(value, protocol)), value)
 
 
 def test_one_pickle_after_another():
@@ -101,8 +102,11 @@ def test_nothing_runs(tmp_path, monkeypatch, way, old, protocol):
     monkeypatch.chdir(tmp_path)
     data = pickled(Raw(runs("touch canary")[way]), protocol)
     (tmp_path / "evil.pth").write_bytes(legacy(data, {}) if old else archive(data, {}))
-    with pytest.raises(ValueError, match=r"is no \.pth file of tensors, or is damaged"):
-        state.load(tmp_path / "evil.pth")
+    if way == "build of a dict":  # the attributes of an OrderedDict are not looked at
+        assert state.load(tmp_path / "evil.pth") == {}
+    else:
+        with pytest.raises(ValueError, match=r"is no \.pth file of tensors, or is damaged"):
+            state.load(tmp_path / "evil.pth")
     assert os.listdir(tmp_path) == ["evil.pth"]
 
 
@@ -114,10 +118,11 @@ def test_they_would_run(tmp_path, monkeypatch, way):
     assert os.listdir(tmp_path) == ["canary"]
 
 
-def test_refusals_name_what_they_refuse():
+def test_refusals_name_what_they_refuse(tmp_path):
     for module, function in [("os", "system"), ("torch.nn.modules.conv", "Conv2d"), ("__builtin__", "eval"), ("nt", "system")]:
+        (tmp_path / "x.pth").write_bytes(archive(pickled({"a": name(module, function)}), {}))
         with pytest.raises(ValueError, match=rf"it refers to {module}\.{function}; only tensors, numbers and texts"):
-            unpickle(pickled(name(module, function)))
+            state.load(tmp_path / "x.pth")
 
 
 # Pickles made to take memory or time
@@ -287,9 +292,11 @@ def test_every_cut_is_noticed():
 
 
 def test_other_protocols_are_refused():
-    for protocol in (0, 3, 4, 5):
-        with pytest.raises(ValueError, match=r"of another protocol than 2|the instruction"):
-            unpickle(pickle.dumps({"a": 1}, protocol))
+    with pytest.raises(ValueError, match=r"the instruction"):
+        unpickle(pickle.dumps({"a": 1}, 0))
+    for protocol in (0, 1, 6, 255):
+        with pytest.raises(ValueError, match=f"of protocol {protocol}; 2 to 5 are read"):
+            unpickle(pickled({"a": 1}, protocol))
 
 
 def test_floats_are_read_exactly():

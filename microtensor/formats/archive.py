@@ -11,6 +11,18 @@ from .numbers import allowance
 SMALL_TEXT = 2**16
 """Bytes of structure that any file may announce. A larger file may announce as many as it has."""
 
+LAST_RECORD = b"PK\x05\x06"
+"""What the last record of an archive begins with. A comment may follow it."""
+
+LAST_RECORD_BYTES = 22
+
+LONGEST_COMMENT = 2**16 - 1
+
+LOCATOR = b"PK\x06\x07"
+"""What stands right before the last record where there is one of 64-bit numbers, and that right before this."""
+
+LOCATOR_BYTES, LARGE_RECORD_BYTES = 20, 56
+
 
 def size_of(file: BinaryIO) -> int:
     """The bytes that `file` has. It is at its beginning afterwards."""
@@ -27,8 +39,7 @@ def members(archive: zipfile.ZipFile, file: BinaryIO) -> dict[str, zipfile.ZipIn
             what no file of tensors does: encryption, compression other than deflate.
     """
     size, listed = size_of(file), archive.infolist()
-    file.seek(-12, os.SEEK_END)
-    if int.from_bytes(file.read(2), "little") != min(len(listed), 0xFFFF):  # zipfile never looks at this
+    if _announced(file, size) not in (len(listed), min(len(listed), 0xFFFF)):  # zipfile never looks at this
         raise ValueError("its table of contents is damaged")
     announced = sum(member.file_size for member in listed)
     if announced > allowance(size):
@@ -45,6 +56,23 @@ def members(archive: zipfile.ZipFile, file: BinaryIO) -> dict[str, zipfile.ZipIn
             raise ValueError(f"its member {name[:80]!r} is encrypted, or compressed otherwise than by deflate")
         found[name] = member
     return found
+
+
+def _announced(file: BinaryIO, size: int) -> int:
+    """How many members the archive's last record says that there are, or the one before it, which archives of more than 4 GiB
+    or 65,535 members have. They are where zipfile finds them.
+    """
+    length = min(size, LAST_RECORD_BYTES + LONGEST_COMMENT)
+    file.seek(size - length)
+    tail = file.read(length)
+    without_comment = len(tail) - LAST_RECORD_BYTES
+    plain = tail.startswith(LAST_RECORD, without_comment) and tail.endswith(b"\0\0")
+    at = without_comment if plain else tail.rfind(LAST_RECORD)
+    if tail.startswith(LOCATOR, at - LOCATOR_BYTES):
+        begin = size - length + at - LOCATOR_BYTES - LARGE_RECORD_BYTES
+        file.seek(max(begin, 0))
+        return int.from_bytes(file.read(LARGE_RECORD_BYTES)[32:40], "little")
+    return int.from_bytes(tail[at + 10 : at + 12], "little")
 
 
 def read_text(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: BinaryIO) -> bytes:

@@ -17,8 +17,8 @@ import numpy as np
 from ..backend import to_numpy
 from ..tensor import Tensor
 from . import tree as trees
-from .archive import members, read_text
-from .numbers import array_of, plain
+from .archive import read_text
+from .numbers import array_of, plain, view
 
 STRUCTURE = "tree.json"
 """The member that holds the structure of a tree. No tensor can have this name: theirs end in .npy."""
@@ -65,23 +65,27 @@ def _named_arrays(tree: Any) -> dict[str, Any] | None:
     return None if any(array is None for array in arrays.values()) else arrays
 
 
-def read(file: BinaryIO) -> Any:
-    """The tree in a file.
+def read_archive(archive: zipfile.ZipFile, found: dict[str, zipfile.ZipInfo], file: BinaryIO) -> Any:
+    """The tree in a zip archive, whose members are `found`.
 
     Raises:
-        Exception: of many kinds, for a file that is no such archive, or damaged.
+        Exception: of many kinds, for an archive of something else, or a damaged one.
     """
-    with zipfile.ZipFile(file) as archive:
-        found = members(archive, file)
-        structure = found.pop(STRUCTURE, None)
-        text = None if structure is None else read_text(archive, structure, file).decode("utf-8", "surrogatepass")
-        tensors = {}
-        for name, member in found.items():
-            if not name.endswith(".npy"):
-                raise ValueError(f"it holds {name[:80]!r}, which is no .npy member")
-            with archive.open(member) as stream:
-                tensors[name.removesuffix(".npy")] = Tensor(_read_array(name, stream, member.file_size), device="cpu")
+    found = {name: member for name, member in found.items() if not _is_packers(name)}
+    structure = found.pop(STRUCTURE, None)
+    text = None if structure is None else read_text(archive, structure, file).decode("utf-8", "surrogatepass")
+    tensors = {}
+    for name, member in found.items():
+        if not name.endswith(".npy"):
+            raise ValueError(f"it holds {name[:80]!r}, which is no .npy member")
+        with archive.open(member) as stream:
+            tensors[name.removesuffix(".npy")] = Tensor(_read_array(name, stream, member.file_size), device="cpu")
     return tensors if text is None else trees.join(text, tensors)
+
+
+def _is_packers(name: str) -> bool:
+    """Whether programs that pack archives again have added this member: a folder, or what macOS writes beside each file."""
+    return name.endswith("/") or name.startswith("__MACOSX/")
 
 
 def _read_array(name: str, stream: Any, size: int) -> np.ndarray[Any, Any]:
@@ -95,8 +99,12 @@ def _read_array(name: str, stream: Any, size: int) -> np.ndarray[Any, Any]:
     if magic != MAGIC or match is None:
         raise ValueError(f"{name!r} is not an array of plain numbers")
     dtype = np.dtype(match[1].decode())
+    if dtype.itemsize > 8:
+        raise ValueError(f"{name!r} is of {dtype}; a tensor holds numbers of 64 bits at most")
     shape = tuple(int(n) for n in re.findall(rb"\d+", match[3]))
     left = size - len(MAGIC) - 2 - length
     if math.prod(shape) * dtype.itemsize != left:
         raise ValueError(f"{name!r} has {left:,} bytes of numbers, but its header says {dtype} {shape}")
-    return plain(np.frombuffer(stream.read(left), dtype).reshape(shape, order="F" if match[2] == b"True" else "C"))
+    if match[2] == b"True":  # Fortran's order
+        return plain(view(stream.read(left), dtype, shape[::-1]).T)
+    return plain(view(stream.read(left), dtype, shape))

@@ -3,34 +3,38 @@
 Since version 1.6 such a file is a zip archive: `data.pkl`, a pickle of the tree, in which each tensor is described by its
 shape, its strides and the name of its storage; and for each storage a member with its bytes. Before, it was five pickles and
 then the storages (torch/serialization.py, functions `_save` and `_legacy_save`). Both come out as trees of dicts, lists,
-tuples, sets, tensors, numbers, texts and None: an OrderedDict as a dict, a Parameter as a Tensor, bfloat16 as float32, a
-torch.dtype or torch.device as its name. Tensors that shared memory have memory of their own.
+tuples, sets, tensors, numbers, texts, bytes and None: an OrderedDict as a dict, a Parameter as a Tensor, bfloat16 as float32, a
+torch.dtype or torch.device as its name, NumPy's arrays as Tensors and its scalars as numbers. An object of another class is a
+`Placeholder`. Tensors that shared memory have memory of their own.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import pickle  # the name of an instruction
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from ..tensor import Tensor
-from .archive import members, read_text, size_of
-from .numbers import DTYPES, allowance, plain, widened
-from .pytorch_names import Storage, View, find_class, find_storage
+from .archive import read_text, size_of
+from .numbers import DTYPES, allowance, plain, view, widened
+from .numpy_names import NumPyArray, NumPyType
+from .placeholder import Placeholder
+from .pytorch_names import Storage, View, find_class, find_storage, size_of_number
 from .tree import DEEPEST
-from .unpickle import Unpickler
+from .unpickle import Constructor, Unpickler
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """The number that the first pickle of an old file holds."""
 
 LEGACY_PROTOCOL = 1001
 """And the second."""
+
+TENSOR_BYTES = 512
+"""What a tensor takes beside its numbers, in about: a Tensor, an array, its shape and strides."""
 
 
 def write(file: BinaryIO, tree: Any) -> None:
@@ -45,24 +49,23 @@ def write(file: BinaryIO, tree: Any) -> None:
     )
 
 
-def read(file: BinaryIO) -> Any:
-    """The tree in a file.
+def wrote(names: Iterable[str]) -> bool:
+    """Whether the members of a zip archive have the names that torch.save gives them."""
+    return any(_is_root(name) for name in names)
+
+
+def _is_root(name: str) -> bool:
+    return name == "data.pkl" or name.endswith("/data.pkl") and name.count("/") == 1
+
+
+def read_archive(archive: zipfile.ZipFile, found: dict[str, zipfile.ZipInfo], file: BinaryIO) -> Any:
+    """The tree in a zip archive, whose members are `found`.
 
     Raises:
-        Exception: of many kinds, for a file that is no such file, damaged, or holds anything that a tree does not.
+        Exception: of many kinds, for an archive that is no such file, damaged, or holds nothing that is read.
     """
-    begin, size = file.read(4), size_of(file)
-    if begin == b"PK\x03\x04":
-        with zipfile.ZipFile(file) as archive:
-            return _read_archive(archive, file, size)
-    if begin[:1] == pickle.PROTO:
-        return _read_legacy(file, size)
-    raise ValueError("it begins neither as a zip archive nor as a pickle, as what torch.save writes does")
-
-
-def _read_archive(archive: zipfile.ZipFile, file: BinaryIO, size: int) -> Any:
-    found = members(archive, file)
-    roots = [name.removesuffix("data.pkl") for name in found if name.endswith("/data.pkl") and name.count("/") == 1]
+    size = size_of(file)
+    roots = [name.removesuffix("data.pkl") for name in found if _is_root(name)]
     if len(roots) != 1:
         raise ValueError("it is a zip archive, but not one that torch.save wrote: it has no data.pkl, or several")
     (root,) = roots
@@ -71,28 +74,39 @@ def _read_archive(archive: zipfile.ZipFile, file: BinaryIO, size: int) -> Any:
     order = read_text(archive, found[root + "byteorder"], file) if root + "byteorder" in found else b"little"
     if order not in (b"little", b"big"):
         raise ValueError("its byte order is neither little nor big")
+    storages = _Storages()
+
+    def persistent_load(description: Any) -> Storage | Placeholder:
+        storage = storages.described(description)
+        if isinstance(storage, Storage):
+            member = found.get(f"{root}data/{storage.key}")
+            if member is None or member.file_size != storage.size:
+                held = "no bytes" if member is None else f"{member.file_size:,}"
+                raise ValueError(f"its storage {storage.key[:40]!r} should have {storage.size:,} bytes, and has {held}")
+        return storage
 
     def content(storage: Storage) -> np.ndarray[Any, Any]:
-        member = found.get(f"{root}data/{storage.key}")
-        if member is None or member.file_size != storage.size:
-            held = "no bytes" if member is None else f"{member.file_size:,}"
-            raise ValueError(f"its storage {storage.key[:40]!r} should have {storage.size:,} bytes, and has {held}")
-        with archive.open(member) as stream:
+        with archive.open(found[f"{root}data/{storage.key}"]) as stream:
             return _bytes(stream, storage.size)
 
     text = read_text(archive, found[root + "data.pkl"], file)
-    tree = Unpickler(io.BytesIO(text), len(text), find_class, find_storage).load()
-    return _Builder(content, order == b"little", allowance(size), len(text)).build(tree)
+    tree = Unpickler(io.BytesIO(text), len(text), find_class, persistent_load).load()
+    return _Builder(content, order == b"little", allowance(size), len(text)).tree(tree)
 
 
-def _read_legacy(file: BinaryIO, size: int) -> Any:
-    storages: dict[str, Storage] = {}
+def read_legacy(file: BinaryIO) -> Any:
+    """The tree in a file of before version 1.6.
 
-    def persistent_load(description: Any) -> Storage:
-        storage = find_storage(description)
-        known = storages.setdefault(storage.key, storage)
-        if (known.size, known.dtype) != (storage.size, storage.dtype):
-            raise ValueError(f"its storage {storage.key[:40]!r} is described in two ways")
+    Raises:
+        Exception: of many kinds, for a file that is no such file, damaged, or holds nothing that is read.
+    """
+    size, storages = size_of(file), _Storages()
+
+    def persistent_load(description: Any) -> Storage | Placeholder:
+        storage = storages.described(description)
+        if isinstance(storage, Placeholder) and len(description) > 4:
+            # Nobody knows how many bytes such a storage has, and so where the next one begins.
+            raise ValueError(storage.reason)
         return storage
 
     unpickler = Unpickler(file, size, find_class, persistent_load)
@@ -102,18 +116,33 @@ def _read_legacy(file: BinaryIO, size: int) -> Any:
     tree, keys = unpickler.load(), unpickler.load()
     pickled = file.tell()
     named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
-    if not named or set(keys) != storages.keys() or len(keys) != len(storages):
+    if not named or set(keys) != storages.known.keys() or len(keys) != len(storages.known):
         raise ValueError("its list of storages does not fit its tensors")
     contents: dict[str, np.ndarray[Any, Any]] = {}
     for key in keys:
-        expected = storages[key].size
-        found = int.from_bytes(file.read(8), "little") * DTYPES[storages[key].dtype].itemsize
+        expected = storages.known[key].size
+        found = int.from_bytes(file.read(8), "little") * size_of_number(storages.known[key].dtype)
         if found != expected or expected > size - file.tell():
             raise ValueError(f"its storage {key[:40]!r} should have {expected:,} bytes, and has not")
         contents[key] = _bytes(file, expected)
     if file.tell() != size:
         raise ValueError(f"{size - file.tell():,} bytes follow its last storage")
-    return _Builder(lambda storage: contents[storage.key], True, allowance(size), pickled).build(tree)
+    return _Builder(lambda storage: contents[storage.key], True, allowance(size), pickled).tree(tree)
+
+
+class _Storages:
+    """The storages of a file, of which each has one description, in however many places."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Storage] = {}
+
+    def described(self, description: Any) -> Storage | Placeholder:
+        storage = find_storage(description)
+        if isinstance(storage, Storage):
+            known = self.known.setdefault(storage.key, storage)
+            if (known.size, known.dtype) != (storage.size, storage.dtype):
+                raise ValueError(f"its storage {storage.key[:40]!r} is described in two ways")
+        return storage
 
 
 def _bytes(stream: Any, count: int) -> np.ndarray[Any, Any]:
@@ -140,7 +169,19 @@ class _Builder:
         self.content, self.little, self.allowed, self.nodes = content, little, allowed, pickled
         self.contents: dict[str, np.ndarray[Any, Any]] = {}
         self.taken: set[str] = set()
-        self.tensors: dict[int, Tensor] = {}
+        self.made: dict[int, Tensor | Placeholder] = {}
+        self.unread: Placeholder | None = None
+
+    def tree(self, value: Any) -> Any:
+        """The tree.
+
+        Raises:
+            ValueError: there is not one tensor in it, but something that is not read: then it is a file of something else.
+        """
+        tree = self.build(value)
+        if self.unread is not None and not any(isinstance(made, Tensor) for made in self.made.values()):
+            raise ValueError(self.unread.reason)
+        return tree
 
     def build(self, value: Any, depth: int = 0) -> Any:
         """`value`, with tensors in place of views. One view in two places is one tensor."""
@@ -149,36 +190,62 @@ class _Builder:
             raise ValueError(
                 f"its tree is nested more than {DEEPEST} deep, holds itself, or has the same lists in too many places"
             )
-        if value is None or isinstance(value, (bool, int, float, str)):
+        if value is None or isinstance(value, (bool, int, float, str, bytes)):
             return value
-        if isinstance(value, View):
-            if id(value) not in self.tensors:
-                self.tensors[id(value)] = Tensor(self._array(value), device="cpu")
-            return self.tensors[id(value)]
         if isinstance(value, dict):
-            return {key: self.build(item, depth + 1) for key, item in value.items()}
-        if isinstance(value, (list, tuple, set)):
+            return {_key(key): self.build(item, depth + 1) for key, item in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
             return type(value)(self.build(item, depth + 1) for item in value)
-        raise ValueError(f"its tree holds a {type(value).__name__}, which is no tensor, number, text or None")
+        if isinstance(value, (View, NumPyArray)):
+            if id(value) not in self.made:
+                self.made[id(value)] = self._tensor(value)
+            value = self.made[id(value)]
+        elif not isinstance(value, Placeholder):
+            value = _unlike(value)
+        if isinstance(value, Placeholder):
+            self.unread = self.unread or value
+        return value
 
-    def _array(self, view: View) -> np.ndarray[Any, Any]:
-        storage, itemsize = view.storage, DTYPES[view.dtype].itemsize
-        size = math.prod(view.shape) * (4 if view.dtype == "bfloat16" else itemsize)
-        self.allowed -= size
+    def _tensor(self, described: View | NumPyArray) -> Tensor | Placeholder:
+        array = self._array(described) if isinstance(described, View) else described.array(self._spend)
+        return array if isinstance(array, Placeholder) else Tensor(array, device="cpu")
+
+    def _spend(self, count: int, shape: tuple[int, ...] = ()) -> None:
+        """A tensor of `count` bytes is to be made."""
+        self.allowed -= count + TENSOR_BYTES
         if self.allowed < 0:
-            raise ValueError(f"its tensors have more bytes than the file could hold; one has the shape {view.shape}"[:300])
-        if not size:
-            return np.empty(view.shape, np.float32 if view.dtype == "bfloat16" else view.dtype)
+            raise ValueError(f"its tensors have more bytes than the file could hold; one has the shape {shape}"[:300])
+
+    def _array(self, described: View) -> np.ndarray[Any, Any]:
+        storage, shape = described.storage, described.shape
+        half = described.dtype == "bfloat16"
+        dtype = DTYPES[described.dtype].newbyteorder("<" if self.little else ">")
+        self._spend(math.prod(shape) * (4 if half else dtype.itemsize), shape)
+        if 0 in shape:
+            return np.empty(shape, np.float32 if half else described.dtype)
         if storage.key not in self.contents:
             self.contents[storage.key] = self.content(storage)
         content = self.contents[storage.key]
-        run = content[storage.start + view.offset * itemsize : storage.stop]
-        numbers = run[: len(run) // itemsize * itemsize].view(DTYPES[view.dtype].newbyteorder("<" if self.little else ">"))
-        array = as_strided(numbers, view.shape, [stride * itemsize for stride in view.strides])
-        if view.dtype == "bfloat16":
+        array = view(content, dtype, shape, described.strides, described.offset, (storage.start, storage.stop))
+        if half:
             return widened(array)
         whole = array.flags.c_contiguous and array.nbytes == content.nbytes and array.dtype.isnative and array.dtype != bool
         if not whole or storage.key in self.taken:
             return plain(array)
         self.taken.add(storage.key)  # its first tensor has the memory itself, and further ones copies
         return array
+
+
+def _key(key: Any) -> Any:
+    if isinstance(key, (View, NumPyArray)):
+        raise ValueError("its tree has a tensor as a key")
+    return _unlike(key) if isinstance(key, (NumPyType, Constructor)) else key
+
+
+def _unlike(value: Any) -> str | Placeholder:
+    """What stands for something that describes data and is none: a dtype's name, a class, or a storage by itself."""
+    if isinstance(value, NumPyType):
+        dtype = value.dtype()
+        return value.unread() if dtype is None else dtype.name
+    what = value.name if isinstance(value, Constructor) else f"a {type(value).__name__}"
+    return Placeholder(what, f"its tree holds {what}, which is no tensor, number, text or None")

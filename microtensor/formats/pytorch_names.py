@@ -10,11 +10,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .numbers import DTYPES
-from .unpickle import Constructor, checked_key
+from .numbers import DTYPES, MOST_AXES
+from .numpy_names import CONSTRUCTORS as NUMPY
+from .placeholder import Placeholder
+from .unpickle import Constructor
 
-MOST_AXES = 64
-"""NumPy's limit."""
+UNREAD = {
+    "complex32": 4,
+    "complex64": 8,
+    "complex128": 16,
+    "quint8": 1,
+    "qint8": 1,
+    "qint32": 4,
+    "quint4x2": 1,
+    "quint2x4": 1,
+    **dict.fromkeys(("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"), 1),
+}
+"""PyTorch's other dtypes, and the bytes of one number. A tensor of one of these is not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +47,12 @@ class StorageType:
     dtype: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """A tensor that is still to be made: where in a storage its numbers are. Offset and strides count numbers, not bytes."""
+    """A tensor that is still to be made: where in a storage its numbers are. Offset and strides count numbers, not bytes.
+
+    They are what the file claims, and hold nothing before `numbers.view` has looked at the bytes that are there.
+    """
 
     storage: Storage
     dtype: str
@@ -48,39 +63,37 @@ class View:
 
 def _tensor(
     storage: Any, offset: Any, shape: Any, strides: Any, requires_grad: Any = False, hooks: Any = None, metadata: Any = None
-) -> View:
+) -> View | Placeholder:
     return _view(storage, None, offset, shape, strides, metadata)
 
 
 def _tensor_v3(
     storage: Any, offset: Any, shape: Any, strides: Any, requires_grad: Any, hooks: Any, dtype: Any, metadata: Any = None
-) -> View:
+) -> View | Placeholder:
     return _view(storage, dtype, offset, shape, strides, metadata)
 
 
-def _view(storage: Any, dtype: Any, offset: Any, shape: Any, strides: Any, metadata: Any) -> View:
-    """A view of `storage`, in its own dtype if `dtype` is None, after a check that it stays inside."""
+def _view(storage: Any, dtype: Any, offset: Any, shape: Any, strides: Any, metadata: Any) -> View | Placeholder:
+    """A view of `storage`, in its own dtype if `dtype` is None."""
+    if isinstance(storage, Placeholder):
+        return Placeholder(f"a tensor on {storage.name}", storage.reason)
     if not isinstance(storage, Storage):
         raise ValueError("a tensor in it has no storage")
     dtype = storage.dtype if dtype is None else dtype
-    _check_dtype(dtype)
+    if isinstance(dtype, Placeholder) or isinstance(dtype, str) and dtype in UNREAD:
+        kind = (dtype.name if isinstance(dtype, Placeholder) else dtype).removeprefix("torch.")
+        here = "here they hold real numbers of 8 to 64 bits, but no 8-bit floats"
+        return Placeholder(f"a tensor of {kind}", f"it holds a tensor of {kind}; {here}")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        given = dtype[:40] if isinstance(dtype, str) else f"a {type(dtype).__name__}"  # nothing else: its repr may take forever
+        raise ValueError(f"it holds a tensor of {given}, which is no dtype")
     if metadata:
-        raise ValueError("it holds a conjugated or negated view; in PyTorch, save x.resolve_conj().resolve_neg()")
+        reason = "it holds a conjugated or negated view; in PyTorch, save x.resolve_conj().resolve_neg()"
+        return Placeholder("a conjugated or negated view", reason)
     (offset,), shape, strides = _whole([offset]), _whole(shape), _whole(strides)
     if len(shape) != len(strides) or len(shape) > MOST_AXES:
         raise ValueError(f"it holds a tensor of {len(shape)} axes and {len(strides)} strides")
-    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides))
-    if 0 not in shape and (last + 1) * DTYPES[dtype].itemsize > storage.stop - storage.start:
-        raise ValueError(
-            f"a tensor of shape {shape} reaches beyond its storage of {storage.stop - storage.start:,} bytes"[:300]
-        )
     return View(storage, dtype, offset, shape, strides)
-
-
-def _check_dtype(dtype: Any) -> None:
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        given = dtype[:40] if isinstance(dtype, str) else f"a {type(dtype).__name__}"  # nothing else: its repr may take forever
-        raise ValueError(f"it holds a tensor of {given}; here they hold real numbers of 8 to 64 bits, but no 8-bit floats")
 
 
 def _whole(numbers: Any) -> tuple[int, ...]:
@@ -89,19 +102,51 @@ def _whole(numbers: Any) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _parameter(data: Any, *settings: Any) -> View:
-    if not isinstance(data, View):
+def _parameter(data: Any, *settings: Any) -> View | Placeholder:
+    if not isinstance(data, (View, Placeholder)):
         raise ValueError("a parameter in it is no tensor")
     return data
 
 
-def _dict(items: Any = ()) -> dict[Any, Any]:
+def _from_type(function: Any, kind: Any, arguments: Any, state: Any = None) -> Any:
+    """A tensor with attributes, or of a class derived from PyTorch's: its numbers are what is read."""
+    if isinstance(function, Placeholder):
+        return Placeholder(function.name, function.reason)
+    if not isinstance(function, Constructor) or function.build not in (_tensor, _tensor_v3, _parameter):
+        raise ValueError("a tensor in it is rebuilt by what makes no tensors")
+    if not isinstance(arguments, tuple):
+        raise ValueError("a tensor in it is rebuilt without arguments")
+    return function.build(*arguments)
+
+
+def _dict(items: Any = (), *, checked_key: Callable[[Any], Any]) -> dict[Any, Any]:
     pairs = items.items() if isinstance(items, dict) else items
     return {checked_key(key): value for key, value in pairs}
 
 
-def _set(items: Any = ()) -> set[Any]:
+def _default_dict(factory: Any = None, items: Any = (), *, checked_key: Callable[[Any], Any]) -> dict[Any, Any]:
+    return _dict(items, checked_key=checked_key)
+
+
+def _set(items: Any = (), *, checked_key: Callable[[Any], Any]) -> set[Any]:
     return {checked_key(item) for item in items}
+
+
+def _frozenset(items: Any = (), *, checked_key: Callable[[Any], Any]) -> frozenset[Any]:
+    return frozenset(_set(items, checked_key=checked_key))
+
+
+def _list(items: Any = (), most: Any = None) -> list[Any]:
+    if not isinstance(items, (list, tuple)):
+        raise ValueError("a list in it is made of something else")
+    return list(items)
+
+
+def _bytes(content: Any = b"", encoding: Any = "latin1", errors: Any = None) -> bytes:
+    """Protocol 2 writes bytes as a text of so many characters below 256."""
+    if not isinstance(content, (str, bytes)) or encoding not in ("latin1", "latin-1"):
+        raise ValueError("bytes in it are made of something else than bytes")
+    return content.encode("latin1") if isinstance(content, str) else content
 
 
 def _device(kind: Any, index: Any = None) -> str:
@@ -110,19 +155,22 @@ def _device(kind: Any, index: Any = None) -> str:
     return kind if index is None else f"{kind}:{index}"
 
 
-def find_storage(description: Any) -> Storage:
+def find_storage(description: Any) -> Storage | Placeholder:
     """What a pickle says of a storage: ("storage", type, key, location, count), and in old files (view's key, start, count).
 
     Raises:
         ValueError: it says something else.
     """
+    if isinstance(description, tuple) and len(description) == 4 and isinstance(description[1], Placeholder):
+        return description[1]  # ("module", class, file, source): in old files, a class of layers
     if not isinstance(description, tuple) or len(description) not in (5, 6) or description[0] != "storage":
         raise ValueError("its pickle refers to something that is no storage")
     _, kind, key, _, count, *part = description
+    if isinstance(kind, Placeholder):
+        return Placeholder(kind.name, kind.reason)
     if not isinstance(kind, StorageType) or not isinstance(key, str):
         raise ValueError("its pickle describes a storage without type or key")
-    _check_dtype(kind.dtype)
-    itemsize = DTYPES[kind.dtype].itemsize
+    itemsize = size_of_number(kind.dtype)
     start, stop = 0, _whole([count])[0]
     if part and part[0] is not None:
         _, start, length = part[0]
@@ -130,6 +178,11 @@ def find_storage(description: Any) -> Storage:
     if stop > count:
         raise ValueError(f"its pickle describes a part of the storage {key[:40]!r} that ends beyond it")
     return Storage(key, kind.dtype, count * itemsize, start * itemsize, stop * itemsize)
+
+
+def size_of_number(dtype: str) -> int:
+    """The bytes of one number."""
+    return UNREAD[dtype] if dtype in UNREAD else DTYPES[dtype].itemsize
 
 
 STORAGES = {
@@ -145,11 +198,13 @@ STORAGES = {
     "Double": "float64",
     "ComplexFloat": "complex64",
     "ComplexDouble": "complex128",
+    "QUInt8": "quint8",
+    "QInt8": "qint8",
+    "QInt32": "qint32",
+    "QUInt4x2": "quint4x2",
+    "QUInt2x4": "quint2x4",
 }
 """What stands before "Storage" in the name of a class of storages → its dtype."""
-
-REFUSED = ("complex64", "complex128", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
-"""Dtypes that may be named, so that the message can say what a tensor should not be of."""
 
 CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _tensor,
@@ -157,40 +212,56 @@ CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v3": _tensor_v3,
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
+    "torch._tensor._rebuild_from_type": _from_type,
+    "torch._tensor._rebuild_from_type_v2": _from_type,
     "torch.Size": _whole,
     "torch.device": _device,
+    "collections.deque": _list,
+    "_codecs.encode": _bytes,
+    **{f"{module}.{name}": _bytes for module in ("builtins", "__builtin__") for name in ("bytes", "bytearray")},
+    **NUMPY,
+}
+"""What a pickle may call, and what is called in its place. `__builtin__` is what Python 2, and protocol 2, call `builtins`."""
+
+KEYED: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _dict,
     "collections.Counter": _dict,
-    "__builtin__.set": _set,  # its module in Python 2, whose names protocol 2 uses
+    "collections.defaultdict": _default_dict,
+    **{f"{module}.set": _set for module in ("builtins", "__builtin__")},
+    **{f"{module}.frozenset": _frozenset for module in ("builtins", "__builtin__")},
 }
-"""All that a pickle may call, and what is called in its place."""
+"""And what makes keys of its arguments."""
 
 KNOWN: dict[str, Any] = {
     **{f"{module}.{kind}Storage": StorageType(dtype) for module in ("torch", "torch.cuda") for kind, dtype in STORAGES.items()},
     "torch.storage.UntypedStorage": StorageType("uint8"),
-    **{f"torch.{name}": name for name in (*DTYPES, *REFUSED)},
+    **{f"torch.{name}": name for name in (*DTYPES, *UNREAD)},
     **{name: Constructor(name, build) for name, build in CONSTRUCTORS.items()},
+    **{name: Constructor(name, build, keyed=True) for name, build in KEYED.items()},
 }
-"""All that a pickle may name, and what it means."""
+"""All that a pickle may name, and what it means. All else is a Placeholder."""
 
 HINTS = {
     "torch._utils._rebuild_sparse_tensor": "save sparse tensors as x.to_dense()",
     "torch._utils._rebuild_qtensor": "save quantized tensors as x.dequantize()",
     "torch._utils._rebuild_meta_tensor_no_storage": "it is a tensor on the device 'meta', which has no numbers",
-    "numpy": "save NumPy's scalars as Python numbers, x.item(), and its arrays as tensors, torch.from_numpy(x)",
+    "numpy": "save NumPy's arrays as tensors, torch.from_numpy(x)",
 }
 """What to do about the most likely of the others: by full name, or by the module's first part."""
 
 
 def find_class(module: str, name: str) -> Any:
-    """What a pickle means by a name.
+    """What a pickle means by a name: one of the few that describe tensors and the like, or a Placeholder.
 
     Raises:
-        ValueError: it is not one of the few that describe tensors and the like.
+        ValueError: it is no name.
     """
     full = f"{module}.{name}"
     if full in KNOWN:
         return KNOWN[full]
+    if not full.isprintable():  # it will stand in messages
+        raise ValueError("its pickle has a name that cannot be printed")
     hint = HINTS.get(full) or HINTS.get(module.partition(".")[0])
     hint = hint or "of a model, save the state_dict, in PyTorch: torch.save(model.state_dict(), path)"
-    raise ValueError(f"it refers to {full}; only tensors, numbers and texts in dicts, lists, tuples and sets are read: {hint}")
+    reason = f"it refers to {full}; only tensors, numbers and texts in dicts, lists, tuples and sets are read: {hint}"
+    return Placeholder(full, reason)

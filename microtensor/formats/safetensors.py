@@ -15,7 +15,10 @@ import numpy as np
 from ..backend import to_numpy
 from ..extras import install_hint
 from ..tensor import Tensor
-from .numbers import DTYPES, array_of, plain, widened
+from .numbers import DTYPES, array_of, plain, view, widened
+
+LONGEST_HEADER = 100_000_000
+"""Bytes: the library refuses more."""
 
 NAMES = {
     "BOOL": "bool",
@@ -72,6 +75,11 @@ def _is_unicode(name: str) -> bool:
     return True
 
 
+def is_one(begin: bytes, size: int) -> bool:
+    """Whether a file of `size` bytes that begins so can be of this format: the length of its header, and an object of JSON."""
+    return begin[8:9] == b"{" and int.from_bytes(begin[:8], "little") <= min(size - 8, LONGEST_HEADER)
+
+
 def read(file: BinaryIO) -> dict[str, Tensor]:
     """The tensors in a file.
 
@@ -94,7 +102,7 @@ def _numbers(name: str, entry: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     if entry["dtype"] not in NAMES:
         raise ValueError(f"{name[:80]!r} is of {entry['dtype']}; a tensor holds real numbers of 8 to 64 bits, no 8-bit floats")
     dtype = NAMES[entry["dtype"]]
-    array = np.frombuffer(entry["data"], DTYPES[dtype].newbyteorder("<")).reshape(entry["shape"])
+    array = view(entry["data"], DTYPES[dtype].newbyteorder("<"), tuple(entry["shape"]))
     if dtype == "bfloat16":
         return widened(array)
     ready = array.flags.writeable and array.dtype.isnative and array.dtype != bool  # no copy then
