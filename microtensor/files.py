@@ -73,7 +73,7 @@ def naming(path: str | os.PathLike[str], instead_of: Path | None = None) -> Iter
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename in (None, str(instead_of)):
+        if error.errno is not None and (error.filename is None or str(error.filename) == str(instead_of)):
             error.filename, error.filename2 = os.fspath(path), None
         raise
 

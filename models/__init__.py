@@ -1,15 +1,15 @@
 """The networks of the field's history: one paper, one file.
 
 `list_models()` names them all, `build(name)` makes one, `table()` says what is known of each; and each has a factory here, such
-as `resnet50()`.
+as `resnet50()`. There are no weights to download: `load_weights(model, path)` takes them from a file.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from microtensor.models.alexnet import alexnet, alexnet_2012
 from microtensor.models.autoencoder import conv_autoencoder, conv_vae, denoising_autoencoder, vae_loss
 from microtensor.models.card import Card
-from microtensor.models.catalogue import build, list_models, table
+from microtensor.models.catalogue import build, cards, list_models, table
 from microtensor.models.cifar_resnet import (
     cifar_plain20,
     cifar_plain32,
@@ -42,6 +42,7 @@ from microtensor.models.lecun_1989 import lecun_1989
 from microtensor.models.lenet import lenet5, lenet5_1998
 from microtensor.models.mobilenet_v1 import mobilenet_v1
 from microtensor.models.mobilenet_v2 import mobilenet_v2
+from microtensor.models.ported import missing
 from microtensor.models.resnet import plain18, plain34, resnet18, resnet34, resnet50, resnet101, resnet152
 from microtensor.models.resnext import resnext50_32x4d, resnext101_32x8d
 from microtensor.models.senet import se_resnet50, se_resnext50_32x4d
@@ -77,3 +78,10 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         raise missing(__name__, name, __all__)
+
+
+globals().update((name, card.factory) for name, card in cards().items())  # which say what to write for `pretrained=True`
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise AttributeError(missing(name))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from microtensor import models
 from microtensor.console import legible
 from microtensor.models.card import Card
+from microtensor.models.ported import answers
 from microtensor.nn import init
 from microtensor.nn.inspect.summary import summary
 from microtensor.nn.module import Module
@@ -22,7 +23,7 @@ def cards() -> dict[str, Card]:
     """The cards of all networks by name, oldest paper first: those that the files of this folder have as `CARDS`."""
     if not _cards:
         found = [
-            card
+            card._replace(factory=answers(card.factory))
             for file in pkgutil.iter_modules(models.__path__)
             for card in getattr(importlib.import_module(f"{models.__name__}.{file.name}"), "CARDS", ())
         ]

@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import os
-import re
+import warnings
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from microtensor.models.matching import COUNTER, Match, elsewhere, matches
+from microtensor.nn.loading import few
 from microtensor.nn.module import Module
 from microtensor.state import load
-from microtensor.tensor import Tensor
 
 M = TypeVar("M", bound=Module)
-
-WRAPPINGS = ("state_dict", "model_state_dict", "model", "net", "weights")
-"""Under which of these keys training programs put the weights, when they save more than these."""
-
-PREFIXES = ("module.", "_orig_mod.", "model.")
-"""What wrappers of PyTorch's put before every name."""
-
-OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.")
-"""torchvision's published DenseNets have their names from before dots in names were forbidden: norm.1 for norm1."""
 
 
 def load_weights(model: M, path: str | os.PathLike[str], strict: bool = True) -> M:
     """Load a file of weights into `model`, in place, and return the model.
 
     Takes torchvision's and others' `.pth`, `.safetensors` as timm and Hugging Face publish them, and our own `.npz`; also where
-    the weights lie inside a checkpoint, or every name begins with `module.`. Names that a network had elsewhere are understood
-    if its class says so in a method `renamed(state_dict)`, as EfficientNetLite does.
+    the weights lie inside a checkpoint, beside an optimizer's state and the program's settings, or under names that begin with
+    `module.`, `_orig_mod.`, `model.` and the like, in any order. What fits the network by names and shapes decides. Where
+    a file has several sets that fit, the plain one is taken before one that has been averaged; if it cannot be told which is
+    which, that is an error. What lies beside the names with the prefix, such as the weights of a loss, is passed over.
+    Names that a network had elsewhere are understood if its class says so in a method `renamed(state_dict)`, as
+    EfficientNetLite does.
 
     Args:
         strict: refuse names that only one side has. The counters of batch normalisation, which old files lack, may be missing.
+            False loads what fits, and warns of the rest: how many tensors were loaded, which keep the numbers that they had,
+            and which of the file's were left over. A file of which nothing fits is an error in either case.
 
     Raises:
-        ValueError: the file is damaged, holds no weights, or those of another network: one message lists every name and shape
-            that does not fit, and nothing is loaded.
+        ValueError: the file is damaged, holds no weights, or those of another network. The message says how many names and
+            shapes do not fit, and names a few; nothing is loaded.
         OSError: there is no such file.
         ImportError: a `.safetensors` file, and the extra of that name is missing.
 
@@ -49,26 +47,85 @@ def load_weights(model: M, path: str | os.PathLike[str], strict: bool = True) ->
     """
     if not isinstance(model, Module):
         raise TypeError(f"load_weights: the model comes first, got {type(model).__name__}: load_weights(model, path)")
-    state = _named_tensors(load(path), path)
-    if hasattr(model, "renamed"):
-        state = model.renamed(state)
+    tree = load(path)
+    found = matches(model, tree)
+    if not found:
+        raise ValueError(f"load_weights: {path} holds no weights by name; it has {_keys(tree)}{_where(model, tree, path)}")
+    best = found[0]
     own = model.state_dict()
-    counters = {name: own[name] for name in own if name.endswith("num_batches_tracked") and name not in state}
+    _refuse_two(path, [match for match in found if match.complete and match.rank() == best.rank()])
+    if not best.fitting and not any(name in own and not name.endswith(COUNTER) for name in best.state):
+        raise ValueError(
+            f"load_weights: {path} holds the weights of another network: nothing in it fits {type(model).__name__}, and "
+            f"nothing was loaded\n  missing: {few([*own])}\n  unexpected: {few([*best.state])}{_unread(best)}"
+            f"{_where(model, tree, path)}"
+        )
+    counters = {name: x for name, x in own.items() if best.fitting and name.endswith(COUNTER) and name not in best.state}
     try:
-        model.load_state_dict({**state, **counters}, strict=strict)
+        passed = model.load_state_dict({**best.state, **counters}, strict=strict)
     except ValueError as error:
-        raise ValueError(f"load_weights: {path} holds the weights of another network: {error}") from error
+        raise ValueError(
+            f"load_weights: {path} holds the weights of another network: {error}{_unread(best)}{_where(model, tree, path)}"
+        ) from error
+    left = [*passed.unexpected_keys, *best.beside]
+    if not strict and (passed.missing_keys or left):
+        warnings.warn(
+            _report(path, len(own) - len(passed.missing_keys) - len(counters), passed.missing_keys, left), stacklevel=2
+        )
     return model
 
 
-def _named_tensors(tree: Any, path: object) -> dict[str, Tensor]:
-    """The weights in what a file holds, under their plain names."""
-    wrapped = next((tree[key] for key in WRAPPINGS if isinstance(tree, Mapping) and isinstance(tree.get(key), Mapping)), tree)
-    state = {name: x for name, x in wrapped.items() if isinstance(x, Tensor)} if isinstance(wrapped, Mapping) else {}
-    if not state or not all(isinstance(name, str) for name in state):
-        keys = ", ".join(map(str, [*wrapped][:5])) if isinstance(wrapped, Mapping) else type(wrapped).__name__
-        raise ValueError(f"load_weights: {path} holds no weights by name; it has {keys or 'nothing'}")
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): x for name, x in state.items()}
-    return {OLD_DENSENET.sub(r"\1\2.", name): x for name, x in state.items()}
+def _report(path: object, loaded: int, missing: list[str], left: list[str]) -> str:
+    parts = [f"load_weights: {loaded:,} tensors were loaded from {path}"]
+    parts += [f"{len(missing):,} keep the numbers that they had: {few(missing)}"] if missing else []
+    parts += [f"{len(left):,} of the file's were left over: {few(left)}"] if left else []
+    return "; ".join(parts)
+
+
+def _refuse_two(path: object, equal: list[Match]) -> None:
+    """Refuse several sets of weights, of which nothing tells which one is meant."""
+    others = [match for match in equal[1:] if any(match.state.get(name) is not x for name, x in equal[0].state.items())]
+    if others:
+        places = dict.fromkeys(_spelled(match) for match in (equal[0], *others))
+        raise ValueError(
+            f"load_weights: {path} has several sets of weights that fit: {few([*places])}; take one out of "
+            "microtensor.load(path), and give it to model.load_state_dict"
+        )
+
+
+def _spelled(match: Match) -> str:
+    """Where weights are, in words."""
+    where = _indexed(match.place)
+    return f"{where} with {match.prefix!r} before each name".strip() if match.prefix else where or "the file itself"
+
+
+def _indexed(place: tuple[Any, ...]) -> str:
+    return "".join(f"[{key!r}]"[:200] for key in place)
+
+
+def _keys(tree: Any) -> str:
+    if not isinstance(tree, Mapping):
+        return type(tree).__name__
+    return ", ".join(str(key)[:80] for key in [*tree][:5]) or "nothing"
+
+
+def _unread(best: Match) -> str:
+    if not best.unread:
+        return ""
+    return f"\n  not read: {few([f'{name[:80]} is {value.name}' for name, value in best.unread.items()])}"
+
+
+def _where(model: Module, tree: Any, path: object) -> str:
+    """A hint, if weights are somewhere else in the file."""
+    found = elsewhere(model, tree)
+    if not found:
+        return ""
+    place, prefix, fits = found[0]
+    state = f"microtensor.load({str(path)!r})" + _indexed(place)
+    others = f" (and {len(found) - 1:,} more)" if len(found) > 1 else ""
+    if not fits:
+        return f"\n  tensors by name are deeper in it: {state}"
+    if not prefix:
+        return f"\n  what is deeper in it fits{others}: model.load_state_dict({state})"
+    some = f"{{name.removeprefix({prefix!r}): x for name, x in {state}.items() if name.startswith({prefix!r})}}"
+    return f"\n  those that begin with {prefix!r} fit{others}: model.load_state_dict({some})"

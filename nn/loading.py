@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from microtensor.backend import is_array
+from microtensor.formats.placeholder import Placeholder
 from microtensor.gradient import no_grad
 from microtensor.graph import Node
 from microtensor.tensor import Tensor
@@ -19,6 +20,31 @@ class Loaded(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
+
+    def __repr__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<all names were loaded>"
+        return f"<missing_keys: {few(self.missing_keys)}; unexpected_keys: {few(self.unexpected_keys)}>"
+
+
+FEW = 3
+"""How many of many names a message has."""
+
+LONGEST = 200
+"""Characters of a name in a message."""
+
+
+def few(names: Sequence[str]) -> str:
+    """Names as a message has them: three, and how many more there are.
+
+    >>> few(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    if not names:
+        return "none"
+    shown = [name if len(name) <= LONGEST else f"{name[:LONGEST]}…" for name in names[:FEW]]
+    rest = f" and {len(names) - FEW:,} more" if len(names) > FEW else ""
+    return ", ".join(shown) + rest
 
 
 def load(name: str, own: Mapping[str, Any], state: Any, strict: bool) -> Loaded:
@@ -36,6 +62,15 @@ def load(name: str, own: Mapping[str, Any], state: Any, strict: bool) -> Loaded:
     unexpected = [key for key in state if key not in own]
     found = {key: _tensor(key, value) for key, value in state.items() if key not in extra and not _is_extra(key)}
     values = {key: found[key] for key in own if key in found}
+    inside = next((key for key, value in state.items() if isinstance(value, Mapping)), None)
+    if inside is not None and not any(key in own for key in state):
+        raise TypeError(
+            f"load_state_dict: {inside} must be a Tensor or an array, got {type(state[inside]).__name__}; the state may be one "
+            f"of several in a file: load_state_dict(state[{inside!r}])"
+        )
+    values = {key: _tensor(key, state[key]) for key in own if key in state}
+    missing = [key for key in own if key not in state]
+    unexpected = [str(key) for key in state if key not in own]
     unlike = [
         f"{key} is {own[key].shape} here, {value.shape} in the state"
         for key, value in values.items()
@@ -43,10 +78,10 @@ def load(name: str, own: Mapping[str, Any], state: Any, strict: bool) -> Loaded:
     ]
     if unlike or strict and (missing or unexpected):
         lines = [f"load_state_dict: the state does not fit {name}, and nothing was loaded"]
-        lines += [f"missing: {', '.join(missing)}"] if missing and strict else []
-        lines += [f"unexpected: {', '.join(unexpected)}"] if unexpected and strict else []
-        lines += [f"of another shape: {'; '.join(unlike)}"] if unlike else []
-        lines += ["strict=False passes over missing and unexpected names"] if strict and not unlike else []
+        lines += [f"missing: {few(missing)}"] if missing and strict else []
+        lines += [f"unexpected: {few(unexpected)}"] if unexpected and strict else []
+        lines += [f"of another shape: {few(unlike)}"] if unlike else []
+        lines += ["strict=False passes over missing and unexpected names"] if strict and values and not unlike else []
         raise ValueError("\n  ".join(lines))
     with no_grad():
         for key, value in values.items():
@@ -67,9 +102,8 @@ def _tensor(key: str, value: Any) -> Tensor:
     if isinstance(value, (Node, np.generic)) or is_array(value):
         return Tensor(value)
     if not hasattr(value, "__array__"):
-        several = f"; the state may be one of several in a file: load_state_dict(state[{key!r}])"
-        hint = several if isinstance(value, Mapping) else ""
-        raise TypeError(f"load_state_dict: {key} must be a Tensor or an array, got {type(value).__name__}{hint}")
+        given = repr(value) if isinstance(value, Placeholder) else type(value).__name__
+        raise TypeError(f"load_state_dict: {key} must be a Tensor or an array, got {given}")
     try:
         for method in ("detach", "cpu"):
             value = getattr(value, method, lambda same=value: same)()

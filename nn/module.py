@@ -407,7 +407,8 @@ class Module(Places, Hooked):
 
         Raises:
             TypeError: `state_dict` is no mapping, or holds something that is no tensor and no array.
-            ValueError: a name is missing or unexpected, or a shape differs. One message lists them all, and nothing is loaded.
+            ValueError: a name is missing or unexpected, or a shape differs. One message says how many, and names a few; nothing
+                is loaded.
         """
         own: dict[str, Any] = {}
         for place, module in self._walk():

@@ -117,6 +117,41 @@ def test_the_longest_name_that_the_system_takes(tmp_path):
     assert path.read_bytes() == b"new"
 
 
+@pytest.mark.parametrize(
+    ("step", "number"), [("fsync", errno.ENOSPC), ("replace", errno.EACCES), ("open", errno.EACCES), ("write", errno.ENOSPC)]
+)
+def test_errors_of_the_system_name_the_file_that_was_asked_for(tmp_path, monkeypatch, step, number):
+    path = tmp_path / "weights.npz"
+
+    def refuse(first, *rest, **settings):
+        raise OSError(number, os.strerror(number), *([first] if step != "fsync" else []))
+
+    if step in ("fsync", "replace"):
+        monkeypatch.setattr(os, step, refuse)
+    elif step == "open":
+        monkeypatch.setattr("microtensor.files.open", refuse, raising=False)
+
+    def save():
+        with whole_file(path):
+            if step == "write":  # as a full disk does, it names no file
+                raise OSError(number, os.strerror(number))
+
+    with pytest.raises(OSError, match=re.escape(f"[Errno {number}] {os.strerror(number)}: {str(path)!r}")) as error:
+        save()
+    assert ".part" not in str(error.value)
+    assert error.value.errno == number
+    assert isinstance(error.value, PermissionError) == (number == errno.EACCES)
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == []
+
+
+def test_errors_about_other_files_stay_as_they_are(tmp_path):
+    with pytest.raises(FileNotFoundError, match="other"), whole_file(tmp_path / "file"):
+        os.unlink(tmp_path / "other")
+    with pytest.raises(OSError, match="^no number$"), whole_file(tmp_path / "file"):
+        raise OSError("no number")
+
+
 def test_a_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"runs does not exist; make it first"):
         write(tmp_path / "runs" / "file")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from microtensor.formats.placeholder import Placeholder
 from microtensor.nn.layers.linear import Linear
 from microtensor.nn.module import Buffer, Module
 
@@ -60,6 +61,35 @@ def test_what_is_not_saved_is_not_missed():
     with pytest.raises(ValueError, match="unexpected: made"):
         net.load_state_dict({"kept": np.array([2.0]), "made": np.array([2.0])})
     assert [name for name, _ in net.named_buffers()] == ["kept", "made"]
+
+
+def test_what_was_passed_over_is_pytorchs_result():
+    net = Linear(2, 2)
+    given = {"weight": np.ones((2, 2)), "head.weight": np.ones(3), "epoch": 3}
+    found = net.load_state_dict(given, strict=False)
+    missing, unexpected = found
+    assert (missing, unexpected) == (found.missing_keys, found.unexpected_keys) == (["bias"], ["head.weight", "epoch"])
+    assert net.weight.tolist() == [[1, 1], [1, 1]]
+    assert repr(found) == "<missing_keys: bias; unexpected_keys: head.weight, epoch>"
+    assert repr(net.load_state_dict(net.state_dict())) == "<all names were loaded>"
+    torch = pytest.importorskip("torch")
+    given = {"weight": torch.ones(2, 2), "head.weight": torch.ones(3), "epoch": 3}
+    assert tuple(torch.nn.Linear(2, 2).load_state_dict(given, strict=False)) == (missing, unexpected)
+
+
+def test_many_names_are_said_in_few_words():
+    net = Linear(2, 2)
+    with pytest.raises(ValueError, match="missing: weight, bias\n  unexpected: 0, 1, 2 and 97 more") as error:
+        net.load_state_dict({str(i): np.ones(2) for i in range(100)})
+    assert "strict=False" not in str(error.value)  # with it nothing would be loaded either
+    with pytest.raises(ValueError, match="unexpected: x{200}…\n") as error:
+        net.load_state_dict({"x" * 10**6: np.ones(2), **net.state_dict()})
+    assert len(str(error.value)) < 500
+
+
+def test_what_was_not_read_is_no_tensor():
+    with pytest.raises(TypeError, match="weight must be a Tensor or an array, got <a tensor of complex64, not read>"):
+        Linear(2, 1).load_state_dict({"weight": Placeholder("a tensor of complex64"), "bias": np.zeros(1)})
 
 
 def test_a_prefix_is_put_before_every_name():

@@ -12,6 +12,14 @@ def network():
     return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2))
 
 
+def below(prefix, state):
+    return {prefix + name: x for name, x in state.items()}
+
+
+def changed(state):
+    return {name: x + 1 for name, x in state.items()}
+
+
 def same(a, b):
     return all(np.array_equal(x.numpy(), y.numpy()) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
 
@@ -24,11 +32,26 @@ def same(a, b):
         lambda state: {"model": {f"module.{name}": x for name, x in state.items()}, "optimizer": {"lr": 0.1}},
         lambda state: {f"_orig_mod.{name}": x for name, x in state.items()},
         lambda state: {name: x for name, x in state.items() if not name.endswith("num_batches_tracked")},
+        lambda state: below("_orig_mod.module.", state),
+        lambda state: below("module._orig_mod.", state),
+        lambda state: {"n_averaged": mt.tensor(3), **below("module.", state)},
+        lambda state: {"_orig_mod.n_averaged": mt.tensor(3), **below("_orig_mod.module.module.", state)},
+        lambda state: {"state_dict": {"criterion.weight": mt.ones(10), **below("model.", state)}},
+        lambda state: {"state_dict": below("net.", state)},
+        lambda state: {"state_dict": {"loss.weight": mt.ones(2), **below("backbone.", state)}},
+        lambda state: {"state_dict": {**below("ema_model.", changed(state)), **below("model.", state)}},
+        lambda state: {"model_ema": changed(state), "model": state},
+        lambda state: {"state_dict": {"model": state, "epoch": 3}},
+        lambda state: {"params_ema": state},
+        lambda state: below("_fsdp_wrapped_module.", state),
+        lambda state: {name.replace("3.", "3._orig_mod."): x for name, x in state.items()},
+        lambda state: {name.replace("3.", "3.module."): x for name, x in state.items()},
     ],
-    ids=["plain", "checkpoint", "parallel", "compiled", "without counters"],
 )
 def test_whatever_is_around_them(tmp_path, wrap):
     source, target = network(), network()
+    for x in source.parameters():
+        x.data += 1
     mt.save(tmp_path / "weights.npz", wrap(source.state_dict()))
     assert not same(source, target)
     assert load_weights(target, tmp_path / "weights.npz") is target
@@ -84,6 +107,118 @@ def test_a_file_without_weights(tmp_path, tree, message):
     mt.save(tmp_path / "file.npz", tree)
     with pytest.raises(ValueError, match=message):
         load_weights(network(), tmp_path / "file.npz")
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("name", ["model", "module", "net", "_orig_mod"])
+@pytest.mark.parametrize("prefix", ["", "model.", "module.", "_orig_mod.module.", "net."])
+def test_a_child_that_is_called_as_wrappers_call_theirs(tmp_path, name, prefix, strict):
+    class Net(nn.Module):
+        def __init__(self):
+            setattr(self, name, nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))
+
+    source, target = Net(), Net()
+    mt.save(tmp_path / "own.npz", below(prefix, source.state_dict()))
+    assert same(load_weights(target, tmp_path / "own.npz", strict), source)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "places"),
+    [
+        (lambda a, b: {"first": a, "second": b}, r"\['first'\], \['second'\]"),
+        (
+            lambda a, b: {**below("model.", a), **below("net.", b)},
+            "with 'model.' before each name, with 'net.' before each name",
+        ),
+    ],
+)
+def test_of_two_that_fit_none_is_guessed(tmp_path, wrap, places):
+    model, state = network(), network().state_dict()
+    mt.save(tmp_path / "two.npz", wrap(state, changed(state)))
+    with pytest.raises(ValueError, match=f"has several sets of weights that fit: {places}; take one out of microtensor.load"):
+        load_weights(model, tmp_path / "two.npz")
+
+
+@pytest.mark.parametrize(
+    ("wrap", "hint"),
+    [
+        (
+            lambda state: {**below("student.", state), **below("teacher.", changed(state))},
+            r"begin with 'student.' fit \(and 1 more\)",
+        ),
+        (lambda state: {"runs": {"last": {"best": state}}}, "what is deeper in it fits"),
+        (lambda state: [state, {"lr": 0.1}], "what is deeper in it fits"),
+    ],
+)
+def test_where_the_weights_are_and_the_advice_works(tmp_path, wrap, hint):
+    model, state = network(), network().state_dict()
+    mt.save(tmp_path / "far.npz", wrap(state))
+    with pytest.raises(ValueError, match=hint) as error:
+        load_weights(model, tmp_path / "far.npz")
+    advice = str(error.value).rpartition("fit")[2].partition(": ")[2]
+    eval(advice, {"model": model, "microtensor": mt})
+    assert all(np.array_equal(x.numpy(), state[name].numpy()) for name, x in model.state_dict().items())
+
+
+def test_a_step_file_says_where_its_weights_are(tmp_path):
+    data = [(mt.ones(2, 3), mt.tensor([0, 1]))]
+    model, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    nn.fit(
+        model,
+        data,
+        nn.CrossEntropyLoss(),
+        nn.SGD(model.parameters(), lr=0.1),
+        checkpoint=nn.Checkpoint(tmp_path),
+        progress=False,
+    )
+    (step,) = nn.Checkpoint(tmp_path).files()
+    with pytest.raises(ValueError, match=r"what is deeper in it fits: .*\['parts'\]\['model'\]\)") as error:
+        load_weights(other, step)
+    eval(str(error.value).rpartition("fits: ")[2], {"model": other, "microtensor": mt})
+    assert same(model, other)
+    with pytest.raises(ValueError, match=r"tensors by name are deeper in it: microtensor.load\(.*\)\['parts'\]\['model'\]"):
+        load_weights(network(), step)
+
+
+def test_not_strict_tells_what_it_did(tmp_path):
+    source, target = network(), network()
+    state = {name: x for name, x in source.state_dict().items() if not name.startswith("3.")}
+    mt.save(tmp_path / "part.npz", {**state, "head.weight": mt.ones(1)})
+    told = "7 tensors were loaded from .*; 2 keep the numbers that they had: 3.weight, 3.bias; 1 of the file's were left over: head.w"
+    with pytest.warns(UserWarning, match=told):
+        assert load_weights(target, tmp_path / "part.npz", strict=False) is target
+    assert np.array_equal(target[0].weight.numpy(), source[0].weight.numpy())
+    mt.save(tmp_path / "whole.npz", source.state_dict())
+    load_weights(target, tmp_path / "whole.npz", strict=False)  # nothing to tell
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"a.weight": mt.ones(2), "b.num_batches_tracked": mt.tensor(1)},
+        {"1.num_batches_tracked": mt.tensor(1)},
+        {"state_dict": {"weight": mt.ones(3)}},
+    ],
+)
+def test_a_file_of_which_nothing_fits(tmp_path, tree, strict):
+    model = network()
+    before = [x.numpy().copy() for x in model.state_dict().values()]
+    mt.save(tmp_path / "other.npz", tree)
+    with pytest.raises(ValueError, match="and nothing was loaded") as error:
+        load_weights(model, tmp_path / "other.npz", strict)
+    assert "strict=False" not in str(error.value)  # it would not help
+    assert all(np.array_equal(x.numpy(), y) for x, y in zip(model.state_dict().values(), before))
+
+
+def test_weights_of_another_network_are_said_in_few_words(tmp_path):
+    with nn.init.skipped():
+        source, model = models.resnet50(), models.build("densenet121")
+    mt.save(tmp_path / "resnet50.npz", source.state_dict())
+    with pytest.raises(ValueError, match="unexpected: conv1.weight, bn1.weight, bn1.bias and 317 more") as error:
+        load_weights(model, tmp_path / "resnet50.npz")
+    assert "missing: features.conv0.weight, features.norm0.weight, features.norm0.bias and " in str(error.value)
+    assert len(str(error.value)) < 600 + len(str(tmp_path))
 
 
 def test_the_model_comes_first():

@@ -161,7 +161,7 @@ class Unpickler:
             self.count(len(key))
             if all(map(_is_simple, key)):
                 return key
-        elif _is_simple(key) or type(key).__hash__ is object.__hash__:
+        elif _is_simple(key) or getattr(type(key), "__hash__", None) is object.__hash__:
             return key
         raise ValueError(f"its pickle has a key of type {type(key).__name__}; only text and numbers of 64 bits are read")
 
