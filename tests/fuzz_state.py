@@ -22,15 +22,20 @@ from pathlib import Path
 
 import numpy as np
 from torch_files import Raw, archive, call, legacy, name, pickled, piece, storage, tensor
+from torch_views import draw
 
 import microtensor as mt
 from microtensor import state
+from microtensor.formats.placeholder import Placeholder
 
 MEMORY = 2**26
 """Bytes that a file of a few KiB may take while it is loaded: twice what it may announce, as bytes and as tensors, and copies."""
 
 SECONDS = 5.0
 """Of one core, for one file."""
+
+VIEWS = ("views", "legacy views")
+"""Kinds of files of which it is known what is right: see torch_views.py."""
 
 FORBIDDEN = ("exec", "compile", "os.", "subprocess.", "pickle.", "ctypes.", "socket.", "shutil.", "import", "marshal.", "code.")
 """Audit events (Python's Library Reference, "Audit events table") of which none may occur while a file is loaded."""
@@ -159,7 +164,8 @@ def reordered(rng, data):
     """A pickle with some of its instructions exchanged for others, left out or repeated."""
     ends = [position for _, _, position in pickletools.genops(data)] + [len(data)]
     ops = [data[a:b] for a, b in itertools.pairwise(ends)]
-    fresh = [bytes([instruction]) for instruction in b"()]}N\x88RbQteusa\x85\x86\x8702\x81\x93o\x94"]
+    fresh = [bytes([instruction]) for instruction in b"()]}N\x88RbQteusa\x85\x86\x8702\x81\x93o\x94\x8f\x90\x91\x921"]
+    fresh += [name("builtins", "set"), name("collections", "deque"), name("argparse", "Namespace"), name("_codecs", "encode")]
     fresh += [name("os", "system"), name("torch", "FloatStorage"), name("torch.nn", "Linear")]
     for _ in range(rng.choice([1, 1, 2, 4, 8])):
         at = rng.randrange(1, len(ops))
@@ -249,20 +255,33 @@ def check(tree, depth=0):
         return tree.data.nbytes
     assert depth < 100
     if isinstance(tree, dict):
-        assert all(isinstance(key, (str, int, float, type(None))) for key in tree)
+        assert all(isinstance(key, (str, int, float, bytes, tuple, type(None), Placeholder)) for key in tree)
         return sum(check(value, depth + 1) for value in tree.values())
-    if isinstance(tree, (list, tuple, set)):
+    if isinstance(tree, (list, tuple, set, frozenset)):
         return sum(check(value, depth + 1) for value in tree)
-    assert tree is None or isinstance(tree, (bool, int, float, str)), type(tree)
+    assert tree is None or isinstance(tree, (bool, int, float, str, bytes, Placeholder)), type(tree)
     return 0
+
+
+def same(found, right):
+    """Whether tensors are those of `torch_views.draw`."""
+    return right is ... or right is not None and [(x.shape, x.numpy().ravel().tolist()) for x in found] == right
 
 
 def fuzz(kind, seed, count, folder):
     """Load `count` damaged files. Prints how many were loaded, and how often each kind of message came."""
     rng = random.Random(f"{kind} {seed}")
-    goods = samples(kind, folder)
-    path = folder / {"tree": "x.npz", "legacy": "x.pth"}.get(kind, f"x.{kind}")
-    files = [*goods, *(mutated(rng, kind, goods) for _ in range(count))]
+    path = folder / {"tree": "x.npz", "npz": "x.npz", "safetensors": "x.safetensors"}.get(kind, "x.pth")
+    if kind in VIEWS:
+        goods, rights = [], {}
+        for _ in range(count):
+            content, right = draw(rng, kind == "legacy views")
+            rights[len(goods)] = right
+            goods.append(content)
+        files = goods
+    else:
+        goods = samples(kind, folder)
+        files, rights = [*goods, *(mutated(rng, kind, goods) for _ in range(count))], {}
     loaded, messages, events, watching = 0, collections.Counter(), [], False
 
     def audit(event, args):
@@ -289,9 +308,11 @@ def fuzz(kind, seed, count, folder):
         if refusal is None:
             loaded += 1
             assert check(found) <= max(2**24, 100 * len(content))
+            assert number not in rights or same(found, rights[number]), f"{found} of {content!r}"
             del found
         else:
-            assert number >= len(goods), f"a good file is refused: {refusal}"
+            good = number < len(goods) if number not in rights else rights[number] not in (None, ...)
+            assert not good, f"a good file is refused: {refusal}: {content!r}"
             messages[re.sub(r"['\"].*['\"]|[\d,]+", "…", refusal.partition("damaged: ")[2][:60])] += 1
         taken, seconds = tracemalloc.get_traced_memory()[1] - before, time.process_time() - begin
         assert taken < MEMORY + 300 * len(content), f"{taken} bytes for a file of {len(content)}: {content[:3000]!r}"

@@ -22,9 +22,11 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("kind", ["npz", "tree", "safetensors", "pth", "legacy"])
+@pytest.mark.parametrize("kind", ["npz", "tree", "safetensors", "pth", "legacy", "views", "legacy views"])
 def test_damaged_files_are_refused_or_harmless(kind, tmp_path):
-    """Each ends in a tree of tensors or in ValueError or OSError, soon, in bounded memory, and runs nothing: see fuzz_state.py."""
+    """Each ends in a tree of tensors or in ValueError or OSError, soon, in bounded memory, and runs nothing: see fuzz_state.py.
+    Where it is known what is right, tensors that are not are an error.
+    """
     if kind == "safetensors":
         pytest.importorskip("safetensors")
     script = Path(__file__).with_name("fuzz_state.py")
@@ -34,6 +36,6 @@ def test_damaged_files_are_refused_or_harmless(kind, tmp_path):
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-5000:]
     found = json.loads(done.stdout)
-    assert found["loaded"] + found["refused"] > FILES
+    assert found["loaded"] + found["refused"] >= FILES
     assert found["loaded"] > FILES // 100  # some damage does no harm
-    assert len(found["messages"]) > 15  # the damage is of many kinds
+    assert len(found["messages"]) > (6 if "views" in kind else 15)  # the damage is of many kinds
