@@ -172,6 +172,44 @@ BOMBS = {
     "a text as a device": name("torch", "device") + b"q\0" + piece("a" * BIG) + b"q\1](" + b"h\0h\1K\1\x86R" * BIG + b"e",
     "a list as a set": again("__builtin__", "set", list(range(BIG))),
     "a dict as a dict": again("collections", "Counter", dict.fromkeys(range(BIG), 1)),
+    **{
+        f"{kind} as a {function}": again(module, function, held)
+        for module, function in [
+            ("__builtin__", "set"),
+            ("builtins", "frozenset"),
+            ("collections", "OrderedDict"),
+            ("collections", "deque"),
+            ("torch", "Size"),
+            ("builtins", "bytes"),
+        ]
+        for kind, held in [
+            ("a set", Raw(b"\x8f(" + b"".join(b"M" + struct.pack("<H", i) for i in range(BIG)) + b"\x90")),
+            ("a frozenset", Raw(b"(" + b"".join(b"M" + struct.pack("<H", i) for i in range(BIG)) + b"\x91")),
+            ("a tuple", tuple(range(BIG))),
+            ("bytes", Raw(b"B" + struct.pack("<I", BIG) + bytes(BIG))),
+            ("a text", "a" * BIG),
+        ]
+    },
+    "a text as bytes": name("_codecs", "encode") + b"q\0" + piece("a" * BIG) + b"q\1](" + b"h\0h\1\x85R" * BIG + b"e",
+    "a set by another instruction": again("builtins", "set", Raw(b"\x8f(" + b"K\1" * 9 + b"\x90")).replace(b"R", b"\x81"),
+    "sets": b"](" + b"\x8f" * BIG + b"e",
+    "shapes of a tensor with attributes": name("torch._tensor", "_rebuild_from_type_v2")
+    + b"q\0("
+    + name("torch._utils", "_rebuild_tensor_v2")
+    + piece((None, (None, 0, list(range(1000)), (), False, None), None))[1:]
+    + b"q\1]("
+    + b"h\0h\1R" * BIG
+    + b"e",
+    "one array of NumPy's, time after time": name("numpy.core.numeric", "_frombuffer")
+    + b"q\0(B"
+    + struct.pack("<I", BIG)
+    + bytes(BIG)
+    + call("numpy", "dtype", "u1")
+    + piece(((BIG,), "C"))[1:-1]
+    + b"tq\1]("
+    + b"h\0h\1R" * BIG
+    + b"e",
+    "tuples as keys": b"}(" + b"".join(b"J" + struct.pack("<i", i) + b"\x85N" for i in range(BIG)) + b"u",
     "a list as a size": again("torch", "Size", list(range(BIG))),
     "a part of a storage that is long": STORAGE + piece("0") + piece("cpu") + b"K\4](" + b"K\1" * BIG + b"etQ",
     "a shape of large integers": REBUILD + b"K\0(\x8b\0\x80\0\0" + b"\1" * BIG + b"q\0" + b"h\0" * 60 + b"t)\x89NtR",

@@ -45,8 +45,8 @@ def read(file: BinaryIO, suffix: str = "") -> Any:
     if begin.startswith(b"PK") or zipfile.is_zipfile(file):  # other bytes may stand before an archive
         with zipfile.ZipFile(file) as archive:
             found = members(archive, file)
-            form = pytorch if pytorch.wrote(found) or suffix in (".pth", ".pt") else npz
-            return form.read_archive(archive, found, file)
+            theirs = pytorch.wrote(found) or suffix in (".pth", ".pt") and not npz.wrote(found)
+            return (pytorch if theirs else npz).read_archive(archive, found, file)
     raise ValueError(
         next((what for other, what in OTHERS.items() if begin.lstrip().startswith(other)), "")
         or "it begins neither as a zip archive (.npz, PyTorch's .pth), nor as .safetensors, nor as a pickle of PyTorch's"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -63,6 +63,11 @@ def _named_arrays(tree: Any) -> dict[str, Any] | None:
     except TypeError:  # not of numbers: `split` says so, and where
         return None
     return None if any(array is None for array in arrays.values()) else arrays
+
+
+def wrote(names: Iterable[str]) -> bool:
+    """Whether the members of a zip archive have the names that NumPy gives them."""
+    return all(name.endswith(".npy") or name == STRUCTURE or _is_packers(name) for name in names)
 
 
 def read_archive(archive: zipfile.ZipFile, found: dict[str, zipfile.ZipInfo], file: BinaryIO) -> Any:
