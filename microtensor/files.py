@@ -47,12 +47,6 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     _remove_stale(target.parent)
     temporary = target.with_name(f".microtensor-{secrets.token_hex(8)}.part")
     try:
-        with open(temporary, "xb") as file:  # inside the try: Ctrl-C may come between any two steps
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:  # a KeyboardInterrupt too
         with naming(path, temporary):
             with open(temporary, "xb") as file:  # inside the try: Ctrl-C may come between any two steps
                 yield file
@@ -61,8 +55,6 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.replace(temporary, target)
     except BaseException:  # a KeyboardInterrupt too
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename == str(temporary):  # a name that nobody asked for
-            raise type(error)(error.errno, error.strerror, str(path)) from None
         raise
     _sync_folder(target.parent)
 

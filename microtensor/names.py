@@ -106,8 +106,8 @@ KNOWN = {
         "mobilenet_v3_large": "write models.mobilenet_v2()",
         "efficientnet_b0": "write models.efficientnet_lite0()",
         "vit_b_16": "there are convolutional networks only: models.table() lists them",
-        "get_model": "write models.build(name)",
-        "create_model": "write models.build(name)",
+        "get_model": "models.build(name) makes a network, and models.list_models() names them",
+        "create_model": "models.build(name) makes a network, and models.list_models() names them",
     },
 }
 """Names that one knows from PyTorch, Keras or NumPy, and what to write here."""
@@ -138,6 +138,8 @@ def missing(module: str, name: str, there: Iterable[str]) -> Exception:
 def _hint(module: str, name: str, there: list[str]) -> str:
     if name in KNOWN.get(module, {}):
         return KNOWN[module][name]
+    if module == "microtensor.models" and name.endswith("_Weights"):
+        return "there are no weights to choose from; models.load_weights(model, path) takes them from a file"
     place = _short(module)
     for other in PARTS:
         if other != module and name in _names(other):

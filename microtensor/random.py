@@ -53,12 +53,11 @@ class Generator:
         self.__dict__.pop("_numpy", None)
         return self
 
-    @cached_property
     def initial_seed(self) -> int | tuple[int, ...] | None:
         """The seed that it was given last; None if that was entropy. `set_state` does not change it."""
         return self._seed
 
-    @functools.cached_property
+    @cached_property
     def _numpy(self) -> np.random.Generator:
         """Made at the first draw: importing numpy.random takes 10 ms, and the default generator is made at import."""
         drawing.add(self)

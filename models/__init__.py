@@ -4,7 +4,7 @@
 as `resnet50()`. There are no weights to download: `load_weights(model, path)` takes them from a file.
 """
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from microtensor.models.alexnet import alexnet, alexnet_2012
 from microtensor.models.autoencoder import conv_autoencoder, conv_vae, denoising_autoencoder, vae_loss
@@ -42,7 +42,6 @@ from microtensor.models.lecun_1989 import lecun_1989
 from microtensor.models.lenet import lenet5, lenet5_1998
 from microtensor.models.mobilenet_v1 import mobilenet_v1
 from microtensor.models.mobilenet_v2 import mobilenet_v2
-from microtensor.models.ported import missing
 from microtensor.models.resnet import plain18, plain34, resnet18, resnet34, resnet50, resnet101, resnet152
 from microtensor.models.resnext import resnext50_32x4d, resnext101_32x8d
 from microtensor.models.senet import se_resnet50, se_resnext50_32x4d
@@ -74,14 +73,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+globals().update((name, card.factory) for name, card in cards().items())  # which say what to write for `pretrained=True`
+
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         raise missing(__name__, name, __all__)
-
-
-globals().update((name, card.factory) for name, card in cards().items())  # which say what to write for `pretrained=True`
-
-
-def __getattr__(name: str) -> NoReturn:
-    raise AttributeError(missing(name))

@@ -67,16 +67,6 @@ def _said(name: str, asked: str, file: str) -> str:
     return f"{name}: {asked} asks for weights, which are not downloaded here; load them from a file: {load}"
 
 
-def missing(name: str) -> str:
-    """What to say where `models` has no such name."""
-    said = f"module 'microtensor.models' has no attribute {name!r}"
-    if name.endswith("_Weights"):
-        return f"{said}: there are no weights to choose from; models.load_weights(model, path) takes them from a file"
-    if name in ("get_model", "create_model"):
-        return f"{said}: models.build(name) makes a network, and models.list_models() names them"
-    return said
-
-
 def _brief(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}…"

@@ -58,17 +58,13 @@ def load(name: str, own: Mapping[str, Any], state: Any, strict: bool) -> Loaded:
         hint = "; read it first: microtensor.load(path)" if isinstance(state, (str, os.PathLike)) else ""
         raise TypeError(f"load_state_dict: expected tensors by name, as state_dict() gives, got {type(state).__name__}{hint}")
     extra = {key: take for key, take in own.items() if not isinstance(take, Node)}
-    missing = [key for key in own if key not in state]
-    unexpected = [key for key in state if key not in own]
-    found = {key: _tensor(key, value) for key, value in state.items() if key not in extra and not _is_extra(key)}
-    values = {key: found[key] for key in own if key in found}
     inside = next((key for key, value in state.items() if isinstance(value, Mapping)), None)
     if inside is not None and not any(key in own for key in state):
         raise TypeError(
             f"load_state_dict: {inside} must be a Tensor or an array, got {type(state[inside]).__name__}; the state may be one "
             f"of several in a file: load_state_dict(state[{inside!r}])"
         )
-    values = {key: _tensor(key, state[key]) for key in own if key in state}
+    values = {key: _tensor(key, state[key]) for key in own if key in state and key not in extra}
     missing = [key for key in own if key not in state]
     unexpected = [str(key) for key in state if key not in own]
     unlike = [
@@ -90,11 +86,6 @@ def load(name: str, own: Mapping[str, Any], state: Any, strict: bool) -> Loaded:
         if key in state:
             take(state[key])
     return Loaded(missing, unexpected)
-
-
-def _is_extra(key: Any) -> bool:
-    """Whether it is a module's extra state, which may be any object."""
-    return isinstance(key, str) and key.rpartition(".")[2] == "_extra_state"
 
 
 def _tensor(key: str, value: Any) -> Tensor:

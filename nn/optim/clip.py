@@ -44,10 +44,8 @@ def clip_grad_norm_(
 
     Raises:
         TypeError: there is something that is no tensor, or a setting is no number.
-        ValueError: a setting is out of range; the memory of a gradient is read-only; or the norm is not finite, and an error
-            was asked for. Nothing is scaled then.
-        ValueError: a setting is out of range; `parameters` is an iterator that was used up; or the norm is not finite, and an
-            error was asked for. Nothing is scaled then.
+        ValueError: a setting is out of range; `parameters` is an iterator that was used up; the memory of a gradient is
+            read-only; or the norm is not finite, and an error was asked for. Nothing is scaled then.
 
     >>> p = Tensor([3.0, 4.0], requires_grad=True)
     >>> (p * p / 2).sum().backward()
@@ -88,8 +86,8 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
     Raises:
         TypeError: there is something that is no tensor, or `clip_value` is no number.
-        ValueError: `clip_value` is negative or nan; the memory of a gradient is read-only.
-        ValueError: `clip_value` is negative or nan; `parameters` is an iterator that was used up.
+        ValueError: `clip_value` is negative or nan; `parameters` is an iterator that was used up; the memory of a gradient is
+            read-only.
 
     >>> p = Tensor([3.0, 0.5], requires_grad=True)
     >>> (p * p).sum().backward()

@@ -114,8 +114,6 @@ class Optimizer:
         Raises:
             ValueError: a gradient does not have the shape of its parameter, or is not on its device; the memory of a parameter
                 is read-only.
-            ValueError: a gradient does not have the shape of its parameter, or is not on its device; a parameter's array is
-                read-only.
         """
         self.has_stepped = True
         if self.overtaken_by:
@@ -155,11 +153,6 @@ class Optimizer:
     def _follow(self, p: Node) -> None:
         """The parameter has another array than at the last step: its memory goes where the numbers went."""
         refuse_read_only(f"{self._name}.step", p, "a parameter", "p.data = p.data.copy()")
-        if type(p.data) is np.ndarray and not p.data.flags.writeable:
-            raise ValueError(
-                f"{self._name}: the array of a parameter {p.shape} is read-only, as np.load(mmap_mode='r') gives it; give the "
-                "parameter a copy: p.data = p.data.copy()"
-            )
         state = self.state.setdefault(p, {})
         for key, value in state.items():
             if is_array(value):
