@@ -62,7 +62,7 @@ def load_weights(model: M, path: str | os.PathLike[str], strict: bool = True) ->
         )
     counters = {name: x for name, x in own.items() if best.fitting and name.endswith(COUNTER) and name not in best.state}
     try:
-        passed = model.load_state_dict({**best.state, **counters}, strict=strict)
+        passed = model.load_state_dict({**best.state, **_extra_state(tree, best, own), **counters}, strict=strict)
     except ValueError as error:
         raise ValueError(
             f"load_weights: {path} holds the weights of another network: {error}{_unread(best)}{_where(model, tree, path)}"
@@ -73,6 +73,19 @@ def load_weights(model: M, path: str | os.PathLike[str], strict: bool = True) ->
             _report(path, len(own) - len(passed.missing_keys) - len(counters), passed.missing_keys, left), stacklevel=2
         )
     return model
+
+
+def _extra_state(tree: Any, best: Match, own: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file has, beside the tensors, for modules that have state of their own: see `Module.get_extra_state`."""
+    named = tree
+    for key in best.place:
+        named = named[key]
+    found = {}
+    for name in (name for name in own if name.rpartition(".")[2] == "_extra_state"):
+        keys = [key for key in named if f".{key}".endswith(f".{name}")]  # whatever a wrapper put before it
+        if keys:
+            found[name] = named[min(keys, key=len)]
+    return found
 
 
 def _report(path: object, loaded: int, missing: list[str], left: list[str]) -> str:

@@ -234,3 +234,26 @@ def test_scales_that_are_all_1_are_passed_over(tmp_path):
     for value, fits in ((1.0, True), (2.0, False)):
         scales = {name.replace("bias", "weight"): mt.full((3,), value) for name in names[:2]}
         assert set(scales).isdisjoint(model.renamed(scales)) == fits
+
+
+class Counting(nn.Module):
+    """A layer with state beside its tensors."""
+
+    def __init__(self):
+        self.linear, self.calls = nn.Linear(2, 2), 0
+
+    def get_extra_state(self):
+        return {"calls": self.calls}
+
+    def set_extra_state(self, state):
+        self.calls = int(state["calls"])
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda state: state, lambda state: {"model": state}, lambda s: {"module." + k: v for k, v in s.items()}]
+)
+def test_extra_state_comes_with_the_weights(tmp_path, wrap):
+    model = nn.Sequential(Counting())
+    model[0].calls = 7
+    mt.save(tmp_path / "w.npz", wrap(model.state_dict()))
+    assert models.load_weights(nn.Sequential(Counting()), tmp_path / "w.npz")[0].calls == 7
