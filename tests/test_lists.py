@@ -233,6 +233,9 @@ class Index:
     def __index__(self):
         return 1
 
+    def __repr__(self):  # the name of a test, in every process the same
+        return "Index()"
+
 
 @pytest.mark.parametrize("one", [np.int64(1), np.uint8(1), np.array(1), Tensor(np.array(1)), Index(), True], ids=repr)
 @pytest.mark.parametrize("kind", ["Sequential", "ModuleList", "ParameterList"])
