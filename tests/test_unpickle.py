@@ -184,6 +184,7 @@ BOMBS = {
         ]
         for kind, held in [
             ("a set", Raw(b"\x8f(" + b"".join(b"M" + struct.pack("<H", i) for i in range(BIG)) + b"\x90")),
+            ("a set of protocol 2", call("__builtin__", "set", list(range(BIG)))),
             ("a frozenset", Raw(b"(" + b"".join(b"M" + struct.pack("<H", i) for i in range(BIG)) + b"\x91")),
             ("a tuple", tuple(range(BIG))),
             ("bytes", Raw(b"B" + struct.pack("<I", BIG) + bytes(BIG))),
