@@ -66,7 +66,8 @@ def naming(path: str | os.PathLike[str], instead_of: Path | None = None) -> Iter
         yield
     except OSError as error:
         if error.errno is not None and (error.filename is None or str(error.filename) == str(instead_of)):
-            error.filename, error.filename2 = os.fspath(path), None
+            error.filename = os.fspath(path)
+            del error.filename2  # where a file was to be moved; None would be printed
         raise
 
 

@@ -136,7 +136,7 @@ def test_errors_of_the_system_name_the_file_that_was_asked_for(tmp_path, monkeyp
             if step == "write":  # as a full disk does, it names no file
                 raise OSError(number, os.strerror(number))
 
-    with pytest.raises(OSError, match=re.escape(f"[Errno {number}] {os.strerror(number)}: {str(path)!r}")) as error:
+    with pytest.raises(OSError, match=re.escape(f"[Errno {number}] {os.strerror(number)}: {str(path)!r}") + "$") as error:
         save()
     assert ".part" not in str(error.value)
     assert error.value.errno == number

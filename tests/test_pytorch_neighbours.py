@@ -227,6 +227,16 @@ def test_safetensors_under_another_name(tmp_path):
         assert state.load(tmp_path / name_)["w"].tolist() == [1]
 
 
+def test_a_length_that_begins_as_pickles_do(tmp_path):
+    pytest.importorskip("safetensors")
+    begins = set()
+    for length in range(1, 400, 7):
+        state.save(tmp_path / "x.safetensors", {"n" * length: mt.Tensor([1.0])})
+        begins.add((tmp_path / "x.safetensors").read_bytes()[:1])
+        assert list(state.load(tmp_path / "x.safetensors")) == ["n" * length]
+    assert {b"\x80", b"P"} <= begins
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

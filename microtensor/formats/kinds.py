@@ -38,9 +38,11 @@ def read(file: BinaryIO, suffix: str = "") -> Any:
     size = size_of(file)
     begin = file.read(BEGIN)
     file.seek(0)
+    if safetensors.is_one(begin, size):  # first, for the length of its header may begin with the same byte as a pickle
+        return safetensors.read(file)
     if begin[:1] == pickle.PROTO:
         return pytorch.read_legacy(file)
-    if safetensors.is_one(begin, size) or suffix == ".safetensors" and not begin.startswith(b"PK"):
+    if suffix == ".safetensors" and not begin.startswith(b"PK"):
         return safetensors.read(file)
     if begin.startswith(b"PK") or zipfile.is_zipfile(file):  # other bytes may stand before an archive
         with zipfile.ZipFile(file) as archive:
