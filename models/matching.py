@@ -34,7 +34,7 @@ DEEPEST = 6
 """How deep in a file weights are looked for, to say where they are."""
 
 MOST = 16
-"""Of prefixes and places that are looked at so."""
+"""Of prefixes that are looked at, the most frequent first: a file may come from anywhere, and have a million."""
 
 
 class Match(NamedTuple):
@@ -91,7 +91,7 @@ def elsewhere(model: Module, tree: Any) -> list[Elsewhere]:
     fitting, others = [], []
     for place, named in _all_places(tree, ()):
         tensors = {name: x for name, x in named.items() if isinstance(name, str) and isinstance(x, Tensor)}
-        for prefix in _common_prefixes(tensors, own)[:MOST]:
+        for prefix in _common_prefixes(tensors, own):
             fits = all(shape == _shape(tensors.get(prefix + name)) for name, shape in own.items())
             fitting += [Elsewhere(place, prefix, True)] if fits and (prefix or place not in looked) else []
         others += [Elsewhere(place, "", False)] if tensors and place not in looked else []
@@ -140,7 +140,8 @@ def _at(model: Module, own: Mapping[str, Any], place: tuple[Any, ...], named: Ma
         plain = {_without(name, inside): x for name, x in tensors.items()}
         if len(plain) < len(tensors):  # two names became one
             continue
-        for before in sorted({_known_prefix(name) for name in plain} | {""}) if hasattr(model, "renamed") else ("",):
+        known = Counter(map(_known_prefix, plain)).most_common(MOST) if hasattr(model, "renamed") else []
+        for before in dict.fromkeys(["", *(prefix for prefix, _ in known)]):
             state = _below(plain, before)
             state = model.renamed(state) if hasattr(model, "renamed") else state
             for prefix in _prefixes(state, own):
@@ -175,10 +176,14 @@ def _prefixes(state: Mapping[str, Tensor], own: Mapping[str, Any]) -> list[str]:
 def _common_prefixes(state: Mapping[str, Tensor], own: Mapping[str, Any]) -> list[str]:
     """All that stands before a name and a shape of the network's, the most frequent first."""
     found: Counter[str] = Counter()
+    longest = max((name.count(".") for name in own), default=0) + 1  # parts of a name
     for name, x in state.items():
-        begins = [0, *(dot.end() for dot in re.finditer(r"\.", name))]
-        found.update(name[:at] for at in begins if own.get(name[at:]) == x.shape)
-    return [prefix for prefix, _ in found.most_common()]
+        parts = name.rsplit(".", longest)
+        for count in range(1, min(longest, len(parts)) + 1):
+            behind = ".".join(parts[-count:])
+            if own.get(behind) == x.shape:
+                found[name[: len(name) - len(behind)]] += 1
+    return [prefix for prefix, _ in found.most_common(MOST)]
 
 
 def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,10 +1,13 @@
 """Published weights, in every wrapping that they come in."""
 
+import time
+
 import numpy as np
 import pytest
 
 import microtensor as mt
 from microtensor import models, nn
+from microtensor.models.matching import elsewhere, matches
 from microtensor.models.weights import load_weights
 
 
@@ -209,6 +212,24 @@ def test_a_file_of_which_nothing_fits(tmp_path, tree, strict):
         load_weights(model, tmp_path / "other.npz", strict)
     assert "strict=False" not in str(error.value)  # it would not help
     assert all(np.array_equal(x.numpy(), y) for x, y in zip(model.state_dict().values(), before))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"a{i}.3.weight" for i in range(20_000)],
+        ["module." * i + "3.weight" for i in range(2000)],
+        ["." * 10**6 + "3.weight", "a." * 10**6 + "3.bias"],
+        ["denselayer" + "1" * 10**6],
+    ],
+    ids=["prefixes", "wrappers", "dots", "digits"],
+)
+def test_names_made_to_take_time(names):
+    begin = time.process_time()
+    for model in (network(), models.build("efficientnet_lite0", num_classes=2)):
+        matches(model, dict.fromkeys(names, mt.ones(2, 8)))
+        elsewhere(model, {"a": {"b": dict.fromkeys(names, mt.ones(2, 8))}})
+    assert time.process_time() - begin < 10
 
 
 def test_weights_of_another_network_are_said_in_few_words(tmp_path):
