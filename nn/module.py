@@ -407,8 +407,7 @@ class Module(Places, Hooked):
 
         Raises:
             TypeError: `state_dict` is no mapping, or holds something that is no tensor and no array.
-            ValueError: a name is missing or unexpected, or a shape differs. One message says how many, and names a few; nothing
-                is loaded.
+            ValueError: a name is missing or unexpected, or a shape differs. It says how many, and a few; nothing is loaded.
         """
         own: dict[str, Any] = {}
         for place, module in self._walk():

@@ -91,6 +91,8 @@ def pickles(old):
     }
     metadata = piece({"_metadata": Raw(ordered + b"(" + piece("") + piece({"version": 1}) + b"u")})
     state_dict = Raw(ordered + piece(weights)[1:] + metadata + b"b")
+    double = call("numpy", "dtype", "f8", False, True) + piece((3, "<", None, None, None, -1, -1, 0)) + b"b"
+    array = piece((1, (2, 1), Raw(b"h\2"), False, Raw(b"C\x10" + bytes(16))))
     checkpoint = {
         "state_dict": state_dict,
         "long": tensor(longs, 0, (), ()),
@@ -99,6 +101,14 @@ def pickles(old):
         "words": [call("torch", "Size", (2, 3)), call("torch", "device", "cuda", 1), name("torch", "float32")],
         "sets": [call("__builtin__", "set", [1, "a"]), call("collections", "Counter", {2: 1})],
         "numbers": [3, 0.5, 2**80, None, (True,)],
+        "numpy": [
+            Raw(call("numpy.core.multiarray", "scalar", Raw(double + b"q\2"), Raw(b"C\x08" + bytes(8)))),
+            Raw(call("numpy.core.multiarray", "_reconstruct", name("numpy", "ndarray"), (0,), Raw(b"C\1b")) + array + b"b"),
+            call("numpy._core.numeric", "_frombuffer", Raw(b"\x96\x10\0\0\0\0\0\0\0" + bytes(16)), Raw(b"h\2"), (1, 2), "F"),
+        ],
+        "bytes": [Raw(b"C\2ab"), call("_codecs", "encode", "é", "latin1"), Raw(b"\x8f(K\1\x90"), Raw(b"(K\1\x91")],
+        "args": Raw(name("argparse", "Namespace") + b")\x81" + piece({"lr": 0.1}) + b"b"),
+        "keys": {(1, "a"): 2, Raw(name("__main__", "Colour") + b"K\1\x85R"): 3},
     }
     floats = {"0": (6, struct.pack("<6f", *range(6)))}
     others = {"1": (1, bytes(8)), "2": (2, b"1234"), "3": (4, b"1234")}
