@@ -22,6 +22,15 @@ def in_child(renew: F) -> F:
     return renew
 
 
+generation = [0]
+"""How often this process is a child of one that used this package: what began in another generation has lost its threads."""
+
+
+@in_child
+def _count() -> None:
+    generation[0] += 1
+
+
 class cached_property(Generic[T]):
     """`functools.cached_property` without its lock, which it has before Python 3.12, one for all objects of a class.
 

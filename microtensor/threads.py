@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .blocks import Block, Entry
-from .forking import in_child
+from .forking import generation, in_child
 
 Part = TypeVar("Part")
 
@@ -160,7 +160,7 @@ class Later:
     def cancel(self) -> None:
         """Do not begin with it any more; wait for its end if it has begun."""
         self._job.waiting.clear()
-        if self._job.pool is settings.jobs:  # else it was forked since
+        if self._job.generation == generation[0]:  # else it was forked since
             self._job.wait()
 
 
@@ -216,7 +216,7 @@ class _Job:
         self.lock, self.ended = threading.Lock(), SimpleQueue[None]()
         self.at_work = 0
         self.error: BaseException | None = None
-        self.pool = settings.jobs
+        self.generation = generation[0]
 
     def work(self) -> None:
         """Take parts until there are none."""
@@ -249,7 +249,7 @@ class _Job:
 
     def check_threads(self) -> None:
         """Raise if the process was forked since: the threads that worked on it are not here, and their parts are lost."""
-        if self.pool is not settings.jobs:
+        if self.generation != generation[0]:
             raise RuntimeError(
                 "the process was forked in the middle of an operation or of a backward pass, and its other threads are not in "
                 "the child: fork before, or begin the computation again in the child"

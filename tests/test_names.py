@@ -75,7 +75,7 @@ except ImportError as error:
 """
     lines = run(program).splitlines()
     assert lines[0] == "False False True"
-    assert all('needs hypothesis: pip install "microtensor[test]"' in line for line in lines[1:])
+    assert all('needs hypothesis: pip install "hypothesis>=6.100"' in line for line in lines[1:])
     assert len(lines) == 3
 
 

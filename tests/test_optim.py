@@ -608,7 +608,9 @@ def test_a_parameter_in_read_only_memory_is_told():
     array.flags.writeable = False
     p = Parameter(Tensor(array, device="cpu"))
     p.grad = Tensor(np.ones(2), device="cpu")
-    with pytest.raises(ValueError, match=r"SGD: the array of a parameter \(2,\) is read-only, .*: p.data = p.data.copy\(\)"):
+    with pytest.raises(
+        ValueError, match=r"SGD.step: the memory of a parameter \(2,\) is read-only, .*: p.data = p.data.copy\(\)"
+    ):
         nn.SGD([p], lr=1.0).step()
     p.data = p.data.copy()
     nn.SGD([p], lr=1.0).step()

@@ -61,7 +61,7 @@ def test_a_factory_is_what_it_was():
 
 def test_torchvisions_other_names():
     assert not hasattr(models, "resnet49")
-    with pytest.raises(AttributeError, match=r"no attribute 'ResNet50_Weights': .*models.load_weights\(model, path\)"):
+    with pytest.raises(AttributeError, match=r"no attribute 'ResNet50_Weights'; .*models.load_weights\(model, path\)"):
         models.ResNet50_Weights  # noqa: B018
-    with pytest.raises(AttributeError, match=r"no attribute 'get_model': models.build\(name\) makes a network"):
+    with pytest.raises(AttributeError, match=r"no attribute 'get_model'; models.build\(name\) makes a network"):
         models.get_model  # noqa: B018

@@ -243,7 +243,9 @@ def _module(module: Module) -> dict[str, Any]:
         text = layer.extra_repr()
         if type(layer).extra_repr is Module.extra_repr:
             own = _attributes(layer)
-            text = ", ".join(f"{key}={x!r}" for key, x in own.items() if key not in ("training", "frozen"))
+            text = ", ".join(
+                f"{key}={x!r}" for key, x in own.items() if key not in ("training", "frozen", "inplace")
+            )  # which changes nothing
         layers[name or "itself"] = f"{type(layer).__name__}({re.sub(' at 0x[0-9a-fA-F]+', '', text)})"
     constants = {
         f"{name}.{key}".removeprefix("."): plain(x)
