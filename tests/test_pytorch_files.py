@@ -102,7 +102,7 @@ def test_big_endian_archives(tmp_path):
 def test_a_view_of_a_storage_in_the_old_format(tmp_path):
     stored = storage("0", "FloatStorage", 4, ("1", 1, 2))
     assert load(tmp_path, legacy(pickled(tensor(stored, 1, (1,), (1,))), {"0": (4, FOUR)})).tolist() == [3]
-    for part in (("1", 3, 2), ("1", -1, 2), ("1", 1), "part", 1, ("1", None, 1)):
+    for part in (("1", 3, 2), ("1", 3, -1), ("1", -1, 2), ("1", 1), "part", 1, ("1", None, 1)):
         stored = storage("0", "FloatStorage", 4, part)
         with pytest.raises(ValueError, match="damaged"):
             load(tmp_path, legacy(pickled(tensor(stored, 0, (1,), (1,))), {"0": (4, FOUR)}))

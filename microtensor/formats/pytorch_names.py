@@ -174,7 +174,7 @@ def find_storage(description: Any) -> Storage | Placeholder:
     start, stop = 0, _whole([count])[0]
     if part and part[0] is not None:
         _, start, length = part[0]
-        start, stop = _whole([start, start + length])
+        start, length, stop = _whole([start, length, start + length])
     if stop > count:
         raise ValueError(f"its pickle describes a part of the storage {key[:40]!r} that ends beyond it")
     return Storage(key, kind.dtype, count * itemsize, start * itemsize, stop * itemsize)
