@@ -229,6 +229,9 @@ def lift(name: str, inputs: Sequence[Any]) -> list[Any]:
         raise TypeError(f"{name}: expected a Tensor, got {', '.join(map(kind_of, inputs))}{hint}")
     lifted: list[Any] = []
     for x in inputs:
+        if isinstance(x, Node):
+            lifted.append(x)
+            continue
         if isinstance(x, np.generic):
             x = x.item()
         if isinstance(x, float) and type(x) is not Float:
@@ -238,7 +241,7 @@ def lift(name: str, inputs: Sequence[Any]) -> list[Any]:
         elif takes_array(name, x):
             follow(x)
             x = like.constant(plain_array(name, x).copy())  # a gradient may need it as it is now
-        elif not (x is None or isinstance(x, (Node, Int, Float))):
+        elif not (x is None or isinstance(x, (Int, Float))):
             raise TypeError(f"{name}: expected a Tensor, a number or an array, got {kind_of(x)}; wrap it: Tensor(...)")
         lifted.append(x)
     return lifted

@@ -65,12 +65,14 @@ def is_array(value: object) -> bool:
     """
     if type(value) is np.ndarray:
         return True
+    if not isinstance(value, np.ndarray):
+        return array_module(value) is not np
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"a masked array of shape {value.shape} would lose its mask: fill in a number, array.filled(0), and keep what "
             "np.ma.getmaskarray(array) gives as a tensor of its own, if it is needed"
         )
-    return isinstance(value, np.ndarray) or array_module(value) is not np
+    return True
 
 
 def takes_array(name: str, value: object) -> bool:

@@ -13,6 +13,7 @@ import contextvars
 import ctypes
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -312,7 +313,10 @@ class _Blas(Block):
 
     def __init__(self, get: Callable[[], int], set_: Callable[[int], Any], core: str) -> None:
         self.get, self.set, self.core = get, set_, core  # type: ignore[method-assign, assignment]
-        self.lock, self.users, self.single, self.before = threading.Lock(), set[Entry](), False, 0
+        self.lock, self.single, self.before = threading.Lock(), False, 0
+        self.users: dict[int, tuple[int, weakref.ref[Any]]] = {}
+        """Who is inside: by the id of each, its thread, and a reference that tells when it has died without leaving."""
+        self.died = self._died
         in_child(self.renew)
 
     @property
@@ -325,15 +329,25 @@ class _Blas(Block):
 
     def enter(self, entry: Entry) -> None:
         """One more is inside."""
-        with self.lock:
-            self.users.add(entry)
-            self._adapt()
+        self.come(id(entry), weakref.ref(entry, self.died))
 
     def leave(self, entry: Entry) -> None:
         """One less is inside. Whoever was interrupted before may leave again."""
+        self.go(id(entry))
+
+    def come(self, key: int, reference: weakref.ref[Any]) -> None:
+        """One more is inside, under this key, until it goes or dies."""
         with self.lock:
-            self.users.discard(entry)
-            self._adapt()
+            self.users[key] = threading.get_ident(), reference
+            if not self.single:
+                self._adapt()
+
+    def go(self, key: int) -> None:
+        """One less is inside."""
+        with self.lock:
+            self.users.pop(key, None)
+            if not self.users:
+                self._adapt()
 
     def _adapt(self) -> None:
         """Be single-threaded while anybody is inside. Each line holds whatever interrupts it: Ctrl-C may come between two."""
@@ -347,11 +361,42 @@ class _Blas(Block):
                 self.set(self.before)
             self.single = False
 
+    def _died(self, reference: Any) -> None:
+        """Somebody was inside, and Ctrl-C kept it from leaving."""
+        with self.lock:
+            self.users = {key: user for key, user in self.users.items() if user[1] is not reference}
+            if not self.users:
+                self._adapt()
+
     def renew(self) -> None:
         """In a forked process nobody is inside who was there in another thread."""
         self.lock = threading.Lock()
-        self.users = {entry for entry in self.users if entry.thread == threading.get_ident()}
+        self.users = {key: user for key, user in self.users.items() if user[0] == threading.get_ident()}
         self._adapt()
+
+
+class _Inside:
+    """Who is inside `single_threaded_blas()`: an object for each `with` statement, which holds it until its end.
+
+    If Ctrl-C keeps `__exit__` from being called, it dies all the same; so no frame may hold it, for a traceback keeps frames.
+    It costs less than a `Block`, which does the same for any setting.
+    """
+
+    __slots__ = ("blas", "__weakref__")
+
+    def __init__(self, blas: _Blas) -> None:
+        self.blas = blas
+
+    def __enter__(self) -> None:
+        blas, key = self.blas, id(self)
+        reference = weakref.ref(self, blas.died)
+        del self
+        blas.come(key, reference)
+
+    def __exit__(self, *error: object) -> None:
+        blas, key = self.blas, id(self)
+        del self
+        blas.go(key)
 
 
 @cache
@@ -377,4 +422,5 @@ def blas() -> _Blas | None:
 
 def single_threaded_blas() -> AbstractContextManager[Any, Any]:
     """Inside, BLAS uses one thread for each call, if it can be told."""
-    return blas() or nullcontext()
+    library = blas()
+    return nullcontext() if library is None else _Inside(library)

@@ -67,7 +67,7 @@ def conv2d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any
     """
     x, weight, bias = _checked("conv2d", 2, x, weight, bias, groups)
     window = _window("conv2d", weight.shape[2:], stride, padding, dilation, x.shape[2:])
-    check_result("conv2d", x, window, weight.shape[0], x.shape[2:], window.places("conv2d", x.shape[2:]))
+    check_result("conv2d", x, window, weight.shape[0], x.shape[2:])
     return _conv2d(x, weight, bias, window=window, groups=groups)
 
 
@@ -81,8 +81,7 @@ def conv1d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any
     """
     lines, kernels, bias = _checked("conv1d", 1, x, weight, bias, groups)
     window = _window("conv1d", kernels.shape[2:], stride, padding, dilation, lines.shape[2:])
-    size = (1, lines.shape[2])
-    check_result("conv1d", lines, window, kernels.shape[0], size, window.places("conv1d", size))
+    check_result("conv1d", lines, window, kernels.shape[0], (1, lines.shape[2]))
     y: Any = _conv2d(lines.unsqueeze(2), kernels.unsqueeze(2), bias, window=window, groups=groups)
     line: T = y.squeeze(2)
     return line

@@ -42,6 +42,10 @@ def per_axis(operation: str, name: str, value: Any, least: int, axes: int) -> tu
     """
     if type(value) is int and least <= value < MOST:  # as it mostly is
         return (value,) * axes
+    if type(value) is tuple and len(value) == axes == 2:
+        height, width = value
+        if type(height) is int and type(width) is int and least <= height < MOST and least <= width < MOST:
+            return value
     numbers = (value,) * axes if isinstance(value, (int, np.integer)) else value
     if isinstance(numbers, (tuple, list)) and len(numbers) == 1:
         numbers = (*numbers,) * axes
@@ -198,18 +202,23 @@ def _places(window: Window, operation: str, size: Pair) -> Pair:
     return (height - window.reach[0]) // window.stride[0] + 1, (width - window.reach[1]) // window.stride[1] + 1
 
 
-def check_result(operation: str, x: Node, window: Window, channels: int, size: Sequence[int], places: Sequence[int]) -> None:
+def check_result(
+    operation: str, x: Node, window: Window, channels: int, size: Sequence[int], places: Sequence[int] | None = None
+) -> None:
     """Refuse settings that make a result, or of one image a padded one, larger than the memory.
 
     Args:
-        size, places: of an image, and of what the window makes of it or takes it from.
+        size: of an image.
+        places: of the result, if it is not what the window makes of such an image.
 
     Raises:
         MemoryError: they do.
     """
     padded, (images, own, *_) = window.padded(size), x.shape
-    if (images * channels * places[0] * places[1] + own * padded[0] * padded[1]) * 8 < LARGE_BYTES:  # as it mostly is
+    height, width = padded if places is None else places  # of the result: no more than these
+    if (images * channels * height * width + own * padded[0] * padded[1]) * 8 < LARGE_BYTES:  # as it mostly is
         return
+    places = window.places(operation, size) if places is None else places
     hint = "give less padding, or other settings of that kind"
     check_size(operation, "the result", (images, channels, *places), x, hint)
     check_size(operation, "a padded image", (own, *padded), x, hint)
@@ -245,8 +254,7 @@ def unfold(x: T, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: 
     """
     check_images("unfold", x)
     window = Window.of("unfold", kernel_size, stride, padding, dilation)
-    places = window.places("unfold", x.shape[2:])
-    check_result("unfold", x, window, x.shape[1] * prod(window.kernel), x.shape[2:], places)
+    check_result("unfold", x, window, x.shape[1] * prod(window.kernel), x.shape[2:])
     return _unfold(x, window=window)
 
 
