@@ -140,7 +140,7 @@ def walk(
     needed = None if wanted is None else _leading_to(wanted, order)
     now = clock[0]
     for origin in order:  # before anything is released
-        if origin.time != now and (needed is None or origin in needed):
+        if origin.sources and origin.time != now and (needed is None or origin in needed):
             _check_unchanged(origin, needed)
 
     gradients: dict[Origin, Any] = {}

@@ -67,7 +67,7 @@ def needs_no_numbers(sources: Iterable[tuple[Origin, Callable[..., Any]]]) -> bo
         try:
             for cell in vjp.__closure__ or ():
                 value = cell.cell_contents
-                if isinstance(value, Node) or not (type(value) in TINY or _is_small(value)):
+                if type(value) not in TINY and (isinstance(value, Node) or not _is_small(value)):
                     return False
         except ValueError:  # a variable that is not bound
             return False
@@ -75,9 +75,15 @@ def needs_no_numbers(sources: Iterable[tuple[Origin, Callable[..., Any]]]) -> bo
 
 
 def _is_small(value: Any) -> bool:
-    if isinstance(value, SMALL):
+    """Whether a derivative's variable holds little: a setting, or a function that closes over no more."""
+    if isinstance(value, (tuple, list)):
+        for part in value:
+            if type(part) not in TINY and not _is_small(part):
+                return False
         return True
-    return isinstance(value, (FunctionType, CellType, tuple, list)) and all(_is_small(part) for part in inside(value))
+    if type(value) is FunctionType:
+        return value.__closure__ is None or all(_is_small(cell.cell_contents) for cell in value.__closure__)
+    return isinstance(value, SMALL)
 
 
 def inside(value: Any) -> Iterable[Any]:
