@@ -77,10 +77,7 @@ def needs_no_numbers(sources: Iterable[tuple[Origin, Callable[..., Any]]]) -> bo
 def _is_small(value: Any) -> bool:
     """Whether a derivative's variable holds little: a setting, or a function that closes over no more."""
     if isinstance(value, (tuple, list)):
-        for part in value:
-            if type(part) not in TINY and not _is_small(part):
-                return False
-        return True
+        return all(type(part) in TINY or _is_small(part) for part in value)
     if type(value) is FunctionType:
         return value.__closure__ is None or all(_is_small(cell.cell_contents) for cell in value.__closure__)
     return isinstance(value, SMALL)
