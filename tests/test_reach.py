@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import microtensor as mt
-from microtensor import Tensor
+from microtensor import Tensor, nn
 from microtensor.graph import mode
 from microtensor.nn.inspect.reach import Reach, Reaches
 from microtensor.nn.layers.adaptive import adaptive_avg_pool2d, adaptive_max_pool2d
@@ -263,6 +263,11 @@ SINGLE = {
     "and its mirror image": lambda x: x + x.flip(3),
     "gate of a part": lambda x: x[:, :, :, 4:] * x[:, :, :, :4].mean((2, 3), keepdim=True),
     "repeated": lambda x: x.repeat_interleave(3, dim=2),
+    "tiled": lambda x: x.repeat(1, 1, 2, 3),
+    "cumsum": lambda x: x.cumsum(2),
+    "windows": lambda x: x.unfold(2, 3, 2).sum(-1),
+    "channels by number": lambda x: x[:, [1, 0], 2:] * 1,
+    "matrix product": lambda x: (x @ Tensor(np.random.default_rng(2).uniform(1, 2, (14, 5))))[:, :, :, :1] * 1,
     "summed over rows": lambda x: x.sum(2, keepdim=True) * 1,
 }
 
@@ -270,6 +275,25 @@ SINGLE = {
 @pytest.mark.parametrize("name", SINGLE)
 def test_every_unit_of_every_operation(name):
     check_every_unit(SINGLE[name], (1, 2, 16, 14))
+
+
+def test_places_are_those_of_the_map():
+    """Where a layer exchanges the axes, a unit's row is that of its result; where channels come last, maps have no places."""
+
+    class Turned(nn.Module):
+        def forward(self, x):
+            return x[:, :, ::2].mT
+
+    field = nn.receptive_field(Turned(), (1, 12, 8))[0]
+    assert (field.jump, field.axes) == ((2, 1), (3, 2))
+    assert field.of(5, 1) == [(2, 3), (5, 6)]
+
+    class Last(nn.Module):
+        def forward(self, x):
+            return x.permute(0, 2, 3, 1)
+
+    with pytest.raises(ValueError, match="have no places in the image"):
+        nn.effective_receptive_field(nn.Sequential(Last()), (2, 12, 8), "0")
 
 
 THEN = ["conv, no padding", "transposed, gaps", "bilinear", "bilinear, smaller", "nearest", "flip", "slice", "adaptive"]

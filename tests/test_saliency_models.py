@@ -1,5 +1,6 @@
 """What may be explained: functions that call modules, models with one score, batches, and what is said of all else."""
 
+import contextlib
 import functools
 
 import numpy as np
@@ -77,6 +78,54 @@ def test_a_function_of_modules_is_explained_in_eval_mode(method, of):
     with model.evaluating():
         np.testing.assert_array_equal(numpy(method(of(model), X, 1)), first)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+class Functional(Two):
+    """It asks for its own mode."""
+
+    def forward(self, x):
+        h = nn.dropout(self.conv(x), 0.5, training=self.training).relu().mean(dim=(2, 3))
+        return self.head(h), h
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda model: lambda x: model.forward(x)[0],
+        lambda model: lambda x: (model.train(), model.eval(), model(x)[0])[-1],
+        lambda model: functools.partial(lambda models, x: models["a"][0].forward(x)[0], {"a": [model]}),
+    ],
+    ids=["forward", "sets its mode", "in a dict"],
+)
+def test_a_module_that_asks_for_its_mode_and_a_function_that_sets_it(of):
+    model = Functional()
+    first, second = (saliency.gradient(of(model), X, 1).numpy() for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert all(module.training for module in model.modules())
+
+
+def test_sigmoids_of_several_labels_are_probabilities_as_they_are():
+    def model(x):
+        return mt.cat([left(x), left(x.flip(3))], dim=1).sigmoid()
+
+    halves = mt.Tensor(np.repeat([1.0, 0.0], 4) * np.ones((1, 8, 1)))
+    curve = saliency.deletion(model, BRIGHT, halves, target=0, steps=1)
+    np.testing.assert_allclose(curve.score[0], [left(BRIGHT).sigmoid().item(), left(BRIGHT * 0).sigmoid().item()], rtol=1e-5)
+
+
+@each_method
+def test_a_model_that_writes_into_its_argument_does_not_change_the_callers_images(method):
+    images, model = X.clone(), Two()
+
+    def writes(x):
+        scores = model.scores(x)
+        with mt.no_grad():
+            x[...] = 0
+        return scores
+
+    with contextlib.suppress(RuntimeError):  # a number that the gradient needs was overwritten
+        method(writes, images, 1)
+    np.testing.assert_array_equal(images.numpy(), X.numpy())
 
 
 def test_modes_are_put_back_after_an_error():

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FunctionType, MethodType
 from typing import Any
 
 from ..nn.hooks import watch_calls
+from ..nn.module import Module
+from ..overwritten import inside
 
 
 @contextmanager
 def eval_mode(model: Any = None) -> Iterator[None]:
     """Inside, the layers of `model` are in eval mode, and those of each module that is called in this thread.
 
-    A model may be a function, which calls modules that nothing else tells of: each is put in eval mode when it is called,
-    before it computes. Afterwards each layer is in the mode that it was found in, also after an error.
+    A model may be a function: each module is put in eval mode when it is called, before it computes; and those that the
+    function holds before that, for it may call their methods. Afterwards each layer is in the mode that it was found in, also
+    after an error, and also if the function changes modes by itself.
 
     >>> import microtensor as mt
     >>> from microtensor.nn import Dropout
@@ -25,23 +30,45 @@ def eval_mode(model: Any = None) -> Iterator[None]:
     >>> drop.training
     True
     """
-    changed: list[Any] = []
-    seen: dict[int, Any] = {}
+    before: dict[int, tuple[Any, bool]] = {}
 
     def into_eval(module: Any) -> None:
-        training = getattr(module, "training", None)
-        if training is None or (not training and id(module) in seen):
+        if not module.training and id(module) in before:
             return
-        seen[id(module)] = module
-        for layer in module.modules() if hasattr(module, "modules") else [module]:
-            if layer.training:
-                changed.append(layer)
-                layer.training = False
+        for layer in module.modules():
+            before.setdefault(id(layer), (layer, layer.training))
+            layer.training = False
 
     try:
-        into_eval(model)
+        for module in _held(model):
+            into_eval(module)
         with watch_calls(before=into_eval):
             yield
     finally:
-        for layer in changed:
-            layer.training = True
+        for layer, training in before.values():
+            layer.training = training
+
+
+DEEPEST = 3
+"""How far modules are looked for in what a function holds: in a function that it calls, in a dict there."""
+
+
+def _held(value: Any, depth: int = 0) -> Iterator[Module]:
+    """The modules that a callable is, or holds: as a method's object, an argument, a variable, also in lists and dicts."""
+    if isinstance(value, Module):
+        yield value
+        return
+    if depth == DEEPEST:
+        return
+    parts = list(inside(value))
+    if isinstance(value, FunctionType):
+        known = value.__globals__
+        parts = [part for cell in parts for part in inside(cell)] + [*(value.__defaults__ or ())]
+        parts += [known[name] for name in value.__code__.co_names if name in known]
+    elif isinstance(value, (MethodType, functools.partial, list, tuple, dict)):
+        pass
+    elif not isinstance(value, type) and hasattr(value, "__dict__") and callable(value):
+        parts = list(vars(value).values())
+    for part in parts:
+        if isinstance(part, (Module, FunctionType, MethodType, functools.partial, list, tuple, dict)):
+            yield from _held(part, depth + 1)

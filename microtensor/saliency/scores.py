@@ -74,9 +74,9 @@ class Question:
             scores = self.scores(self.images)
             self.score(scores)
             self.probable = are_probabilities(scores)
-            if probability and not callable(self.target) and scores.shape[1] == 1 and len(self.images):
-                self.probable = ends_in_sigmoid(self.model, self.images[:1])
-                if not self.probable and bool(((scores >= 0) & (scores <= 1)).all()):
+            if probability and not callable(self.target) and not self.probable and len(self.images):
+                self.probable = ends_in_sigmoid(self.model, self.images[:1])  # of one class, or of several labels
+                if not self.probable and scores.shape[1] == 1 and bool(((scores >= 0) & (scores <= 1)).all()):
                     warn(
                         f"{self.name}: the one score of each image lies between 0 and 1, and is taken for a logit, whose "
                         "sigmoid is the probability; if it is a probability itself: target=lambda scores: scores[:, 0]"
@@ -240,7 +240,7 @@ class Question:
             raise TypeError(f"{self.name}: x must be floating point, got {x.dtype}: only such pixels have gradients; {hint}")
         if x.ndim not in (3, 4):
             raise ValueError(f"{self.name}: x must be images (N, C, H, W) or one image (C, H, W), got shape {x.shape}")
-        images = Tensor(x).detach()
+        images = Tensor(x).detach().clone()  # a model may write into what it is given
         return (images.unsqueeze(0), True) if x.ndim == 3 else (images, False)
 
     def _chosen(self, scores: Tensor) -> Tensor:

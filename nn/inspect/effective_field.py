@@ -234,7 +234,8 @@ def _has_places(row: Field) -> bool:
     shape = row.output_shape
     plain = isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)
     jump = row.jump or ()
-    return plain and len(jump) > 0 and None not in jump and len(shape) == 1 + len(jump)
+    along = {*row.axes} == {*range(2, 2 + len(jump))}  # not where channels come last
+    return plain and len(jump) > 0 and None not in jump and len(shape) == 1 + len(jump) and along
 
 
 def _outermost(fields: Fields) -> list[Field]:

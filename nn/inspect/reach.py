@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from microtensor.graph import Node
 from microtensor.nn.inspect import spans
 from microtensor.nn.inspect.tracks import Call, Track, Tracks, rule
@@ -33,6 +35,8 @@ class Reach:
     """From the middle of one unit's field to that of its neighbour's; None where no axis is left to have neighbours along."""
     center: float
     """The middle of the first unit's field."""
+    axis: int | None = field(default=None, compare=False, repr=False)
+    """The axis of the tensor along which the units are; None if along none any more."""
     span: spans.Spans | None = field(default=None, compare=False, repr=False)
     """None where the three numbers say it all. Where fields differ from unit to unit, the beginning and the end of each,
     (2, units). Where several axes were made one, so that units have no place along this one, (2, 0)."""
@@ -75,7 +79,10 @@ class Reaches:
     def of(self, x: Any) -> tuple[Reach, ...] | Unknown | None:
         """What the units of x see along each axis of the input, if that is known; None where x does not depend on it."""
         tracks = self._tracks(x)
-        return tracks if tracks is None or isinstance(tracks, Unknown) else tuple(_reach(track) for track in tracks)
+        if tracks is None or isinstance(tracks, Unknown):
+            return tracks
+        axes = [track.axis for track in tracks]
+        return tuple(_reach(track, x.shape, axes.count(track.axis) > 1) for track in tracks)
 
     def _tracks(self, x: Any) -> Tracks | Unknown | None:
         return self._known[id(x)][1] if id(x) in self._known else None
@@ -108,17 +115,19 @@ def follow(
     return tuple(looks([None if tracks is None else tracks[k] for tracks in known], call) for k in range(axes))
 
 
-def _reach(track: Track) -> Reach:
+def _reach(track: Track, shape: Sequence[int], shared: bool) -> Reach:
+    """What is told of a track, along an axis of a tensor of this shape, which may be another track's too."""
     size, jump, center, span = track.size, track.jump / track.repeat, track.center, track.span
-    if track.merged:
-        return Reach(_whole(size), None, _whole(center), span[:, :0])
+    if track.merged and track.axis is not None and span.size:
+        units = np.arange(shape[track.axis]) // track.merged % span.shape[1]
+        return Reach(_whole(size), None, _whole(center), track.axis, span[:, units if not shared else ()])
     even = spans.regular(span, jump)
     if even is not None:
         size, jump, center = even
         span = None
     elif span.size:
         size = max(size, float((span[1] - span[0]).max()))
-    return Reach(_whole(size), None if track.axis is None else _whole(jump), _whole(center), span)
+    return Reach(_whole(size), None if track.axis is None else _whole(jump), _whole(center), track.axis, span)
 
 
 def _whole(number: float) -> float:

@@ -32,6 +32,8 @@ class Field(NamedTuple):
     spans: tuple[Any, ...] = ()
     """Along each axis None where the three numbers say it all; where fields differ from unit to unit, an array (2, units) of
     where each begins and ends; of no units where several axes were made one, so that none has a place along this one."""
+    axes: tuple[int | None, ...] = ()
+    """Along which axis of the layer's result the units of each axis of the image are; None if along none any more."""
     unknown: str = ""
     """The operation that says nothing of what it looks at, so that what units see is unknown from there on; empty if none."""
 
@@ -42,8 +44,8 @@ class Field(NamedTuple):
         `jump` and `center` say what they are at most and in the mean.
 
         Args:
-            unit: its place along each axis: (row, column) for images; 0 along an axis that is gone. One before the first, or
-                behind the last, is a unit of the padding.
+            unit: its place in the layer's maps: (row, column) for images, 0 along an axis that is gone. Where a layer exchanges
+                the axes, the row is that of its result. One before the first, or behind the last, is a unit of the padding.
 
         Raises:
             ValueError: there is another number of axes, or what units see is unknown, or several axes were made one.
@@ -58,7 +60,10 @@ class Field(NamedTuple):
                 f"receptive_field: {self.name or self.type} has {len(self.size)} axes of the input, got unit {unit}"
             )
         found = []
-        for size, jump, center, span, i in zip(self.size, self.jump, self.center, self.spans, unit):
+        place = dict(enumerate(unit, 2))
+        for k, (size, jump, center, span) in enumerate(zip(self.size, self.jump, self.center, self.spans)):
+            axis = self.axes[k]
+            i = unit[k] if axis is None or {*self.axes} != {*place} else place[axis]
             if span is None:
                 middle = center + i * (jump or 0)
                 found.append((middle - size / 2, middle + size / 2))
@@ -156,8 +161,8 @@ def receptive_field(model: Any, input_shape: Any, dtype: Any = None) -> Fields:
         if isinstance(call.reach, Unknown):
             rows.append(Field(*layer, None, None, None, unknown=call.reach.operation))
         else:
-            size, jump, center, span = (
-                tuple(getattr(r, name) for r in call.reach or ()) for name in ("size", "jump", "center", "span")
+            size, jump, center, span, axes = (
+                tuple(getattr(r, name) for r in call.reach or ()) for name in ("size", "jump", "center", "span", "axis")
             )
-            rows.append(Field(*layer, size, jump, center, span))
+            rows.append(Field(*layer, size, jump, center, span, axes))
     return Fields(f"{type(model).__name__} for {shape_text(input_shape)}", rows)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from microtensor.backend import is_array, to_numpy
+from microtensor.graph import Node
 from microtensor.nn.inspect import spans
 from microtensor.nn.layers import batch_norm, conv, dropout, layer_norm, linear, pool, resampling, response_norm, windows
 from microtensor.nn.losses import classification
@@ -211,21 +213,26 @@ def _product(tracks: Sequence[Track | None], call: Call) -> Track:
 
 
 def _getitem(tracks: Sequence[Track | None], call: Call) -> Track:
-    """Numbers and slices move and thin out what is seen; an array of places may look anywhere."""
+    """Numbers and slices move and thin out what is seen; an array of places along this axis may look anywhere."""
     track, index, before = _meet(tracks), call.settings["index"], call.shapes[0]
     parts = list(index) if isinstance(index, tuple) else [index]
-    plain = all(part is None or part is Ellipsis or type(part) in (int, slice) for part in parts)
-    if track.axis is None or not plain:
+    parts = [_places(part) for part in parts]
+    chosen = [part for part in parts if isinstance(part, np.ndarray)]
+    known = all(part is None or part is Ellipsis or type(part) in (int, slice, np.ndarray) for part in parts)
+    lone = not chosen or (len(chosen) == 1 and chosen[0].ndim == 1 and not any(type(part) is int for part in parts))
+    if track.axis is None or not known or not lone:
         return track.everything()
-    used = sum(type(part) in (int, slice) for part in parts)
+    used = sum(type(part) in (int, slice, np.ndarray) for part in parts)
     rest = [slice(None)] * (len(before) - used)
-    at = parts.index(Ellipsis) if Ellipsis in parts else len(parts)
+    at = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
     parts[at : at + 1] = rest
     old = new = 0
     for part in parts:
         if part is not None and old == track.axis:
             break
         old, new = old + (part is not None), new + (type(part) is not int)
+    if isinstance(part, np.ndarray):  # in any order
+        return track.everything()
     if part == slice(None):
         return track._replace(axis=new)
     if track.merged:
@@ -244,6 +251,16 @@ def _getitem(tracks: Sequence[Track | None], call: Call) -> Track:
     )
 
 
+def _places(part: Any) -> Any:
+    """A part of an index: an array of places, of which a list or a mask is another form, as an array."""
+    if isinstance(part, Node):
+        part = to_numpy(part.data)
+    if is_array(part) or isinstance(part, list):
+        places = to_numpy(part) if is_array(part) else np.array(part)
+        return np.flatnonzero(places) if places.dtype == bool and places.ndim == 1 else places
+    return part
+
+
 def _reshape(tracks: Sequence[Track | None], call: Call) -> Track:
     """Axes are cut and joined in groups, each of as many numbers before as after; axes of length 1 belong to none."""
     track, (before, *_) = _meet(tracks), call.shapes
@@ -256,14 +273,15 @@ def _reshape(tracks: Sequence[Track | None], call: Call) -> Track:
     old, new = _group(before, call.shape, track.axis)
     length = track.places * track.repeat
     step = max(track.merged, 1) * math.prod(before[i] for i in old if i > track.axis)  # from a unit to the next, in the group
+    alone = call.located.isdisjoint(i for i in old if i != track.axis) and not track.merged  # no other axis of the image
     for axis in new:
         inner = math.prod(call.shape[i] for i in new if i > axis)
         outer = inner * call.shape[axis]
         if (step, step * length) == (inner, outer):  # an axis of its own
             return track._replace(axis=axis, merged=0)
         if step % inner == 0 and step * length <= outer:  # inside a longer one
-            if step * length == outer and call.located.isdisjoint(i for i in old if i != track.axis) and not track.merged:
-                times = step // inner
+            times = step // inner
+            if step * length == outer and alone:
                 return track._replace(axis=axis, repeat=track.repeat * times, span=track.span.repeat(times, axis=1))
             return track._replace(axis=axis, merged=step // inner)
         if step * length == outer and inner % step == 0:  # cut in two
@@ -358,6 +376,28 @@ def _roll(tracks: Sequence[Track | None], call: Call) -> Track:
     return track._replace(size=whole.size, center=whole.center, jump=0, span=span)
 
 
+def _so_far(tracks: Sequence[Track | None], call: Call) -> Track:
+    """Each unit sees what it and all before it do."""
+    track = _meet(tracks)
+    if track.axis not in normalize_dims("cumsum", call.settings["dim"], call.shapes[0]):
+        return track
+    if track.merged:
+        return track.everything()
+    whole = track.everything()
+    span = np.stack([np.minimum.accumulate(track.span[0]), np.maximum.accumulate(track.span[1])])
+    return whole._replace(places=span.shape[1], axis=track.axis, span=span, jump=0)
+
+
+def _view_windows(tracks: Sequence[Track | None], call: Call) -> Track:
+    """Windows along one axis, whose elements are a new last axis: a unit stands for all of its window."""
+    track, dim = _meet(tracks), call.settings["dim"]
+    if track.axis != dim:
+        return track
+    if track.merged:
+        return track.everything()
+    return _slide(track, call.settings["size"], 1, call.settings["step"], 0, call.shape[dim])
+
+
 def _along(tracks: Sequence[Track | None], call: Call) -> Track:
     """Each number of the result may depend on a whole line along `dim`, and in the other axes on its own place alone."""
     track, said = _meet(tracks), {**call.operation.form.defaults, **call.settings}  # type: ignore[attr-defined]
@@ -416,14 +456,16 @@ RULES: dict[Callable[..., Any], Rule] = {
     **dict.fromkeys((reduce.sum, reduce.mean, reduce.var, reduce.any, reduce.all, reduce.count_nonzero), _reduce),
     **dict.fromkeys((reduce.logsumexp, extremes.amax, extremes.amin, extremes.argmax, extremes.argmin), _reduce),
     extremes._length: _reduce,
-    **dict.fromkeys((reduce.softmax, reduce.log_softmax, scan.cumsum, scan._index_so_far, order.argsort), _along),
+    **dict.fromkeys((reduce.softmax, reduce.log_softmax, scan._index_so_far, order.argsort), _along),
+    scan.cumsum: _so_far,
+    repeating._windows: _view_windows,
     shape.flip: _flip,
     shape.roll: _roll,
     **dict.fromkeys((gathering.gather, gathering._collect, gathering._scatter), _along),
     **dict.fromkeys((batch_norm._batch_norm, batch_norm._normalise_by, batch_norm._affine), _alike),
     **dict.fromkeys((layer_norm._normalize_rows, response_norm._neighbours, dropout._drop), _alike),
     **dict.fromkeys((diagonals.tril, diagonals.triu, elementwise._choose), _alike),
-    **dict.fromkeys((diagonals.diagonal, diagonals._on_diagonal, repeating._windows, repeating._overlay), _anywhere),
+    **dict.fromkeys((diagonals.diagonal, diagonals._on_diagonal, repeating._overlay), _anywhere),
     **dict.fromkeys((windows._fold, conv._to_weight, pool._to_winners, indexing._put), _anywhere),
     **dict.fromkeys((order._median_of_all, order._index_of_median), _anywhere),
     **dict.fromkeys((classification._cross_entropy, classification._soft_cross_entropy), _anywhere),
