@@ -22,11 +22,14 @@ _cards: dict[str, Card] = {}
 def cards() -> dict[str, Card]:
     """The cards of all networks by name, oldest paper first: those that the files of this folder have as `CARDS`."""
     if not _cards:
-        found = [
-            card._replace(factory=answers(card.factory))
-            for file in pkgutil.iter_modules(models.__path__)
-            for card in getattr(importlib.import_module(f"{models.__name__}.{file.name}"), "CARDS", ())
-        ]
+        found = []
+        for file in pkgutil.iter_modules(models.__path__):
+            module = importlib.import_module(f"{models.__name__}.{file.name}")
+            for card in getattr(module, "CARDS", ()):
+                factory, name = answers(card.factory), card.factory.__name__
+                if vars(module).get(name) is card.factory:
+                    setattr(module, name, factory)  # one factory, wherever it is imported from
+                found.append(card._replace(factory=factory))
         _cards.update((card.name, card) for card in sorted(found, key=lambda card: card.year))
     return _cards
 

@@ -46,7 +46,6 @@ def answers(factory: Callable[P, M]) -> Callable[P, M]:
             options.pop("progress", None)  # of a download
         return factory(*args, **options)
 
-    make.__module__ = __name__.rpartition(".")[0]  # where it is found, also by pickle
     return make
 
 
