@@ -109,6 +109,7 @@ LOGITS = np.random.default_rng(0).standard_normal((4, 4))
         (np.zeros((2, 4, 4), np.int64), np.ones((2, 3, 4, 4))),
         (Tensor(np.zeros((2, 4, 4))), np.ones((2, 3, 4, 4))),
         (Tensor(np.eye(4, dtype=np.int64)), LOGITS),
+        (Tensor(LABELS[:, None]), LOGITS),
     ],
 )
 def test_labels_before_logits_are_told_so(name, labels, logits):
@@ -128,6 +129,10 @@ def test_labels_before_logits_are_told_so(name, labels, logits):
         (lambda: nn.cross_entropy(Tensor(LOGITS), Tensor(LABELS[:, None] * 1.0)), "labels must be whole numbers of shape"),
         (lambda: nn.cross_entropy(LOGITS, LABELS), "expected logits as a Tensor, got ndarray; wrap it"),
         (lambda: nn.cross_entropy(Tensor(LABELS), LABELS), "expected floating-point logits, got int64"),
+        (lambda: nn.cross_entropy(LOGITS, Tensor(LABELS * 1.0)), "expected logits as a Tensor, got ndarray; wrap it"),
+        (lambda: nn.cross_entropy(Tensor(LOGITS[0]), Tensor(LOGITS[0, :, None])), "labels must be whole numbers of shape"),
+        (lambda: nn.cross_entropy(Tensor(LOGITS[0]), Tensor(LOGITS[0, :, None]).data), "labels must be whole numbers of shape"),
+        (lambda: nn.nll_loss(Tensor(LOGITS[:, 0]), Tensor(LOGITS)), "labels must be whole numbers of shape"),
         (lambda: nn.mse_loss(LABELS, Tensor(LABELS * 1.0)), r"wrap it: .*; the prediction comes first: mse_loss\(x, target\)"),
         (lambda: nn.binary_cross_entropy(Tensor(LABELS), Tensor(LABELS * 0.1)), "the prediction comes first"),
         (lambda: nn.BCEWithLogitsLoss()(mt.tensor([0, 1]), Tensor([3.0, 1.0])), "the prediction comes first"),
@@ -153,6 +158,17 @@ def test_what_only_looks_swapped_is_computed():
         assert np.isfinite(nn.binary_cross_entropy_with_logits(x, target).item())
     assert np.isfinite(nn.cross_entropy(mt.eye(3), mt.eye(3)).item())
     assert np.isfinite(nn.cross_entropy(mt.zeros(2, 2), Tensor([[3.0, -2.0], [0.0, 0.0]])).item())  # weights, not probabilities
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "binary_cross_entropy_with_logits"])
+def test_a_prediction_that_learns_is_in_its_place_whatever_its_numbers(name):
+    """As behind a step function, or where the target is probabilities times rewards."""
+    x, target = Tensor([[0.0, 1.0], [1.0, 0.0]], requires_grad=True), Tensor([[-0.3, 0.0], [0.0, 1.7]])
+    getattr(nn, name)(x, target).backward()
+    assert np.abs(x.grad.numpy()).min() > 0
+    if x.device == "cpu":
+        with pytest.raises(TypeError, match="are swapped"):
+            getattr(nn, name)(x.detach(), target)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

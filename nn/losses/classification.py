@@ -74,7 +74,7 @@ def cross_entropy(
     check_reduction(name, reduction)
     refuse_swapped(name, "logits", logits, target)
     logits = widened(logits)
-    check_prediction(name, "logits", logits)
+    check_prediction(name, "logits", logits, target)
     axis = class_axis(name, "logits", logits)
     weights = None if weight is None else _class_weights(name, weight, logits, axis)
     smoothing = number_within(name, "label_smoothing", label_smoothing, 0, 1)

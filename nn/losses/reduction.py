@@ -74,9 +74,10 @@ def _is_prediction(x: Any) -> bool:
 def refuse_swapped(name: str, what: str, x: Any, target: Any) -> None:
     """Refuse scores and class numbers, or scores and probabilities, in each other's place, where that shows.
 
-    It shows where the target is a tensor of floating-point numbers, and x is no tensor, or of whole numbers, or has the shape
-    of the target's class numbers; or where x holds nothing but 0 and 1, and the target numbers that are no probabilities. (The
-    last is looked at on a CPU alone: on a GPU the host would wait.)
+    It shows where the target is a tensor of floating-point numbers, x requires no gradient, and x holds whole numbers, of the
+    shape of the target's class numbers or beside a target of others; or where both are of one shape, x holds nothing but 0 and
+    1, and the target numbers that are no probabilities. (Of x in floating point, which may be right, the last is looked at on a
+    CPU alone: on a GPU the host would wait.)
 
     Args:
         what: what the function calls its prediction.
@@ -84,22 +85,26 @@ def refuse_swapped(name: str, what: str, x: Any, target: Any) -> None:
     Raises:
         TypeError: they are.
     """
-    if not _is_prediction(target) or x is None or isinstance(x, (str, bytes)):
+    if not _is_prediction(target) or x is None or isinstance(x, (str, bytes)) or getattr(x, "requires_grad", False):
         return
-    if not _is_prediction(x):
-        swapped = True
-    elif x.shape != target.shape:
-        fits = target.ndim > 0 and x.shape == (target.shape[:1] + target.shape[2:] if target.ndim > 1 else ())
-        swapped = fits or _are_whole(x.data) and not _are_whole(target.data)
+    try:
+        numbers = x.data if isinstance(x, Node) else as_array(name, x, whole=np.int64)
+    except (TypeError, ValueError):  # it is no prediction either, and will be told so
+        return
+    if numbers.shape != target.shape:
+        fits = target.ndim > 0 and numbers.shape == (target.shape[:1] + target.shape[2:] if target.ndim > 1 else ())
+        swapped = _are_whole(numbers) and (fits or not _are_whole(target.data))
     else:
-        swapped = type(x.data) is np.ndarray and _only_0_and_1(x.data.flat[:64]) and _no_probabilities(x.data, target.data)
+        on_cpu = type(numbers) is type(target.data) is np.ndarray
+        look = numbers.dtype.kind in "iub" or on_cpu and _only_0_and_1(numbers.flat[:64])
+        swapped = look and _no_probabilities(numbers, target.data)
     if swapped:
         given = f"{what} {_described(x)}, target {_described(target)}"
         raise TypeError(f"{name}: {what} and target are swapped: got {given}; write {name}({what}, target)")
 
 
 def _are_whole(numbers: Any) -> bool:
-    return bool((numbers == numbers.round()).all())
+    return numbers.dtype.kind in "iub" or bool((numbers == numbers.round()).all())
 
 
 def _only_0_and_1(numbers: Any) -> bool:
