@@ -256,13 +256,13 @@ BYTES = (
 
 def comparable(other: Any) -> bool:
     """Whether `x == other` asks each element of a tensor. Else it is one question, whose answer is False: None, and what a
-    caller marks an absence with, are no numbers. What looks like numbers and is none that an operation takes, such as a list
-    or a string, passes too: the operation refuses it in words.
+    caller marks an absence with, are no numbers. What looks like numbers and is none that an operation takes, such as a list,
+    an array.array or a string, passes too: the operation refuses it in words.
 
     >>> comparable(2.5), comparable([1, 2]), comparable("2"), comparable(None), comparable(object())
     (True, True, True, False, False)
     """
-    kinds = (Node, Number, Decimal, str, bytes, list, tuple, range, np.generic, np.ndarray)
+    kinds = (Node, Number, Decimal, str, bytes, list, tuple, range, np.generic, np.ndarray, Sequence)
     foreign = ("__array__", "__array_interface__", "__dlpack__")
     return isinstance(other, kinds) or any(hasattr(type(other), name) for name in foreign)
 

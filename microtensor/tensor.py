@@ -189,7 +189,7 @@ class Tensor(InPlace):
     isfinite = logic.isfinite
 
     def __eq__(self, other: Any) -> Any:
-        """Element by element; what cannot be compared with numbers, None or a string, is not equal as a whole: False."""
+        """Element by element; what holds no numbers, such as None or an object(), is not equal as a whole: False."""
         return logic.eq(self, other) if comparable(other) else NotImplemented
 
     def __ne__(self, other: Any) -> Any:

@@ -1,6 +1,8 @@
 """NumPy's functions and operators with a tensor among their arguments; and comparisons with what is no number."""
 
 import operator
+from array import array
+from collections import deque
 
 import numpy as np
 import pytest
@@ -150,7 +152,7 @@ def test_none_is_not_equal_to_a_tensor():
     assert x not in (marker, Tensor)
 
 
-@pytest.mark.parametrize("other", ["a", [1.0], (1.0,), 1j, range(1), b"1"])
+@pytest.mark.parametrize("other", ["a", [1.0], (1.0,), 1j, range(1), b"1", array("d", [1.0]), bytearray(b"1"), deque([1.0])])
 def test_what_looks_like_numbers_is_refused_in_words(other):
     for compare in (operator.eq, operator.ne):
         with pytest.raises(TypeError, match=r"(eq|ne): expected a Tensor, a number or an array, got"):
