@@ -213,6 +213,19 @@ def test_a_frozen_layer_keeps_its_statistics_and_uses_them(make):
     assert abs(without(x).numpy().mean()) < 1e-5
 
 
+def test_a_layer_whose_statistics_were_taken_away_counts_no_batches_of_an_evaluation():
+    """As in PyTorch: it normalises by the batch's own, but it does not train."""
+    layer = BatchNorm2d(2)
+    layer.running_mean = layer.running_var = None
+    x = Tensor(np.random.default_rng(0).standard_normal((4, 2, 3, 3)).astype(np.float32) + 5)
+    assert abs(layer.eval()(x).numpy().mean()) < 1e-5
+    assert layer.num_batches_tracked.item() == 0
+    layer.train().freeze()(x)
+    assert layer.num_batches_tracked.item() == 0
+    layer.unfreeze()(x)
+    assert layer.num_batches_tracked.item() == 1
+
+
 def test_statistics_follow_in_their_own_memory_and_nothing_else_changes():
     layer = BatchNorm2d(2)
     kept = layer.running_mean.data

@@ -433,7 +433,7 @@ class _BatchNorm(FeatureNorm):
         variance: Any = self.running_var
         if own and not self.track_running_stats:
             mean = variance = None
-        elif own and self.num_batches_tracked is not None:
+        elif self.training and not self.frozen and self.num_batches_tracked is not None:
             values = math.prod(x.shape)
             if values != x.shape[1] and (values or momentum is not None):  # of nothing there is no mean to take in
                 self.num_batches_tracked.data += 1
