@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from microtensor.arguments import is_number, kind_of
@@ -16,6 +16,7 @@ from microtensor.nn.optim.scaler import GradScaler
 from microtensor.nn.optim.scheduler import LRScheduler, SequentialLR
 from microtensor.nn.training.callbacks import Callback
 from microtensor.nn.training.checkpoint import Checkpoint
+from microtensor.nn.training.settings import length_of
 from microtensor.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -140,11 +141,12 @@ def check_cycle(run: Run) -> None:
         before, cycle = schedule._milestones[-1] if schedule._milestones else 0, schedule._schedulers[-1]
     else:
         cycle = schedule  # type: ignore[assignment]
-    if not isinstance(cycle, OneCycleLR) or schedule is None or not isinstance(data, Sized) or run.stopping:
+    batches = length_of(data)
+    if not isinstance(cycle, OneCycleLR) or schedule is None or batches is None or run.stopping:
         return
     epochs = max(run.epochs - run.epoch, 0)
     done = math.ceil(run.batch / run.accumulate)
-    steps = epochs if run.schedule_per == "epoch" else epochs * math.ceil(len(data) / run.accumulate) - done
+    steps = epochs if run.schedule_per == "epoch" else epochs * math.ceil(batches / run.accumulate) - done
     left = before + cycle.total_steps - schedule.last_epoch
     if steps > left:
         again = ""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from microtensor.nn.module import Module
 from microtensor.nn.training.form import check_form
 from microtensor.nn.training.history import History
 from microtensor.nn.training.metrics import Means
-from microtensor.nn.training.settings import MISSING, Difference, differences, plain, same, told, warn
+from microtensor.nn.training.settings import MISSING, Difference, differences, length_of, plain, same, told, warn
 from microtensor.random import Generator
 
 if TYPE_CHECKING:
@@ -179,8 +179,14 @@ class _Resumption:
         return (
             self.run.had_ended
             and self.run.epochs > self.place["epoch"]
-            and all(each.path[0] == "schedule" and each.path[-1] != "kind" and len(each.path) > 1 for each in self.found)
+            and all(self._is_of_its_length(each.path) for each in self.found)
         )
+
+    def _is_of_its_length(self, path: tuple[str, ...]) -> bool:
+        """Whether a setting may differ because a schedule is longer: one of its own, or the momentum that it begins with."""
+        if path[0] == "optimizer":
+            return path[-1] in ("momentum", "betas") and bool(getattr(self.run.schedule, "cycle_momentum", False))
+        return path[0] == "schedule" and path[-1] != "kind" and len(path) > 1
 
     def _differ(self, *path: str) -> bool:
         return any(each.path[: len(path)] == path for each in self.found)
@@ -266,8 +272,9 @@ class _Resumption:
         else:
             if "data" in parts:
                 run.data.load_state_dict(parts["data"])  # type: ignore[attr-defined]
-            if isinstance(run.data, Sized) and run.batch > len(run.data):
-                raise ValueError(f"place: batch is {run.batch}, and an epoch has {len(run.data)}")
+            count = length_of(run.data)
+            if count is not None and run.batch > count:
+                raise ValueError(f"place: batch is {run.batch}, and an epoch has {count}")
             run.means.load_state_dict(parts["means"])
         if "validation" in parts and hasattr(run.validation, "load_state_dict") and not self._taken("validation"):
             run.validation.load_state_dict(parts["validation"])  # type: ignore[union-attr]

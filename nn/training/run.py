@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,6 +20,7 @@ from microtensor.nn.optim.scheduler import LRScheduler
 from microtensor.nn.training.history import History, Row
 from microtensor.nn.training.metrics import Means, Metrics, mode_of_metric
 from microtensor.nn.training.resume import Undo, go_on
+from microtensor.nn.training.settings import length_of
 from microtensor.precision import autocast
 from microtensor.tensor import Tensor
 
@@ -95,7 +96,8 @@ class Run:
 
     def pass_is_over(self) -> bool:
         """Whether the present pass has no batch left, as far as the data says how many it has."""
-        return isinstance(self.data, Sized) and self.batch >= len(self.data)
+        count = length_of(self.data)
+        return count is not None and self.batch >= count
 
     def ended(self, row: Row) -> None:
         """The present pass is over."""

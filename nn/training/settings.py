@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import functools
-import re
 import sys
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
 from microtensor import random
-from microtensor.backend import is_array, to_numpy
+from microtensor.backend import is_array
 from microtensor.data.dataset import ConcatDataset, Subset, TensorDataset
 from microtensor.data.images import LabelledImages
-from microtensor.nn.losses.reduction import Loss
-from microtensor.nn.module import Buffer, Module
+from microtensor.nn.training.plain import LOOKED_AT, checksum, host, is_listed, of_module, of_others, plain
 from microtensor.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -31,12 +28,9 @@ MISSING = "nothing"
 PROBED = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
 """The steps at which a function of steps is asked, to tell it from another: functions cannot be saved."""
 
-LOOKED_AT = 32
-"""Samples of a data set in memory that are looked at to tell it from another."""
 
-
-_left: WeakKeyDictionary[Any, dict[str, tuple[Any, Any]]] = WeakKeyDictionary()
-"""How `fit` left optimizers, schedules, scalers and models, by the name of the settings, and what they were given before."""
+_left: WeakKeyDictionary[Any, dict[tuple[str, ...], tuple[Any, Any]]] = WeakKeyDictionary()
+"""How `fit` left what it was given, by the place of its settings, and what these were before."""
 
 
 class Difference(NamedTuple):
@@ -56,11 +50,11 @@ def settings_of(run: Run) -> dict[str, Any]:
     a learning rate that a schedule, or a callback, changes on the way is no other setting. Nor is it one where the same
     optimizer comes to `fit` again, as in a notebook: if it is as it was left, its settings are those of the first time.
     """
-    settings = _settings(run)
-    for name, part in _changing(run).items():
-        left, given = _left.get(part, {}).get(name, (None, None))
-        if left is not None and same(left, settings[name]):
-            settings[name] = given
+    settings, now = _settings(run), _settings(run)
+    for path, part in _changing(run).items():
+        left, given = _left.get(part, {}).get(path, (None, None))
+        if left is not None and same(left, _at(now, path)):
+            _at(settings, path[:-1])[path[-1]] = given
     return settings
 
 
@@ -68,15 +62,31 @@ def leave(run: Run) -> None:
     """Note how a run leaves what it was given."""
     if run.given is not None:
         now = _settings(run)
-        for name, part in _changing(run).items():
-            _left.setdefault(part, {})[name] = now[name], run.given[name]
+        for path, part in _changing(run).items():
+            _left.setdefault(part, {})[path] = _at(now, path), _at(run.given, path)
 
 
-def _changing(run: Run) -> dict[str, Any]:
-    """What training may change, by the name of its settings."""
+def _changing(run: Run) -> dict[tuple[str, ...], Any]:
+    """What training may change, by the place of its settings: losses and transforms may count their calls."""
     parts: dict[str, Any] = {"model": run.model, "frozen": run.model, "optimizer": run.optimizer, "precision": run.scaler}
-    parts |= {"loss": run.loss} if isinstance(run.loss, Module) else {}
-    return parts | ({"schedule": run.schedule} if run.schedule is not None else {})
+    parts |= {"loss": run.loss, "schedule": run.schedule}
+    changing = {(name,): part for name, part in parts.items()}
+    for name, data in (("data", run.data), ("validation", run.validation)):
+        if getattr(data, "dataset", None) is not None:
+            changing[name, "transform"] = getattr(data, "transform", None)
+    return {path: getattr(part, "__func__", part) for path, part in changing.items() if _is_remembered(part)}
+
+
+def _is_remembered(part: Any) -> bool:
+    """Whether something can be noted about this object for as long as it lives."""
+    try:
+        return ref(part) is not None and hash(part) is not None
+    except TypeError:
+        return False
+
+
+def _at(tree: Any, path: Sequence[str]) -> Any:
+    return functools.reduce(lambda branch, name: branch.get(name, {}), path, tree)
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -85,7 +95,7 @@ def _settings(run: Run) -> dict[str, Any]:
     groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     settings: dict[str, Any] = {
         "epochs": run.epochs,
-        "model": _module(run.model),
+        "model": of_module(run.model),
         "frozen": [name for name, p in run.model.named_parameters() if not p.requires_grad],
         "loss": plain(run.loss),
         "optimizer": {"kind": type(optimizer).__name__, "groups": groups},
@@ -117,7 +127,7 @@ def differences(then: Any, now: Any, path: tuple[str, ...] = ()) -> Iterator[Dif
         keys = [key for key in dict.fromkeys((*then, *now)) if not _hidden(key, path, then, now)]
         for key in ["kind"] if then.get("kind") != now.get("kind") else keys:
             yield from differences(then.get(key, MISSING), now.get(key, MISSING), (*path, str(key)))
-    elif _listed(then) and _listed(now) and len(then) == len(now) and any(isinstance(x, Mapping) for x in (*then, *now)):
+    elif is_listed(then) and is_listed(now) and len(then) == len(now) and any(isinstance(x, Mapping) for x in (*then, *now)):
         for i, (old, new) in enumerate(zip(then, now)):
             yield from differences(old, new, _numbered(path, i, new, len(then)))
     elif not same(then, now):
@@ -147,7 +157,7 @@ def _hidden(key: str, path: tuple[str, ...], then: Mapping[str, Any], now: Mappi
 
 def same(then: Any, now: Any) -> bool:
     """Whether two settings are the same: 1 and 1.0 are, a list and a tuple of the same, nan and nan."""
-    if _listed(then) and _listed(now):
+    if is_listed(then) and is_listed(now):
         return len(then) == len(now) and all(map(same, then, now))
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         return then.keys() == now.keys() and all(same(then[key], now[key]) for key in then)
@@ -170,93 +180,6 @@ def told(found: Sequence[Difference]) -> list[str]:
     return [*lines]
 
 
-def plain(value: Any, depth: int = 8) -> Any:
-    """A setting as numbers and text. Of large arrays a checksum, of functions their name and the numbers in them."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Module):
-        return _module(value)
-    if isinstance(value, Tensor) or is_array(value):
-        array = _host(value)
-        return array.tolist() if array.size <= 64 else f"{array.dtype} {array.shape}, checksum {_checksum(array):08x}"
-    if not depth:
-        return type(value).__name__
-    if isinstance(value, Mapping):
-        return {str(key): plain(each, depth - 1) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(each, depth - 1) for each in value]
-    if isinstance(value, functools.partial):
-        return {"function": plain(value.func, depth - 1), **plain(value.keywords, depth - 1), "arguments": plain(value.args)}
-    function = getattr(value, "__func__", value)
-    code = getattr(function, "__code__", None)
-    if isinstance(code, CodeType) and not str(function.__module__).startswith("microtensor."):
-        return {
-            "function": function.__qualname__,
-            "constants": [*_constants(code, function.__doc__)],
-            **_values(function, depth),
-        }
-    if callable(value) and hasattr(value, "__qualname__"):
-        return value.__qualname__
-    return {"kind": type(value).__name__, **_attributes(value)}
-
-
-def _constants(code: CodeType, doc: str | None = None) -> Iterator[Any]:
-    """The numbers and names in a function."""
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _constants(constant)
-        elif isinstance(constant, (int, float, str)) and constant != doc and ".<" not in str(constant):
-            yield constant
-        elif isinstance(constant, tuple):
-            yield from (each for each in constant if isinstance(each, (int, float, str)))
-    yield from code.co_names
-
-
-def _values(function: Any, depth: int) -> dict[str, Any]:
-    """What a function takes from outside: defaults, variables around it, numbers of its module."""
-    code = function.__code__
-    values = dict(zip(reversed(code.co_varnames[: code.co_argcount]), reversed(function.__defaults__ or ())))
-    values |= function.__kwdefaults__ or {}
-    for name, cell in zip(code.co_freevars, function.__closure__ or ()):
-        try:
-            values[name] = cell.cell_contents
-        except ValueError:  # a variable that is not assigned yet
-            continue
-    known = function.__globals__
-    values |= {n: known[n] for n in code.co_names if isinstance(known.get(n), (bool, int, float, str))}
-    return {name: plain(value, depth - 1) for name, value in values.items()}
-
-
-def _attributes(value: Any) -> dict[str, Any]:
-    """Public attributes that are settings by their kind: whole numbers may be counters in objects of a user's own."""
-    own = getattr(value, "__dict__", {})
-    kinds = (bool, float, str) if isinstance(value, Module) else (bool, int, float, str)
-    return {n: x for n, x in own.items() if isinstance(x, kinds) and type(x) in kinds and not n.startswith("_")}
-
-
-def _module(module: Module) -> dict[str, Any]:
-    """Each layer by its dotted name: its class and its settings. Constants of losses, such as class weights, are such too."""
-    layers: dict[str, Any] = {}
-    for name, layer in module.named_modules():
-        text = layer.extra_repr()
-        if type(layer).extra_repr is Module.extra_repr:
-            own = _attributes(layer)
-            text = ", ".join(
-                f"{key}={x!r}" for key, x in own.items() if key not in ("training", "frozen", "inplace")
-            )  # which changes nothing
-        layers[name or "itself"] = f"{type(layer).__name__}({re.sub(' at 0x[0-9a-fA-F]+', '', text)})"
-    constants = {
-        f"{name}.{key}".removeprefix("."): plain(x)
-        for name, layer in module.named_modules()
-        if isinstance(layer, Loss)
-        for key, x in vars(layer).items()
-        if isinstance(x, Buffer)
-    }
-    return {**layers, **constants}
-
-
 def _probed(function: Any) -> list[Any]:
     """What a function of steps gives at some steps; None where it gives nothing."""
     values: list[Any] = []
@@ -273,21 +196,30 @@ def _data(data: Any, training: bool = True) -> dict[str, Any]:
     described: dict[str, Any] = {"kind": type(data).__name__}
     dataset = getattr(data, "dataset", None)
     if dataset is None:
-        if isinstance(data, Sized):
-            described["batches"] = len(data)
+        if (count := length_of(data)) is not None:
+            described["batches"] = count
         if isinstance(data, (list, tuple)) and data:
             described["content"] = _content(data, np.arange(len(data)))
         return described
-    described["samples"] = len(dataset)
+    count = length_of(dataset)
+    described |= {} if count is None else {"samples": count}
     described |= {n: getattr(data, n) for n in ("batch_size", "shuffle", "drop_last") if training and hasattr(data, n)}
     transform = getattr(data, "transform", None)
     generator = getattr(data, "generator", None)
     if training and isinstance(generator, random.Generator) and generator is not random.default:
         described["seed"] = generator.initial_seed()
     described["transform"] = None if transform is None else _transform(transform)
-    if len(dataset):
-        described["content"] = _content(dataset, np.arange(len(dataset)))
+    if count:
+        described["content"] = _content(dataset, np.arange(count))
     return {name: plain(value) for name, value in described.items()}
+
+
+def length_of(data: Any) -> int | None:
+    """How long something is; None where it does not say, as loaders of PyTorch's do whose data set is a stream."""
+    try:
+        return len(data) if isinstance(data, Sized) else None
+    except TypeError:
+        return None
 
 
 def _transform(transform: Any) -> Any:
@@ -296,7 +228,7 @@ def _transform(transform: Any) -> Any:
         return [_transform(each) for each in inner]
     if hasattr(transform, "__code__") or isinstance(transform, functools.partial):
         return plain(transform)
-    return {"kind": type(transform).__name__, **{n: plain(x, 2) for n, x in getattr(transform, "__dict__", {}).items()}}
+    return {"kind": type(transform).__name__, **of_others(getattr(transform, "__dict__", {}), 3)}
 
 
 def _content(dataset: Any, rows: Any) -> str | None:
@@ -318,19 +250,11 @@ def _content(dataset: Any, rows: Any) -> str | None:
         parts = [x for sample in samples if isinstance(sample, (list, tuple)) for x in sample]
     else:
         return None
-    parts = [_host(x) for x in parts if isinstance(x, (Tensor, int, float)) or is_array(x)]
+    parts = [host(x) for x in parts if isinstance(x, (Tensor, int, float)) or is_array(x)]
     total = 0
     for part in parts:
-        total = _checksum(part, zlib.crc32(f"{part.shape} {part.dtype}".encode(), total))
+        total = checksum(part, zlib.crc32(f"{part.shape} {part.dtype}".encode(), total))
     return f"checksum {total:08x}"
-
-
-def _host(value: Any) -> np.ndarray[Any, Any]:
-    return to_numpy(value.data) if isinstance(value, Tensor) else to_numpy(value) if is_array(value) else np.asarray(value)
-
-
-def _checksum(array: np.ndarray[Any, Any], start: int = 0) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).tobytes(), start)
 
 
 def warn(message: str) -> None:
@@ -340,10 +264,6 @@ def warn(message: str) -> None:
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(inside):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, stacklevel=level)
-
-
-def _listed(value: Any) -> bool:
-    return isinstance(value, (list, tuple))
 
 
 def _short(value: Any) -> str:

@@ -25,7 +25,7 @@ from microtensor.nn.training.checks import Batch, batch_of, check_batches, check
 from microtensor.nn.training.history import History, Row
 from microtensor.nn.training.metrics import Means, Metrics, usual_metrics
 from microtensor.nn.training.run import Batches, Loss, Run, device_of, diverged
-from microtensor.nn.training.settings import leave, settings_of, warn
+from microtensor.nn.training.settings import leave, length_of, settings_of, warn
 from microtensor.tensor import Tensor
 
 SHOW_EVERY = 20
@@ -283,7 +283,7 @@ def _bar(run: Run, name: str) -> Iterator[Callable[[int], None]]:
     from tqdm import tqdm
 
     dataset = getattr(run.data, "dataset", None)
-    total = len(dataset) if dataset is not None else None
+    total = length_of(dataset)
     with tqdm(total=total, initial=run.means.count, desc=name, unit=" images", leave=False) as bar:
 
         def show(samples: int) -> None:
