@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from opcode import opmap
 from typing import Any
 
-PARTS = ("microtensor", "microtensor.nn", "microtensor.models", "microtensor.data", "microtensor.saliency", "microtensor.plot")
+PARTS = (
+    "microtensor", "microtensor.nn", "microtensor.models", "microtensor.data", "microtensor.data.transforms",
+    "microtensor.saliency", "microtensor.plot",
+)  # fmt: skip
 """Where a name is looked for that another of them does not have."""
 
 SHORT = {"microtensor": "mt"}
@@ -108,6 +111,39 @@ KNOWN = {
         "vit_b_16": "there are convolutional networks only: models.table() lists them",
         "get_model": "models.build(name) makes a network, and models.list_models() names them",
         "create_model": "models.build(name) makes a network, and models.list_models() names them",
+    },
+    "microtensor.data": {
+        "datasets": "write data.MNIST, data.CIFAR10, data.ImageFolder …",
+        "load_mnist": "write data.mnist_sample() for the 7,000 digits that come with it, or data.MNIST(root)",
+        "IterableDataset": "a data set has a length and gives sample i: write class Mine(data.Dataset)",
+        "default_collate": "write a data.Dataset whose samples are tuples of arrays of one shape",
+        "WeightedRandomSampler": "there are no samplers; data.Subset(dataset, indices) takes what you drew, also several times",
+    },
+    "microtensor.data.transforms": {
+        "ToTensor": "write transforms.ToFloat(); a data set gives arrays, and the loader makes tensors of them",
+        "ToImage": "write transforms.ToFloat(); a data set gives arrays, and the loader makes tensors of them",
+        "PILToTensor": "write transforms.ToFloat(); a data set gives arrays, and the loader makes tensors of them",
+        "ToDtype": "write transforms.ToFloat()",
+        "ConvertImageDtype": "write transforms.ToFloat()",
+        "Rescale": "write transforms.ToFloat()",
+        "RandomErasing": "write transforms.Cutout(size)",
+        "RandomFlip": "write transforms.RandomHorizontalFlip()",
+        "MixUp": "write transforms.Mixup(alpha, num_classes)",
+        "Lambda": "any function of the images may stand among those of transforms.Compose([…])",
+        "Scale": "write transforms.Resize(size)",
+    },
+    "microtensor.saliency": {
+        "saliency": "write saliency.gradient(model, images, target)",
+        "vanilla_gradient": "write saliency.gradient(model, images, target)",
+        "backprop": "write saliency.gradient(model, images, target)",
+    },
+    "microtensor.random": {
+        "seed": "write mt.manual_seed(number)",
+        "default_rng": "write random.Generator(seed)",
+        "random": "write mt.rand(…)",
+        "uniform": "write mt.rand(…), from 0 to 1",
+        "standard_normal": "write mt.randn(…)",
+        "permutation": "write mt.randperm(n)",
     },
 }
 """Names that one knows from PyTorch, Keras or NumPy, and what to write here."""

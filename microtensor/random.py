@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -13,6 +13,7 @@ from .convert import as_dtype
 from .creation import as_number, as_size, like
 from .forking import cached_property, in_child
 from .graph import Node, is_floating
+from .names import missing
 from .tensor import Tensor
 
 
@@ -348,3 +349,9 @@ def _floating(name: str, dtype: DTypeLike | None) -> np.dtype[Any]:
             f"{name}: these are floating-point numbers, and {number} cannot hold them; randint() draws whole numbers"
         )
     return number
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing(__name__, name, (known for known in globals() if not known.startswith("_")))

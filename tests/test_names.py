@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import microtensor as mt
-from microtensor import data, models, names, nn
+from microtensor import data, models, names, nn, plot, random, saliency
+from microtensor.data import transforms
 
 HERE = Path(__file__).parent.parent
 
@@ -93,7 +94,7 @@ print(len(inspect.getmembers(mt)) > 250, "NAME" in pydoc.plain(pydoc.render_doc(
     for take in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="cannot pickle 'module' object"):
             take(mt)
-    for module in (mt, nn, models):
+    for module in (mt, nn, models, data, transforms, saliency, plot, random):
         for question in ("__wrapped__", "__array__", "__len__", "__nothing__"):
             assert not hasattr(module, question)
 
@@ -121,6 +122,14 @@ WORDS = [
     (models, "ResNet18", "did you mean models.resnet18"),
     (models, "vgg_16", "did you mean models.vgg16"),
     (models, "efficientnet_b0", "write models.efficientnet_lite0"),
+    (data, "Normalize", "it is transforms.Normalize"),
+    (data, "Imagefolder", "did you mean data.ImageFolder"),
+    (transforms, "ToTensor", "write transforms.ToFloat()"),
+    (transforms, "DataLoader", "it is data.DataLoader"),
+    (transforms, "RandomHorizontalflip", "did you mean transforms.RandomHorizontalFlip"),
+    (saliency, "GradCAM", "did you mean saliency.grad_cam"),
+    (plot, "training_curves", "did you mean plot.training_curve"),
+    (random, "seed", "write mt.manual_seed"),
 ]
 
 
@@ -138,7 +147,15 @@ def test_a_name_that_is_not_there_is_told_what_to_write_instead(module, name, wo
 
 def test_what_is_to_be_written_instead_is_there():
     """Every name of ours that an advice gives."""
-    places = {"mt": mt, "nn": nn, "models": models, "data": data}
+    places = {
+        "mt": mt,
+        "nn": nn,
+        "models": models,
+        "data": data,
+        "transforms": transforms,
+        "saliency": saliency,
+        "random": random,
+    }
     given = [hint for table in names.KNOWN.values() for hint in table.values()]
     found = 0
     for hint in given:
@@ -159,6 +176,6 @@ def test_no_advice_is_given_for_what_is_there():
 
 
 def test_a_name_like_no_other_gets_no_advice():
-    for module in (mt, nn, models):
+    for module in (mt, nn, models, data, transforms, saliency, plot, random):
         with pytest.raises(AttributeError, match=r"has no attribute 'xyzzy_plugh'$"):
             _ = module.xyzzy_plugh

@@ -8,6 +8,9 @@
 (64, 1, 28, 28) float32 (64,) int64
 """
 
+from typing import TYPE_CHECKING, Any
+
+from ..names import missing
 from . import transforms
 from .cifar import CIFAR10, CIFAR100
 from .dataset import ConcatDataset, Dataset, Subset, TensorDataset, random_split
@@ -36,3 +39,9 @@ __all__ = [
     "transforms",
     "write_idx",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing(__name__, name, __all__)

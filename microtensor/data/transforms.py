@@ -23,13 +23,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import random
 from ..arguments import is_number
+from ..names import missing
 from .geometry import CenterCrop, RandomCrop, RandomHorizontalFlip, RandomRotation, RandomVerticalFlip, Resize
 from .transform import Compose, Images, Transform, as_dtype_of, filled, numbers, pair
 
@@ -175,3 +176,9 @@ def _mixed(x: NDArray[Any], partner: NDArray[Any], share: float) -> NDArray[Any]
     mixed = x * dtype.type(share)
     mixed += x[partner] * dtype.type(1 - share)
     return as_dtype_of(x.dtype, mixed)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing(__name__, name, __all__)

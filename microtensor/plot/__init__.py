@@ -5,6 +5,9 @@ Each function returns a matplotlib Figure, 8 inches (800 pixels of a web page) w
 pyplot. `save` writes it to a file, `save_animation` several to a GIF.
 """
 
+from typing import TYPE_CHECKING, Any
+
+from ..names import missing
 from .animation import save_animation
 from .curves import probability_curves
 from .features import feature_maps, filter_frames, filters
@@ -44,3 +47,9 @@ __all__ = [
     "softmax_comparison",
     "training_curve",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing(__name__, name, __all__)

@@ -10,6 +10,9 @@
 Each takes a model, images (N, C, H, W) or one (C, H, W), and the class that is asked about.
 """
 
+from typing import TYPE_CHECKING, Any
+
+from ..names import missing
 from .attack import Attack, fgsm
 from .attribution import Integrated, input_x_gradient, integrated_gradients, smooth_grad
 from .cam import grad_cam, guided_grad_cam
@@ -47,3 +50,9 @@ __all__ = [
     "sanity_check",
     "smooth_grad",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing(__name__, name, __all__)
