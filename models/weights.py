@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from microtensor.models.matching import COUNTER, Match, elsewhere, matches
 from microtensor.nn.loading import few
 from microtensor.nn.module import Module
+from microtensor.nn.transfer.head import find
 from microtensor.state import load
 
 M = TypeVar("M", bound=Module)
@@ -29,7 +30,8 @@ def load_weights(model: M, path: str | os.PathLike[str], strict: bool = True) ->
     Args:
         strict: refuse names that only one side has. The counters of batch normalisation, which old files lack, may be missing.
             False loads what fits, and warns of the rest: how many tensors were loaded, which keep the numbers that they had,
-            and which of the file's were left over. A file of which nothing fits is an error in either case.
+            and which of the file's were left over. A file of which nothing fits is an error in either case, and so is a tensor
+            of another shape: for other classes, load first, then `nn.transfer.replace_head(model, num_classes)`.
 
     Raises:
         ValueError: the file is damaged, holds no weights, or those of another network. The message says how many names and
@@ -66,6 +68,7 @@ def load_weights(model: M, path: str | os.PathLike[str], strict: bool = True) ->
     except ValueError as error:
         raise ValueError(
             f"load_weights: {path} holds the weights of another network: {error}{_unread(best)}{_where(model, tree, path)}"
+            f"{_other_classes(model, own, best.state, strict)}"
         ) from error
     left = [*passed.unexpected_keys, *best.beside]
     if not strict and (passed.missing_keys or left):
@@ -93,6 +96,26 @@ def _report(path: object, loaded: int, missing: list[str], left: list[str]) -> s
     parts += [f"{len(missing):,} keep the numbers that they had: {few(missing)}"] if missing else []
     parts += [f"{len(left):,} of the file's were left over: {few(left)}"] if left else []
     return "; ".join(parts)
+
+
+def _other_classes(model: Module, own: Mapping[str, Any], state: Mapping[str, Any], strict: bool) -> str:
+    """A hint, if the file is of the same network for another number of classes."""
+    names = {name for name in own.keys() ^ state.keys() if not name.endswith(COUNTER)}
+    unlike = {name: x.shape for name, x in state.items() if name in own and x.shape != getattr(own[name], "shape", None)}
+    try:
+        place, _ = find("load_weights", model, None)
+    except ValueError:
+        return ""
+    weight = f"{place}.weight"
+    if not place or weight not in unlike or strict and names:
+        return ""
+    here, there = own[weight].shape[0], unlike[weight][0]
+    if any(getattr(own[name], "shape", None) != (here, *shape[1:]) or shape[0] != there for name, shape in unlike.items()):
+        return ""
+    return (
+        f"\n  {there:,} classes in the file, {here:,} here: load it after nn.transfer.replace_head(model, {there}); "
+        f"nn.transfer.replace_head(model, {here}) then gives new scores for {here:,}"
+    )
 
 
 def _refuse_two(path: object, equal: list[Match]) -> None:

@@ -278,3 +278,26 @@ def test_extra_state_comes_with_the_weights(tmp_path, wrap):
     model[0].calls = 7
     mt.save(tmp_path / "w.npz", wrap(model.state_dict()))
     assert models.load_weights(nn.Sequential(Counting()), tmp_path / "w.npz")[0].calls == 7
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("build", [models.lenet5, models.squeezenet1_1, models.googlenet])
+def test_weights_for_other_classes_say_what_to_do_and_it_works(tmp_path, build, strict):
+    path = tmp_path / "seven.npz"
+    source = build(num_classes=7)
+    mt.save(path, source.state_dict())
+    model = build(num_classes=5)
+    with pytest.raises(
+        ValueError, match=r"7 classes in the file, 5 here: .*replace_head\(model, 7\).*replace_head\(model, 5\)"
+    ):
+        models.load_weights(model, path, strict=strict)
+    models.load_weights(nn.transfer.replace_head(model, 7), path, strict=strict)
+    assert all(np.array_equal(x.numpy(), source.state_dict()[name].numpy()) for name, x in model.state_dict().items())
+
+
+def test_a_shape_that_differs_elsewhere_too_is_no_matter_of_classes(tmp_path):
+    path = tmp_path / "wide.npz"
+    mt.save(path, nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 7)).state_dict())
+    with pytest.raises(ValueError, match="of another shape") as error:
+        models.load_weights(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)), path, strict=False)
+    assert "replace_head" not in str(error.value)

@@ -128,7 +128,8 @@ def find(function: str, model: Any, name: str | None) -> tuple[str, Head]:
     what = "has no weights" if found is None else f"has no layer of scores at its end: its last weights are {whose}"
     raise ValueError(
         f"{function}: {type(model).__name__} {what}; name the Linear, Conv1d or Conv2d that alone gives the scores, name=…, or "
-        "build the network with as many classes, and load the weights that fit it with strict=False"
+        "build the network with as many classes, and load all weights but those of its last part, say last: "
+        "model.load_state_dict({key: x for key, x in state.items() if not key.startswith('last.')}, strict=False)"
     )
 
 
