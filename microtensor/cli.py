@@ -49,13 +49,20 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> in
     except BrokenPipeError:
         raise
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
-        print(f"microtensor: {error}", file=sys.stderr)
+        print(f"microtensor: {_words(error)}", file=sys.stderr)
     except MemoryError as error:
         print(f"microtensor: not enough memory: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("\nmicrotensor: stopped", file=sys.stderr)
         return demo.INTERRUPTED
     return 1
+
+
+def _words(error: Exception) -> str:
+    """What an error says; of one of the system's, the file and the reason, without its number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fspath(error.filename)}: {error.strerror}"
+    return str(error)
 
 
 def _add_models(commands: Any) -> None:

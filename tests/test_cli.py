@@ -83,3 +83,9 @@ def test_ctrl_c_leaves_the_last_finished_epochs_weights(few_digits, tmp_path):
     assert "Traceback" not in error
     assert [p.name for p in out.iterdir()] == ["lenet5.npz"]
     models.lenet5().load_state_dict(state.load(out / "lenet5.npz"))
+
+
+def test_a_file_that_is_not_there_is_named_without_the_number_of_the_error(tmp_path, capsys):
+    path = tmp_path / "none.npz"
+    assert cli.main(["predict", "cat.png", "--weights", str(path)]) == 1
+    assert capsys.readouterr().err == f"microtensor: {path}: No such file or directory\n"
