@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ MOST_NUMBERS = 1 << 30
 """Of lists that name the same lists again and again: written out they take more memory than they themselves do."""
 
 PLAIN = frozenset({float, int, bool})
+ROWS = frozenset({list, tuple})
 
 PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__")
 
@@ -84,8 +86,16 @@ class _Walk:
         return self.known[id(value)]
 
     def _of_items(self, items: Any, depth: int) -> tuple[Any, int]:
-        if PLAIN.issuperset({*map(type, items)}):
+        kinds = {*map(type, items)}
+        if PLAIN.issuperset(kinds) or all(kind in PLAIN or issubclass(kind, np.generic) for kind in kinds):
             return items if type(items) is list else list(items), len(items)
+        if kinds == {np.ndarray}:  # no subclass, such as a masked array
+            return list(items), sum(array.size for array in items)
+        rows = depth + 1 < DEEPEST and ROWS.issuperset(kinds) and len({*map(id, items)}) == len(items)  # none named twice
+        if rows and PLAIN.issuperset({*map(type, chain.from_iterable(items))}):
+            count = sum(map(len, items))
+            self.held += count
+            return list(items), count
         parts = [self.visit(item, depth + 1) for item in items]
         return [part for part, _ in parts], sum(count for _, count in parts)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import microtensor as mt
-from microtensor import nn
+from microtensor import nested, nn
 from microtensor.nested import array_of_lists
 
 
@@ -216,3 +216,45 @@ def test_a_memory_map_is_an_array_like_others(tmp_path):
     x.data = mapped
     assert type(x.data) is np.ndarray
     assert (x + 1).tolist() == [3.0, 3.0, 3.0]
+
+
+# Time
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        [np.float32(i) for i in range(3)],
+        [[np.float64(1), 2.0], [np.float64(3), 4]],
+        [np.ones(2, np.float32), np.zeros(2, np.float32)],
+        [[np.ones((2, 2)), np.zeros((2, 2))], [np.ones((2, 2))] * 2],
+        [[1.0, 2], (3, True)],
+        [[[1.0, 2.0]], [[3.0, 4.0]]],
+        [[1.0, 2.0]] * 3,
+    ],
+)
+def test_lists_are_read_as_numpy_reads_them(lists):
+    found = array_of_lists("example", lists)
+    np.testing.assert_array_equal(found, np.asarray(lists))
+    assert found.dtype == np.asarray(lists).dtype
+
+
+@pytest.mark.parametrize("items", [[np.float32(1)] * 1000, [np.ones(8)] * 1000, [[i, i + 1.0] for i in range(1000)]])
+def test_items_of_one_kind_are_not_visited_one_by_one(items, monkeypatch):
+    """A list of a thousand losses took a hundred times as long as NumPy takes for it."""
+    visits = []
+    visit = nested._Walk.visit
+    monkeypatch.setattr(nested._Walk, "visit", lambda *args: visits.append(1) or visit(*args))
+    assert array_of_lists("example", items).shape[0] == 1000
+    assert len(visits) < 10
+
+
+def test_rows_among_which_a_list_holds_itself_or_a_mask_are_looked_at():
+    own: list = [1.0]
+    own.append(own)
+    for lists in ([own], [[1.0, 2.0], own], [own, own]):
+        with pytest.raises(ValueError, match="one of them holds itself"):
+            mt.Tensor(lists)
+    for lists in ([(1.0, 2.0), (np.ma.masked, 2.0)], [np.ones(3), MASKED], [[np.ones(3)], [MASKED]]):
+        with pytest.raises(TypeError, match="would lose its mask"):
+            mt.Tensor(lists)
