@@ -203,3 +203,22 @@ def test_a_short_cycle_is_made_longer_though_it_begins_with_another_momentum(tmp
     with pytest.warns(UserWarning, match="goes on for more epochs with another schedule"):
         history = go(tmp_path, epochs=2, schedule=lambda optimizer: nn.OneCycleLR(optimizer, max_lr=0.1, total_steps=6))
     assert len(history) == 2
+
+
+def test_numpys_whole_numbers_are_whole_numbers(tmp_path):
+    def run(two):
+        mt.manual_seed(0)
+        model = nn.Linear(4, 2)
+        checkpoint = nn.Checkpoint(tmp_path, every=two, keep=two)
+        data, optimizer = DataLoader(TensorDataset(POINTS, LABELS), 8), nn.SGD(model.parameters(), lr=0.1)
+        stopping = nn.EarlyStopping(patience=two)
+        return nn.fit(
+            model, data, nn.cross_entropy, optimizer, epochs=2 * two - 2, accumulate=two, callbacks=[stopping],
+            checkpoint=checkpoint, progress=False,
+        )  # fmt: skip
+
+    assert len(run(np.int64(2))) == 2
+    with pytest.warns(UserWarning, match="nothing to do"):
+        assert len(run(2)) == 2
+    with pytest.raises(ValueError, match="keep must be a whole number of 1 or more, got None"):
+        nn.Checkpoint(tmp_path, keep=None)

@@ -6,6 +6,8 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from microtensor.arguments import is_number, kind_of
 from microtensor.nn.training.history import check_mode, is_better, mode_of, unclear
 from microtensor.nn.training.metrics import Metrics, mode_of_metric
@@ -136,12 +138,12 @@ class EarlyStopping(Watching):
         mode: str | None = None,
         restore_best_weights: bool = True,
     ) -> None:
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
+        if isinstance(patience, bool) or not isinstance(patience, (int, np.integer)) or patience < 1:
             raise ValueError(f"EarlyStopping: patience must be a whole number of epochs, 1 or more, got {patience!r}")
         if not is_number(min_delta) or not min_delta >= 0:
             raise ValueError(f"EarlyStopping: min_delta must be a number of 0 or more, got {min_delta!r}")
         super().__init__(monitor, mode)
-        self.patience, self.min_delta = patience, min_delta
+        self.patience, self.min_delta = int(patience), min_delta
         self.restore_best_weights = restore_best_weights
         self.best_epoch = 0
         self._weights: dict[str, Any] = {}

@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from microtensor.formats import safetensors
 from microtensor.nn.training.callbacks import Watching
 from microtensor.nn.training.history import is_better
@@ -88,7 +90,9 @@ class Checkpoint(Watching):
         weights: str = "best.npz",
     ) -> None:
         for name, value in (("every", every), ("keep", keep)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            if value is None and name == "every":
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"Checkpoint: {name} must be a whole number of 1 or more, got {value!r}")
         if not any(resume is choice or isinstance(choice, str) and resume == choice for choice in RESUME):
             raise ValueError(f'Checkpoint: resume must be True, False, "saved", "given" or "restart", got {resume!r}')

@@ -9,7 +9,8 @@ from microtensor.nn.module import Module
 from microtensor.nn.training.form import check_form
 from microtensor.nn.training.history import History
 from microtensor.nn.training.metrics import Means
-from microtensor.nn.training.settings import MISSING, Difference, differences, length_of, plain, same, told, warn
+from microtensor.nn.training.plain import plain
+from microtensor.nn.training.settings import MISSING, Difference, differences, length_of, same, told, warn
 from microtensor.random import Generator
 
 if TYPE_CHECKING:

@@ -70,7 +70,7 @@ def _changing(run: Run) -> dict[tuple[str, ...], Any]:
     """What training may change, by the place of its settings: losses and transforms may count their calls."""
     parts: dict[str, Any] = {"model": run.model, "frozen": run.model, "optimizer": run.optimizer, "precision": run.scaler}
     parts |= {"loss": run.loss, "schedule": run.schedule}
-    changing = {(name,): part for name, part in parts.items()}
+    changing: dict[tuple[str, ...], Any] = {(name,): part for name, part in parts.items()}
     for name, data in (("data", run.data), ("validation", run.validation)):
         if getattr(data, "dataset", None) is not None:
             changing[name, "transform"] = getattr(data, "transform", None)

@@ -104,6 +104,7 @@ def fit(
     1.0
     """
     check_settings(epochs, accumulate, schedule, schedule_per, clip_norm)
+    epochs, accumulate = int(epochs), int(accumulate)  # NumPy's too, which no checkpoint is to hold
     scaler = scaler_of(precision)
     check_run(model, loss, optimizer, schedule, average, callbacks, checkpoint, metrics)
     for batches in (data, validation):
