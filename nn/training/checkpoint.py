@@ -40,7 +40,8 @@ class Checkpoint(Watching):
     A file also notes the settings that the run was begun with: of optimizer, schedule, loss, model, data, and what else `fit`
     was given. A program with others is refused, and told which, unless `resume` says what to do; a refused checkpoint leaves
     model, optimizer and all else as they were. More epochs are no other setting. For a run that has ended, neither is a longer
-    schedule together with more epochs: it goes on with that, and a warning says so. What cannot be seen is the inside of a data
+    schedule together with more epochs: it goes on with that, and a warning says so. Devices, readings of the clock, and what
+    losses and transforms count as they are called, are no settings. What cannot be seen is the inside of a data
     set on disk, of which the number of samples is compared, and of functions more than their name and the numbers in them.
 
     While a run lasts no other begins in the same folder: a lock says so, and ends with the process, however that ends.
