@@ -15,7 +15,7 @@ PARTS = (
 )  # fmt: skip
 """Where a name is looked for that another of them does not have."""
 
-SHORT = {"microtensor": "mt"}
+SHORT = {"microtensor": "mt", "microtensor.nn.init": "nn.init"}
 
 NO_RECURRENCE = "there are no recurrent layers"
 DTYPES = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32", "short": "int16"}
@@ -96,6 +96,10 @@ KNOWN = {
         "MeanSquaredError": "write nn.MSELoss()",
         "L2Loss": "write nn.MSELoss()",
         "train": "write nn.fit(model, loader, …), or model.train()",
+    },
+    "microtensor.nn.init": {
+        "xavier": "write nn.init.xavier_uniform_, or nn.init.xavier_normal_",
+        "kaiming": "write nn.init.kaiming_uniform_, or nn.init.kaiming_normal_",
     },
     "microtensor.models": {
         "LeNet": "write models.lenet5()",

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from microtensor.backend import Array, to_device
 from microtensor.blocks import Block, Setting
 from microtensor.gradient import no_grad
+from microtensor.names import missing
 from microtensor.random import Generator, default
 from microtensor.tensor import Tensor
+
+__all__ = [
+    "calculate_gain", "constant_", "fans", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "skipped", "uniform_",
+    "xavier_normal_", "xavier_uniform_", "zeros_",
+]  # fmt: skip
 
 X = TypeVar("X", bound=Tensor)
 
@@ -206,3 +212,9 @@ def _fill(tensor: X, values: Array | float) -> X:
     with no_grad():
         tensor[...] = values if isinstance(values, (int, float)) else to_device(values, tensor.device)
     return tensor
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing(__name__, name, __all__)

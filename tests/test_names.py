@@ -179,3 +179,10 @@ def test_a_name_like_no_other_gets_no_advice():
     for module in (mt, nn, models, data, transforms, saliency, plot, random):
         with pytest.raises(AttributeError, match=r"has no attribute 'xyzzy_plugh'$"):
             _ = module.xyzzy_plugh
+
+
+def test_names_of_init():
+    with pytest.raises(AttributeError, match="did you mean nn.init.xavier_uniform_"):
+        nn.init.xavier_uniform  # noqa: B018
+    with pytest.raises(AttributeError, match="write nn.init.kaiming_uniform_"):
+        nn.init.kaiming  # noqa: B018
