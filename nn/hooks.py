@@ -78,11 +78,12 @@ def watch_calls(before: Callable[[Any], Any] = _nothing, after: Callable[[Any, A
     Identity
     """
     watcher = Watcher(threading.get_ident(), before, after)
-    watchers.append(watcher)
     try:
+        watchers.append(watcher)  # inside: Ctrl-C may come right behind it
         yield
     finally:
-        watchers.remove(watcher)
+        if watcher in watchers:
+            watchers.remove(watcher)
 
 
 class Hooked:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +12,7 @@ from microtensor.backend import follow, parse_gpu
 from microtensor.graph import is_floating
 from microtensor.nn.hooks import Hooked
 from microtensor.nn.loading import Loaded, load
+from microtensor.nn.modes import Modes
 from microtensor.nn.parameter import Buffer as Buffer
 from microtensor.nn.parameter import Parameter as Parameter
 from microtensor.nn.parameter import forget, refuse_hidden
@@ -201,8 +201,7 @@ class Module(Places, Hooked):
         """Set `training` to False, here and in every module below, and return the module itself."""
         return self.train(False)
 
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Modes:
         """In eval mode inside the `with`; afterwards each module is in its own mode again, which need not be one for all.
 
         >>> class Model(Module):
@@ -214,13 +213,7 @@ class Module(Places, Hooked):
         >>> model.training
         True
         """
-        before = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
-            yield
-        finally:
-            for module, training in before:
-                module.training = training
+        return Modes(self.modules)
 
     def freeze(self: M) -> M:
         """Let nothing here change in training, and return the module itself: transfer learning keeps what was learned so.

@@ -433,6 +433,30 @@ def test_an_interrupted_exit_puts_back_all_the_same(monkeypatch):
     assert len(kept) == 5
 
 
+def test_an_interrupt_leaves_no_module_in_the_mode_of_a_block(monkeypatch):
+    """Wherever it comes while modes are set: at each assignment of `training`, on the way in and out."""
+    from microtensor import nn
+    from microtensor.saliency.modes import eval_mode
+
+    model = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout(), nn.Linear(1, 1)))
+    count, at = [0], [0]
+    assign = nn.Module.__setattr__
+
+    def interrupted(module, name, value):
+        assign(module, name, value)
+        count[0] += 1
+        if count[0] == at[0]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(nn.Module, "__setattr__", interrupted)
+    for block in (model.evaluating, lambda: eval_mode(model)):
+        for at[0] in range(1, 11):  # 5 modules, twice each
+            count[0] = 0
+            with pytest.raises(KeyboardInterrupt), block():
+                assert not any(module.training for module in model.modules())
+            assert all(module.training for module in model.modules()), at
+
+
 SIGNALS = """
 import collections, os, random, signal, sys, threading, time
 import microtensor as mt

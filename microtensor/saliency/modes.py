@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FunctionType, MethodType
 from typing import Any
 
+from ..blocks import Block
 from ..nn.hooks import watch_calls
 from ..nn.module import Module
 from ..overwritten import inside
@@ -39,13 +40,30 @@ def eval_mode(model: Any = None) -> Iterator[None]:
             before.setdefault(id(layer), (layer, layer.training))
             layer.training = False
 
-    try:
+    with _PutBack(before):
         for module in _held(model):
             into_eval(module)
         with watch_calls(before=into_eval):
             yield
-    finally:
-        for layer, training in before.values():
+
+
+class _PutBack(Block):
+    """A block at whose end each layer of a dict, which grows meanwhile, is in its mode again, whatever interrupts it."""
+
+    def __init__(self, before: dict[int, tuple[Any, bool]]) -> None:
+        self._before = before
+
+    def now(self) -> dict[int, tuple[Any, bool]]:
+        """The layers with their modes; none yet."""
+        return self._before
+
+    def wanted(self, before: dict[int, tuple[Any, bool]]) -> dict[int, tuple[Any, bool]]:
+        """The same: nothing changes at first."""
+        return before
+
+    def set(self, value: dict[int, tuple[Any, bool]]) -> None:
+        """Bring each into its mode."""
+        for layer, training in value.values():
             layer.training = training
 
 
