@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextvars
 import ctypes
+import functools
+import itertools
 import os
 import threading
 import weakref
@@ -315,7 +317,7 @@ class _Blas(Block):
         self.get, self.set, self.core = get, set_, core  # type: ignore[method-assign, assignment]
         self.lock, self.single, self.before = threading.Lock(), False, 0
         self.users: dict[int, tuple[int, weakref.ref[Any]]] = {}
-        """Who is inside: by the id of each, its thread, and a reference that tells when it has died without leaving."""
+        """Who is inside: by the number of each, its thread, and a reference that tells when it has died without leaving."""
         self.died = self._died
         in_child(self.renew)
 
@@ -329,34 +331,32 @@ class _Blas(Block):
 
     def enter(self, entry: Entry) -> None:
         """One more is inside."""
-        self.come(id(entry), weakref.ref(entry, self.died))
+        self.come(-1 - id(entry), weakref.ref(entry, self.died))  # no number of `keys`
 
     def leave(self, entry: Entry) -> None:
         """One less is inside. Whoever was interrupted before may leave again."""
-        self.go(id(entry))
+        self.go(-1 - id(entry))
 
     def come(self, key: int, reference: weakref.ref[Any]) -> None:
         """One more is inside, under this key, until it goes or dies."""
         with self.lock:
             self.users[key] = threading.get_ident(), reference
             if not self.single:
-                self._adapt()
+                self.before = self.get()
+                self.single = True  # first, so that whatever interrupts the next line is undone
+                if self.before != 1:
+                    self.set(1)
 
     def go(self, key: int) -> None:
-        """One less is inside."""
+        """One less is inside. It is struck off last: if Ctrl-C comes before, it dies, and all this is done again."""
         with self.lock:
+            if len(self.users) == 1 and key in self.users:
+                self._restore()
             self.users.pop(key, None)
-            if not self.users:
-                self._adapt()
 
-    def _adapt(self) -> None:
-        """Be single-threaded while anybody is inside. Each line holds whatever interrupts it: Ctrl-C may come between two."""
-        if self.users and not self.single:
-            self.before = self.get()
-            self.single = True
-            if self.before != 1:
-                self.set(1)
-        elif not self.users and self.single:
+    def _restore(self) -> None:
+        """As many threads as before."""
+        if self.single:
             if self.before != 1:
                 self.set(self.before)
             self.single = False
@@ -364,39 +364,61 @@ class _Blas(Block):
     def _died(self, reference: Any) -> None:
         """Somebody was inside, and Ctrl-C kept it from leaving."""
         with self.lock:
-            self.users = {key: user for key, user in self.users.items() if user[1] is not reference}
-            if not self.users:
-                self._adapt()
+            others = {key: user for key, user in self.users.items() if user[1] is not reference}
+            if not others:
+                self._restore()
+            self.users = others
 
     def renew(self) -> None:
         """In a forked process nobody is inside who was there in another thread."""
         self.lock = threading.Lock()
         self.users = {key: user for key, user in self.users.items() if user[0] == threading.get_ident()}
-        self._adapt()
+        if not self.users:
+            self._restore()
+
+
+class _Leave:
+    """`__exit__` of `_Inside`: a `with` statement asks for it before it enters, and holds what it gets until its end."""
+
+    def __get__(self, inside: _Inside | None, kind: type[_Inside]) -> Callable[..., None]:
+        if inside is None:
+            return _leave_by_hand
+        inside.key = next(keys)
+        leave = functools.partial(_leave, inside.blas, inside.key)  # no frame holds it, so no traceback does
+        inside.reference = weakref.ref(leave, inside.blas.died)
+        return leave
+
+
+keys = itertools.count()
+
+
+def _leave(blas: _Blas, key: int, *error: object) -> None:
+    blas.go(key)
+
+
+def _leave_by_hand(inside: _Inside, *error: object) -> None:
+    """As contextlib.ExitStack has it."""
+    inside.blas.go(inside.key)
 
 
 class _Inside:
-    """Who is inside `single_threaded_blas()`: an object for each `with` statement, which holds it until its end.
+    """Who is inside `single_threaded_blas()`. If Ctrl-C keeps its `__exit__` from being called, that dies all the same.
 
-    If Ctrl-C keeps `__exit__` from being called, it dies all the same; so no frame may hold it, for a traceback keeps frames.
     It costs less than a `Block`, which does the same for any setting.
     """
 
-    __slots__ = ("blas", "__weakref__")
+    __slots__ = ("blas", "key", "reference", "__weakref__")
 
     def __init__(self, blas: _Blas) -> None:
-        self.blas = blas
+        self.blas, self.key = blas, -1
+        self.reference: weakref.ref[Any] | None = None
 
     def __enter__(self) -> None:
-        blas, key = self.blas, id(self)
-        reference = weakref.ref(self, blas.died)
-        del self
-        blas.come(key, reference)
+        if self.reference is None:
+            self.key, self.reference = next(keys), weakref.ref(self, self.blas.died)
+        self.blas.come(self.key, self.reference)
 
-    def __exit__(self, *error: object) -> None:
-        blas, key = self.blas, id(self)
-        del self
-        blas.go(key)
+    __exit__ = _Leave()
 
 
 @cache
