@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import re
 from collections.abc import Callable
@@ -34,13 +35,15 @@ def answers(factory: Callable[P, M]) -> Callable[P, M]:
         TypeError: weights are asked for, by name or in place of the number of classes.
     """
 
+    of_classes = next(iter(inspect.signature(factory).parameters), "") == "num_classes"  # where torchvision has weights
+
     @functools.wraps(factory)
     def make(*args: P.args, **options: P.kwargs) -> M:
         asked = {name: options.pop(name) for name in ASKING if name in options}
         for name, value in asked.items():
             if value is not None and value is not False:
                 raise TypeError(instead(factory.__name__, f"{name}={_brief(value)}", value))
-        if args and (isinstance(args[0], (bool, str, os.PathLike)) or hasattr(args[0], "get_state_dict")):
+        if args and of_classes and (isinstance(args[0], (bool, str, os.PathLike)) or hasattr(args[0], "get_state_dict")):
             raise TypeError(instead(factory.__name__, _brief(args[0]), args[0]))
         if asked:
             options.pop("progress", None)  # of a download

@@ -34,11 +34,12 @@ def eval_mode(model: Any = None) -> Iterator[None]:
     before: dict[int, tuple[Any, bool]] = {}
 
     def into_eval(module: Any) -> None:
-        if not module.training and id(module) in before:
+        if not getattr(module, "training", False) and id(module) in before:
             return
-        for layer in module.modules():
-            before.setdefault(id(layer), (layer, layer.training))
-            layer.training = False
+        for layer in module.modules() if hasattr(module, "modules") else [module]:
+            if hasattr(layer, "training"):
+                before.setdefault(id(layer), (layer, layer.training))
+                layer.training = False
 
     with _PutBack(before):
         for module in _held(model):
@@ -71,9 +72,9 @@ DEEPEST = 3
 """How far modules are looked for in what a function holds: in a function that it calls, in a dict there."""
 
 
-def _held(value: Any, depth: int = 0) -> Iterator[Module]:
+def _held(value: Any, depth: int = 0) -> Iterator[Any]:
     """The modules that a callable is, or holds: as a method's object, an argument, a variable, also in lists and dicts."""
-    if isinstance(value, Module):
+    if isinstance(value, Module) or (depth == 0 and (hasattr(value, "modules") or hasattr(value, "training"))):
         yield value
         return
     if depth == DEEPEST:
