@@ -104,7 +104,7 @@ def test_a_folder_that_may_not_be_written_is_said_before_the_work(tmp_path, caps
         assert run(*arguments, "--out", tmp_path / "x.png") == 1
         printed = capsys.readouterr()
         assert printed.out == ""
-        assert f"{tmp_path} may not be written to: '{tmp_path / 'x.png'}'" in printed.err
+        assert f"{tmp_path / 'x.png'}: the folder {tmp_path} may not be written to" in printed.err
 
 
 @pytest.mark.parametrize(
