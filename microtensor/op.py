@@ -152,7 +152,7 @@ def op(
         except OverflowError as error:  # a Python integer that the dtype cannot hold
             raise ValueError(f"{name}: {error}; convert the tensor first: .to('int64') or .to('float32')") from None
 
-        if type(returned) is not tuple:  # an array of two rows unpacks, too
+        if type(returned) is not tuple and not isinstance(returned, tuple):  # an array of two rows unpacks, too
             raise unfit(name, len(inputs), returned)
         try:
             data, vjps = returned

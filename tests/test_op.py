@@ -3,6 +3,7 @@
 import inspect
 import pydoc
 import typing
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -311,3 +312,16 @@ def test_pytorchs_names_of_the_tensors():
         mt.relu(X, input=X)
     with pytest.raises(TypeError, match="relu: unexpected other"):
         mt.relu(X, other=X)
+
+
+def test_a_rule_may_name_what_it_returns():
+    class Answer(NamedTuple):
+        array: Any
+        vjps: Any
+
+    @mt.op
+    def twice(x):
+        return Answer(x.data * 2, (lambda g: g * 2,))
+
+    x = mt.ones(2, requires_grad=True)
+    np.testing.assert_array_equal(mt.grad(twice(x).sum(), x)[0].numpy(), [2, 2])
