@@ -23,9 +23,9 @@ import numpy as np
 import microtensor as mt
 from benchmarks import gpu_checks, gpu_speed, gpu_training
 from benchmarks.gpu_speed import Effort, Rates
-from microtensor.backend import index_of, library, parse_gpu
-from microtensor.files import whole_file
-from microtensor.nn.layers.convolution import cudnn
+from microtensor.io.files import whole_file
+from microtensor.nn.layers.convolution.gpu import cudnn
+from microtensor.runtime.arrays import index_of, library, parse_gpu
 
 
 class Size(NamedTuple):
@@ -263,7 +263,7 @@ def convolutions(report: Report) -> None:
                 found.extend(three)
                 yield f"{shape.text.removeprefix('conv ')} | {dtype} | " + " | ".join(ways.cell() for ways in three)
 
-    report.say("ms of each way that computes it. Bold: what is taken where cuDNN is not. See nn/layers/convolution/gpu.py.")
+    report.say("ms of each way that computes it. Bold: what is taken where cuDNN is not. See nn/layers/convolution/gpu.")
     report.table("images, kernels | dtype | forward | to the input | to the weight", rows())
     ratios = [w.times[w.chosen].median / w.times[w.quickest()].median for w in found]
     near = sum(ratio <= 1.1 for ratio in ratios)

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import microtensor as mt
-from microtensor import kernels, nn
-from microtensor.nn.layers.convolution import gpu
+from microtensor import nn
+from microtensor.nn.layers.convolution.gpu import cost
 from microtensor.nn.layers.windows import fold, unfold
+from microtensor.runtime.cuda import kernels
 
 ROOT = Path(__file__).parents[1]
 KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\(\d+\)\s*)?(\w+)\(')
@@ -74,7 +75,7 @@ def convolutions(way: str) -> Callable[[Make], list[Any]]:
         for n, c, size, o, kernel, stride, padding, dilation, groups in shapes:
             kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
             x, w, b = make(n, c, *size), make(o, c // groups, kh, kw), make(o)
-            with gpu.way(way) if make.device != "cpu" else nullcontext():
+            with cost.way(way) if make.device != "cpu" else nullcontext():
                 y = nn.conv2d(x, w, b, stride, padding, dilation, groups)
                 found += differentiated(make, y, x, w, b)
         return found
@@ -85,7 +86,7 @@ def convolutions(way: str) -> Callable[[Make], list[Any]]:
 def small_sums(make: Make) -> list[Any]:
     """Few kernels, many places: the lower tile, and sums in many shares."""
     x, w = make(8, 3, 32, 33), make(5, 3, 3, 3)
-    with gpu.way("implicit") if make.device != "cpu" else nullcontext():
+    with cost.way("implicit") if make.device != "cpu" else nullcontext():
         return differentiated(make, nn.conv2d(x, w, padding=1), x, w)
 
 

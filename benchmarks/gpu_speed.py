@@ -12,9 +12,9 @@ import numpy as np
 import microtensor as mt
 from benchmarks.layers import LAYERS
 from microtensor import nn
-from microtensor.backend import Array
-from microtensor.nn.layers.convolution import cudnn, gpu
+from microtensor.nn.layers.convolution.gpu import cost, cudnn
 from microtensor.nn.layers.windows import Window
+from microtensor.runtime.arrays import Array
 
 Work = Callable[[], Any]
 
@@ -134,15 +134,15 @@ def calls(shape: Shape, x: Array, weight: Array, g: Array) -> dict[str, Work]:
     """The three, on arrays of this shape."""
     size = (shape.x[2], shape.x[3])
     return {
-        "forward": lambda: gpu.forward(x, weight, None, shape.window, shape.groups),
-        "to_input": lambda: gpu.to_input(g, weight, None, shape.window, shape.groups, size),
-        "to_weight": lambda: gpu.to_weight(x, g, shape.window, shape.groups),
+        "forward": lambda: cost.forward(x, weight, None, shape.window, shape.groups),
+        "to_input": lambda: cost.to_input(g, weight, None, shape.window, shape.groups, size),
+        "to_weight": lambda: cost.to_weight(x, g, shape.window, shape.groups),
     }
 
 
 def in_way(name: str, work: Work) -> Work:
     def call() -> None:
-        with gpu.way(name):
+        with cost.way(name):
             work()
 
     return call
@@ -172,11 +172,11 @@ def ways(xp: Any, shape: Shape, dtype: str, effort: Effort) -> list[Ways]:
     n, c, *size = shape.x
     o, *places = shape.y[1:]
     counts = n, shape.groups, c // shape.groups, o // shape.groups
-    of = gpu.Problem(x.dtype.char, *counts, tuple(size), tuple(places), shape.window)
+    of = cost.Problem(x.dtype.char, *counts, tuple(size), tuple(places), shape.window)
     for operation, work in calls(shape, x, weight, g).items():
         names = of.fitting() + ["cudnn"] * cudnn.offers(x, operation, of.shapes, shape.window)
         times = timed(xp, {name: in_way(name, work) for name in names}, effort)
-        chosen = gpu.choice(operation, of, mt.cuda.get_allow_tf32(), mt.cuda.get_convolution_workspace())
+        chosen = cost.choice(operation, of, mt.cuda.get_allow_tf32(), mt.cuda.get_convolution_workspace())
         found.append(Ways(shape, dtype, operation, times, chosen))
     return found
 

@@ -245,7 +245,7 @@ def kernels_per_step(*names: str) -> dict[str, list[int]] | None:
 
 def count(*names: str) -> None:
     """What that process does: the third step of each, as the first takes memory and compiles."""
-    sys.path.insert(0, "tests")
+    sys.path.insert(0, "tests/support")
     import strict
 
     if strict.COMPILER is None:

@@ -52,7 +52,7 @@ def product_rate() -> float:
 
 def copy_rate() -> float:
     """Bytes/s of a copy, read and written, with our threads."""
-    from microtensor import threads
+    from microtensor.runtime import threads
 
     source = np.zeros(1 << 26, np.float32)
     target = np.empty_like(source)
@@ -62,7 +62,7 @@ def copy_rate() -> float:
 
 def convolutions() -> None:
     from benchmarks.layers import LAYERS
-    from microtensor.nn.layers.convolution import arrays
+    from microtensor.nn.layers.convolution import dispatch
     from microtensor.nn.layers.windows import Window
 
     bandwidth = copy_rate()
@@ -76,17 +76,17 @@ def convolutions() -> None:
         _, i, o, k, stride, p, groups, _ = layer
         rng, window = np.random.default_rng(0), Window((k, k), (stride, stride), ((p, p), (p, p)))
         x, w = (rng.standard_normal(s).astype(np.float32) for s in (shape, (o, i // groups, k, k)))
-        y = arrays.forward(x, w, None, window, groups)
+        y = dispatch.forward(x, w, None, window, groups)
         size = (shape[2], shape[3])
 
         def backward(x=x, w=w, y=y, window=window, groups=groups, wanted=wanted, size=size) -> None:
-            arrays.to_weight(x, y, window, groups)
+            dispatch.to_weight(x, y, window, groups)
             if wanted:
-                arrays.to_input(y, w, None, window, groups, size)
+                dispatch.to_input(y, w, None, window, groups, size)
 
         work = 2 * y.size * (i // groups) * k * k
         before = product_rate()
-        ahead = seconds(lambda x=x, w=w, window=window, groups=groups: arrays.forward(x, w, None, window, groups), 5)
+        ahead = seconds(lambda x=x, w=w, window=window, groups=groups: dispatch.forward(x, w, None, window, groups), 5)
         back = seconds(backward, 5)
         flops = (before + product_rate()) / 2  # as it is now: other work on the machine takes some of it, now and then
         bound = (x.nbytes + y.nbytes) / bandwidth

@@ -12,8 +12,11 @@ Tensor([2., 4.])
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .checkout import find_packages_beside
-from .checkpointing import checkpoint
+from .autograd.anomaly import detect_anomaly
+from .autograd.autocast import autocast, is_autocast_enabled
+from .autograd.backward import backward, enable_grad, grad, is_grad_enabled, no_grad
+from .autograd.op import op
+from .checkpoint import checkpoint
 from .creation import (
     arange,
     as_tensor,
@@ -31,11 +34,7 @@ from .creation import (
     zeros,
     zeros_like,
 )
-from .device import default_device, get_default_device, set_default_device
 from .functional import hessian, hvp, jacobian, jvp, value_and_grad, vjp
-from .gradient import backward, enable_grad, grad, is_grad_enabled, no_grad
-from .names import missing
-from .op import op
 from .ops.activations import (
     celu,
     elu,
@@ -170,7 +169,9 @@ from .ops.shape import (
     unflatten,
     unsqueeze,
 )
-from .precision import autocast, is_autocast_enabled
+from .profiler.backward_trace import trace_backward
+from .profiler.draw import draw_graph
+from .profiler.profiler import profile
 from .random import (
     Generator,
     bernoulli,
@@ -184,17 +185,17 @@ from .random import (
     randn_like,
     randperm,
 )
+from .runtime.checkout import find_packages_beside
+from .runtime.device import default_device, get_default_device, set_default_device
+from .runtime.names import missing
+from .runtime.threads import get_num_threads, set_num_threads
 from .tensor import Tensor
-from .threads import get_num_threads, set_num_threads
-from .watching.anomaly import detect_anomaly
-from .watching.backward_trace import trace_backward
-from .watching.draw import draw_graph
-from .watching.profiler import profile
 
 if TYPE_CHECKING:
-    from . import cuda, data, gradcheck, models, nn, plot, saliency, state
+    from . import cuda, data, gradcheck, models, nn, plot, saliency
     from . import testing as testing
-    from .state import load, save
+    from .io import state
+    from .io.state import load, save
 
 __version__ = "0.1.0"
 
@@ -456,7 +457,7 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         if name in ("load", "save"):
-            return getattr(importlib.import_module(f"{__name__}.state"), name)
+            return getattr(importlib.import_module(f"{__name__}.io.state"), name)
         if name in PARTS:
             try:
                 return importlib.import_module(f"{__name__}.{name}")

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .backend import array_module, follow, is_array, parse_device, parse_gpu, takes_array
-from .graph import Node
-from .nested import DEEPEST, array_of_lists
+from .autograd.graph import Node
+from .autograd.nested import DEEPEST, array_of_lists
 from .ops import elementwise
+from .runtime.arrays import array_module, follow, is_array, parse_device, parse_gpu, takes_array
 
 C = TypeVar("C", bound="Conversions")
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .backend import array_module, device_of, follow, is_array, on, takes_array
+from .autograd.graph import Node
 from .convert import as_array, as_dtype
-from .device import full_name
-from .graph import Node
+from .runtime.arrays import array_module, device_of, follow, is_array, on, takes_array
+from .runtime.device import full_name
 from .tensor import Tensor
 
 DLPACK_DEVICES = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}

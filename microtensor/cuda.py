@@ -9,18 +9,18 @@ from __future__ import annotations
 from types import ModuleType
 
 from . import random
-from .backend import chosen, gpu_count, index_of, library, on, parse_gpu
-from .backend import is_available as is_available
-from .blocks import Block
-from .cuda_settings import allow_cudnn as allow_cudnn
-from .cuda_settings import allow_tf32 as allow_tf32
-from .cuda_settings import convolution_workspace as convolution_workspace
-from .cuda_settings import get_allow_cudnn as get_allow_cudnn
-from .cuda_settings import get_allow_tf32 as get_allow_tf32
-from .cuda_settings import get_convolution_workspace as get_convolution_workspace
-from .cuda_settings import set_allow_cudnn as set_allow_cudnn
-from .cuda_settings import set_allow_tf32 as set_allow_tf32
-from .cuda_settings import set_convolution_workspace as set_convolution_workspace
+from .runtime.arrays import chosen, gpu_count, index_of, library, on, parse_gpu
+from .runtime.arrays import is_available as is_available
+from .runtime.cuda.settings import allow_cudnn as allow_cudnn
+from .runtime.cuda.settings import allow_tf32 as allow_tf32
+from .runtime.cuda.settings import convolution_workspace as convolution_workspace
+from .runtime.cuda.settings import get_allow_cudnn as get_allow_cudnn
+from .runtime.cuda.settings import get_allow_tf32 as get_allow_tf32
+from .runtime.cuda.settings import get_convolution_workspace as get_convolution_workspace
+from .runtime.cuda.settings import set_allow_cudnn as set_allow_cudnn
+from .runtime.cuda.settings import set_allow_tf32 as set_allow_tf32
+from .runtime.cuda.settings import set_convolution_workspace as set_convolution_workspace
+from .runtime.scoped import Block
 
 
 def device_count() -> int:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .gradient import enable_grad, grad, same
-from .graph import is_floating
+from .autograd.backward import enable_grad, grad, same
+from .autograd.graph import is_floating
 from .ops.join import cat
 from .tensor import Tensor
 

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .backend import to_device
-from .gradient import enable_grad, grad
-from .graph import is_floating
-from .slopes import Function, Slopes, outputs_of
+from .autograd.backward import enable_grad, grad
+from .autograd.graph import is_floating
+from .finite_differences import Function, Slopes, outputs_of
+from .runtime.arrays import to_device
 from .tensor import Tensor
 
 STEP = 1e-3

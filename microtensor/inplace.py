@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from .graph import mode
+from .autograd.graph import mode
 from .interop import Interop
 from .ops import elementwise, logic
 from .ops.indexing import rank, refuse_read_only, setitem

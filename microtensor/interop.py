@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .backend import follow, is_array, to_device, to_numpy
+from .autograd.graph import Node, is_floating
 from .convert import C, Conversions, as_array
-from .graph import Node, is_floating
 from .ops import elementwise
 from .ops.shape import normalize_dims
+from .runtime.arrays import follow, is_array, to_device, to_numpy
 
 Number: TypeAlias = float | int | bool
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .backend import Array, device_of, to_numpy
+from .autograd.graph import Node, is_floating
 from .convert import as_dtype
 from .creation import as_number, as_size, like
-from .forking import cached_property, in_child
-from .graph import Node, is_floating
-from .names import missing
+from .runtime.arrays import Array, device_of, to_numpy
+from .runtime.forking import cached_property, in_child
+from .runtime.names import missing
 from .tensor import Tensor
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from numpy.typing import DTypeLike
 
-from . import gradient
-from .arguments import comparable, shown
+from .autograd import backward as gradient
+from .autograd.arguments import comparable, shown
+from .autograd.autocast import widened
+from .autograd.graph import Node
 from .convert import as_array
-from .device import placed
-from .graph import Node
 from .inplace import InPlace
 from .ops import (
     activations,
@@ -32,8 +32,8 @@ from .ops import (
     scan,
     shape,
 )
-from .precision import widened
-from .ufuncs import Ufuncs
+from .ops.ufuncs import Ufuncs
+from .runtime.device import placed
 
 
 class Tensor(InPlace):

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .extras import install_hint
 from .gradcheck import NotDifferentiableError, check_gradients, numerical_gradient
+from .runtime.extras import install_hint
 from .tensor import Tensor
 
 try:

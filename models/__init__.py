@@ -6,11 +6,13 @@ as `resnet50()`. There are no weights to download: `load_weights(model, path)` t
 
 from typing import TYPE_CHECKING, Any
 
-from microtensor.models.alexnet import alexnet, alexnet_2012
-from microtensor.models.autoencoder import conv_autoencoder, conv_vae, denoising_autoencoder, vae_loss
-from microtensor.models.card import Card
-from microtensor.models.catalogue import build, cards, list_models, table
-from microtensor.models.cifar_resnet import (
+from microtensor.runtime.names import missing
+
+from .alexnet import alexnet, alexnet_2012
+from .autoencoder import conv_autoencoder, conv_vae, denoising_autoencoder, vae_loss
+from .card import Card
+from .catalogue import build, cards, list_models, table
+from .cifar_resnet import (
     cifar_plain20,
     cifar_plain32,
     cifar_plain44,
@@ -26,36 +28,35 @@ from microtensor.models.cifar_resnet import (
     cifar_resnet110,
     cifar_resnet152,
 )
-from microtensor.models.densenet import cifar_densenet, densenet121, densenet161, densenet169, densenet201
-from microtensor.models.efficientnet_lite import (
+from .densenet import cifar_densenet, densenet121, densenet161, densenet169, densenet201
+from .efficientnet_lite import (
     efficientnet_lite0,
     efficientnet_lite1,
     efficientnet_lite2,
     efficientnet_lite3,
     efficientnet_lite4,
 )
-from microtensor.models.fcn import fcn8s_vgg16, fcn16s_vgg16, fcn32s_vgg16, fcn_resnet50, fcn_resnet101
-from microtensor.models.googlenet import googlenet, googlenet_2014
-from microtensor.models.inception_resnet import inception_resnet_v1, inception_resnet_v2
-from microtensor.models.inception_v3 import inception_v3
-from microtensor.models.lecun_1989 import lecun_1989
-from microtensor.models.lenet import lenet5, lenet5_1998
-from microtensor.models.mobilenet_v1 import mobilenet_v1
-from microtensor.models.mobilenet_v2 import mobilenet_v2
-from microtensor.models.resnet import plain18, plain34, resnet18, resnet34, resnet50, resnet101, resnet152
-from microtensor.models.resnext import resnext50_32x4d, resnext101_32x8d
-from microtensor.models.senet import se_resnet50, se_resnext50_32x4d
-from microtensor.models.shufflenet_v1 import shufflenet_v1
-from microtensor.models.shufflenet_v2 import shufflenet_v2_x0_5, shufflenet_v2_x1_0, shufflenet_v2_x1_5, shufflenet_v2_x2_0
-from microtensor.models.squeezenet import squeezenet1_0, squeezenet1_1
-from microtensor.models.tdnn import tdnn
-from microtensor.models.unet import unet, unet_2015
-from microtensor.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
-from microtensor.models.weights import load_weights
-from microtensor.models.wide_resnet import wide_resnet50_2, wide_resnet101_2, wrn
-from microtensor.models.xception import xception
-from microtensor.models.zfnet import zfnet
-from microtensor.names import missing
+from .fcn import fcn8s_vgg16, fcn16s_vgg16, fcn32s_vgg16, fcn_resnet50, fcn_resnet101
+from .googlenet import googlenet, googlenet_2014
+from .inception_resnet import inception_resnet_v1, inception_resnet_v2
+from .inception_v3 import inception_v3
+from .lecun_1989 import lecun_1989
+from .lenet import lenet5, lenet5_1998
+from .mobilenet_v1 import mobilenet_v1
+from .mobilenet_v2 import mobilenet_v2
+from .resnet import plain18, plain34, resnet18, resnet34, resnet50, resnet101, resnet152
+from .resnext import resnext50_32x4d, resnext101_32x8d
+from .senet import se_resnet50, se_resnext50_32x4d
+from .shufflenet_v1 import shufflenet_v1
+from .shufflenet_v2 import shufflenet_v2_x0_5, shufflenet_v2_x1_0, shufflenet_v2_x1_5, shufflenet_v2_x2_0
+from .squeezenet import squeezenet1_0, squeezenet1_1
+from .tdnn import tdnn
+from .unet import unet, unet_2015
+from .vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from .weights import load_weights
+from .wide_resnet import wide_resnet50_2, wide_resnet101_2, wrn
+from .xception import xception
+from .zfnet import zfnet
 
 __all__ = [
     "alexnet", "alexnet_2012", "build", "Card", "cifar_densenet", "cifar_plain20", "cifar_plain32", "cifar_plain44",

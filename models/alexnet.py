@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from microtensor import nn
-from microtensor.models.card import Card
 from microtensor.tensor import Tensor
+
+from .card import Card
 
 
 class Row(NamedTuple):

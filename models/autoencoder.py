@@ -20,11 +20,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from microtensor import nn
-from microtensor.models.card import Card
 from microtensor.ops.elementwise import where
 from microtensor.ops.shape import whole_number
 from microtensor.random import Generator, rand_like, randn, randn_like
 from microtensor.tensor import Tensor
+
+from .card import Card
 
 MAPS = (16, 32)
 """Of the two convolutions. Their kernels are 4×4, 2 pixels apart: all pixels of a transposed one get as many taps, so that it

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from microtensor.console import legible
 from microtensor.nn.module import Module
+from microtensor.runtime.console import legible
 
 
 @legible

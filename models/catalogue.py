@@ -7,14 +7,15 @@ import pkgutil
 from typing import Any, NamedTuple
 
 from microtensor import models
-from microtensor.console import legible
-from microtensor.models.card import Card
-from microtensor.models.ported import answers
 from microtensor.nn import init
 from microtensor.nn.inspect.summary import summary
 from microtensor.nn.module import Module
-from microtensor.table import shape_text
-from microtensor.table import table as in_columns
+from microtensor.runtime.console import legible
+from microtensor.runtime.text import shape_text
+from microtensor.runtime.text import table as in_columns
+
+from .card import Card
+from .ported import answers
 
 _cards: dict[str, Card] = {}
 

@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from microtensor import nn
-from microtensor.models.card import Card
-from microtensor.models.resnet import TABLE, BasicBlock, Bottleneck, PlainBlock, ResNet, conv, projection
 from microtensor.ops.shape import whole_number
 from microtensor.tensor import Tensor
+
+from .card import Card
+from .resnet import TABLE, BasicBlock, Bottleneck, PlainBlock, ResNet, conv, projection
 
 STAGES = ((16, 1), (32, 2), (64, 2))
 """Section 4.2's table: the channels of each stage, and the stride with which it begins."""

@@ -21,12 +21,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from microtensor import nn
-from microtensor.checkpointing import checkpoint
-from microtensor.models.card import Card
+from microtensor.checkpoint import checkpoint
 from microtensor.nn import init
 from microtensor.ops.join import cat
 from microtensor.ops.shape import whole_number
 from microtensor.tensor import Tensor
+
+from .card import Card
 
 TABLE = {
     121: (32, (6, 12, 24, 16), 64),

@@ -21,9 +21,10 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
 from microtensor import nn
-from microtensor.models.card import Card
-from microtensor.models.mobilenet_v1 import initialise, scaled
 from microtensor.tensor import Tensor
+
+from .card import Card
+from .mobilenet_v1 import initialise, scaled
 
 V = TypeVar("V")
 

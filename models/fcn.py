@@ -24,11 +24,12 @@ from typing import TypeVar
 import numpy as np
 
 from microtensor import nn
-from microtensor.gradient import no_grad
-from microtensor.models.card import Card
-from microtensor.models.resnet import TABLE, ResNet
-from microtensor.models.vgg import MAPS, VGG
+from microtensor.autograd.backward import no_grad
 from microtensor.tensor import Tensor
+
+from .card import Card
+from .resnet import TABLE, ResNet
+from .vgg import MAPS, VGG
 
 F = TypeVar("F", bound="FCNVGG16")
 

@@ -25,10 +25,11 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 from microtensor import nn
-from microtensor.models.card import Card
 from microtensor.nn import init
 from microtensor.ops.join import cat
 from microtensor.tensor import Tensor
+
+from .card import Card
 
 TABLE = {
     "3a": (64, 96, 128, 16, 32, 32),

@@ -27,9 +27,10 @@ from microtensor.data.geometry import resized_middle
 from microtensor.data.images import MNIST_MEAN, MNIST_STD
 from microtensor.data.pictures import read_picture
 from microtensor.data.transforms import Normalize
-from microtensor.models.catalogue import cards
-from microtensor.table import shape_text
+from microtensor.runtime.text import shape_text
 from microtensor.tensor import Tensor
+
+from .catalogue import cards
 
 Picture: TypeAlias = str | os.PathLike[str] | NDArray[np.uint8]
 """The path of a picture, or its pixels: uint8 (3, H, W)."""

@@ -32,10 +32,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from microtensor import nn
-from microtensor.models.card import Card
 from microtensor.nn import init
 from microtensor.ops.join import cat
 from microtensor.tensor import Tensor
+
+from .card import Card
 
 Branch = tuple[tuple[Any, ...], ...]
 """Convolutions one after the other: (channels, kernel size), or (channels, 3, 2) for one with stride 2."""

@@ -23,11 +23,12 @@ from functools import partial
 from typing import NamedTuple
 
 from microtensor import nn
-from microtensor.models.card import Card
-from microtensor.models.googlenet import BasicConv2d, from_imagenet
 from microtensor.nn import init
 from microtensor.ops.join import cat
 from microtensor.tensor import Tensor
+
+from .card import Card
+from .googlenet import BasicConv2d, from_imagenet
 
 conv = partial(BasicConv2d, std=0.1)
 """Convolution, batch normalisation, ReLU, with initial weights as here."""

@@ -23,10 +23,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from microtensor import nn
-from microtensor.models.card import Card
-from microtensor.models.lenet import scaled_tanh
 from microtensor.ops.join import cat
 from microtensor.tensor import Tensor
+
+from .card import Card
+from .lenet import scaled_tanh
 
 BACKGROUND = -1.0
 """What lies beyond the border, in the image and in H1. Images are scaled to −1 (paper) … 1 (ink)."""

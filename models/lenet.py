@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.models.card import Card
 from microtensor.nn import init
 from microtensor.nn.containers import Sequential
 from microtensor.nn.layers.activation import ReLU
@@ -22,6 +21,8 @@ from microtensor.nn.layers.pool import MaxPool2d, avg_pool2d
 from microtensor.nn.module import Buffer, Module, Parameter
 from microtensor.ops.join import cat
 from microtensor.tensor import Tensor
+
+from .card import Card
 
 
 class LeNet5(Module):

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from microtensor.formats.placeholder import Placeholder
+from microtensor.io.placeholder import Placeholder
 from microtensor.nn.module import Module
 from microtensor.tensor import Tensor
 

@@ -18,8 +18,9 @@ from __future__ import annotations
 import math
 
 from microtensor import nn
-from microtensor.models.card import Card
 from microtensor.tensor import Tensor
+
+from .card import Card
 
 STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
 """Table 1: for each size of the maps, how many channels, how many separable convolutions, and the stride of the first.

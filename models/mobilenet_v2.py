@@ -18,9 +18,10 @@ Attribute names, `state_dict` keys and initial weights are torchvision's.
 from __future__ import annotations
 
 from microtensor import nn
-from microtensor.models.card import Card
-from microtensor.models.mobilenet_v1 import scaled
 from microtensor.tensor import Tensor
+
+from .card import Card
+from .mobilenet_v1 import scaled
 
 STAGES = (
     (1, 16, 1, 1),

@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from microtensor import nn
-from microtensor.models.card import Card
 from microtensor.nn import init
 from microtensor.tensor import Tensor
+
+from .card import Card
 
 
 def conv(

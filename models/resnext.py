@@ -13,8 +13,8 @@ designed by hand. A sum of bottlenecks of d channels is one bottleneck whose 3×
 
 from __future__ import annotations
 
-from microtensor.models.card import Card
-from microtensor.models.resnet import TABLE, ResNet
+from .card import Card
+from .resnet import TABLE, ResNet
 
 
 def resnext50_32x4d(num_classes: int = 1000) -> ResNet:

@@ -16,9 +16,10 @@ from __future__ import annotations
 from typing import Any
 
 from microtensor import nn
-from microtensor.models.card import Card
-from microtensor.models.resnet import TABLE, Bottleneck, ResNet, conv
 from microtensor.tensor import Tensor
+
+from .card import Card
+from .resnet import TABLE, Bottleneck, ResNet, conv
 
 
 class SqueezeExcitation(nn.Module):

@@ -17,9 +17,10 @@ names here are those of its ShuffleNet V2.
 from __future__ import annotations
 
 from microtensor import nn
-from microtensor.models.card import Card
 from microtensor.ops.join import cat
 from microtensor.tensor import Tensor
+
+from .card import Card
 
 UNITS = (4, 8, 4)
 """Table 1: how many units the stages 2, 3 and 4 have, the one that halves the size included."""

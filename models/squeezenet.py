@@ -18,9 +18,10 @@ later: less work for the same accuracy, with a smaller first layer and earlier p
 from __future__ import annotations
 
 from microtensor import nn
-from microtensor.models.card import Card
 from microtensor.ops.join import cat
 from microtensor.tensor import Tensor
+
+from .card import Card
 
 FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 """Table 1, fire2 to fire9: channels of the squeeze, and of each of the two expansions."""

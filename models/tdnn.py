@@ -16,8 +16,9 @@ Convolution along time, in the same year as the zip code network's in space: a p
 from __future__ import annotations
 
 from microtensor import nn
-from microtensor.models.card import Card
 from microtensor.tensor import Tensor
+
+from .card import Card
 
 COEFFICIENTS = 16
 """Energies of the sound on the mel scale, of each frame."""

@@ -26,10 +26,11 @@ import math
 from itertools import pairwise
 
 from microtensor import nn
-from microtensor.models.card import Card
 from microtensor.ops.join import cat
 from microtensor.ops.shape import whole_number
 from microtensor.tensor import Tensor
+
+from .card import Card
 
 WIDTHS = (1, 2, 4, 8, 16)
 """Channels of each level, top to bottom, as multiples of `base`: figure 1 has base 64."""

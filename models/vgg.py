@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from microtensor import nn
-from microtensor.models.card import Card
 from microtensor.tensor import Tensor
+
+from .card import Card
 
 MAPS = (64, 128, 256, 512, 512)
 """Of the convolutions in each of the five stages: table 1."""

@@ -7,11 +7,12 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from microtensor.models.matching import COUNTER, Match, elsewhere, matches
+from microtensor.io.state import load
 from microtensor.nn.loading import few
 from microtensor.nn.module import Module
 from microtensor.nn.transfer.head import find
-from microtensor.state import load
+
+from .matching import COUNTER, Match, elsewhere, matches
 
 M = TypeVar("M", bound=Module)
 

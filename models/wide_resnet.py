@@ -14,10 +14,11 @@ times the channels, 28 layers beat a thousand, and few large products keep a mac
 from __future__ import annotations
 
 from microtensor import nn
-from microtensor.models.card import Card
-from microtensor.models.resnet import TABLE, ResNet, conv
 from microtensor.ops.shape import whole_number
 from microtensor.tensor import Tensor
+
+from .card import Card
+from .resnet import TABLE, ResNet, conv
 
 STAGES = ((16, 1), (32, 2), (64, 2))
 """Table 1: the channels of each stage, to be multiplied by the width, and the stride with which it begins."""

@@ -22,9 +22,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from microtensor import nn
-from microtensor.models.card import Card
-from microtensor.models.mobilenet_v1 import initialise
 from microtensor.tensor import Tensor
+
+from .card import Card
+from .mobilenet_v1 import initialise
 
 BLOCKS = (
     ((128, 128), 2),

@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from microtensor import nn
-from microtensor.models.card import Card
 from microtensor.tensor import Tensor
+
+from .card import Card
 
 
 class Row(NamedTuple):

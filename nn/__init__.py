@@ -2,17 +2,19 @@
 
 from typing import TYPE_CHECKING, Any
 
-from microtensor.memory import keep
-from microtensor.names import missing
-from microtensor.nn import init, transfer
-from microtensor.nn.containers import Concat, Residual, Sequential
-from microtensor.nn.inspect.activations import activations
-from microtensor.nn.inspect.effective_field import effective_receptive_field, seen_pixels
-from microtensor.nn.inspect.pooling import trace_max_pool
-from microtensor.nn.inspect.receptive_field import receptive_field
-from microtensor.nn.inspect.summary import summary
-from microtensor.nn.inspect.top_patches import top_patches
-from microtensor.nn.layers.activation import (
+from microtensor.ops.contraction import bilinear
+from microtensor.runtime.allocator import keep
+from microtensor.runtime.names import missing
+
+from . import init, transfer
+from .containers import Concat, Residual, Sequential
+from .inspect.activations import activations
+from .inspect.effective_field import effective_receptive_field, seen_pixels
+from .inspect.pooling import trace_max_pool
+from .inspect.receptive_field import receptive_field
+from .inspect.summary import summary
+from .inspect.top_patches import top_patches
+from .layers.activation import (
     CELU,
     ELU,
     GELU,
@@ -43,7 +45,7 @@ from microtensor.nn.layers.activation import (
     Threshold,
     rrelu,
 )
-from microtensor.nn.layers.adaptive import (
+from .layers.adaptive import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
     AdaptiveMaxPool1d,
@@ -53,10 +55,10 @@ from microtensor.nn.layers.adaptive import (
     adaptive_max_pool1d,
     adaptive_max_pool2d,
 )
-from microtensor.nn.layers.batch_norm import BatchNorm1d, BatchNorm2d, batch_norm
-from microtensor.nn.layers.conv import Conv1d, Conv2d, conv1d, conv2d
-from microtensor.nn.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d, conv_transpose1d, conv_transpose2d
-from microtensor.nn.layers.dropout import (
+from .layers.batch_norm import BatchNorm1d, BatchNorm2d, batch_norm
+from .layers.conv import Conv1d, Conv2d, conv1d, conv2d
+from .layers.conv_transpose import ConvTranspose1d, ConvTranspose2d, conv_transpose1d, conv_transpose2d
+from .layers.dropout import (
     AlphaDropout,
     Dropout,
     Dropout1d,
@@ -68,11 +70,11 @@ from microtensor.nn.layers.dropout import (
     dropout2d,
     feature_alpha_dropout,
 )
-from microtensor.nn.layers.embedding import Embedding, embedding
-from microtensor.nn.layers.group_norm import GroupNorm, InstanceNorm1d, InstanceNorm2d, group_norm, instance_norm
-from microtensor.nn.layers.layer_norm import LayerNorm, RMSNorm, layer_norm, normalize, rms_norm
-from microtensor.nn.layers.linear import Bilinear, Flatten, Identity, Linear, Unflatten, linear
-from microtensor.nn.layers.pad import (
+from .layers.embedding import Embedding, embedding
+from .layers.group_norm import GroupNorm, InstanceNorm1d, InstanceNorm2d, group_norm, instance_norm
+from .layers.layer_norm import LayerNorm, RMSNorm, layer_norm, normalize, rms_norm
+from .layers.linear import Bilinear, Flatten, Identity, Linear, Unflatten, linear
+from .layers.pad import (
     CircularPad1d,
     CircularPad2d,
     ConstantPad1d,
@@ -84,32 +86,16 @@ from microtensor.nn.layers.pad import (
     ZeroPad1d,
     ZeroPad2d,
 )
-from microtensor.nn.layers.pool import (
-    AvgPool1d,
-    AvgPool2d,
-    MaxPool1d,
-    MaxPool2d,
-    avg_pool1d,
-    avg_pool2d,
-    max_pool1d,
-    max_pool2d,
-)
-from microtensor.nn.layers.resize import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d, interpolate
-from microtensor.nn.layers.response_norm import LocalResponseNorm, local_response_norm
-from microtensor.nn.layers.shuffle import (
-    ChannelShuffle,
-    PixelShuffle,
-    PixelUnshuffle,
-    channel_shuffle,
-    pixel_shuffle,
-    pixel_unshuffle,
-)
-from microtensor.nn.layers.unpool import MaxUnpool2d, max_unpool2d
-from microtensor.nn.layers.windows import Fold, Unfold, fold, unfold
-from microtensor.nn.lists import ModuleDict, ModuleList, ParameterDict, ParameterList
-from microtensor.nn.losses.classification import CrossEntropyLoss, NLLLoss, cross_entropy, nll_loss
-from microtensor.nn.losses.dice import DiceLoss, dice_loss
-from microtensor.nn.losses.likelihood import (
+from .layers.pool import AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
+from .layers.resize import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d, interpolate
+from .layers.response_norm import LocalResponseNorm, local_response_norm
+from .layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle, channel_shuffle, pixel_shuffle, pixel_unshuffle
+from .layers.unpool import MaxUnpool2d, max_unpool2d
+from .layers.windows import Fold, Unfold, fold, unfold
+from .lists import ModuleDict, ModuleList, ParameterDict, ParameterList
+from .losses.classification import CrossEntropyLoss, NLLLoss, cross_entropy, nll_loss
+from .losses.dice import DiceLoss, dice_loss
+from .losses.likelihood import (
     BCELoss,
     BCEWithLogitsLoss,
     KLDivLoss,
@@ -117,43 +103,24 @@ from microtensor.nn.losses.likelihood import (
     binary_cross_entropy_with_logits,
     kl_div,
 )
-from microtensor.nn.losses.regression import (
-    HuberLoss,
-    L1Loss,
-    MSELoss,
-    SmoothL1Loss,
-    huber_loss,
-    l1_loss,
-    mse_loss,
-    smooth_l1_loss,
-)
-from microtensor.nn.module import Buffer, Module, Parameter
-from microtensor.nn.optim.average import ExponentialMovingAverage
-from microtensor.nn.optim.clip import clip_grad_norm_, clip_grad_value_
-from microtensor.nn.optim.cycles import CosineAnnealingWarmRestarts, OneCycleLR
-from microtensor.nn.optim.optimizer import Optimizer, decay_groups
-from microtensor.nn.optim.plateau import ReduceLROnPlateau
-from microtensor.nn.optim.preview import preview_lr
-from microtensor.nn.optim.rules import SGD, Adagrad, Adam, AdamW, RMSprop
-from microtensor.nn.optim.scaler import GradScaler
-from microtensor.nn.optim.schedule import (
-    ConstantLR,
-    CosineAnnealingLR,
-    ExponentialLR,
-    LambdaLR,
-    LinearLR,
-    MultiStepLR,
-    PolynomialLR,
-    StepLR,
-)
-from microtensor.nn.optim.scheduler import LRScheduler, SequentialLR
-from microtensor.nn.training.callbacks import Callback, EarlyStopping
-from microtensor.nn.training.checkpoint import Checkpoint
-from microtensor.nn.training.history import History
-from microtensor.nn.training.metrics import accuracy
-from microtensor.nn.training.run import Run
-from microtensor.nn.training.train import evaluate, fit
-from microtensor.ops.contraction import bilinear
+from .losses.regression import HuberLoss, L1Loss, MSELoss, SmoothL1Loss, huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from .module import Buffer, Module, Parameter
+from .optim.average import ExponentialMovingAverage
+from .optim.clip import clip_grad_norm_, clip_grad_value_
+from .optim.cycles import CosineAnnealingWarmRestarts, OneCycleLR
+from .optim.lr_scheduler import LRScheduler, SequentialLR
+from .optim.optimizer import Optimizer, decay_groups
+from .optim.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from .optim.plateau import ReduceLROnPlateau
+from .optim.preview import preview_lr
+from .optim.scaler import GradScaler
+from .optim.schedules import ConstantLR, CosineAnnealingLR, ExponentialLR, LambdaLR, LinearLR, MultiStepLR, PolynomialLR, StepLR
+from .training.callbacks import Callback, EarlyStopping
+from .training.checkpoint import Checkpoint
+from .training.history import History
+from .training.metrics import accuracy
+from .training.run import Run
+from .training.train import evaluate, fit
 
 keep()  # what a training step frees, the next one takes
 

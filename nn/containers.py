@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from microtensor.nn.lists import Ordered
-from microtensor.nn.module import Module
 from microtensor.ops.join import cat
 from microtensor.tensor import Tensor
+
+from .lists import Ordered
+from .module import Module
 
 
 class Layers(Ordered[Module]):

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
-from microtensor.arguments import nothing, why_none
-from microtensor.gradient import register_hook, same
-from microtensor.graph import Node, mode
+from microtensor.autograd.arguments import nothing, why_none
+from microtensor.autograd.backward import register_hook, same
+from microtensor.autograd.graph import Node, mode
 from microtensor.ops.join import cat, split
 
 Shapes: TypeAlias = Sequence[tuple[int, ...]]

@@ -6,11 +6,11 @@ import math
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from microtensor.backend import Array, to_device
-from microtensor.blocks import Block, Setting
-from microtensor.gradient import no_grad
-from microtensor.names import missing
+from microtensor.autograd.backward import no_grad
 from microtensor.random import Generator, default
+from microtensor.runtime.arrays import Array, to_device
+from microtensor.runtime.names import missing
+from microtensor.runtime.scoped import Block, Setting
 from microtensor.tensor import Tensor
 
 __all__ = [

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from operator import index as whole
 from typing import Any, ClassVar, Generic, SupportsIndex, TypeVar, overload
 
-from microtensor.backend import is_array
-from microtensor.nn.module import Module, Parameter
+from microtensor.runtime.arrays import is_array
 from microtensor.tensor import Tensor
+
+from .module import Module, Parameter
 
 V = TypeVar("V")
 L = TypeVar("L", bound="Ordered[Any]")

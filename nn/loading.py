@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from microtensor.backend import is_array
-from microtensor.formats.placeholder import Placeholder
-from microtensor.gradient import no_grad
-from microtensor.graph import Node
+from microtensor.autograd.backward import no_grad
+from microtensor.autograd.graph import Node
+from microtensor.io.placeholder import Placeholder
+from microtensor.runtime.arrays import is_array
 from microtensor.tensor import Tensor
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from microtensor.blocks import Block
+from microtensor.runtime.scoped import Block
 
 
 class Modes(Block):

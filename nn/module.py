@@ -8,16 +8,17 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from microtensor.backend import follow, parse_gpu
-from microtensor.graph import is_floating
-from microtensor.nn.hooks import Hooked
-from microtensor.nn.loading import Loaded, load
-from microtensor.nn.modes import Modes
-from microtensor.nn.parameter import Buffer as Buffer
-from microtensor.nn.parameter import Parameter as Parameter
-from microtensor.nn.parameter import forget, refuse_hidden
-from microtensor.nn.places import Places
+from microtensor.autograd.graph import is_floating
+from microtensor.runtime.arrays import follow, parse_gpu
 from microtensor.tensor import Tensor
+
+from .hooks import Hooked
+from .loading import Loaded, load
+from .modes import Modes
+from .parameter import Buffer as Buffer
+from .parameter import Parameter as Parameter
+from .parameter import forget, refuse_hidden
+from .places import Places
 
 V = TypeVar("V")
 M = TypeVar("M", bound="Module")

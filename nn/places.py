@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from microtensor.nn.parameter import Buffer, Parameter
 from microtensor.tensor import Tensor
+
+from .parameter import Buffer, Parameter
 
 made: dict[int, tuple[Any, Any]] = {}
 """The buffers that were made of tensors, by the tensor's id: weak references to both."""

@@ -16,9 +16,10 @@ import pytest
 import strict
 from hypothesis import HealthCheck, settings
 
-from microtensor import deferred, kernels
-from microtensor.device import set_default_device
 from microtensor.random import manual_seed
+from microtensor.runtime import deferred_checks
+from microtensor.runtime.cuda import kernels
+from microtensor.runtime.device import set_default_device
 
 settings.register_profile("default", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
@@ -46,7 +47,7 @@ def hide_stand_ins_from_cudnn():
     """Some tests take the stand-in on a real GPU as well: the real cuDNN would take its addresses for the GPU's."""
     from strict.cudnn import Cudnn
 
-    from microtensor.nn.layers.convolution import cudnn
+    from microtensor.nn.layers.convolution.gpu import cudnn
 
     offers = cudnn.offers
 
@@ -76,9 +77,9 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(autouse=True)
 def no_check_waits_from_another_test():
     """What a test leaves unlooked at on a device is not to fail the next one."""
-    deferred.waiting.clear()
+    deferred_checks.waiting.clear()
     yield
-    deferred.waiting.clear()
+    deferred_checks.waiting.clear()
 
 
 @pytest.fixture(autouse=True)

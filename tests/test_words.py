@@ -5,7 +5,7 @@ import pytest
 
 import microtensor as mt
 from microtensor import Tensor, nn
-from microtensor.arguments import nothing
+from microtensor.autograd.arguments import nothing
 
 
 @pytest.fixture(autouse=True)

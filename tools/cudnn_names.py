@@ -1,7 +1,7 @@
 """Write down which names and arguments the installed `nvidia-cudnn-frontend` has: what its stand-in admits. Needs no GPU.
 
     pip install nvidia-cudnn-frontend
-    python -m tools.cudnn_names tests/strict/cudnn_names.json
+    python -m tools.cudnn_names tests/support/strict/cudnn_names.json
 
 Only facts come out, as from cupy_names.py.
 """
@@ -49,7 +49,7 @@ def _parameters(function: Any) -> str:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("path", type=Path, help="where to write: tests/strict/cudnn_names.json")
+    parser.add_argument("path", type=Path, help="where to write: tests/support/strict/cudnn_names.json")
     parser.parse_args().path.write_text(written(installed()), encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
-"""Write down which names, arguments and dtypes the installed CuPy has: what tests/strict admits. Needs no GPU.
+"""Write down which names, arguments and dtypes the installed CuPy has: what tests/support/strict admits. Needs no GPU.
 
     pip install "cupy-cuda12x[ctk]"
-    python tools/cupy_names.py tests/strict/cupy_names.json
+    python tools/cupy_names.py tests/support/strict/cupy_names.json
 
 Only facts come out: names, parameter names, and the dtypes that each ufunc computes in. A parameter that has a default ends in
 "="; "*" begins those that are given by name alone; "*x" and "**x" take what is left.
@@ -120,7 +120,7 @@ def written(facts: dict[str, Any]) -> str:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("path", type=Path, help="where to write: tests/strict/cupy_names.json")
+    parser.add_argument("path", type=Path, help="where to write: tests/support/strict/cupy_names.json")
     parser.parse_args().path.write_text(written(installed()), encoding="utf-8")
 
 

@@ -16,10 +16,10 @@ import numpy as np
 
 import microtensor as mt
 from microtensor import models, nn, plot
-from microtensor.console import use_any_encoding
 from microtensor.nn.inspect.summary import Summary
 from microtensor.plot.style import BLUE, VERMILION, new_figure
-from microtensor.table import shape_text
+from microtensor.runtime.console import use_any_encoding
+from microtensor.runtime.text import shape_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

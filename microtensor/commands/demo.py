@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend, saliency
+from .. import saliency
+from ..autograd.backward import no_grad
 from ..data import MNIST, DataLoader, LabelledImages, mnist_sample
-from ..files import check_place
-from ..gradient import no_grad
+from ..io.files import check_place
+from ..io.state import save
 from ..models import lenet5
 from ..nn import Adam, Callback, CosineAnnealingLR, Module, Run, cross_entropy, fit
 from ..random import Generator, manual_seed
-from ..state import save
+from ..runtime import arrays
 from ..tensor import Tensor
 from .options import at_least, positive
 
@@ -53,7 +54,7 @@ def _demo(options: argparse.Namespace) -> int:
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     check_place(out / "lenet5.npz")  # before training rather than after it
-    device = ("cuda" if backend.is_available() else "cpu") if options.device == "auto" else options.device
+    device = ("cuda" if arrays.is_available() else "cpu") if options.device == "auto" else options.device
     digits, test_digits = _digits(options.data)
     manual_seed(options.seed)
     model = lenet5().to(device)

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from .. import models
-from ..arguments import kind_of
-from ..gradient import no_grad
+from ..autograd.arguments import kind_of
+from ..autograd.backward import no_grad
 from ..models.imagenet import classes, preprocessing
 from ..nn import Module, init
 from ..nn.inspect.activations import layer_of
 from ..random import Generator
+from ..runtime.text import shape_text
 from ..saliency.attribution import input_x_gradient, integrated_gradients, smooth_grad
 from ..saliency.cam import grad_cam, guided_grad_cam
 from ..saliency.gradient import gradient
 from ..saliency.perturbation import occlusion, rise
 from ..saliency.rectifiers import deconvnet, guided_backprop
-from ..table import shape_text
 from ..tensor import Tensor
 from .options import at_least
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import models, nn, plot
-from ..files import check_place
+from ..io.files import check_place
 from ..models.catalogue import card
 from ..nn import init
 from ..nn.inspect.effective_field import EffectiveField, asked
 from ..plot.style import check_path
 from ..random import Generator, manual_seed
-from ..table import shape_text, sides_text
+from ..runtime.text import shape_text, sides_text
 from .options import at_least, numbers, shape
 
 IMAGE = "2 4 8 3 6; 9 3 4 2 5; 5 4 6 3 1; 2 3 1 3 4; 2 7 4 5 7"

@@ -10,7 +10,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ..names import missing
+from ..runtime.names import missing
 from . import transforms
 from .cifar import CIFAR10, CIFAR100
 from .dataset import ConcatDataset, Dataset, Subset, TensorDataset, random_split

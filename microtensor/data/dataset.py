@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import random
-from ..arguments import is_number
-from ..backend import Array, array_module, device_of, is_array
+from ..autograd.arguments import is_number
+from ..runtime.arrays import Array, array_module, device_of, is_array
 from ..tensor import Tensor
 
 Indices = NDArray[np.int64]

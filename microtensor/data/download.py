@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from ..extras import install_hint
+from ..runtime.extras import install_hint
 
 ENVIRONMENT = "MICROTENSOR_DATA"
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import Array, array_module, is_array, to_device
+from ..runtime.arrays import Array, array_module, is_array, to_device
 from ..tensor import Tensor
 from .dataset import Dataset, TensorDataset
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..backend import is_array, library, parse_device
-from ..device import full_name
+from ..runtime.arrays import is_array, library, parse_device
+from ..runtime.device import full_name
 from ..tensor import Tensor
 from .dataset import Dataset, Indices, Samples, batch_of
 from .prefetch import in_order

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..extras import install_hint
+from ..runtime.extras import install_hint
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF", "DIB")
 """Pillow's names of what is read. It knows more, and for one of them (EPS) starts another program."""

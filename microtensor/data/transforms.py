@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import random
-from ..arguments import is_number
-from ..names import missing
+from ..autograd.arguments import is_number
+from ..runtime.names import missing
 from .geometry import CenterCrop, RandomCrop, RandomHorizontalFlip, RandomRotation, RandomVerticalFlip, Resize
 from .transform import Compose, Images, Transform, as_dtype_of, filled, numbers, pair
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, index_of, library, on
+from ..runtime.arrays import Array, index_of, library, on
 
 ALIGNED = 256
 """Bytes: where arrays begin in a room, as in memory of their own."""

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import composed
-from ..backend import Array, array_module
-from ..graph import Node, T, is_floating, mode
-from ..kernels import Kernels, usable
-from ..op import Rule, op
-from ..precision import at_least_float32, narrowed
-from ..threads import spread
+from ..autograd.arguments import composed
+from ..autograd.autocast import at_least_float32, narrowed
+from ..autograd.graph import Node, T, is_floating, mode
+from ..autograd.op import Rule, op
+from ..runtime.arrays import Array, array_module
+from ..runtime.cuda.kernels import Kernels, usable
+from ..runtime.threads import spread
 from .elementwise import clamp, multiply, neg, select, where
 from .error_function import BLOCK, _erfc, erfc
 from .functions import exp, expm1, tanh

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..arguments import composed
-from ..graph import Node, T
+from ..autograd.arguments import composed
+from ..autograd.graph import Node, T
 from .diagonals import diagonal
 from .product import meet
 from .shape import normalize_dims

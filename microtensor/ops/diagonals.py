@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arguments import composed
-from ..graph import Node, T
-from ..op import Rule, op
+from ..autograd.arguments import composed
+from ..autograd.graph import Node, T
+from ..autograd.op import Rule, op
 from .shape import normalize_dims, whole_number
 
 

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..arguments import Int, lift
-from ..backend import Array, array_module, to_device
-from ..graph import Node, T, is_floating, mode
-from ..op import Rule, align, op, result_type
+from ..autograd.arguments import Int, lift
+from ..autograd.graph import Node, T, is_floating, mode
+from ..autograd.op import Rule, align, op, result_type
+from ..runtime.arrays import Array, array_module, to_device
 from .singular import exponent_slope, power_slope
 
 Operand: TypeAlias = Any

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..backend import Array, array_module
-from ..graph import T
-from ..op import Rule, op
+from ..autograd.graph import T
+from ..autograd.op import Rule, op
+from ..runtime.arrays import Array, array_module
 from .elementwise import neg, select
 from .functions import exp, square
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arguments import Either, composed
-from ..backend import Array
-from ..graph import Node, T, is_floating, mode
-from ..op import Rule, op
-from ..precision import at_least_float32, widened
+from ..autograd.arguments import Either, composed
+from ..autograd.autocast import at_least_float32, widened
+from ..autograd.graph import Node, T, is_floating, mode
+from ..autograd.op import Rule, op
+from ..runtime.arrays import Array
 from .elementwise import abs, where
 from .gathering import gather
 from .reduce import finite_max, how_many, one_axis, root, spreading, sum, total, with_ones, without

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array
-from ..graph import Node, T, is_floating, mode
-from ..op import Rule, op
+from ..autograd.graph import Node, T, is_floating, mode
+from ..autograd.op import Rule, op
+from ..runtime.arrays import Array
 from .elementwise import Operand, add, flat, subtract, where, xp_of
 from .singular import undefined
 

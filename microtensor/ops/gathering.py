@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import composed
-from ..backend import Array, is_array, to_device
-from ..deferred import check_range
-from ..graph import Node, T
-from ..nested import array_of_lists
-from ..op import Rule, op
-from ..precision import at_least_float32
-from ..sizes import check_size
+from ..autograd.arguments import composed
+from ..autograd.autocast import at_least_float32
+from ..autograd.graph import Node, T
+from ..autograd.nested import array_of_lists
+from ..autograd.op import Rule, op
+from ..runtime.arrays import Array, is_array, to_device
+from ..runtime.deferred_checks import check_range
+from ..runtime.sizes import check_size
 from .elementwise import where
 from .indexing import _put, add_flat, getitem
 from .shape import flatten, normalize_dim, whole_number

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import Either, composed
-from ..backend import Array, array_module, follow, is_array, to_device
-from ..graph import Node, T, mode
-from ..nested import array_of_lists
-from ..op import Rule, op
-from ..precision import at_least_float32
+from ..autograd.arguments import Either, composed
+from ..autograd.autocast import at_least_float32
+from ..autograd.graph import Node, T, mode
+from ..autograd.nested import array_of_lists
+from ..autograd.op import Rule, op
+from ..runtime.arrays import Array, array_module, follow, is_array, to_device
 from .elementwise import where
 from .shape import flatten
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import composed
-from ..graph import Node, T
-from ..op import Rule, op, result_type
+from ..autograd.arguments import composed
+from ..autograd.graph import Node, T
+from ..autograd.op import Rule, op, result_type
 from .indexing import getitem
 from .shape import normalize_dim, reshape, unsqueeze, whole_number, whole_numbers
 

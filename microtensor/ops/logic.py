@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import Int
-from ..graph import Node, T, is_floating
-from ..op import Rule, op
+from ..autograd.arguments import Int
+from ..autograd.graph import Node, T, is_floating
+from ..autograd.op import Rule, op
 from .elementwise import Operand, binary, xp_of
 
 # Comparisons

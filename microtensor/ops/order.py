@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import Either, composed
-from ..backend import Array, array_module
-from ..graph import T
-from ..op import Rule, op
+from ..autograd.arguments import Either, composed
+from ..autograd.graph import T
+from ..autograd.op import Rule, op
+from ..runtime.arrays import Array, array_module
 from .extremes import Picked, pick, shared_evenly
 from .reduce import one_axis
 

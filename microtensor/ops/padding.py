@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import composed
-from ..graph import T
-from ..op import Rule, op
-from ..sizes import check_size
+from ..autograd.arguments import composed
+from ..autograd.graph import T
+from ..autograd.op import Rule, op
+from ..runtime.sizes import check_size
 from .indexing import getitem
 from .join import cat
 from .repeating import broadcast_to

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import threads
-from ..arguments import lift
-from ..backend import Array, array_module
-from ..graph import Node, T, mode
-from ..op import Rule, op, result_type
-from ..precision import narrowed
-from ..watching.costs import each_row
+from ..autograd.arguments import lift
+from ..autograd.autocast import narrowed
+from ..autograd.graph import Node, T, mode
+from ..autograd.op import Rule, op, result_type
+from ..profiler.costs import each_row
+from ..runtime import threads
+from ..runtime.arrays import Array, array_module
 
 
 def matmul(x: T, y: T) -> T:

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import composed
-from ..backend import Array, array_module
-from ..graph import Node, T, is_floating, mode
-from ..kernels import Kernels, usable
-from ..lines import lines
-from ..op import Rule, op
-from ..precision import at_least_float32, widened
+from ..autograd.arguments import composed
+from ..autograd.autocast import at_least_float32, widened
+from ..autograd.graph import Node, T, is_floating, mode
+from ..autograd.op import Rule, op
+from ..runtime.arrays import Array, array_module
+from ..runtime.cuda.kernels import Kernels, usable
+from ..runtime.cuda.reduction import lines
 from .elementwise import where
 from .padding import pad
 from .shape import normalize_dim, normalize_dims, permute

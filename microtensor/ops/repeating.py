@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import composed
-from ..backend import is_array, to_numpy
-from ..graph import Node, T
-from ..op import Rule, op
-from ..sizes import check_size
+from ..autograd.arguments import composed
+from ..autograd.graph import Node, T
+from ..autograd.op import Rule, op
+from ..runtime.arrays import is_array, to_numpy
+from ..runtime.sizes import check_size
 from .indexing import getitem
 from .shape import flatten, normalize_dim, reshape, transpose, unsqueeze, whole_number, whole_numbers
 

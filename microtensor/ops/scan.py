@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import composed
-from ..backend import Array
-from ..graph import T, is_floating
-from ..op import Rule, op
-from ..precision import widened
+from ..autograd.arguments import composed
+from ..autograd.autocast import widened
+from ..autograd.graph import T, is_floating
+from ..autograd.op import Rule, op
+from ..runtime.arrays import Array
 from .elementwise import clone
 from .extremes import Picked, pick
 from .padding import pad

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import composed
-from ..graph import T
-from ..op import Rule, op
+from ..autograd.arguments import composed
+from ..autograd.graph import T
+from ..autograd.op import Rule, op
 
 # How axes and lengths are written
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array
-from ..graph import T, mode
-from ..op import Rule, op
+from ..autograd.graph import T, mode
+from ..autograd.op import Rule, op
+from ..runtime.arrays import Array
 
 
 @op(elementwise=True)

@@ -7,7 +7,7 @@ pyplot. `save` writes it to a file, `save_animation` several to a GIF.
 
 from typing import TYPE_CHECKING, Any
 
-from ..names import missing
+from ..runtime.names import missing
 from .animation import save_animation
 from .curves import probability_curves
 from .features import feature_maps, filter_frames, filters

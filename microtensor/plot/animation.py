@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import is_number, kind_of
-from ..files import whole_file
+from ..autograd.arguments import is_number, kind_of
+from ..io.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

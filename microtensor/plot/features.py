@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arguments import is_number
+from ..autograd.arguments import is_number
 from ..ops.shape import whole_number
 from .style import WIDTH, host, plain
 from .tiles import FOOT, MARGIN, Sheet, Tile, around_zero, as_picture, columns_for, numbers

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import kind_of
-from ..gradient import topological
-from ..graph import Node, Origin
+from ..autograd.arguments import kind_of
+from ..autograd.backward import topological
+from ..autograd.graph import Node, Origin
 from ..ops.shape import whole_number
 from .layered import Layout
 from .style import BLUE, FAINT, INK, VERMILION, WIDTH, inches, plain, require

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..table import shape_text, sides_text
+from ..runtime.text import shape_text, sides_text
 from .style import BLUE, FAINT, INK, VERMILION, host, new_figure, plain, whole_ticks
 
 if TYPE_CHECKING:

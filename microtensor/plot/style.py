@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend import is_array, to_numpy
-from ..extras import install_hint
-from ..files import check_place, whole_file
-from ..graph import Node
+from ..autograd.graph import Node
+from ..io.files import check_place, whole_file
+from ..runtime.arrays import is_array, to_numpy
+from ..runtime.extras import install_hint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

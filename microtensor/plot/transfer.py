@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ..arguments import is_number
+from ..autograd.arguments import is_number
 from .style import BLUE, FAINT, INK, VERMILION, new_figure, plain, quiet
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..table import number_text
+from ..runtime.text import number_text
 from .style import BLUE, FAINT, INK, VERMILION, WIDTH, new_figure
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ Each takes a model, images (N, C, H, W) or one (C, H, W), and the class that is 
 
 from typing import TYPE_CHECKING, Any
 
-from ..names import missing
+from ..runtime.names import missing
 from .attack import Attack, fgsm
 from .attribution import Integrated, input_x_gradient, integrated_gradients, smooth_grad
 from .cam import grad_cam, guided_grad_cam

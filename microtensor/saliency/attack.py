@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arguments import is_number
-from ..backend import to_numpy
+from ..autograd.arguments import is_number
+from ..autograd.backward import no_grad
 from ..creation import zeros_like
-from ..gradient import no_grad
 from ..ops.elementwise import clamp, sign
 from ..ops.functions import log
 from ..ops.gathering import take_along_dim
 from ..ops.join import cat
 from ..ops.reduce import log_softmax
+from ..runtime.arrays import to_numpy
 from ..tensor import Tensor
 from .scores import Question, Target
 from .softmax import ends_in_sigmoid

@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 
 from .. import random
-from ..arguments import is_number
-from ..graph import Node, is_floating
+from ..autograd.arguments import is_number
+from ..autograd.graph import Node, is_floating
 from ..ops.shape import whole_number
 from ..tensor import Tensor
 from .scores import Question, Reduce, Target, check_reduce, over_channels

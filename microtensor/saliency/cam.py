@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..gradient import enable_grad, topological
-from ..graph import Node
+from ..autograd.backward import enable_grad, topological
+from ..autograd.graph import Node
 from ..nn.hooks import watch_calls
 from ..nn.inspect.activations import layer_of
 from ..nn.layers.resize import interpolate

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import to_numpy
 from ..ops.elementwise import where
 from ..ops.shape import whole_number
+from ..runtime.arrays import to_numpy
 from ..tensor import Tensor
 from .attribution import filled
 from .scores import Question, Target, check_map

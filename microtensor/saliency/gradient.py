@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..gradient import enable_grad, topological
+from ..autograd.backward import enable_grad, topological
 from ..tensor import Tensor
 from .scores import Question, Reduce, Target, check_reduce, over_channels
 

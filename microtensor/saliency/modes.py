@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from types import FunctionType, MethodType
 from typing import Any
 
-from ..blocks import Block
+from ..autograd.versions import inside
 from ..nn.hooks import watch_calls
 from ..nn.module import Module
-from ..overwritten import inside
+from ..runtime.scoped import Block
 
 
 @contextmanager

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import is_number
-from ..backend import is_array, to_numpy
-from ..graph import Node
+from ..autograd.arguments import is_number
+from ..autograd.graph import Node
+from ..runtime.arrays import is_array, to_numpy
 from ..tensor import Tensor
 from .curves import blurred
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..arguments import is_number
+from ..autograd.arguments import is_number
 from ..nn.layers.resize import interpolate
 from ..ops.elementwise import where
 from ..ops.shape import whole_number, whole_numbers

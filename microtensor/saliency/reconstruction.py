@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import kind_of
-from ..backend import is_array, to_numpy
-from ..gradient import enable_grad, grad
-from ..graph import Node
+from ..autograd.arguments import kind_of
+from ..autograd.backward import enable_grad, grad
+from ..autograd.graph import Node
 from ..nn.inspect.activations import check_model, layer_of, output_of
 from ..nn.inspect.top_patches import check_maps, check_units
 from ..nn.layers.response_norm import LocalResponseNorm
 from ..ops.join import stack
 from ..ops.shape import whole_numbers
+from ..runtime.arrays import is_array, to_numpy
 from ..tensor import Tensor
 from .rectifiers import relu_rule
 from .scores import Question

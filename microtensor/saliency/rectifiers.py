@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..blocks import Block, Setting
-from ..graph import mode
+from ..autograd.graph import mode
 from ..ops.elementwise import where
+from ..runtime.scoped import Block, Setting
 from ..tensor import Tensor
 from .scores import Question, Reduce, Target, check_reduce, over_channels
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import random
-from ..backend import to_device, to_numpy
+from ..runtime.arrays import to_device, to_numpy
 from ..tensor import Tensor
 from .gradient import gradient
 from .scores import Question, Target, check_map

@@ -8,15 +8,15 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from ..arguments import BYTES
-from ..backend import is_array, to_numpy
-from ..gradient import enable_grad, grad, no_grad
-from ..graph import Node, is_floating
+from ..autograd.arguments import BYTES
+from ..autograd.backward import enable_grad, grad, no_grad
+from ..autograd.graph import Node, is_floating
 from ..ops.activations import sigmoid
 from ..ops.gathering import take_along_dim
 from ..ops.join import cat
 from ..ops.reduce import softmax
 from ..ops.shape import whole_number
+from ..runtime.arrays import is_array, to_numpy
 from ..tensor import Tensor
 from .modes import eval_mode
 from .softmax import are_probabilities, ends_in_sigmoid, ends_in_softmax, warn

@@ -12,8 +12,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..gradient import same
-from ..graph import Node, mode
+from ..autograd.backward import same
+from ..autograd.graph import Node, mode
 from ..ops.activations import sigmoid
 from ..ops.elementwise import cast, clone, move
 from ..ops.reduce import log_softmax, softmax

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from microtensor.arguments import kind_of
-from microtensor.backend import is_array
-from microtensor.gradient import no_grad
-from microtensor.graph import Node
-from microtensor.nn.module import Module
+from microtensor.autograd.arguments import kind_of
+from microtensor.autograd.backward import no_grad
+from microtensor.autograd.graph import Node
+from microtensor.runtime.arrays import is_array
 from microtensor.tensor import Tensor
+
+from ..module import Module
 
 
 class _Enough(Exception):

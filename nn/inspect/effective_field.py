@@ -15,16 +15,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from microtensor.arguments import BYTES, is_number, kind_of
-from microtensor.backend import is_array, to_numpy
-from microtensor.gradient import enable_grad, grad
-from microtensor.graph import is_floating
-from microtensor.nn.inspect.activations import check_model, device_of, layer_of, output_of
-from microtensor.nn.inspect.receptive_field import Field, Fields, receptive_field, unknown_text
-from microtensor.nn.module import Module
+from microtensor.autograd.arguments import BYTES, is_number, kind_of
+from microtensor.autograd.backward import enable_grad, grad
+from microtensor.autograd.graph import is_floating
 from microtensor.ops.shape import whole_number, whole_numbers
 from microtensor.random import Generator, randn
+from microtensor.runtime.arrays import is_array, to_numpy
 from microtensor.tensor import Tensor
+
+from ..module import Module
+from .activations import check_model, device_of, layer_of, output_of
+from .receptive_field import Field, Fields, receptive_field, unknown_text
 
 
 class EffectiveField(NamedTuple):

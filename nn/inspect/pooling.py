@@ -7,15 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from microtensor.arguments import kind_of
-from microtensor.backend import is_array, to_numpy
-from microtensor.console import legible
-from microtensor.gradient import grad
-from microtensor.graph import Node
-from microtensor.nn.layers.pool import max_pool2d
-from microtensor.nn.layers.pool_windows import pool_window
-from microtensor.table import number_text, table
+from microtensor.autograd.arguments import kind_of
+from microtensor.autograd.backward import grad
+from microtensor.autograd.graph import Node
+from microtensor.runtime.arrays import is_array, to_numpy
+from microtensor.runtime.console import legible
+from microtensor.runtime.text import number_text, table
 from microtensor.tensor import Tensor
+
+from ..layers.pool import max_pool2d
+from ..layers.pool_windows import pool_window
 
 
 @legible

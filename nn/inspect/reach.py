@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from microtensor.graph import Node
-from microtensor.nn.inspect import spans
-from microtensor.nn.inspect.tracks import Call, Track, Tracks, rule
-from microtensor.nn.layers.embedding import _embedding
+from microtensor.autograd.graph import Node
+
+from ..layers.embedding import _embedding
+from . import spans
+from .receptive_field_rules import Call, Track, Tracks, rule
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from microtensor.console import legible
-from microtensor.nn.inspect import spans
-from microtensor.nn.inspect.reach import Unknown
-from microtensor.nn.inspect.trace import trace
-from microtensor.table import branches, shape_text, sides_text, table
+from microtensor.runtime.console import legible
+from microtensor.runtime.text import branches, shape_text, sides_text, table
+
+from . import spans
+from .reach import Unknown
+from .trace import trace
 
 
 class Field(NamedTuple):

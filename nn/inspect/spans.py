@@ -1,6 +1,7 @@
 """What each single unit sees along one axis of the image: from the first pixel to behind the last, unit by unit.
 
-A track (tracks.py) says it in three numbers, which hold where all fields are alike and evenly spaced. Behind an interpolation,
+A track (receptive_field_rules.py) says it in three numbers, which hold where all fields are alike and evenly
+spaced. Behind an interpolation,
 an adaptive pooling, a flip or a roll they are not: so each track carries the fields of its units too, an array (2, units) of
 their ends, and each rule says what becomes of them.
 """

@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from microtensor.console import legible
-from microtensor.nn.inspect.reach import Unknown
-from microtensor.nn.inspect.receptive_field import unknown_text
-from microtensor.nn.inspect.trace import Called, trace
-from microtensor.nn.layers.activation import PReLU
-from microtensor.nn.layers.batch_norm import BatchNorm1d, BatchNorm2d
-from microtensor.nn.layers.conv import Conv1d, Conv2d
-from microtensor.nn.layers.conv_transpose import ConvTranspose2d
-from microtensor.nn.layers.embedding import Embedding
-from microtensor.nn.layers.group_norm import GroupNorm, InstanceNorm2d
-from microtensor.nn.layers.layer_norm import LayerNorm
-from microtensor.nn.layers.linear import Bilinear, Linear
-from microtensor.nn.module import Module, Parameter
 from microtensor.ops.shape import whole_number
-from microtensor.table import branches, bytes_text, shape_text, sides_text, table
+from microtensor.runtime.console import legible
+from microtensor.runtime.text import branches, bytes_text, shape_text, sides_text, table
+
+from ..layers.activation import PReLU
+from ..layers.batch_norm import BatchNorm1d, BatchNorm2d
+from ..layers.conv import Conv1d, Conv2d
+from ..layers.conv_transpose import ConvTranspose2d
+from ..layers.embedding import Embedding
+from ..layers.group_norm import GroupNorm, InstanceNorm2d
+from ..layers.layer_norm import LayerNorm
+from ..layers.linear import Bilinear, Linear
+from ..module import Module, Parameter
+from .reach import Unknown
+from .receptive_field import unknown_text
+from .trace import Called, trace
 
 WORDS: dict[type[Module], str] = {
     Conv1d: "kernels × (channels · length) + biases",

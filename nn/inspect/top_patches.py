@@ -9,14 +9,15 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from microtensor.arguments import kind_of
-from microtensor.backend import is_array, to_numpy
-from microtensor.graph import Node, is_floating
-from microtensor.nn.inspect.activations import check_model, device_of, layer_of, looking, output_of
-from microtensor.nn.inspect.receptive_field import Field, receptive_field
-from microtensor.nn.module import Module
+from microtensor.autograd.arguments import kind_of
+from microtensor.autograd.graph import Node, is_floating
 from microtensor.ops.shape import whole_number, whole_numbers
+from microtensor.runtime.arrays import is_array, to_numpy
 from microtensor.tensor import Tensor
+
+from ..module import Module
+from .activations import check_model, device_of, layer_of, looking, output_of
+from .receptive_field import Field, receptive_field
 
 Box: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """(top, bottom), (left, right), in pixels from the upper left corner of the image; the lower and right borders are outside."""

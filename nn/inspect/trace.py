@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from microtensor import random
-from microtensor.blocks import Block, Setting
+from microtensor.autograd.backward import no_grad
+from microtensor.autograd.graph import Node, is_floating, mode
 from microtensor.convert import as_dtype
-from microtensor.gradient import no_grad
-from microtensor.graph import Node, is_floating, mode
-from microtensor.nn.inspect.reach import Reach, Reaches, Unknown
-from microtensor.nn.module import Module, Parameter
 from microtensor.ops.shape import whole_numbers
+from microtensor.profiler.costs import multiply_adds
+from microtensor.runtime.scoped import Block, Setting
 from microtensor.tensor import Tensor
-from microtensor.watching.costs import multiply_adds
+
+from ..module import Module, Parameter
+from .reach import Reach, Reaches, Unknown
 
 
 class Called:

@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.arguments import check_tensors, is_number
-from microtensor.backend import array_module
-from microtensor.graph import T
-from microtensor.nn.module import Module, Parameter
+from microtensor.autograd.arguments import check_tensors, is_number
+from microtensor.autograd.graph import T
 from microtensor.ops import activations
 from microtensor.ops.elementwise import where
 from microtensor.ops.shape import whole_number
-from microtensor.philox import seed_from, uniform
 from microtensor.random import Generator, default
+from microtensor.runtime.arrays import array_module
+from microtensor.runtime.cuda.philox import seed_from, uniform
 from microtensor.tensor import Tensor
+
+from ..module import Module, Parameter
 
 
 class _Inplace(Module):

@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.backend import Array, array_module, device_of, take, to_device
-from microtensor.graph import T
-from microtensor.nn.layers.planes import parts, planes
-from microtensor.nn.layers.pool import _from_winners, avg_pool2d
-from microtensor.nn.layers.pool_windows import check_numbers
-from microtensor.nn.layers.resampling import Taps, check_lines, floats, resample
-from microtensor.nn.module import Module
+from microtensor.autograd.graph import T
 from microtensor.ops.reduce import mean
 from microtensor.ops.shape import squeeze, unsqueeze, whole_number
+from microtensor.runtime.arrays import Array, array_module, device_of, take, to_device
+from microtensor.runtime.blocking import parts, planes
 from microtensor.tensor import Tensor
+
+from ..module import Module
+from .pool import _from_winners, avg_pool2d
+from .pool_windows import check_numbers
+from .resampling import Taps, check_lines, floats, resample
 
 
 def adaptive_avg_pool2d(x: T, output_size: Any) -> T:

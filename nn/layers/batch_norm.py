@@ -11,21 +11,22 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from microtensor.arguments import check_tensors, is_number
-from microtensor.backend import Array, array_module, is_array
-from microtensor.gradient import partials
-from microtensor.graph import Node, T, mode
-from microtensor.kernels import usable
-from microtensor.nn.layers.batch_norm_kernels import Normalised, normalised, normalised_by, summed
-from microtensor.nn.layers.channels import channel_products, channel_sums
-from microtensor.nn.layers.planes import FEW_BYTES, PART_BYTES
-from microtensor.nn.module import Buffer, Module, Parameter
-from microtensor.op import Rule, check_devices, op
+from microtensor.autograd.arguments import check_tensors, is_number
+from microtensor.autograd.autocast import at_least_float32
+from microtensor.autograd.backward import partials
+from microtensor.autograd.graph import Node, T, mode
+from microtensor.autograd.op import Rule, check_devices, op
 from microtensor.ops.reduce import LONG, wide
-from microtensor.precision import at_least_float32
-from microtensor.sizes import check_size
+from microtensor.runtime.arrays import Array, array_module, is_array
+from microtensor.runtime.blocking import FEW_BYTES, PART_BYTES
+from microtensor.runtime.cuda.kernels import usable
+from microtensor.runtime.sizes import check_size
+from microtensor.runtime.threads import share, slices
 from microtensor.tensor import Tensor
-from microtensor.threads import share, slices
+
+from ..module import Buffer, Module, Parameter
+from .batch_norm_kernels import Normalised, normalised, normalised_by, summed
+from .channels import channel_products, channel_sums
 
 
 def batch_norm(

@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from microtensor.arguments import is_number
-from microtensor.backend import Array, array_module
-from microtensor.kernels import Kernels
-from microtensor.precision import at_least_float32
+from microtensor.autograd.arguments import is_number
+from microtensor.autograd.autocast import at_least_float32
+from microtensor.runtime.arrays import Array, array_module
+from microtensor.runtime.cuda.kernels import Kernels
 
 kernels = Kernels(__file__, "batch_norm.cu")
 

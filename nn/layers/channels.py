@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.backend import Array, array_module
 from microtensor.ops.reduce import LONG
+from microtensor.runtime.arrays import Array, array_module
 
 LINE = 128
 """Positions from which on BLAS sums a channel of one image after the other more quickly than NumPy adds the images."""

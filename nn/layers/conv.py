@@ -16,27 +16,28 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from microtensor.arguments import check_tensors
-from microtensor.aside import aside
-from microtensor.graph import T, mode
-from microtensor.nn import init
-from microtensor.nn.layers.channels import channel_sums
-from microtensor.nn.layers.convolution import arrays
-from microtensor.nn.layers.windows import Window, check_images, check_result, per_axis
-from microtensor.nn.module import Module, Parameter
-from microtensor.op import Rule, op
+from microtensor.autograd.arguments import check_tensors
+from microtensor.autograd.autocast import at_least_float32, narrowed
+from microtensor.autograd.graph import T, mode
+from microtensor.autograd.op import Rule, op
+from microtensor.autograd.parallel import aside
 from microtensor.ops.padding import pad
 from microtensor.ops.product import through_float32
 from microtensor.ops.shape import whole_number
-from microtensor.precision import at_least_float32, narrowed
+from microtensor.profiler.costs import each_input, each_pair, each_result
 from microtensor.random import Generator
-from microtensor.sizes import check_size
+from microtensor.runtime.sizes import check_size
 from microtensor.tensor import Tensor
-from microtensor.watching.costs import each_input, each_pair, each_result
 
-_forward = through_float32(arrays.forward)
-_backward_to_input = through_float32(arrays.to_input)
-_backward_to_weight = through_float32(arrays.to_weight)
+from .. import init
+from ..module import Module, Parameter
+from .channels import channel_sums
+from .convolution import dispatch
+from .windows import Window, check_images, check_result, per_axis
+
+_forward = through_float32(dispatch.forward)
+_backward_to_input = through_float32(dispatch.to_input)
+_backward_to_weight = through_float32(dispatch.to_weight)
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from microtensor.arguments import check_tensors
-from microtensor.graph import T
-from microtensor.nn.layers.conv import Convolution, _to_input, check_kernels
-from microtensor.nn.layers.windows import Window, check_images, check_result, per_axis
+from microtensor.autograd.arguments import check_tensors
+from microtensor.autograd.autocast import narrowed
+from microtensor.autograd.graph import T
 from microtensor.ops.padding import pad
 from microtensor.ops.shape import whole_number
-from microtensor.precision import narrowed
 from microtensor.random import Generator
 from microtensor.tensor import Tensor
+
+from .conv import Convolution, _to_input, check_kernels
+from .windows import Window, check_images, check_result, per_axis
 
 
 def conv_transpose2d(

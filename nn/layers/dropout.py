@@ -13,16 +13,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from microtensor.arguments import check_tensors, is_number
-from microtensor.backend import Array, array_module
-from microtensor.graph import T
-from microtensor.kernels import Kernels, usable
-from microtensor.nn.module import Module
-from microtensor.op import Rule, op
+from microtensor.autograd.arguments import check_tensors, is_number
+from microtensor.autograd.graph import T
+from microtensor.autograd.op import Rule, op
 from microtensor.ops.activations import SELU_ALPHA, SELU_SCALE
-from microtensor.philox import seed_from, threshold, words
 from microtensor.random import Generator, default
+from microtensor.runtime.arrays import Array, array_module
+from microtensor.runtime.cuda.kernels import Kernels, usable
+from microtensor.runtime.cuda.philox import seed_from, threshold, words
 from microtensor.tensor import Tensor
+
+from ..module import Module
 
 kernels = Kernels(__file__, "dropout.cu")
 

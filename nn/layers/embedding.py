@@ -6,19 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.arguments import check_tensors, is_number
-from microtensor.backend import Array, is_array, take, to_device
-from microtensor.deferred import check_range
-from microtensor.graph import Node, T
-from microtensor.nested import array_of_lists
-from microtensor.nn import init
-from microtensor.nn.module import Module, Parameter
-from microtensor.op import Rule, op
+from microtensor.autograd.arguments import check_tensors, is_number
+from microtensor.autograd.graph import Node, T
+from microtensor.autograd.nested import array_of_lists
+from microtensor.autograd.op import Rule, op
 from microtensor.ops.indexing import _put, add_flat
 from microtensor.ops.shape import whole_number
 from microtensor.random import Generator
-from microtensor.sizes import check_size
+from microtensor.runtime.arrays import Array, is_array, take, to_device
+from microtensor.runtime.deferred_checks import check_range
+from microtensor.runtime.sizes import check_size
 from microtensor.tensor import Tensor
+
+from .. import init
+from ..module import Module, Parameter
 
 
 def embedding(

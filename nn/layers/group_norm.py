@@ -7,15 +7,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from microtensor.arguments import check_tensors
-from microtensor.graph import T
-from microtensor.nn.layers.batch_norm import FeatureNorm, batch_norm, check_channels, check_eps, check_momentum, of_nothing
-from microtensor.nn.layers.layer_norm import _normalize_rows
-from microtensor.nn.module import Module, Parameter
+from microtensor.autograd.arguments import check_tensors
+from microtensor.autograd.autocast import at_least_float32, widened
+from microtensor.autograd.graph import T
 from microtensor.ops.shape import whole_number
-from microtensor.precision import at_least_float32, widened
-from microtensor.sizes import check_size
+from microtensor.runtime.sizes import check_size
 from microtensor.tensor import Tensor
+
+from ..module import Module, Parameter
+from .batch_norm import FeatureNorm, batch_norm, check_channels, check_eps, check_momentum, of_nothing
+from .layer_norm import _normalize_rows
 
 
 def group_norm(x: T, num_groups: int, weight: T | None = None, bias: T | None = None, eps: float = 1e-5) -> T:

@@ -12,20 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.arguments import check_tensors, composed
-from microtensor.backend import Array, array_module
-from microtensor.gradient import partials
-from microtensor.graph import T, mode
-from microtensor.nn.layers.batch_norm import PART, check_eps
-from microtensor.nn.layers.channels import channel_products, channel_sums
-from microtensor.nn.module import Module, Parameter
-from microtensor.op import Rule, op
+from microtensor.autograd.arguments import check_tensors, composed
+from microtensor.autograd.autocast import at_least_float32, widened
+from microtensor.autograd.backward import partials
+from microtensor.autograd.graph import T, mode
+from microtensor.autograd.op import Rule, op
 from microtensor.ops.elementwise import clamp
 from microtensor.ops.extremes import length_of
 from microtensor.ops.shape import whole_numbers
-from microtensor.precision import at_least_float32, widened
-from microtensor.sizes import check_size
+from microtensor.runtime.arrays import Array, array_module
+from microtensor.runtime.sizes import check_size
 from microtensor.tensor import Tensor
+
+from ..module import Module, Parameter
+from .batch_norm import PART, check_eps
+from .channels import channel_products, channel_sums
 
 
 def layer_norm(x: T, normalized_shape: Any, weight: T | None = None, bias: T | None = None, eps: float = 1e-5) -> T:

@@ -8,20 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.arguments import check_tensors
-from microtensor.aside import aside
-from microtensor.graph import T, mode
-from microtensor.nn import init
-from microtensor.nn.module import Module, Parameter
-from microtensor.op import Rule, op
+from microtensor.autograd.arguments import check_tensors
+from microtensor.autograd.autocast import narrowed
+from microtensor.autograd.graph import T, mode
+from microtensor.autograd.op import Rule, op
+from microtensor.autograd.parallel import aside
 from microtensor.ops.contraction import bilinear
 from microtensor.ops.product import product
 from microtensor.ops.shape import whole_number, whole_numbers
-from microtensor.precision import narrowed
+from microtensor.profiler.costs import each_row
 from microtensor.random import Generator
-from microtensor.sizes import check_size
+from microtensor.runtime.sizes import check_size
 from microtensor.tensor import Tensor
-from microtensor.watching.costs import each_row
+
+from .. import init
+from ..module import Module, Parameter
 
 
 def linear(x: T, weight: T, bias: T | None = None) -> T:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from microtensor.arguments import is_number
-from microtensor.nn.module import Module
+from microtensor.autograd.arguments import is_number
 from microtensor.ops.padding import pad
 from microtensor.ops.shape import whole_numbers
 from microtensor.tensor import Tensor
+
+from ..module import Module
 
 
 class _Pad(Module):

@@ -9,31 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from microtensor import threads
-from microtensor.backend import Array, array_module, take
-from microtensor.graph import T, mode
-from microtensor.kernels import usable
-from microtensor.nn.layers.planes import parts, planes
-from microtensor.nn.layers.pool_kernels import averages, maxima, spread, to_first_maxima, winners
-from microtensor.nn.layers.pool_windows import (
-    Axis,
-    Counted,
-    check_each_sees,
-    check_numbers,
-    clipped,
-    disjoint,
-    over,
-    pool_window,
-    seen,
-    to_the_end,
-)
-from microtensor.nn.layers.windows import Pair, Window
-from microtensor.nn.module import Module
-from microtensor.op import Rule, op
+from microtensor.autograd.graph import T, mode
+from microtensor.autograd.op import Rule, op
 from microtensor.ops.elementwise import select
 from microtensor.ops.indexing import add_flat
 from microtensor.ops.shape import squeeze, unsqueeze, whole_number
+from microtensor.runtime import threads
+from microtensor.runtime.arrays import Array, array_module, take
+from microtensor.runtime.blocking import parts, planes
+from microtensor.runtime.cuda.kernels import usable
 from microtensor.tensor import Tensor
+
+from ..module import Module
+from .pool_kernels import averages, maxima, spread, to_first_maxima, winners
+from .pool_windows import Axis, Counted, check_each_sees, check_numbers, clipped, disjoint, over, pool_window, seen, to_the_end
+from .windows import Pair, Window
 
 
 def max_pool2d(

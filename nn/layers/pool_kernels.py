@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.backend import Array, array_module
-from microtensor.kernels import Kernels
-from microtensor.nn.layers.pool_windows import Counted
-from microtensor.nn.layers.windows import Window
+from microtensor.runtime.arrays import Array, array_module
+from microtensor.runtime.cuda.kernels import Kernels
+
+from .pool_windows import Counted
+from .windows import Window
 
 kernels = Kernels(__file__, "pool.cu")
 

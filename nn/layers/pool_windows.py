@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from microtensor.backend import Array, array_module
-from microtensor.graph import T
-from microtensor.nn.layers.windows import Pair, Window, check_images
+from microtensor.autograd.graph import T
+from microtensor.runtime.arrays import Array, array_module
+
+from .windows import Pair, Window, check_images
 
 Axis: TypeAlias = list[tuple[slice, slice]]
 """For each element of a window along one axis: the places at which it lies on the image, and the pixels that it sees there."""

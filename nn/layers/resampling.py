@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.backend import Array, array_module, device_of, take, to_device
-from microtensor.forking import cached_property
-from microtensor.graph import T
-from microtensor.nn.layers.planes import parts, planes
-from microtensor.op import Rule, op
+from microtensor.autograd.graph import T
+from microtensor.autograd.op import Rule, op
 from microtensor.ops.elementwise import clone
-from microtensor.sizes import check_size
+from microtensor.runtime.arrays import Array, array_module, device_of, take, to_device
+from microtensor.runtime.blocking import parts, planes
+from microtensor.runtime.forking import cached_property
+from microtensor.runtime.sizes import check_size
 
 
 class Taps:

@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.arguments import is_number
-from microtensor.graph import T
-from microtensor.nn.layers.adaptive import adaptive_avg_pool1d, adaptive_avg_pool2d
-from microtensor.nn.layers.resampling import Taps, check_lines, floats, resample
-from microtensor.nn.layers.windows import check_images
-from microtensor.nn.module import Module
+from microtensor.autograd.arguments import is_number
+from microtensor.autograd.graph import T
 from microtensor.ops.shape import squeeze, unsqueeze, whole_number
 from microtensor.tensor import Tensor
+
+from ..module import Module
+from .adaptive import adaptive_avg_pool1d, adaptive_avg_pool2d
+from .resampling import Taps, check_lines, floats, resample
+from .windows import check_images
 
 MODES = {1: ("nearest", "nearest-exact", "linear", "area"), 2: ("nearest", "nearest-exact", "bilinear", "bicubic", "area")}
 """The modes for sequences and for images."""

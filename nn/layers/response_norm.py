@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from microtensor.arguments import check_tensors, is_number
-from microtensor.graph import T
-from microtensor.nn.module import Module
-from microtensor.op import Rule, op
+from microtensor.autograd.arguments import check_tensors, is_number
+from microtensor.autograd.graph import T
+from microtensor.autograd.op import Rule, op
 from microtensor.ops.reduce import wide
 from microtensor.ops.shape import whole_number
 from microtensor.tensor import Tensor
+
+from ..module import Module
 
 
 def local_response_norm(x: T, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> T:

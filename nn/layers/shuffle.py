@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from microtensor.arguments import composed
-from microtensor.graph import T
-from microtensor.nn.module import Module
+from microtensor.autograd.arguments import composed
+from microtensor.autograd.graph import T
 from microtensor.ops.shape import permute, reshape, transpose, whole_number
 from microtensor.tensor import Tensor
+
+from ..module import Module
 
 
 @composed

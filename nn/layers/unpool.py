@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.graph import Node, T
-from microtensor.nn.layers.pool_windows import check_numbers
-from microtensor.nn.layers.windows import Window, pair
-from microtensor.nn.module import Module
+from microtensor.autograd.graph import Node, T
 from microtensor.ops.gathering import scatter
 from microtensor.ops.shape import reshape
-from microtensor.sizes import check_size
+from microtensor.runtime.sizes import check_size
 from microtensor.tensor import Tensor
+
+from ..module import Module
+from .pool_windows import check_numbers
+from .windows import Window, pair
 
 
 def max_unpool2d(x: T, indices: Node, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None) -> T:

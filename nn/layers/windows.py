@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from microtensor.backend import Array, array_module
-from microtensor.graph import Node, T
-from microtensor.kernels import Kernels, usable
-from microtensor.nn.module import Module
-from microtensor.op import Rule, op
-from microtensor.sizes import LARGE_BYTES, check_size
+from microtensor.autograd.graph import Node, T
+from microtensor.autograd.op import Rule, op
+from microtensor.runtime.arrays import Array, array_module
+from microtensor.runtime.cuda.kernels import Kernels, usable
+from microtensor.runtime.sizes import LARGE_BYTES, check_size
 from microtensor.tensor import Tensor
+
+from ..module import Module
 
 Pair = tuple[int, int]
 

@@ -12,12 +12,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from microtensor.backend import Array
-from microtensor.graph import T, is_floating, mode
-from microtensor.kernels import usable
-from microtensor.nn.losses.cross_entropy_kernels import loss_of
-from microtensor.nn.losses.labels import Labels, as_target, class_axis
-from microtensor.nn.losses.reduction import (
+from microtensor.autograd.autocast import at_least_float32, widened
+from microtensor.autograd.graph import T, is_floating, mode
+from microtensor.autograd.op import Rule, op, result_type
+from microtensor.ops.reduce import log_softmax, softmax, total, wide
+from microtensor.ops.shape import whole_number
+from microtensor.runtime.arrays import Array
+from microtensor.runtime.cuda.kernels import usable
+from microtensor.tensor import Tensor
+
+from .cross_entropy_kernels import loss_of
+from .labels import Labels, as_target, class_axis
+from .reduction import (
     Loss,
     buffered,
     check_prediction,
@@ -28,11 +34,6 @@ from microtensor.nn.losses.reduction import (
     refuse_swapped,
     variable,
 )
-from microtensor.op import Rule, op, result_type
-from microtensor.ops.reduce import log_softmax, softmax, total, wide
-from microtensor.ops.shape import whole_number
-from microtensor.precision import at_least_float32, widened
-from microtensor.tensor import Tensor
 
 
 def cross_entropy(

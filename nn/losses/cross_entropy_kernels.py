@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.backend import Array, array_module, to_device
-from microtensor.kernels import Kernels
-from microtensor.lines import lines
-from microtensor.nn.losses.labels import Labels
+from microtensor.runtime.arrays import Array, array_module, to_device
+from microtensor.runtime.cuda.kernels import Kernels
+from microtensor.runtime.cuda.reduction import lines
+
+from .labels import Labels
 
 kernels = Kernels(__file__, "cross_entropy.cu")
 

@@ -7,15 +7,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from microtensor.graph import Node, T, is_floating
-from microtensor.nn.losses.labels import Labels, as_target, class_axis
-from microtensor.nn.losses.reduction import Loss, check_prediction, check_reduction, number_within, reduce, variable
+from microtensor.autograd.autocast import widened
+from microtensor.autograd.graph import Node, T, is_floating
 from microtensor.ops.activations import sigmoid
 from microtensor.ops.elementwise import where
 from microtensor.ops.reduce import softmax, wide
 from microtensor.ops.shape import whole_number
-from microtensor.precision import widened
 from microtensor.tensor import Tensor
+
+from .labels import Labels, as_target, class_axis
+from .reduction import Loss, check_prediction, check_reduction, number_within, reduce, variable
 
 
 def dice_loss(logits: T, target: Any, smooth: float = 1.0, ignore_index: int = -100, reduction: str = "mean") -> T:

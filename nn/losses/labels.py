@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.backend import Array, array_module, is_array, to_device
+from microtensor.autograd.graph import Node
 from microtensor.convert import as_array
-from microtensor.deferred import check_offset, check_range
-from microtensor.forking import cached_property
-from microtensor.graph import Node
 from microtensor.ops.reduce import total
+from microtensor.runtime.arrays import Array, array_module, is_array, to_device
+from microtensor.runtime.deferred_checks import check_offset, check_range
+from microtensor.runtime.forking import cached_property
 
 
 def class_axis(name: str, what: str, scores: Node) -> int:

@@ -10,16 +10,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from microtensor.deferred import check_limit
-from microtensor.graph import T, mode
-from microtensor.nn.losses.reduction import Loss, buffered, check_reduction, constant, paired, reduce, refuse_swapped
-from microtensor.op import Rule, op
+from microtensor.autograd.autocast import widened
+from microtensor.autograd.graph import T, mode
+from microtensor.autograd.op import Rule, op
 from microtensor.ops.activations import logsigmoid, sigmoid
 from microtensor.ops.elementwise import clamp, where
 from microtensor.ops.functions import exp, log, log1p
 from microtensor.ops.singular import tip, undefined
-from microtensor.precision import widened
+from microtensor.runtime.deferred_checks import check_limit
 from microtensor.tensor import Tensor
+
+from .reduction import Loss, buffered, check_reduction, constant, paired, reduce, refuse_swapped
 
 LEAST_LOG = -100.0
 """No logarithm of a probability counts as less: so a loss stays finite where a probability is 0."""

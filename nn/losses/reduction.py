@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from microtensor.arguments import BYTES, is_number, why_none
-from microtensor.backend import is_array, to_device
+from microtensor.autograd.arguments import BYTES, is_number, why_none
+from microtensor.autograd.graph import Node, is_floating
 from microtensor.convert import as_array
-from microtensor.graph import Node, is_floating
-from microtensor.nn.module import Buffer, Module
+from microtensor.runtime.arrays import is_array, to_device
+
+from ..module import Buffer, Module
 
 REDUCTIONS = ("mean", "sum", "none")
 

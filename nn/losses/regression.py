@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from microtensor.graph import T
-from microtensor.nn.losses.reduction import Loss, check_reduction, constant, number_within, paired, reduce
-from microtensor.op import Rule, op
+from microtensor.autograd.autocast import widened
+from microtensor.autograd.graph import T
+from microtensor.autograd.op import Rule, op
 from microtensor.ops.elementwise import abs, clamp
-from microtensor.precision import widened
 from microtensor.tensor import Tensor
+
+from .reduction import Loss, check_reduction, constant, number_within, paired, reduce
 
 
 def mse_loss(x: T, target: Any, reduction: str = "mean", weight: Any = None) -> T:

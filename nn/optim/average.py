@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.arguments import is_number
-from microtensor.backend import Array, array_module, device_of, follow, is_array, to_device
-from microtensor.graph import Node
-from microtensor.kernels import Kernels
-from microtensor.nn.module import Module
-from microtensor.nn.optim.optimizer import blocks, listed
+from microtensor.autograd.arguments import is_number
+from microtensor.autograd.graph import Node
 from microtensor.ops.indexing import refuse_read_only
 from microtensor.ops.shape import whole_number
-from microtensor.rows import fit, launch
+from microtensor.runtime.arrays import Array, array_module, device_of, follow, is_array, to_device
+from microtensor.runtime.cuda.kernels import Kernels
+from microtensor.runtime.cuda.multi_tensor import fit, launch
 from microtensor.tensor import Tensor
+
+from ..module import Module
+from .optimizer import blocks, listed
 
 kernels = Kernels(__file__, "average.cu")
 

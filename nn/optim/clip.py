@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.arguments import is_number
-from microtensor.backend import Array, array_module, device_of, follow, to_device
-from microtensor.gradient import no_grad
-from microtensor.graph import Node
-from microtensor.kernels import Kernels
-from microtensor.nn.module import Module
-from microtensor.nn.optim.optimizer import blocks, listed
+from microtensor.autograd.arguments import is_number
+from microtensor.autograd.autocast import at_least_float32
+from microtensor.autograd.backward import no_grad
+from microtensor.autograd.graph import Node
 from microtensor.ops.extremes import norm
 from microtensor.ops.indexing import refuse_read_only
-from microtensor.precision import at_least_float32
-from microtensor.rows import Row, alike, fit, launch, packed
+from microtensor.runtime.arrays import Array, array_module, device_of, follow, to_device
+from microtensor.runtime.cuda.kernels import Kernels
+from microtensor.runtime.cuda.multi_tensor import Row, alike, fit, launch, packed
 from microtensor.tensor import Tensor
+
+from ..module import Module
+from .optimizer import blocks, listed
 
 kernels = Kernels(__file__, "clip.cu")
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from microtensor.nn.optim.optimizer import Optimizer
-from microtensor.nn.optim.schedule import cosine
-from microtensor.nn.optim.scheduler import LRScheduler
+from .lr_scheduler import LRScheduler
+from .optimizer import Optimizer
+from .schedules import cosine
 
 
 def line(start: float, end: float, part: float) -> float:

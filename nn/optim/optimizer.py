@@ -1,4 +1,4 @@
-"""What optimisers share: groups of parameters, settings, memory, and their saving. The rules themselves are in rules.py."""
+"""What optimisers share: groups of parameters, settings, memory, and their saving. See optimizers.py."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from microtensor.arguments import is_number
-from microtensor.backend import Array, array_module, follow, is_array, to_device
-from microtensor.graph import Node
-from microtensor.nn.module import Module
-from microtensor.nn.parameter import forget
+from microtensor.autograd.arguments import is_number
+from microtensor.autograd.graph import Node
 from microtensor.ops.indexing import refuse_read_only
+from microtensor.runtime.arrays import Array, array_module, follow, is_array, to_device
 from microtensor.tensor import Tensor
+
+from ..module import Module
+from ..parameter import forget
 
 BLOCK_BYTES = 1 << 17
 """How much of a parameter is worked on at a time: with its gradient, its memory and a work array it fits a core's cache."""

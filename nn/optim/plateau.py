@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.graph import Node
-from microtensor.nn.optim.optimizer import Optimizer
-from microtensor.nn.optim.scheduler import LRScheduler
+from microtensor.autograd.graph import Node
+
+from .lr_scheduler import LRScheduler
+from .optimizer import Optimizer
 
 
 class ReduceLROnPlateau(LRScheduler):

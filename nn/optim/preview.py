@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from microtensor.arguments import kind_of
-from microtensor.nn.optim.scheduler import LRScheduler
+from microtensor.autograd.arguments import kind_of
 from microtensor.ops.shape import whole_number
+
+from .lr_scheduler import LRScheduler
 
 
 def preview_lr(schedule: LRScheduler, steps: int) -> list[list[float]]:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.arguments import is_number, kind_of
-from microtensor.backend import Array, array_module, device_of, follow
-from microtensor.kernels import Kernels
-from microtensor.nn.optim.optimizer import Optimizer, blocks
-from microtensor.rows import alike, fit, launch
+from microtensor.autograd.arguments import is_number, kind_of
+from microtensor.runtime.arrays import Array, array_module, device_of, follow
+from microtensor.runtime.cuda.kernels import Kernels
+from microtensor.runtime.cuda.multi_tensor import alike, fit, launch
 from microtensor.tensor import Tensor
+
+from .optimizer import Optimizer, blocks
 
 kernels = Kernels(__file__, "scaler.cu")
 

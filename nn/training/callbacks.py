@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from microtensor.arguments import is_number, kind_of
-from microtensor.nn.training.history import check_mode, is_better, mode_of, unclear
-from microtensor.nn.training.metrics import Metrics, mode_of_metric
+from microtensor.autograd.arguments import is_number, kind_of
 from microtensor.tensor import Tensor
 
+from .history import check_mode, is_better, mode_of, unclear
+from .metrics import Metrics, mode_of_metric
+
 if TYPE_CHECKING:
-    from microtensor.nn.training.run import Run
+    from .run import Run
 
 
 class Callback:

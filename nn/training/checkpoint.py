@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from microtensor.formats import safetensors
-from microtensor.nn.training.callbacks import Watching
-from microtensor.nn.training.history import is_better
-from microtensor.nn.training.lock import locked
-from microtensor.nn.training.resume import OtherSettings, go_on
-from microtensor.nn.training.settings import told, warn
-from microtensor.state import load, save
+from microtensor.io import safetensors
+from microtensor.io.state import load, save
+
+from .callbacks import Watching
+from .history import is_better
+from .lock import locked
+from .resume import OtherSettings, go_on
+from .settings import told, warn
 
 if TYPE_CHECKING:
-    from microtensor.nn.training.run import Run
+    from .run import Run
 
 
 RESUME = (True, False, "saved", "given", "restart")

@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from microtensor.arguments import is_number, kind_of
-from microtensor.nn.module import Module
-from microtensor.nn.optim.average import ExponentialMovingAverage
-from microtensor.nn.optim.cycles import OneCycleLR
-from microtensor.nn.optim.optimizer import Optimizer
-from microtensor.nn.optim.plateau import ReduceLROnPlateau
-from microtensor.nn.optim.scaler import GradScaler
-from microtensor.nn.optim.scheduler import LRScheduler, SequentialLR
-from microtensor.nn.training.callbacks import Callback
-from microtensor.nn.training.checkpoint import Checkpoint
-from microtensor.nn.training.settings import length_of
+from microtensor.autograd.arguments import is_number, kind_of
 from microtensor.tensor import Tensor
 
+from ..module import Module
+from ..optim.average import ExponentialMovingAverage
+from ..optim.cycles import OneCycleLR
+from ..optim.lr_scheduler import LRScheduler, SequentialLR
+from ..optim.optimizer import Optimizer
+from ..optim.plateau import ReduceLROnPlateau
+from ..optim.scaler import GradScaler
+from .callbacks import Callback
+from .checkpoint import Checkpoint
+from .settings import length_of
+
 if TYPE_CHECKING:
-    from microtensor.nn.training.run import Run
+    from .run import Run
 
 OWN_COLUMNS = ("epoch", "loss", "lr", "seconds")
 """What a history has beside the metrics."""

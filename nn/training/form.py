@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from microtensor.arguments import is_number
+from microtensor.autograd.arguments import is_number
 
 
 def check_form(state: Any) -> None:

@@ -9,10 +9,10 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from microtensor.arguments import is_number, kind_of
-from microtensor.console import legible
-from microtensor.files import whole_file
-from microtensor.table import table
+from microtensor.autograd.arguments import is_number, kind_of
+from microtensor.io.files import whole_file
+from microtensor.runtime.console import legible
+from microtensor.runtime.text import table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,18 +8,19 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from microtensor.arguments import is_number
-from microtensor.backend import follow, is_array
-from microtensor.deferred import check_range
-from microtensor.graph import is_floating
-from microtensor.nn.losses.classification import cross_entropy, nll_loss
-from microtensor.nn.losses.dice import dice_loss
-from microtensor.nn.losses.likelihood import binary_cross_entropy, binary_cross_entropy_with_logits, kl_div
-from microtensor.nn.losses.reduction import Loss
-from microtensor.nn.losses.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
-from microtensor.nn.training.history import mode_of
-from microtensor.op import check_devices
+from microtensor.autograd.arguments import is_number
+from microtensor.autograd.graph import is_floating
+from microtensor.autograd.op import check_devices
+from microtensor.runtime.arrays import follow, is_array
+from microtensor.runtime.deferred_checks import check_range
 from microtensor.tensor import Tensor
+
+from ..losses.classification import cross_entropy, nll_loss
+from ..losses.dice import dice_loss
+from ..losses.likelihood import binary_cross_entropy, binary_cross_entropy_with_logits, kl_div
+from ..losses.reduction import Loss
+from ..losses.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from .history import mode_of
 
 Metrics: TypeAlias = Mapping[str, Callable[[Tensor, Tensor], Any]]
 """Name → a function of scores and labels that gives a mean over the batch: one number.

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.backend import is_array, to_numpy
-from microtensor.nn.losses.reduction import Loss
-from microtensor.nn.module import Buffer, Module
+from microtensor.runtime.arrays import is_array, to_numpy
 from microtensor.tensor import Tensor
+
+from ..losses.reduction import Loss
+from ..module import Buffer, Module
 
 LOOKED_AT = 32
 """Samples of a data set in memory that are looked at to tell it from another, and entries of a long list in a function."""

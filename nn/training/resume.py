@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from microtensor.nn.module import Module
-from microtensor.nn.training.form import check_form
-from microtensor.nn.training.history import History
-from microtensor.nn.training.metrics import Means
-from microtensor.nn.training.plain import plain
-from microtensor.nn.training.settings import MISSING, Difference, differences, length_of, same, told, warn
 from microtensor.random import Generator
 
+from ..module import Module
+from .form import check_form
+from .history import History
+from .metrics import Means
+from .plain import plain
+from .settings import MISSING, Difference, differences, length_of, same, told, warn
+
 if TYPE_CHECKING:
-    from microtensor.nn.training.run import Run
+    from .run import Run
 
 PUT_BACK = ("optimizer", "schedule", "average", "precision", "fit", "seeds", "callbacks")
 """Settings that a checkpoint can put back; of the others, such as the size of batches, the program's are the only ones."""

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from microtensor import random
-from microtensor.console import fitting
-from microtensor.nn.module import Module
-from microtensor.nn.optim.average import ExponentialMovingAverage
-from microtensor.nn.optim.optimizer import Optimizer
-from microtensor.nn.optim.scaler import GradScaler
-from microtensor.nn.optim.scheduler import LRScheduler
-from microtensor.nn.training.history import History, Row
-from microtensor.nn.training.metrics import Means, Metrics, mode_of_metric
-from microtensor.nn.training.resume import Undo, go_on
-from microtensor.nn.training.settings import length_of
-from microtensor.precision import autocast
+from microtensor.autograd.autocast import autocast
+from microtensor.runtime.console import fitting
 from microtensor.tensor import Tensor
 
+from ..module import Module
+from ..optim.average import ExponentialMovingAverage
+from ..optim.lr_scheduler import LRScheduler
+from ..optim.optimizer import Optimizer
+from ..optim.scaler import GradScaler
+from .history import History, Row
+from .metrics import Means, Metrics, mode_of_metric
+from .resume import Undo, go_on
+from .settings import length_of
+
 if TYPE_CHECKING:
-    from microtensor.nn.training.callbacks import Callback
+    from .callbacks import Callback
 
 Batches: TypeAlias = Iterable[Sequence[Any]]
 """Pairs (inputs, labels), in any number of passes: a `microtensor.data.DataLoader`."""

@@ -13,14 +13,15 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 
 from microtensor import random
-from microtensor.backend import is_array
 from microtensor.data.dataset import ConcatDataset, Subset, TensorDataset
 from microtensor.data.images import LabelledImages
-from microtensor.nn.training.plain import LOOKED_AT, checksum, host, is_listed, of_module, of_others, plain
+from microtensor.runtime.arrays import is_array
 from microtensor.tensor import Tensor
 
+from .plain import LOOKED_AT, checksum, host, is_listed, of_module, of_others, plain
+
 if TYPE_CHECKING:
-    from microtensor.nn.training.run import Run
+    from .run import Run
 
 MISSING = "nothing"
 """What stands in a comparison where one side has no such setting."""

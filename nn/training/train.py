@@ -11,22 +11,23 @@ from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any
 
-from microtensor.gradient import no_grad
-from microtensor.nn.losses.classification import cross_entropy
-from microtensor.nn.module import Module
-from microtensor.nn.optim.average import ExponentialMovingAverage
-from microtensor.nn.optim.clip import clip_grad_norm_
-from microtensor.nn.optim.optimizer import Optimizer
-from microtensor.nn.optim.scaler import GradScaler
-from microtensor.nn.optim.scheduler import LRScheduler
-from microtensor.nn.training.callbacks import Callback, Watching
-from microtensor.nn.training.checkpoint import Checkpoint
-from microtensor.nn.training.checks import Batch, batch_of, check_batches, check_cycle, check_run, check_settings, scaler_of
-from microtensor.nn.training.history import History, Row
-from microtensor.nn.training.metrics import Means, Metrics, usual_metrics
-from microtensor.nn.training.run import Batches, Loss, Run, device_of, diverged
-from microtensor.nn.training.settings import leave, length_of, settings_of, warn
+from microtensor.autograd.backward import no_grad
 from microtensor.tensor import Tensor
+
+from ..losses.classification import cross_entropy
+from ..module import Module
+from ..optim.average import ExponentialMovingAverage
+from ..optim.clip import clip_grad_norm_
+from ..optim.lr_scheduler import LRScheduler
+from ..optim.optimizer import Optimizer
+from ..optim.scaler import GradScaler
+from .callbacks import Callback, Watching
+from .checkpoint import Checkpoint
+from .checks import Batch, batch_of, check_batches, check_cycle, check_run, check_settings, scaler_of
+from .history import History, Row
+from .metrics import Means, Metrics, usual_metrics
+from .run import Batches, Loss, Run, device_of, diverged
+from .settings import leave, length_of, settings_of, warn
 
 SHOW_EVERY = 20
 """Steps between two looks at the loss, on a device: each look waits for it. On the CPU every step is looked at."""

@@ -17,8 +17,8 @@ The lower layers of a trained network are of use for many tasks, the upper ones 
 transferable are features in deep neural networks?", arxiv.org/abs/1411.1792).
 """
 
-from microtensor.nn.transfer.features import Features, cache_features
-from microtensor.nn.transfer.groups import UnfreezeGradually, layer_groups
-from microtensor.nn.transfer.head import freeze_base, head_of, replace_head
+from .features import Features, cache_features
+from .groups import UnfreezeGradually, layer_groups
+from .head import freeze_base, head_of, replace_head
 
 __all__ = ["Features", "UnfreezeGradually", "cache_features", "freeze_base", "head_of", "layer_groups", "replace_head"]

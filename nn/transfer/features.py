@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 
 from microtensor import random
-from microtensor.arguments import kind_of
-from microtensor.backend import is_array
+from microtensor.autograd.arguments import kind_of
+from microtensor.autograd.backward import no_grad
 from microtensor.data.dataset import Samples, TensorDataset, batch_of
 from microtensor.data.transform import transformed
-from microtensor.gradient import no_grad
-from microtensor.nn.inspect.activations import layer_of
-from microtensor.nn.module import Module
-from microtensor.nn.training.run import device_of
-from microtensor.nn.transfer.head import find
 from microtensor.ops.shape import whole_number
+from microtensor.runtime.arrays import is_array
 from microtensor.tensor import Tensor
+
+from ..inspect.activations import layer_of
+from ..module import Module
+from ..training.run import device_of
+from .head import find
 
 
 class Features(TensorDataset):

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.arguments import is_number
-from microtensor.nn.containers import Sequential
-from microtensor.nn.inspect.activations import check_model
-from microtensor.nn.lists import ModuleDict, ModuleList
-from microtensor.nn.module import Module
-from microtensor.nn.training.callbacks import Callback
-from microtensor.nn.training.run import Run
-from microtensor.nn.transfer.head import is_auxiliary
+from microtensor.autograd.arguments import is_number
 from microtensor.ops.shape import whole_number
+
+from ..containers import Sequential
+from ..inspect.activations import check_model
+from ..lists import ModuleDict, ModuleList
+from ..module import Module
+from ..training.callbacks import Callback
+from ..training.run import Run
+from .head import is_auxiliary
 
 Unit = tuple[str, Module]
 """A part of a network that stays in one piece, and its dotted name."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias, TypeVar
 
-from microtensor.arguments import kind_of
-from microtensor.nn.inspect.activations import check_model, layer_of
-from microtensor.nn.layers.conv import Conv1d, Conv2d
-from microtensor.nn.layers.linear import Linear
-from microtensor.nn.module import Buffer, Module, Parameter
+from microtensor.autograd.arguments import kind_of
 from microtensor.ops.shape import whole_number
 from microtensor.random import Generator
+
+from ..inspect.activations import check_model, layer_of
+from ..layers.conv import Conv1d, Conv2d
+from ..layers.linear import Linear
+from ..module import Buffer, Module, Parameter
 
 M = TypeVar("M", bound=Module)
 

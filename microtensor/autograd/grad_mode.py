@@ -1,0 +1,73 @@
+"""Whether operations are recorded, so that gradients can flow back through them: `no_grad` and its kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..runtime.scoped import Block
+from .graph import mode
+
+
+class _Recording(Block):
+    """Switches recording for a block or a function, and back afterwards."""
+
+    value: bool
+
+    def __new__(cls, function: Any = None) -> Any:
+        """`@no_grad` without parentheses decorates too."""
+        block = super().__new__(cls)
+        return block if function is None else block(function)
+
+    def now(self) -> bool:
+        """Whether operations are recorded."""
+        return mode.recording
+
+    def set(self, value: bool) -> None:
+        """From now on they are, or not."""
+        mode.recording = value
+
+    def wanted(self, before: bool) -> bool:
+        """Whether they are to be, inside."""
+        return self.value
+
+
+class no_grad(_Recording):
+    """Operations inside record nothing: no gradient will be asked for. A context manager and a decorator, per thread.
+
+    Of a generator, a coroutine or an asynchronous generator that it decorates, it concerns what runs in there, not what runs
+    while it waits.
+
+    Raises:
+        TypeError: it decorates a class, or nothing that can be called.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([3.0], requires_grad=True)
+    >>> with no_grad():
+    ...     (x * x).requires_grad
+    False
+    >>> @no_grad()
+    ... def squares():
+    ...     yield x * x
+    >>> next(squares()).requires_grad
+    False
+    """
+
+    value = False
+
+
+class enable_grad(_Recording):
+    """Operations inside record again, inside a `no_grad`. It decorates as `no_grad` does.
+
+    >>> import microtensor as mt
+    >>> x = mt.Tensor([3.0], requires_grad=True)
+    >>> with no_grad(), enable_grad():
+    ...     (x * x).requires_grad
+    True
+    """
+
+    value = True
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations of this thread are recorded now."""
+    return mode.recording

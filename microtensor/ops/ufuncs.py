@@ -1,0 +1,115 @@
+"""What NumPy's element-wise functions (ufuncs) are to do with a tensor among their arguments.
+
+`array + tensor` is asked of NumPy first, which hands it on as `np.add`: the operators become operations, which keep the
+gradient. So does `array += tensor`, whose numbers go into the array. All else is refused, with the operation to write instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autograd.graph import Node
+from ..runtime.arrays import to_numpy
+from . import elementwise, logic, product
+
+OPERATORS: dict[np.ufunc, Callable[..., Any]] = {
+    np.add: elementwise.add,
+    np.subtract: elementwise.subtract,
+    np.multiply: elementwise.multiply,
+    np.divide: elementwise.divide,
+    np.floor_divide: elementwise.floor_divide,
+    np.remainder: elementwise.remainder,
+    np.power: elementwise.pow,
+    np.matmul: product.matmul,
+    np.equal: logic.eq,
+    np.not_equal: logic.ne,
+    np.less: logic.lt,
+    np.less_equal: logic.le,
+    np.greater: logic.gt,
+    np.greater_equal: logic.ge,
+    np.bitwise_and: logic.bitwise_and,
+    np.bitwise_or: logic.bitwise_or,
+    np.bitwise_xor: logic.bitwise_xor,
+    np.left_shift: logic.bitwise_left_shift,
+    np.right_shift: logic.bitwise_right_shift,
+}
+"""What Python's operators between an array and a tensor come as."""
+
+OTHER_NAMES = {"absolute": "abs", "negative": "neg", "invert": "bitwise_not", "rint": "round"}
+"""Ufuncs whose operation here has another name."""
+
+REDUCTIONS = {"add": "sum", "multiply": "prod", "maximum": "amax", "minimum": "amin", "logical_and": "all", "logical_or": "any"}
+"""What `np.add.reduce` and the like are called here."""
+
+
+class Ufuncs:
+    """The attribute `__array_ufunc__`: NumPy finds the function at the class.
+
+    CuPy asks a tensor for it, and leaves an operator to the tensor where it is None: so it is None on every instance.
+    """
+
+    def __get__(self, x: Any, kind: type) -> Any:
+        return answer if x is None else None
+
+
+def answer(x: Any, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
+    """ufunc(*inputs), or one of its methods, where a tensor is among the arguments.
+
+    Raises:
+        TypeError: it is no operator, or has settings; or the numbers cannot be written into the array.
+    """
+    operation = OPERATORS.get(ufunc)
+    (into,) = settings.pop("out", None) or (None,) if ufunc.nout == 1 else (None,)
+    if method != "__call__" or operation is None or settings or isinstance(into, Node):
+        raise TypeError(_advice(ufunc, method, inputs, settings, into))
+    result = operation(*inputs)
+    return result if into is None else _written(ufunc, result, into)
+
+
+def _written(ufunc: np.ufunc, result: Any, into: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """`array += tensor`: the numbers of the result in the array."""
+    name = f"np.{ufunc.__name__} into an array"
+    if result.requires_grad:
+        raise TypeError(
+            f"{name}: the tensor requires a gradient, and the array would lose it; write array = array + tensor, or the like, "
+            "for a tensor, or take tensor.detach()"
+        )
+    numbers = to_numpy(result._data)
+    if numbers.shape != into.shape:
+        raise ValueError(
+            f"{name}: the result has shape {numbers.shape}, the array {into.shape}; write array = array + tensor, or the like"
+        )
+    if not np.can_cast(numbers.dtype, into.dtype, "same_kind"):
+        raise TypeError(
+            f"{name}: the result is {numbers.dtype}, which the array of {into.dtype} cannot hold; convert one of them"
+        )
+    into[...] = numbers
+    return into
+
+
+def _advice(ufunc: np.ufunc, method: str, inputs: Sequence[Any], settings: dict[str, Any], into: Any) -> str:
+    """What to write instead."""
+    written = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+    numbers = "for the numbers alone, in no graph, give it x.numpy()"
+    if isinstance(into, Node):
+        return f"{written}: NumPy cannot write into a tensor; write x[...] = the array"
+    if settings and method == "__call__":
+        return f"{written}: a tensor takes no {', '.join(settings)}; {numbers}"
+    here = importlib.import_module(__package__ or "microtensor")
+    name = OTHER_NAMES.get(ufunc.__name__, ufunc.__name__)
+    if method == "reduce":
+        name = REDUCTIONS.get(ufunc.__name__, "")
+    elif method != "__call__":
+        name = ""
+    if name in here.__all__:
+        instead = f"write mt.{name}({_arguments(inputs)})"
+        return f"{written}: a tensor does not support ufuncs, which know nothing of its graph: {instead}; {numbers}"
+    return f"{written}: a tensor does not support ufuncs, and microtensor has no such operation; {numbers}"
+
+
+def _arguments(inputs: Sequence[Any]) -> str:
+    return ", ".join("xyzvw"[i % 5] for i in range(len(inputs)))

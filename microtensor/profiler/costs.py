@@ -1,0 +1,49 @@
+"""What an operation costs in multiply-adds: multiplications of a number of the data with a weight, each added to a sum.
+
+Convolutions, linear layers and matrix products are counted; biases, activations, pooling and normalisation are not: as in the
+papers and in torchvision's tables. Padding counts as data: a kernel is multiplied with its zeros too. Each operation
+says its own count, `@op(multiply_adds=…)`; one that says nothing costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..autograd.graph import Node
+
+
+def multiply_adds(operation: Any, inputs: Sequence[Any], result: Node) -> int:
+    """Multiply-adds of an operation, which ran on `inputs`.
+
+    >>> from microtensor import ones, op
+    >>> @op(multiply_adds=lambda inputs, result: 3 * result.numel())
+    ... def blur(x):
+    ...     return x.data * 1.0, (lambda g: g,)
+    >>> x = ones(2, 5)
+    >>> multiply_adds(blur, [x], blur(x))
+    30
+    """
+    count = getattr(operation, "multiply_adds", None)
+    return 0 if count is None else count(inputs, result)
+
+
+def each_result(inputs: Sequence[Any], result: Node) -> int:
+    """Each number of the result meets a kernel: (N, O, H', W'), with weight (O, C/groups, kh, kw)."""
+    return math.prod(result.shape) * math.prod(inputs[1].shape[1:])
+
+
+def each_input(inputs: Sequence[Any], result: Node) -> int:
+    """Each number of the input meets a kernel: the transposed convolution."""
+    return math.prod(inputs[0].shape) * math.prod(inputs[1].shape[1:])
+
+
+def each_pair(inputs: Sequence[Any], result: Node) -> int:
+    """Each number of the gradient meets what a kernel saw: the gradient to a convolution's weight."""
+    return math.prod(inputs[1].shape) * math.prod(result.shape[1:])
+
+
+def each_row(inputs: Sequence[Any], result: Node) -> int:
+    """Each number of the result is a sum over the last axis of the first tensor."""
+    return math.prod(result.shape) * int(inputs[0].shape[-1])

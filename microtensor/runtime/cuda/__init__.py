@@ -1,0 +1,1 @@
+"""CUDA kernels of our own: compiled when first used, launched through CuPy."""

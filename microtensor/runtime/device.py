@@ -1,0 +1,93 @@
+"""The default device: where a new tensor's numbers go if nobody says where.
+
+What has a place stays there: a tensor, an array on a GPU, the memory that `from_numpy` and `from_dlpack` share, what is made
+to be like another. All else goes to the default device: numbers and lists, NumPy arrays given to `Tensor`, `tensor`,
+`as_tensor` and `Parameter`, and what `zeros`, `arange`, `rand` and their like make. So the weights of a layer that is built
+under another default device are there from the start. (The same as in PyTorch.)
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from ..autograd.graph import Node
+from .arrays import Array, array_module, library, parse_device, to_device
+from .scoped import Block
+
+
+class _Chosen(threading.local):
+    device: str | None = None
+    """As the user wrote it: "cuda" means the GPU that is current when a tensor is made."""
+
+
+chosen = _Chosen()
+
+
+def set_default_device(device: str | None) -> None:
+    """From now on new tensors of this thread are made on `device`: "cpu", "cuda" or "cuda:N". None is "cpu" again.
+
+    Other threads keep theirs, as the ones that prepare batches do, which work on the CPU.
+
+    Raises:
+        TypeError, ValueError: it is no device.
+        RuntimeError: there is no such GPU, or no CuPy; the message says what was found, and what to install.
+
+    >>> set_default_device("cpu")
+    >>> get_default_device()
+    'cpu'
+    """
+    if device is not None:
+        library(parse_device(device))
+    chosen.device = device
+
+
+def get_default_device() -> str:
+    """The full name of this thread's default device: "cpu", "cuda:0", "cuda:1" …"""
+    return "cpu" if chosen.device is None else parse_device(chosen.device)
+
+
+class default_device(Block):
+    """Inside, or in the function that it decorates, new tensors are made on `device`; afterwards where they were before.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as `set_default_device`; the last on entry.
+
+    >>> import microtensor as mt
+    >>> with default_device("cpu"):
+    ...     mt.zeros(2).device
+    'cpu'
+    """
+
+    def __init__(self, device: str) -> None:
+        parse_device(device)
+        self._device = device
+
+    def now(self) -> str | None:
+        """This thread's default device, as the user wrote it."""
+        return chosen.device
+
+    def set(self, value: str | None) -> None:
+        """Make it this one."""
+        chosen.device = value
+
+    def wanted(self, before: str | None) -> str:
+        """What it is to be, inside, if that can be used."""
+        library(parse_device(self._device))
+        return self._device
+
+
+def full_name(device: str | None) -> str:
+    """The full name of `device`; of the default device if None."""
+    return get_default_device() if device is None else parse_device(device)
+
+
+def placed(array: Array, device: str | None, given: Any) -> Array:
+    """`array`, made from what was `given`, where a new tensor's numbers belong: on `device`; if None, see above."""
+    if device is None:
+        device = chosen.device
+        if device is None or isinstance(given, Node) or array_module(given) is not np:
+            return array
+    return to_device(array, device)

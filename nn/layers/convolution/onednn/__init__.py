@@ -1,0 +1,1 @@
+"""Convolution on a CPU by oneDNN, the optional extra."""

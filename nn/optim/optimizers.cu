@@ -1,0 +1,81 @@
+// The rules of optimizers.py, for all parameters at once: a thread takes some numbers of one parameter through the whole step, so that
+// each number is read and written once. Column 0 of the rows is the parameter, column 1 its gradient, then what is remembered of
+// it. Each line computes what the line of the plain rule does, in its order.
+
+// The gradient of what is to become small.
+__device__ inline wide descent(wide p, wide g, wide decay, size maximize) {
+    if (maximize) g = -g;
+    return decay != 0 ? p * decay + g : g;
+}
+
+extern "C" __global__ void sgd(Rows rows, wide lr, wide momentum, wide taken, wide decay, size first, size nesterov, size maximize) {
+    const Part part = part_of(rows);
+    real *p = (real *)rows.at[0][part.row], *v = (real *)rows.at[2][part.row];
+    const real *g = (const real *)rows.at[1][part.row];
+    EACH_IN(i, part) {
+        wide step = descent((wide)p[i], (wide)g[i], decay, maximize);
+        if (v) {
+            wide velocity = first ? step : (wide)v[i] * momentum + step * taken;
+            v[i] = (real)velocity;
+            step = nesterov ? step + velocity * momentum : velocity;
+        }
+        p[i] = (real)((wide)p[i] - step * lr);
+    }
+}
+
+extern "C" __global__ void adam(Rows rows, wide rate, wide root, wide beta1, wide rest1, wide beta2, wide rest2, wide eps,
+                                wide kept, wide decay, size maximize) {
+    const Part part = part_of(rows);
+    real *p = (real *)rows.at[0][part.row], *mean = (real *)rows.at[2][part.row];
+    real *square = (real *)rows.at[3][part.row], *largest = (real *)rows.at[4][part.row];
+    const real *g = (const real *)rows.at[1][part.row];
+    EACH_IN(i, part) {
+        wide weight = (wide)p[i] * kept, slope = descent(weight, (wide)g[i], decay, maximize);
+        wide m = (wide)mean[i] * beta1 + slope * rest1;
+        wide s = (wide)square[i] * beta2 + slope * slope * rest2;
+        mean[i] = (real)m;
+        square[i] = (real)s;
+        if (largest) {
+            wide before = (wide)largest[i];
+            s = before > s || before != before ? before : s;  // a nan stays
+            largest[i] = (real)s;
+        }
+        p[i] = (real)(weight - m / (sqrt(s) / root + eps) * rate);
+    }
+}
+
+extern "C" __global__ void rmsprop(Rows rows, wide lr, wide alpha, wide rest, wide eps, wide momentum, wide decay, size maximize) {
+    const Part part = part_of(rows);
+    real *p = (real *)rows.at[0][part.row], *square = (real *)rows.at[2][part.row];
+    real *mean = (real *)rows.at[3][part.row], *v = (real *)rows.at[4][part.row];
+    const real *g = (const real *)rows.at[1][part.row];
+    EACH_IN(i, part) {
+        wide slope = descent((wide)p[i], (wide)g[i], decay, maximize);
+        wide s = (wide)square[i] * alpha + slope * slope * rest;
+        square[i] = (real)s;
+        if (mean) {
+            wide m = (wide)mean[i] * alpha + slope * rest;
+            mean[i] = (real)m;
+            s -= m * m;
+            if (s < 0) s = 0;
+        }
+        wide step = slope / (sqrt(s) + eps);
+        if (v) {
+            step += (wide)v[i] * momentum;
+            v[i] = (real)step;
+        }
+        p[i] = (real)((wide)p[i] - step * lr);
+    }
+}
+
+extern "C" __global__ void adagrad(Rows rows, wide rate, wide eps, wide decay, size maximize) {
+    const Part part = part_of(rows);
+    real *p = (real *)rows.at[0][part.row], *squares = (real *)rows.at[2][part.row];
+    const real *g = (const real *)rows.at[1][part.row];
+    EACH_IN(i, part) {
+        wide slope = descent((wide)p[i], (wide)g[i], decay, maximize);
+        wide s = (wide)squares[i] + slope * slope;
+        squares[i] = (real)s;
+        p[i] = (real)((wide)p[i] - slope / (sqrt(s) + eps) * rate);
+    }
+}
