@@ -53,7 +53,7 @@ class Make:
     def model(self, layer: Any) -> Any:
         """A layer with parameters that are the same everywhere."""
         for tensor in layer.parameters():
-            tensor.data = self.array(*tensor.shape).astype(self.dtype)
+            tensor.array = self.array(*tensor.shape).astype(self.dtype)
         return layer.to(self.device).to(self.dtype)
 
 
@@ -169,7 +169,7 @@ def averaging(make: Make) -> list[Any]:
     model = make.model(nn.Sequential(nn.Linear(30, 20), nn.BatchNorm1d(20)))
     average = nn.ExponentialMovingAverage(model, 0.75)
     for tensor in model.parameters():
-        tensor.data *= 2
+        tensor.array *= 2
         tensor.touch()
     average.update()
     return [tensor for name, tensor in average.average.items() if tensor.dtype.kind == "f"]

@@ -295,7 +295,7 @@ def full_like(
 
 def like(name: str, x: Any) -> Any:
     """The array that a new one is to be like."""
-    array = x.data if isinstance(x, Node) else x
+    array = x.array if isinstance(x, Node) else x
     if not is_array(array):
         raise TypeError(f"{name}: expected a Tensor to take the shape of, got {type(x).__name__}")
     return array
@@ -307,7 +307,7 @@ def as_number(name: str, value: Any) -> Any:
     Raises:
         TypeError: it is something else.
     """
-    array = value.data if isinstance(value, Node) else value
+    array = value.array if isinstance(value, Node) else value
     if isinstance(array, np.generic) or is_array(array) and array.size == 1 and array.dtype.kind in "biuf":
         return array.item()
     if not isinstance(value, (int, float)):

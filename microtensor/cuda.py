@@ -57,7 +57,7 @@ class device(Block):
             x = Tensor([1.0, 2.0], device="cuda")  # on "cuda:1"
 
     Operations on tensors need no such block: they run where their tensors are, and leave CuPy's own current device there. Work
-    of your own on arrays, `x.data`, starts with `cupy.cuda.Device(…)` where there are several GPUs.
+    of your own on arrays, `x.array`, starts with `cupy.cuda.Device(…)` where there are several GPUs.
 
     Raises:
         TypeError, ValueError: it is the number or name of no GPU.

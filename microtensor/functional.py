@@ -98,7 +98,7 @@ def jacobian(func: Function, inputs: Any, create_graph: bool = False) -> Any:
             [0., 4.]])
     """
     leaves, output = _call("jacobian", func, inputs, connect=create_graph)
-    seeds = np.eye(output.data.size, dtype=output.dtype).reshape(output.data.size, *output.shape)
+    seeds = np.eye(output.array.size, dtype=output.dtype).reshape(output.array.size, *output.shape)
     rows = [_gradients(output, leaves, Tensor(seed, device=output.device), True, create_graph) for seed in seeds]
     columns = [
         cat([row[k].reshape((1, *x.shape)) for row in rows]) if rows else x.detach().reshape((1, *x.shape))[:0]
@@ -177,11 +177,11 @@ def _gradients(
 
 def _directions(name: str, leaves: Sequence[Tensor], v: Any) -> list[Tensor]:
     if v is None:
-        if len(leaves) != 1 or leaves[0].data.size != 1:
+        if len(leaves) != 1 or leaves[0].array.size != 1:
             raise ValueError(
                 f"{name}: a direction v is only implied (1) for one input of a single number; pass v like the inputs"
             )
-        return [leaves[0].constant(leaves[0].xp.ones_like(leaves[0].data))]
+        return [leaves[0].constant(leaves[0].xp.ones_like(leaves[0].array))]
     directions = list(v) if isinstance(v, (tuple, list)) else [v]
     if [getattr(d, "shape", None) for d in directions] != [x.shape for x in leaves]:
         shapes = ", ".join(str(x.shape) for x in leaves)
@@ -195,5 +195,5 @@ def _as_given(inputs: Any, results: list[Tensor]) -> Any:
 
 
 def _zeros(x: Tensor) -> Tensor:
-    zeros: Tensor = x.constant(x.xp.zeros_like(x.data))
+    zeros: Tensor = x.constant(x.xp.zeros_like(x.array))
     return zeros

@@ -339,7 +339,7 @@ def _gradients(
         if pairs:
             ends, seeds = zip(*pairs)
             found = grad(ends, leaves, seeds, create_graph=create_graph, allow_unused=True)
-    zeros = (x.constant(x.xp.zeros_like(x.data)) for x in leaves)
+    zeros = (x.constant(x.xp.zeros_like(x.array)) for x in leaves)
     return tuple(zero if g is None else g for zero, g in zip(zeros, found)), outputs
 
 

@@ -342,6 +342,18 @@ class Tensor(InPlace):
         alone.assigned = self.assigned
         return alone
 
+    @property
+    def data(self) -> Tensor:
+        """As `detach()`: the same numbers, in the same memory, without the graph. `array` is the array itself.
+
+        What is written into it is noticed as a write to this tensor. Assigning a tensor or an array replaces the memory.
+        """
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self.assign(value._data if isinstance(value, Node) else value)
+
     def detach_(self) -> Tensor:
         """Leave the graph, and return the tensor itself: it requires no gradient any more."""
         self.origin = None

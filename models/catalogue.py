@@ -127,6 +127,6 @@ def _entry(card: Card) -> Entry:
     with init.skipped():
         model = card.factory()
     counted = summary(model, card.input_shape)
-    parameters = sum(p.data.size for p in model.parameters())
-    weight_bytes = sum(x.data.nbytes for x in (*model.parameters(), *model.buffers()))
+    parameters = sum(p.array.size for p in model.parameters())
+    weight_bytes = sum(x.array.nbytes for x in (*model.parameters(), *model.buffers()))
     return Entry(card.name, card.year, card.paper, parameters, counted.multiply_adds, weight_bytes, card.input_shape, card.idea)

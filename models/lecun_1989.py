@@ -64,7 +64,7 @@ class Maps(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C, 2·side, 2·side) → (N, maps, side, side)."""
-        zeros = self.weight.constant(self.weight.xp.zeros_like(self.weight.data[:, :1]))
+        zeros = self.weight.constant(self.weight.xp.zeros_like(self.weight.array[:, :1]))
         kernels = cat([self.weight, zeros], dim=1)
         weight = kernels[np.arange(len(self.place))[:, None], self.place]  # (maps, C, 5, 5)
         return scaled_tanh(nn.conv2d(x.pad((2, 2, 2, 2), value=BACKGROUND), weight, stride=2) + self.bias)

@@ -64,7 +64,7 @@ class LeNet5(Module):
 def lenet5(num_classes: int = 10) -> LeNet5:
     """LeNet-5 as it is taught now: (N, 1, 28, 28) → (N, num_classes) logits. 61,706 parameters, 416,520 multiply-adds.
 
-    >>> sum(p.data.size for p in lenet5().parameters())
+    >>> sum(p.array.size for p in lenet5().parameters())
     61706
     """
     return LeNet5(num_classes)
@@ -137,12 +137,12 @@ class SparseConv2d(Module):
         for kernel, maps in enumerate(table):
             fan_in = len(maps) * kernel_size**2
             bound = 2.4 / fan_in
-            self.weight.data[self.place[kernel, list(maps)]] = init.uniform_(
+            self.weight.array[self.place[kernel, list(maps)]] = init.uniform_(
                 Tensor(np.empty((len(maps), kernel_size, kernel_size), np.float32)), -bound, bound
-            ).data
+            ).array
 
     def forward(self, x: Tensor) -> Tensor:
-        zeros = self.weight.constant(self.weight.xp.zeros_like(self.weight.data[:1]))
+        zeros = self.weight.constant(self.weight.xp.zeros_like(self.weight.array[:1]))
         weight = cat([self.weight, zeros])[self.place]  # (kernels, channels, k, k)
         return conv2d(x, weight, self.bias)
 
@@ -175,7 +175,7 @@ class LeNet5Of1998(Module):
         self.f6 = Linear(120, 84)
         self.codes = Buffer(digit_codes())
         for layer in (self.c1, self.c5, self.f6):  # the paper's: uniform within ±2.4 / fan-in (appendix A)
-            bound = 2.4 / (layer.weight.data.size // layer.weight.shape[0])
+            bound = 2.4 / (layer.weight.array.size // layer.weight.shape[0])
             init.uniform_(layer.weight, -bound, bound)
             if layer.bias is not None:
                 init.zeros_(layer.bias)
@@ -194,7 +194,7 @@ class LeNet5Of1998(Module):
 def lenet5_1998() -> LeNet5Of1998:
     """LeNet-5 as published: (N, 1, 32, 32) → (N, 10) scores. 60,000 parameters.
 
-    >>> sum(p.data.size for p in lenet5_1998().parameters())
+    >>> sum(p.array.size for p in lenet5_1998().parameters())
     60000
     """
     return LeNet5Of1998()

@@ -306,13 +306,13 @@ class Module(Places, Hooked):
             raise TypeError(f"to: a module computes in floating point, not in {goal}; use 'float32' or 'float64'")
         for tensor in [*self.parameters(), *self.buffers()]:
             if is_floating(tensor.dtype):
-                data = moved(tensor).data
+                data = moved(tensor).array
             else:  # to the same device, in its own dtype
-                follow(tensor.data)
-                place = moved(tensor.constant(tensor.xp.empty_like(tensor.data, np.float32))).device
-                data = tensor.detach().to(place).data
-            if data is not tensor.data:
-                tensor.data = data
+                follow(tensor.array)
+                place = moved(tensor.constant(tensor.xp.empty_like(tensor.array, np.float32))).device
+                data = tensor.detach().to(place).array
+            if data is not tensor.array:
+                tensor.array = data
             if tensor.grad is not None:
                 tensor.grad = moved(tensor.grad)
         return self

@@ -45,7 +45,7 @@ class Buffer(Tensor):
 def forget(parameter: Tensor, set_to_none: bool) -> None:
     """Forget the gradient of a parameter: None, or zeros where there is one."""
     gradient = parameter.grad
-    parameter.grad = None if set_to_none or gradient is None else gradient.constant(gradient.xp.zeros_like(gradient.data))
+    parameter.grad = None if set_to_none or gradient is None else gradient.constant(gradient.xp.zeros_like(gradient.array))
 
 
 def refuse_hidden(owner: str, attributes: Mapping[str, Any], module: type[Any]) -> None:

@@ -32,7 +32,7 @@ def as_buffer(value: Any, persistent: bool = True) -> Buffer:
     if not isinstance(value, Tensor):
         return Buffer(value, persistent=persistent)
     tensor, found = (reference() for reference in made.get(id(value), (lambda: None, lambda: None)))
-    if tensor is value and found is not None and found.data is value.data and found.persistent == persistent:
+    if tensor is value and found is not None and found.array is value.array and found.persistent == persistent:
         buffer: Buffer = found
         return buffer
     buffer, key = Buffer(value, persistent=persistent), id(value)

@@ -24,23 +24,23 @@ def test_a_right_gradient_passes_in_both_orders():
 @mt.op
 def no_gradient(x):
     """A softmax whose backward is zero: with the sum of the outputs as loss, nobody would notice."""
-    e = x.xp.exp(x.data)
+    e = x.xp.exp(x.array)
     return e / e.sum(-1, keepdims=True), (lambda g: g * 0,)
 
 
 @mt.op
 def wrong_element(x):
-    return x.data**2, (lambda g: 2 * g * x * x.constant(x.xp.where(x.xp.arange(6).reshape(2, 3) == 4, 1.001, 1.0)),)
+    return x.array**2, (lambda g: 2 * g * x * x.constant(x.xp.where(x.xp.arange(6).reshape(2, 3) == 4, 1.001, 1.0)),)
 
 
 @mt.op
 def wrong_second_order(x):
-    return x.data**2, (lambda g: g * x.constant(2 * x.data),)
+    return x.array**2, (lambda g: g * x.constant(2 * x.array),)
 
 
 @mt.op
 def swapped(x, y):
-    return x.data * y.data, (lambda g: g * x, lambda g: g * y)
+    return x.array * y.array, (lambda g: g * x, lambda g: g * y)
 
 
 def test_planted_wrong_gradients_are_caught():
@@ -59,7 +59,7 @@ def test_planted_wrong_gradients_are_caught():
 def test_a_small_error_is_caught_too(error):
     @mt.op
     def bad(x):
-        return x.xp.sin(x.data), (lambda g: g * x.constant(x.xp.cos(x.data) * (1 + error)),)
+        return x.xp.sin(x.array), (lambda g: g * x.constant(x.xp.cos(x.array) * (1 + error)),)
 
     with pytest.raises(AssertionError, match="the gradient is wrong"):
         check_gradients(bad, mt.Tensor(np.array([0.3])))
@@ -100,7 +100,7 @@ def test_a_kink_beside_the_inputs_spoils_nothing():
 def test_a_wrong_gradient_near_a_kink_is_still_caught():
     @mt.op
     def bad(x):
-        return x.xp.maximum(x.data, 0), (lambda g: g * 0.5,)
+        return x.xp.maximum(x.array, 0), (lambda g: g * 0.5,)
 
     with pytest.raises(AssertionError, match="the gradient is wrong"):
         check_gradients(bad, mt.Tensor(np.array([1e-3, 1.0])))
@@ -115,7 +115,7 @@ def test_a_kink_at_any_distance_is_passed_by(f, kink, distance):
 def test_the_gradient_of_the_other_side_of_a_near_kink_is_wrong():
     @mt.op
     def bad(x):
-        return x.xp.maximum(x.data, 0), (lambda g: g * (x > 1e-6),)
+        return x.xp.maximum(x.array, 0), (lambda g: g * (x > 1e-6),)
 
     with pytest.raises(AssertionError, match=r"worst at \(0,\): engine -?0, numerical"):
         check_gradients(bad, mt.Tensor(np.array([1e-7, 1.0])))
@@ -124,7 +124,7 @@ def test_the_gradient_of_the_other_side_of_a_near_kink_is_wrong():
 def test_on_a_kink_what_is_the_slope_of_no_side_is_wrong():
     @mt.op
     def bad(x):
-        return x.xp.maximum(x.data, 0), (lambda g: g * 2,)
+        return x.xp.maximum(x.array, 0), (lambda g: g * 2,)
 
     with pytest.raises(AssertionError, match=r"numerical (0 to|.* to 0)"):
         check_gradients(bad, mt.Tensor(np.array([0.0])))
@@ -192,7 +192,7 @@ def with_one_wrong(f, size, element, error):
 
     @mt.op
     def spoiled(x):
-        return x.data.copy(), (lambda g: g * factors,)
+        return x.array.copy(), (lambda g: g * factors,)
 
     return lambda x: f(spoiled(x))
 
@@ -203,7 +203,7 @@ def test_one_wrong_element_is_found_and_named(f, size):
     rng = np.random.default_rng(size)
     for _ in range(3):
         x, element = mt.Tensor(rng.standard_normal(size)), int(rng.integers(size))
-        x.data[element] = 1.0
+        x.array[element] = 1.0
         bad = with_one_wrong(f, size, element, 1e-4)
         with pytest.raises(AssertionError, match=rf"1 of {size} elements differ, worst at \({element},\)"):
             check_gradients(bad, x)
@@ -212,7 +212,7 @@ def test_one_wrong_element_is_found_and_named(f, size):
 def test_element_by_element_all_wrong_ones_are_counted():
     x = mt.Tensor(np.random.default_rng(0).standard_normal(2000))
     bad = with_one_wrong(with_one_wrong(mt.relu, 2000, 7, 1e-4), 2000, 1500, 1e-3)
-    x.data[[7, 1500]] = 1.0
+    x.array[[7, 1500]] = 1.0
     with pytest.raises(AssertionError, match=r"input 0 \(2000,\): 2 of 2000 elements differ, worst at \(1500,\)"):
         check_gradients(bad, x, fast_mode=False)
     check_gradients(mt.relu, x, fast_mode=False)
@@ -221,7 +221,7 @@ def test_element_by_element_all_wrong_ones_are_counted():
 def test_an_error_within_rtol_everywhere_is_tolerated():
     @mt.op
     def sloppy(x):
-        return x.xp.sin(x.data), (lambda g: g * x.cos() * (1 + 5e-7),)
+        return x.xp.sin(x.array), (lambda g: g * x.cos() * (1 + 5e-7),)
 
     check_gradients(sloppy, mt.Tensor(np.random.default_rng(0).standard_normal(5000)))
 
@@ -271,7 +271,7 @@ def test_labels_and_float32_are_refused_in_words():
 def test_the_incoming_gradient_is_named():
     @mt.op
     def not_linear(x):
-        return x.data**2, (lambda g: g.constant(2 * g.data * x.data),)
+        return x.array**2, (lambda g: g.constant(2 * g.array * x.array),)
 
     with pytest.raises(AssertionError, match=r"incoming gradient of output 1 \(2, 3\): 6 of 6 elements differ"):
         check_gradients(lambda x: (x * 1, not_linear(x)), X, order=2)

@@ -177,10 +177,10 @@ def test_an_optimiser_refuses_a_read_only_parameter_before_it_moves_any(optimise
     for p in (free, fixed):
         p.grad = mt.ones(2)
     moving = optimiser([free, fixed], lr=0.1)
-    with pytest.raises(ValueError, match=r"step: the memory of a parameter \(2,\) is read-only.*p\.data = p\.data\.copy\(\)"):
+    with pytest.raises(ValueError, match=r"step: the memory of a parameter \(2,\) is read-only.*p\.array = p\.array\.copy\(\)"):
         moving.step()
     assert free.tolist() == [1.0, 1.0]
-    fixed.data = fixed.data.copy()  # as the message says
+    fixed.array = fixed.array.copy()  # as the message says
     moving.step()
     assert fixed.tolist() == free.tolist() != [1.0, 1.0]
 

@@ -29,8 +29,8 @@ def on_gpu(monkeypatch):
 
 def test_numpy_reads_the_same_memory():
     for array in (np.asarray(X), np.asarray(X.detach()), X.numpy(), np.from_dlpack(X), np.array(X, copy=False)):
-        assert np.shares_memory(array, X.data)
-    assert not np.shares_memory(np.array(X), X.data)
+        assert np.shares_memory(array, X.array)
+    assert not np.shares_memory(np.array(X), X.array)
     assert np.asarray(X, dtype=np.float64).dtype == np.float64
     with pytest.raises(ValueError, match="copy"):
         np.asarray(X, dtype=np.float64, copy=False)
@@ -119,7 +119,7 @@ def test_dlpack_of_a_gpu_goes_through_the_library_of_the_gpu(on_gpu, monkeypatch
         def __dlpack_device__(self):
             return (2, 0)
 
-    monkeypatch.setattr(strict.cupy, "from_dlpack", lambda source: on_gpu.data, raising=False)
+    monkeypatch.setattr(strict.cupy, "from_dlpack", lambda source: on_gpu.array, raising=False)
     assert mt.from_dlpack(Theirs()).device == "cuda:0"
 
 

@@ -13,13 +13,13 @@ from microtensor.testing import assert_close, axes, broadcastable, geometries, i
 @given(tensors(away_from=[0.0, 1.0], gap=0.1))
 def test_tensors_keep_their_distance(x):
     assert x.dtype == np.float64
-    assert (np.abs(x.numpy()) >= 0.1).all() or x.data.size == 0
+    assert (np.abs(x.numpy()) >= 0.1).all() or x.array.size == 0
     assert (np.abs(x.numpy()) <= 2.2).all()
 
 
 @given(tensors(distinct=True))
 def test_distinct_tensors(x):
-    assert len(np.unique(x.numpy())) == x.data.size
+    assert len(np.unique(x.numpy())) == x.array.size
 
 
 @given(broadcastable(3))

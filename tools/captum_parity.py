@@ -58,10 +58,10 @@ def ours() -> nn.Sequential:
     generator = np.random.default_rng(0)
     for i in (1, 5):  # as after a training
         norm = model[i]
-        norm.running_mean.data[...] = generator.normal(0, 0.2, norm.running_mean.shape)
-        norm.running_var.data[...] = generator.uniform(0.5, 2, norm.running_var.shape)
-        norm.weight.data[...] = generator.normal(1, 0.3, norm.weight.shape)
-        norm.bias.data[...] = generator.normal(0, 0.3, norm.bias.shape)
+        norm.running_mean.array[...] = generator.normal(0, 0.2, norm.running_mean.shape)
+        norm.running_var.array[...] = generator.uniform(0.5, 2, norm.running_var.shape)
+        norm.weight.array[...] = generator.normal(1, 0.3, norm.weight.shape)
+        norm.bias.array[...] = generator.normal(0, 0.3, norm.bias.shape)
     return model.eval()
 
 

@@ -50,7 +50,7 @@ page.check("    at so many pixels", len(seen), 7 * 7)
 # 2016, "Understanding the effective receptive field", section 2.2, arXiv 1701.04128).
 deep = nn.Sequential(*[nn.Conv2d(1, 1, 3, padding=1, bias=False) for _ in range(10)])
 for layer in deep:
-    layer.weight.data[...] = 1
+    layer.weight.array[...] = 1
 effective = {f"{n} layers": nn.effective_receptive_field(deep, (1, 33, 33), layer=str(n - 1), samples=1) for n in (3, 10)}
 page.check("3 layers: variance (pixels²)", round(effective["3 layers"].sigma[0] ** 2, 3), round(3 * 8 / 12, 3))
 page.check("10 layers: variance (pixels²)", round(effective["10 layers"].sigma[0] ** 2, 3), round(10 * 8 / 12, 3))

@@ -51,7 +51,7 @@ with nn.init.skipped(), mt.default_device("cpu"):
 
 # A block that adds nothing: its last scale is 0. What goes in comes out, and its gradient too, untouched.
 block = BasicBlock(16, 16)
-block.bn2.weight.data[...] = 0
+block.bn2.weight.array[...] = 0
 x = abs(mt.randn(2, 16, 8, 8)).detach().requires_grad_()
 y = block(x)
 g = mt.randn(*y.shape)

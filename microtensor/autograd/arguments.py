@@ -26,16 +26,16 @@ PYTORCH_TENSORS = ("input", "other")
 
 
 class Int(int):
-    """A Python integer among an operation's tensors: it has data as they do, never changes their dtype, takes no gradient."""
+    """A Python integer among an operation's tensors: with an `array` as they have, no gradient, and no say in their dtype."""
 
-    data = property(int)
+    array = property(int)
     origin = None
 
 
 class Float(float):
     """A Python float among an operation's tensors."""
 
-    data = property(float)
+    array = property(float)
     origin = None
 
 

@@ -282,7 +282,7 @@ def partials(function: Callable[..., T], inputs: Sequence[Node | None], g: T) ->
 @op(elementwise=True)
 def same(x: T) -> Rule[T]:
     """x again, at a place of its own in the graph."""
-    return x.data[...], (lambda g: g,)
+    return x.array[...], (lambda g: g,)
 
 
 def topological(roots: Sequence[Origin], wanted: Set[Origin] = frozenset(), beyond: bool = True) -> list[Origin]:

@@ -160,7 +160,9 @@ class Node:
             clock[0] += 1
             self.assigned[0] = clock[0]
 
-    data = property(attrgetter("_data"), assign, doc="The array. Assigning to it is not recorded in any graph.")
+    array = property(
+        attrgetter("_data"), assign, doc="The array of NumPy or CuPy. Assigning to it is not recorded in any graph."
+    )
 
     def _set_grad(self, gradient: Any) -> None:
         if gradient is not None:

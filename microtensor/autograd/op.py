@@ -2,7 +2,7 @@
 
     @op(elementwise=True)
     def multiply(x, y):
-        return x.data * y.data, (lambda g: g * y, lambda g: g * x)
+        return x.array * y.array, (lambda g: g * y, lambda g: g * x)
 
 A rule gets tensors, then settings, which are keyword-only, or stand after a `/` where PyTorch takes them by position too:
 `def sum(x, /, dim=None, keepdim=False)`. It returns the result's array and one vjp (vector-Jacobian product) per tensor: a
@@ -90,7 +90,7 @@ def op(
     >>> import microtensor as mt
     >>> @op
     ... def cube(x):
-    ...     return x.data**3, (lambda g: 3 * g * x * x,)
+    ...     return x.array**3, (lambda g: 3 * g * x * x,)
     >>> x = mt.Tensor([2.0], requires_grad=True)
     >>> mt.grad(cube(x), x)[0]
     Tensor([12.])
@@ -231,7 +231,7 @@ def as_result(name: str, data: Any, array_type: type, moves: bool) -> Array:
     if isinstance(data, np.generic):
         data = np.asarray(data)  # NumPy answers with a scalar where the result has no axes
     if isinstance(data, np.ma.MaskedArray) or not is_array(data):
-        hint = "; compute with x.data, not with x" if isinstance(data, Node) else ""
+        hint = "; compute with x.array, not with x" if isinstance(data, Node) else ""
         raise TypeError(f"{name}: its rule must return an array as its result, it returned {kind_of(data)}{hint}")
     if isinstance(data, ndarray):
         data = np.asarray(data)

@@ -60,7 +60,7 @@ def _demo(options: argparse.Namespace) -> int:
     model = lenet5().to(device)
     data = DataLoader(digits, options.batch_size, shuffle=True, generator=Generator(options.seed))
     test_data = DataLoader(test_digits, batch_size=256)
-    parameters = sum(p.data.size for p in model.parameters())
+    parameters = sum(p.array.size for p in model.parameters())
     print(
         f"LeNet-5, {parameters:,} parameters, on {device}: "
         f"{len(digits):,} digits to learn from, {len(test_digits):,} to test on"

@@ -106,7 +106,7 @@ def _stack(name: str, indices: Indices, k: int, parts: Sequence[Any]) -> Array:
 def _as_array(part: Any) -> Any:
     """As an array, or None if it is nothing of numbers."""
     if isinstance(part, Tensor):
-        return part.data
+        return part.array
     if is_array(part):
         return part
     if isinstance(part, float) and not isinstance(part, np.generic):
@@ -242,7 +242,7 @@ class ConcatDataset(Dataset):
 
 
 def _joined(fields: Sequence[Any]) -> Array:
-    arrays = [field.data if isinstance(field, Tensor) else field for field in fields]
+    arrays = [field.array if isinstance(field, Tensor) else field for field in fields]
     if len({(array.shape[1:], device_of(array)) for array in arrays}) != 1:
         shapes = ", ".join(f"{array.shape[1:]} on {device_of(array)}" for array in arrays)
         raise ValueError(

@@ -240,7 +240,7 @@ class DataLoader:
         indices = current.order[number * self.batch_size : (number + 1) * self.batch_size]
         batch = _checked(batch_of(self.dataset, indices), len(indices), type(self.dataset).__name__)
         if self.transform is not None:
-            arrays = tuple(x.data if isinstance(x, Tensor) else x for x in batch)
+            arrays = tuple(x.array if isinstance(x, Tensor) else x for x in batch)
             result = transformed(self.transform, arrays, random.Generator((current.seed, number)))
             batch = _checked(result, len(indices), "the transform")
         return batch
@@ -249,7 +249,7 @@ class DataLoader:
 def _arrived(batches: Iterator[tuple[Any, ...]], device: str | None) -> Generator[tuple[Any, ...], None, None]:
     """Batches whose arrays are on the GPU, if they are to go to one; all that is in them, if it is named."""
     if device is not None:
-        batches = (tuple(x.data if isinstance(x, Tensor) else x for x in batch) for batch in batches)
+        batches = (tuple(x.array if isinstance(x, Tensor) else x for x in batch) for batch in batches)
     device = full_name(device)
     return (batch for batch in batches) if device == "cpu" else uploaded(batches, device)
 

@@ -38,7 +38,7 @@ def array_of(value: Any) -> Any | None:
     Raises:
         TypeError: it is not of floating-point numbers, integers or bools of 64 bits at most.
     """
-    array = value.data if isinstance(value, Node) else value
+    array = value.array if isinstance(value, Node) else value
     if not is_array(array):
         return None
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:

@@ -54,7 +54,7 @@ def relu(x: T, /, inplace: bool = False) -> Rule[T]:
     def rectified(data: Array, out: Array | None = None) -> Array:
         return data.clip(0, highest, out=out)
 
-    return spread(rectified, x.data), (lambda g, y: _between(g, y, 0),)
+    return spread(rectified, x.array), (lambda g, y: _between(g, y, 0),)
 
 
 def _between(g: Any, y: Any, low: float, high: float = math.nan) -> Any:
@@ -64,7 +64,7 @@ def _between(g: Any, y: Any, low: float, high: float = math.nan) -> Any:
     """
     if not mode.recording and (mode.rectifier is None or low != 0):
         return g.constant(
-            _passed_by_kernel(g.data, y.data, low, high) if usable(g.data) else _passed(g.data, y.data, low, high)
+            _passed_by_kernel(g.array, y.array, low, high) if usable(g.array) else _passed(g.array, y.array, low, high)
         )
     inside = ~(y <= low) if math.isnan(high) else ~((y <= low) | (y >= high))  # so that the gradient passes at nan
     return where(inside, g, 0) if mode.rectifier is None or low != 0 else mode.rectifier(g, inside)
@@ -105,7 +105,7 @@ def hardtanh(x: T, /, min_val: float = -1.0, max_val: float = 1.0, inplace: bool
     _check_inplace("hardtanh", inplace)
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} is larger than max_val {max_val}")
-    return x.data.clip(min_val, max_val), (lambda g, y: _between(g, y, min_val, max_val),)
+    return x.array.clip(min_val, max_val), (lambda g, y: _between(g, y, min_val, max_val),)
 
 
 @composed
@@ -243,7 +243,7 @@ def sigmoid(x: T) -> Rule[T]:
     Tensor([0.2689, 0.5   , 0.8808])
     """
     with np.errstate(over="ignore"):  # where e^−x is inf, 1 / inf is as it should be
-        return 1 / (1 + x.xp.exp(-x.data)), (lambda g, y: g * (y * (1 - y)),)
+        return 1 / (1 + x.xp.exp(-x.array)), (lambda g, y: g * (y * (1 - y)),)
 
 
 @op(elementwise=True, floating=True)
@@ -255,7 +255,7 @@ def logsigmoid(x: T) -> Rule[T]:
     Tensor([-1.3133, -0.6931, -0.1269])
     """
     xp = x.xp
-    return x.data.clip(-math.inf, 0) - xp.log1p(xp.exp(-xp.abs(x.data))), (lambda g: g * sigmoid(neg(x)),)
+    return x.array.clip(-math.inf, 0) - xp.log1p(xp.exp(-xp.abs(x.array))), (lambda g: g * sigmoid(neg(x)),)
 
 
 @op(elementwise=True, floating=True, wide=True)
@@ -276,9 +276,9 @@ def softplus(x: T, /, beta: float = 1.0, threshold: float = 20.0) -> Rule[T]:
         z: Any = multiply(x, beta)
         return where(z > threshold, g, g * sigmoid(z))
 
-    xp, z = x.xp, x.data * beta
+    xp, z = x.xp, x.array * beta
     bent = (z.clip(0, math.inf) + xp.log1p(xp.exp(-xp.abs(z)))) / beta
-    return select(z > threshold, x.data, bent, x.dtype), (vjp,)
+    return select(z > threshold, x.array, bent, x.dtype), (vjp,)
 
 
 @op(elementwise=True, floating=True)
@@ -289,7 +289,7 @@ def softsign(x: T) -> Rule[T]:
     >>> softsign(mt.Tensor([-1.0, 0.0, 3.0]))
     Tensor([-0.5 ,  0.  ,  0.75])
     """
-    return x.data / (1 + x.xp.abs(x.data)), (lambda g: g * power_of_one_more(x, k=2, odd=False),)
+    return x.array / (1 + x.xp.abs(x.array)), (lambda g: g * power_of_one_more(x, k=2, odd=False),)
 
 
 @composed
@@ -333,7 +333,7 @@ def _not_above_0(x: T) -> Rule[T]:
         z: Any = x
         return where(z > 0, 0, g)
 
-    return x.xp.minimum(x.data, 0), (vjp,)
+    return x.xp.minimum(x.array, 0), (vjp,)
 
 
 def _in_dtype_of(x: Any, y: Any) -> Any:
@@ -386,7 +386,7 @@ def gelu(x: Any, approximate: str = "none") -> Any:
 # One rule: the slope needs the same numbers as the value, and is computed with it, while they are in a core's cache.
 @op(elementwise=True, floating=True)
 def _gelu(x: T) -> Rule[T]:
-    y, slope = _gelu_and_slope(x.data, mode.recording and x.requires_grad)
+    y, slope = _gelu_and_slope(x.array, mode.recording and x.requires_grad)
 
     def vjp(g: Any) -> Any:
         if slope is not None and not mode.recording:

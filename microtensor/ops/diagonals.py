@@ -26,14 +26,14 @@ def tril(x: T, /, diagonal: int = 0) -> Rule[T]:
             [3., 4.]])
     """
     k = _offset("tril", x, diagonal)
-    return x.xp.tril(x.data, k), (lambda g: g.tril(k),)
+    return x.xp.tril(x.array, k), (lambda g: g.tril(k),)
 
 
 @op
 def triu(x: T, /, diagonal: int = 0) -> Rule[T]:
     """The upper triangle of each matrix: x on and above a diagonal, 0 below it. `diagonal` and errors are `tril`'s."""
     k = _offset("triu", x, diagonal)
-    return x.xp.triu(x.data, k), (lambda g: g.triu(k),)
+    return x.xp.triu(x.array, k), (lambda g: g.triu(k),)
 
 
 def _offset(name: str, x: Node, diagonal: Any) -> int:
@@ -60,7 +60,7 @@ def diagonal(x: T, /, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Rule[T]:
     if len(axes) != 2:
         raise ValueError(f"diagonal: expected a matrix, or a batch of them, got shape {x.shape}")
     k, shape = whole_number("diagonal", "offset", offset), x.shape
-    return x.data.diagonal(k, *axes), (lambda g: _on_diagonal(g, offset=k, dims=axes, shape=shape),)
+    return x.array.diagonal(k, *axes), (lambda g: _on_diagonal(g, offset=k, dims=axes, shape=shape),)
 
 
 @op
@@ -69,7 +69,7 @@ def _on_diagonal(g: T, *, offset: int, dims: tuple[int, int], shape: tuple[int, 
     data = g.xp.zeros(shape, g.dtype)
     along = g.xp.arange(g.shape[-1])
     # a view with the two axes last: the diagonal itself is read-only in NumPy
-    g.xp.moveaxis(data, dims, (-2, -1))[..., along + max(-offset, 0), along + max(offset, 0)] = g.data
+    g.xp.moveaxis(data, dims, (-2, -1))[..., along + max(-offset, 0), along + max(offset, 0)] = g.array
     return data, (lambda h: diagonal(h, offset=offset, dim1=dims[0], dim2=dims[1]),)
 
 

@@ -37,7 +37,7 @@ def add(x: T, y: Operand) -> Rule[T]:
     Tensor([[11., 22.],
             [13., 24.]])
     """
-    return x.data + y.data, (lambda g: g, lambda g: g)
+    return x.array + y.array, (lambda g: g, lambda g: g)
 
 
 @binary
@@ -53,7 +53,7 @@ def subtract(x: T, y: Operand) -> Rule[T]:
     Tensor([2., 4.])
     """
     try:
-        data = x.data - y.data
+        data = x.array - y.array
     except TypeError as error:  # the only one that an array library has for a difference
         raise TypeError(
             "subtract: bools have no difference: x ^ y is where they differ, x & ~y where only the first holds; "
@@ -74,7 +74,7 @@ def multiply(x: T, y: Operand) -> Rule[T]:
     Tensor([[ 1.,  2.],
             [10., 20.]])
     """
-    return x.data * y.data, (lambda g: g * y, lambda g: g * x)
+    return x.array * y.array, (lambda g: g * y, lambda g: g * x)
 
 
 @op(elementwise=True, floating=True)
@@ -88,7 +88,7 @@ def divide(x: T, y: Operand) -> Rule[T]:
     >>> divide(mt.Tensor([1.0, 3.0]), 2)
     Tensor([0.5, 1.5])
     """
-    return x.data / y.data, (lambda g: g / y, lambda g: -g * (x / y) / y)
+    return x.array / y.array, (lambda g: g / y, lambda g: -g * (x / y) / y)
 
 
 @binary
@@ -103,7 +103,7 @@ def floor_divide(x: T, y: Operand) -> Rule[T]:
     Tensor([-3.,  2.])
     """
     _refuse_zero("floor_divide", x, y)
-    return x.data // y.data, (flat, flat)
+    return x.array // y.array, (flat, flat)
 
 
 @binary
@@ -118,14 +118,14 @@ def remainder(x: T, y: Operand) -> Rule[T]:
     Tensor([2., 1.])
     """
     _refuse_zero("remainder", x, y)
-    return x.data % y.data, (lambda g: g, lambda g: -g * (x // y))
+    return x.array % y.array, (lambda g: g, lambda g: -g * (x // y))
 
 
 def _refuse_zero(name: str, x: Any, y: Any) -> None:
     """Whole numbers have no infinity to answer with."""
     if is_floating(result_type(x, y)):
         return
-    if y == 0 if isinstance(y, Int) else array_module(y.data) is np and not y.data.all():
+    if y == 0 if isinstance(y, Int) else array_module(y.array) is np and not y.array.all():
         raise ZeroDivisionError(f"{name}: a whole number is divided by 0; with x.to('float32') the result is inf or nan")
 
 
@@ -135,7 +135,7 @@ def flat(g: Any) -> Any:
     With it such a function stands in a graph as any other does: `backward()` runs, as in PyTorch, and what reaches the loss
     through it alone gets zeros.
     """
-    return g.constant(g.xp.zeros_like(g.data))
+    return g.constant(g.xp.zeros_like(g.array))
 
 
 @op(elementwise=True, wide=True)
@@ -161,13 +161,13 @@ def pow(x: T, y: Operand) -> Rule[T]:
         return power_slope(g, x, y)
 
     def for_exponent(g: Any) -> Any:
-        base: Any = y.constant(y.xp.full_like(y.data, x.data)) if isinstance(x, (int, float)) else x
+        base: Any = y.constant(y.xp.full_like(y.array, x.array)) if isinstance(x, (int, float)) else x
         if not mode.recording:
             return g * pow(base, y) * where((base == 0) & (y >= 0), 1, base).log()
         return exponent_slope(g, base, y)
 
     try:
-        data = _power(x.data, y.data)
+        data = _power(x.array, y.array)
     except ValueError as error:  # the only one that an array library has for a power
         raise ValueError(
             "pow: a whole number to a negative power is a fraction, which integers cannot hold; take x.to('float32')"
@@ -197,7 +197,7 @@ def neg(x: T) -> Rule[T]:
     """
     if x.dtype == np.bool_:
         raise TypeError("neg: bools have no sign: ~x is true where x is false; to count with 0 and 1, take x.to('int64')")
-    return -x.data, (lambda g: -g,)
+    return -x.array, (lambda g: -g,)
 
 
 @op(elementwise=True)
@@ -208,7 +208,7 @@ def abs(x: T) -> Rule[T]:
     >>> abs(mt.Tensor([1.0, -2.0]))
     Tensor([1., 2.])
     """
-    return x.xp.abs(x.data), (lambda g: g * sign(x),)
+    return x.xp.abs(x.array), (lambda g: g * sign(x),)
 
 
 @op(elementwise=True)
@@ -219,7 +219,7 @@ def sign(x: T) -> Rule[T]:
     >>> sign(mt.Tensor([-3.0, 0.0, 5.0]))
     Tensor([-1.,  0.,  1.])
     """
-    return x.data.copy() if x.dtype == np.bool_ else x.xp.sign(x.data), (flat,)
+    return x.array.copy() if x.dtype == np.bool_ else x.xp.sign(x.array), (flat,)
 
 
 # Choices
@@ -237,7 +237,7 @@ def maximum(x: T, y: Operand) -> Rule[T]:
     >>> maximum(mt.Tensor([1.0, 5.0]), mt.Tensor([3.0, 2.0]))
     Tensor([3., 5.])
     """
-    return xp_of(x, y).maximum(x.data, y.data), (lambda g: g * _wins(x, y), lambda g: g * _wins(y, x))
+    return xp_of(x, y).maximum(x.array, y.array), (lambda g: g * _wins(x, y), lambda g: g * _wins(y, x))
 
 
 @binary
@@ -251,14 +251,14 @@ def minimum(x: T, y: Operand) -> Rule[T]:
     >>> minimum(mt.Tensor([1.0, 5.0]), mt.Tensor([3.0, 2.0]))
     Tensor([1., 2.])
     """
-    return xp_of(x, y).minimum(x.data, y.data), (lambda g: g * _wins(y, x), lambda g: g * _wins(x, y))
+    return xp_of(x, y).minimum(x.array, y.array), (lambda g: g * _wins(y, x), lambda g: g * _wins(x, y))
 
 
 @binary
 def _wins(x: T, y: Operand) -> Rule[T]:
     """1 where x > y or one is nan, ½ where they are equal, 0 elsewhere."""
     dtype = (y if isinstance(x, (int, float)) else x).dtype
-    lost = (x.data <= y.data).view(np.int8) + (x.data < y.data).view(np.int8)  # in bytes, the quickest to add
+    lost = (x.array <= y.array).view(np.int8) + (x.array < y.array).view(np.int8)  # in bytes, the quickest to add
     return (2 - lost).astype(dtype) / 2, None
 
 
@@ -301,8 +301,8 @@ def clamp(x: T, min: Operand = None, max: Operand = None) -> Rule[T]:
     def for_max(g: Any) -> Any:
         return where(x > max if min is None else (x > max) | (max < min), g, 0)
 
-    low, high = (None if limit is None else limit.data for limit in (min, max))
-    return x.data.clip(low, high), (for_x, for_min, for_max)
+    low, high = (None if limit is None else limit.array for limit in (min, max))
+    return x.array.clip(low, high), (for_x, for_min, for_max)
 
 
 clip = clamp
@@ -332,7 +332,7 @@ def where(condition: T, x: Operand, y: Operand) -> T:
 
 @op
 def _choose(condition: T, x: T, y: T) -> Rule[T]:
-    data = select(condition.data, x.data, y.data, result_type(x, y))
+    data = select(condition.array, x.array, y.array, result_type(x, y))
     return data, (None, lambda g: where(condition, g, 0), lambda g: where(condition, 0, g))
 
 
@@ -364,7 +364,7 @@ def lerp(start: T, end: Operand, weight: Operand) -> Rule[T]:
     >>> lerp(mt.Tensor([0.0, 10.0]), mt.Tensor([1.0, 20.0]), 0.25)
     Tensor([ 0.25, 12.5 ])
     """
-    data = start.data * (1 - weight.data) + end.data * weight.data
+    data = start.array * (1 - weight.array) + end.array * weight.array
     return data, (lambda g: g * (1 - weight), lambda g: g * weight, lambda g: g * (end - start))
 
 
@@ -382,14 +382,14 @@ def clone(x: T) -> Rule[T]:
     >>> x, y
     (Tensor([1., 2.]), Tensor([5., 2.]))
     """
-    return x.data.copy(), (lambda g: g,)
+    return x.array.copy(), (lambda g: g,)
 
 
 @op(elementwise=True)
 def cast(x: T, *, dtype: Any) -> Rule[T]:
     """The same numbers in another dtype. A gradient flows between floating-point dtypes only."""
     before = x.dtype
-    data = x.data.astype(dtype, copy=False)
+    data = x.array.astype(dtype, copy=False)
     return data, (lambda g: g.to(before),) if is_floating(data.dtype) else None
 
 
@@ -397,4 +397,4 @@ def cast(x: T, *, dtype: Any) -> Rule[T]:
 def move(x: T, *, device: str) -> Rule[T]:
     """The same numbers on another device: "cpu", "cuda", "cuda:1" …"""
     before = x.device
-    return to_device(x.data, device), (lambda g: g.to(before),)
+    return to_device(x.array, device), (lambda g: g.to(before),)

@@ -25,7 +25,7 @@ def erf(x: T) -> Rule[T]:
     >>> erf(mt.Tensor([-0.1, 0.0, 2.0])).round(decimals=4)
     Tensor([-0.1125,  0.    ,  0.9953])
     """
-    return _in_blocks(_erf, x.data), (lambda g: g * (2 / math.sqrt(math.pi)) * exp(neg(square(x))),)
+    return _in_blocks(_erf, x.array), (lambda g: g * (2 / math.sqrt(math.pi)) * exp(neg(square(x))),)
 
 
 @op(elementwise=True, floating=True)
@@ -38,7 +38,7 @@ def erfc(x: T) -> Rule[T]:
     >>> erfc(mt.Tensor([0.0, 0.1])).round(decimals=4), (erfc(mt.Tensor(5.0)) * 1e12).round(decimals=4)
     (Tensor([1.    , 0.8875]), Tensor(1.5375))
     """
-    return _in_blocks(_erfc, x.data), (lambda g: g * (-2 / math.sqrt(math.pi)) * exp(neg(square(x))),)
+    return _in_blocks(_erfc, x.array), (lambda g: g * (-2 / math.sqrt(math.pi)) * exp(neg(square(x))),)
 
 
 def _erf(x: Array) -> Array:

@@ -50,7 +50,7 @@ def amax(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
     Tensor([2., 4.])
     """
     dims = _choice("amax", x, dim)
-    return x.data.max(dims, keepdims=keepdim), (shared_evenly(x, dims),)
+    return x.array.max(dims, keepdims=keepdim), (shared_evenly(x, dims),)
 
 
 @op(output=True)
@@ -65,7 +65,7 @@ def amin(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
     Tensor([1., 3.])
     """
     dims = _choice("amin", x, dim)
-    return x.data.min(dims, keepdims=keepdim), (shared_evenly(x, dims),)
+    return x.array.min(dims, keepdims=keepdim), (shared_evenly(x, dims),)
 
 
 @composed
@@ -93,7 +93,7 @@ def argmax(x: T, /, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
     """
     _choice("argmax", x, dim)
     axis = None if dim is None else one_axis("argmax", dim, x.shape)
-    return x.data.argmax(axis, keepdims=keepdim).astype(np.int64, copy=False), None
+    return x.array.argmax(axis, keepdims=keepdim).astype(np.int64, copy=False), None
 
 
 @op
@@ -109,7 +109,7 @@ def argmin(x: T, /, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
     """
     _choice("argmin", x, dim)
     axis = None if dim is None else one_axis("argmin", dim, x.shape)
-    return x.data.argmin(axis, keepdims=keepdim).astype(np.int64, copy=False), None
+    return x.array.argmin(axis, keepdims=keepdim).astype(np.int64, copy=False), None
 
 
 @composed
@@ -166,7 +166,7 @@ def shared_evenly(x: T, dims: tuple[int, ...]) -> Any:
     kept, spread = with_ones(x.shape, dims), spreading(x, dims)
 
     def vjp(g: Any, y: Any) -> Any:
-        chosen = (x.data == y.data.reshape(kept)) | (x.data != x.data)  # a nan wins, and equals nothing
+        chosen = (x.array == y.array.reshape(kept)) | (x.array != x.array)  # a nan wins, and equals nothing
         return spread(g) * x.constant((chosen / total(chosen, dims, True)).astype(x.dtype))
 
     return vjp
@@ -219,7 +219,7 @@ def length_of(x: Any, p: Any, dim: Any, keepdim: bool, at_zero: bool = True) -> 
         y = (sum if p == 1 else amax if p > 0 else amin)(size, dim=dim, keepdim=keepdim)
         return pointed(y) if at_zero else y
     dims = normalize_dims("norm", dim, x.shape)
-    scale = x.constant(_scale(size.data, dims))
+    scale = x.constant(_scale(size.array, dims))
     shares = x / scale if is_floating(x.dtype) else size / scale
     y = scale * root(sum(power_of_size(shares, p=p, centred=True), dim=dims, keepdim=True), p, at_zero)
     return y if keepdim else y.reshape(without(x.shape, dims))
@@ -229,7 +229,7 @@ def length_of(x: Any, p: Any, dim: Any, keepdim: bool, at_zero: bool = True) -> 
 def _length(x: T, *, dim: Any, keepdim: bool, at_zero: bool) -> Rule[T]:
     """The norm with p = 2."""
     dims = normalize_dims("norm", dim, x.shape)
-    data = at_least_float32(x.data)
+    data = at_least_float32(x.array)
     scale = _scale(x.xp.abs(data), dims)
     data = data / scale
     data *= data
@@ -240,7 +240,7 @@ def _length(x: T, *, dim: Any, keepdim: bool, at_zero: bool) -> Rule[T]:
         back = x / where(y == 0, 1, y).reshape(kept) * spread(g)
         if not mode.recording or not at_zero:
             return back
-        return back + undefined(spread(g), x, where=x.xp.broadcast_to((y.data == 0).reshape(kept), x.shape))
+        return back + undefined(spread(g), x, where=x.xp.broadcast_to((y.array == 0).reshape(kept), x.shape))
 
     return y if keepdim else y.reshape(without(x.shape, dims)), (vjp,)
 

@@ -29,7 +29,7 @@ wide_function_of_output = op(elementwise=True, floating=True, output=True, wide=
 @op(elementwise=True)
 def square(x: T) -> Rule[T]:
     """x · x."""
-    return x.data * x.data, (lambda g: 2 * g * x,)
+    return x.array * x.array, (lambda g: 2 * g * x,)
 
 
 @function_of_output
@@ -40,19 +40,19 @@ def sqrt(x: T) -> Rule[T]:
     >>> sqrt(mt.Tensor([1.0, 4.0]))
     Tensor([1., 2.])
     """
-    return x.xp.sqrt(x.data), (lambda g, y: g / (2 * y),)
+    return x.xp.sqrt(x.array), (lambda g, y: g / (2 * y),)
 
 
 @wide_function_of_output
 def rsqrt(x: T) -> Rule[T]:
     """1 / √x: inf at 0, nan below. The gradient at 0 is −inf."""
-    return 1 / x.xp.sqrt(x.data), (lambda g, y: g * (y * y * y * -0.5),)
+    return 1 / x.xp.sqrt(x.array), (lambda g, y: g * (y * y * y * -0.5),)
 
 
 @wide_function_of_output
 def reciprocal(x: T) -> Rule[T]:
     """1 / x: ±inf at ±0."""
-    return 1 / x.data, (lambda g, y: -g * (y * y),)
+    return 1 / x.array, (lambda g, y: -g * (y * y),)
 
 
 # Exponentials and logarithms
@@ -66,19 +66,19 @@ def exp(x: T) -> Rule[T]:
     >>> exp(mt.Tensor([0.0, 1.0])).round(decimals=4)
     Tensor([1.    , 2.7183])
     """
-    return x.xp.exp(x.data), (lambda g, y: g * y,)
+    return x.xp.exp(x.array), (lambda g, y: g * y,)
 
 
 @wide_function_of_output
 def exp2(x: T) -> Rule[T]:
     """2 to the power x."""
-    return x.xp.exp2(x.data), (lambda g, y: g * (y * math.log(2)),)
+    return x.xp.exp2(x.array), (lambda g, y: g * (y * math.log(2)),)
 
 
 @wide_function
 def expm1(x: T) -> Rule[T]:
     """e to the power x, minus 1, exact also near 0, where e^x rounds to 1."""
-    return x.xp.expm1(x.data), (lambda g: g * exp(x),)  # not g · (y + 1), which is 0 where y rounds to −1
+    return x.xp.expm1(x.array), (lambda g: g * exp(x),)  # not g · (y + 1), which is 0 where y rounds to −1
 
 
 @wide_function
@@ -89,25 +89,25 @@ def log(x: T) -> Rule[T]:
     >>> log(mt.Tensor([1.0, 10.0])).round(decimals=4)
     Tensor([0.    , 2.3026])
     """
-    return x.xp.log(x.data), (lambda g: g / x,)
+    return x.xp.log(x.array), (lambda g: g / x,)
 
 
 @wide_function
 def log2(x: T) -> Rule[T]:
     """Logarithm to base 2: −inf at 0, nan below."""
-    return x.xp.log2(x.data), (lambda g: g / math.log(2) / x,)
+    return x.xp.log2(x.array), (lambda g: g / math.log(2) / x,)
 
 
 @wide_function
 def log10(x: T) -> Rule[T]:
     """Logarithm to base 10: −inf at 0, nan below."""
-    return x.xp.log10(x.data), (lambda g: g / math.log(10) / x,)
+    return x.xp.log10(x.array), (lambda g: g / math.log(10) / x,)
 
 
 @wide_function
 def log1p(x: T) -> Rule[T]:
     """log(1 + x), exact also near 0, where 1 + x rounds to 1: −inf at −1, nan below."""
-    return x.xp.log1p(x.data), (lambda g: g / add(x, 1),)
+    return x.xp.log1p(x.array), (lambda g: g / add(x, 1),)
 
 
 # Angles, in radians
@@ -116,37 +116,37 @@ def log1p(x: T) -> Rule[T]:
 @function
 def sin(x: T) -> Rule[T]:
     """Sine of x radians."""
-    return x.xp.sin(x.data), (lambda g: g * cos(x),)
+    return x.xp.sin(x.array), (lambda g: g * cos(x),)
 
 
 @function
 def cos(x: T) -> Rule[T]:
     """Cosine of x radians."""
-    return x.xp.cos(x.data), (lambda g: -g * sin(x),)
+    return x.xp.cos(x.array), (lambda g: -g * sin(x),)
 
 
 @wide_function_of_output
 def tan(x: T) -> Rule[T]:
     """Tangent of x radians."""
-    return x.xp.tan(x.data), (lambda g, y: g * (1 + y * y),)
+    return x.xp.tan(x.array), (lambda g, y: g * (1 + y * y),)
 
 
 @wide_function
 def asin(x: T) -> Rule[T]:
     """Arc sine: from −1 … 1 to −π/2 … π/2 radians, nan outside. The gradient at ±1 is inf."""
-    return x.xp.arcsin(x.data), (lambda g: g / sqrt(_difference_of_squares(1, x)),)
+    return x.xp.arcsin(x.array), (lambda g: g / sqrt(_difference_of_squares(1, x)),)
 
 
 @wide_function
 def acos(x: T) -> Rule[T]:
     """Arc cosine: from 1 … −1 to 0 … π radians, nan outside. The gradient at ±1 is −inf."""
-    return x.xp.arccos(x.data), (lambda g: -g / sqrt(_difference_of_squares(1, x)),)
+    return x.xp.arccos(x.array), (lambda g: -g / sqrt(_difference_of_squares(1, x)),)
 
 
 @function
 def atan(x: T) -> Rule[T]:
     """Arc tangent: −π/2 … π/2 radians."""
-    return x.xp.arctan(x.data), (lambda g: g / add(square(x), 1),)
+    return x.xp.arctan(x.array), (lambda g: g / add(square(x), 1),)
 
 
 @op(elementwise=True, floating=True)
@@ -163,14 +163,14 @@ def atan2(y: T, x: Operand) -> Rule[T]:
     def across(g: Any, side: Any) -> Any:
         """g · side / (x² + y²), with both first divided by the larger: their squares may leave the range. 0 at the origin."""
         xp, height = g.xp, y
-        size = xp.maximum(*(xp.abs(v.data) if isinstance(v, Node) else math.fabs(v) for v in (x, height)))
+        size = xp.maximum(*(xp.abs(v.array) if isinstance(v, Node) else math.fabs(v) for v in (x, height)))
         size = size.astype(g.dtype, copy=False)
         size = g.constant(xp.where(size == 0, xp.ones_like(size), size))
         squares: Any = (x / size) ** 2 + (height / size) ** 2
         back = g / size * (side / size) / where(squares == 0, 1, squares)
-        return back + undefined(g, squares, where=squares.data == 0) if mode.recording else back
+        return back + undefined(g, squares, where=squares.array == 0) if mode.recording else back
 
-    return xp_of(y, x).arctan2(y.data, x.data), (lambda g: across(g, x), lambda g: -across(g, y))
+    return xp_of(y, x).arctan2(y.array, x.array), (lambda g: across(g, x), lambda g: -across(g, y))
 
 
 def _difference_of_squares(a: Any, b: Any) -> Any:
@@ -184,13 +184,13 @@ def _difference_of_squares(a: Any, b: Any) -> Any:
 @wide_function
 def sinh(x: T) -> Rule[T]:
     """Hyperbolic sine, (e^x − e^−x) / 2."""
-    return x.xp.sinh(x.data), (lambda g: g * cosh(x),)
+    return x.xp.sinh(x.array), (lambda g: g * cosh(x),)
 
 
 @wide_function
 def cosh(x: T) -> Rule[T]:
     """Hyperbolic cosine, (e^x + e^−x) / 2."""
-    return x.xp.cosh(x.data), (lambda g: g * sinh(x),)
+    return x.xp.cosh(x.array), (lambda g: g * sinh(x),)
 
 
 @function_of_output
@@ -201,25 +201,25 @@ def tanh(x: T) -> Rule[T]:
     >>> tanh(mt.Tensor([-1.0, 0.0, 2.0])).round(decimals=4)
     Tensor([-0.7616,  0.    ,  0.964 ])
     """
-    return x.xp.tanh(x.data), (lambda g, y: g * (1 - y * y),)
+    return x.xp.tanh(x.array), (lambda g, y: g * (1 - y * y),)
 
 
 @function
 def asinh(x: T) -> Rule[T]:
     """The inverse of sinh."""
-    return x.xp.arcsinh(x.data), (lambda g: g / sqrt(add(square(x), 1)),)
+    return x.xp.arcsinh(x.array), (lambda g: g / sqrt(add(square(x), 1)),)
 
 
 @function
 def acosh(x: T) -> Rule[T]:
     """The inverse of cosh, from 1 upwards: nan below. The gradient at 1 is inf."""
-    return x.xp.arccosh(x.data), (lambda g: g / sqrt(_difference_of_squares(x, 1)),)
+    return x.xp.arccosh(x.array), (lambda g: g / sqrt(_difference_of_squares(x, 1)),)
 
 
 @function
 def atanh(x: T) -> Rule[T]:
     """The inverse of tanh: ±inf at ±1, nan beyond. The gradient at ±1 is inf."""
-    return x.xp.arctanh(x.data), (lambda g: g / _difference_of_squares(1, x),)
+    return x.xp.arctanh(x.array), (lambda g: g / _difference_of_squares(1, x),)
 
 
 # Rounding
@@ -262,13 +262,13 @@ def round(x: T, /, decimals: int = 0) -> Rule[T]:
     if not isinstance(decimals, (int, np.integer)) or isinstance(decimals, bool):
         raise TypeError(f"round: decimals must be a whole number, got {decimals!r}")
     if decimals < 0 and x.dtype.kind in "iu":
-        return x.xp.round(x.data, int(decimals)), None
+        return x.xp.round(x.array, int(decimals)), None
     return _rounded(x, lambda data: x.xp.round(data, int(decimals))), (flat,)
 
 
 def _rounded(x: Node, rounding: Any) -> Array:
     """Floats rounded; whole numbers and bools are round as they are."""
-    return rounding(x.data) if is_floating(x.dtype) else x.data.copy()
+    return rounding(x.array) if is_floating(x.dtype) else x.array.copy()
 
 
 def frac(x: T) -> T:

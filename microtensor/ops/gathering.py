@@ -46,7 +46,7 @@ def _check_range(name: str, index: Node, least: int, length: int, of: str) -> No
         IndexError: one is below `least`, or `length` or more.
     """
     message = f"{name}: index {{}} is out of range for {of}: it must be from {least} to {length - 1}"
-    check_range(index.data, least, length, message)
+    check_range(index.array, least, length, message)
 
 
 def _checked(name: str, x: Node, dim: Any, index: Any) -> tuple[int, Any]:
@@ -93,16 +93,16 @@ def gather(x: T, /, dim: int, index: Any) -> Rule[T]:
     """
     axis, index = _checked("gather", x, dim, index)
     shape = x.shape
-    data = x.data.reshape(-1)[_positions(index.data, axis, shape, x.xp)].reshape(index.shape)
+    data = x.array.reshape(-1)[_positions(index.array, axis, shape, x.xp)].reshape(index.shape)
     return data, (lambda g: _collect(g, dim=axis, index=index, shape=shape),)
 
 
 @op
 def _collect(g: T, *, dim: int, index: Any, shape: tuple[int, ...]) -> Rule[T]:
     """The adjoint of gather: zeros of `shape`, to which each element of g is added where gather took it."""
-    values = at_least_float32(g.data)
+    values = at_least_float32(g.array)
     data = g.xp.zeros(shape, values.dtype)
-    add_flat(data.reshape(-1), _positions(index.data, dim, shape, g.xp), values.reshape(-1))
+    add_flat(data.reshape(-1), _positions(index.array, dim, shape, g.xp), values.reshape(-1))
     return data.astype(g.dtype, copy=False), (lambda h: gather(h, dim=dim, index=index),)
 
 
@@ -147,10 +147,10 @@ def _source(name: str, src: Any, index: Node, x: Node) -> Any:
 
 @op
 def _scatter(x: T, src: T, *, dim: int, index: Any) -> Rule[T]:
-    xp, positions = x.xp, _positions(index.data, dim, x.shape, x.xp)
-    data, values, stays = x.data.copy(), src.data.reshape(-1), None
+    xp, positions = x.xp, _positions(index.array, dim, x.shape, x.xp)
+    data, values, stays = x.array.copy(), src.array.reshape(-1), None
     if src.origin is not None or xp is not np:  # which of several stays? A GPU assigns in any order
-        number, last = xp.arange(positions.size, dtype=np.uint64), xp.zeros(x.data.size, np.uint64)
+        number, last = xp.arange(positions.size, dtype=np.uint64), xp.zeros(x.array.size, np.uint64)
         xp.maximum.at(last, positions, number)  # CUDA knows the larger of two uint64, not of two int64
         winner = last[positions]
         values, stays = values[winner], src.constant((winner == number).reshape(index.shape).astype(x.dtype))
@@ -250,12 +250,12 @@ def index_add(x: T, dim: int, index: Any, source: T, alpha: float = 1) -> T:
     """
     axis = normalize_dim("index_add", dim, x.shape)
     vector = _vector("index_add", index, x, axis)
-    expected = (*x.shape[:axis], vector.data.size, *x.shape[axis + 1 :])
+    expected = (*x.shape[:axis], vector.array.size, *x.shape[axis + 1 :])
     if not isinstance(source, Node) or source.dtype != x.dtype or source.shape != expected:
         given = f"{source.dtype} {source.shape}" if isinstance(source, Node) else type(source).__name__
         error = ValueError if isinstance(source, Node) and source.dtype == x.dtype else TypeError
         raise error(
-            f"index_add: {vector.data.size} indices along dim {dim} of x {x.shape} "
+            f"index_add: {vector.array.size} indices along dim {dim} of x {x.shape} "
             f"need a source of {x.dtype} {expected}, got {given}"
         )
     addend: Any = source
@@ -291,9 +291,9 @@ def one_hot(index: Node, num_classes: int = -1) -> Any:
         raise TypeError(f"one_hot: expected a Tensor of integers, got {given}")
     classes = whole_number("one_hot", "num_classes", num_classes, least=-1)
     if classes == -1:
-        if not index.data.size:
+        if not index.array.size:
             raise ValueError("one_hot: without a class number there is no largest; give num_classes")
-        classes = int(index.data.max()) + 1
+        classes = int(index.array.max()) + 1
     _check_range("one_hot", index, 0, classes, f"{classes} classes")
     check_size("one_hot", "the result", (*index.shape, classes), np.empty(0, np.int64), "give fewer classes")
-    return index.constant((index.data[..., None] == index.xp.arange(classes)).astype(np.int64))
+    return index.constant((index.array[..., None] == index.xp.arange(classes)).astype(np.int64))

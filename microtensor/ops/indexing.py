@@ -60,7 +60,7 @@ def _arrays(index: tuple[Any, ...]) -> tuple[Any, ...]:
 
     With an ellipsis at the end NumPy gives a view for a single element too, and not a number.
     """
-    parts = tuple(i.data if isinstance(i, Node) else i for i in index)
+    parts = tuple(i.array if isinstance(i, Node) else i for i in index)
     return parts if any(i is Ellipsis for i in parts) else (*parts, Ellipsis)
 
 
@@ -88,7 +88,7 @@ def getitem(x: T, /, index: Any) -> Rule[T]:
     """
     parts, shape = as_index(index, x.device), x.shape
     try:
-        data = x.data[_arrays(parts)]
+        data = x.array[_arrays(parts)]
     except (IndexError, TypeError, ValueError) as error:
         raise type(error)(f"x[index]: {str(error).strip()}; x has shape {shape}") from None
     return data, (lambda g: _put(g, index=parts, shape=shape),)
@@ -98,12 +98,12 @@ def getitem(x: T, /, index: Any) -> Rule[T]:
 def _put(g: T, *, index: tuple[Any, ...], shape: tuple[int, ...]) -> Rule[T]:
     """The adjoint of getitem: zeros of `shape`, to whose elements at `index` g is added."""
     if _may_repeat(index):
-        values = at_least_float32(g.data)
+        values = at_least_float32(g.array)
         data = g.xp.zeros(shape, values.dtype)
         add_at(data, _arrays(index), values)
     else:
         data = g.xp.zeros(shape, g.dtype)
-        data[_arrays(index)] = g.data
+        data[_arrays(index)] = g.array
     return data.astype(g.dtype, copy=False), (lambda h: h[index],)
 
 
@@ -163,16 +163,16 @@ def setitem(x: Node, index: Any, value: Any) -> None:
             "x[index] = value: the value requires a gradient, and an assignment would lose it; "
             "assign value.detach(), or build a new tensor, with where(), cat() or stack()"
         )
-    numbers = value.data if isinstance(value, Node) else value
+    numbers = value.array if isinstance(value, Node) else value
     if isinstance(value, (list, tuple)):
         numbers = array_of_lists("x[index] = value", value)
     numbers = numbers.item() if isinstance(numbers, np.generic) else numbers
-    if rank(numbers) > rank(x.data):
+    if rank(numbers) > rank(x.array):
         raise TypeError(
             f"x[index] = value: {getattr(numbers, 'dtype', type(value).__name__)} does not fit a tensor of {x.dtype}: "
             "convert the value, or the tensor, with .to(dtype)"
         )
-    data, parts = x.data, as_index(index, x.device)
+    data, parts = x.array, as_index(index, x.device)
     follow(data)
     refuse_read_only("x[index] = value", x)
     if is_array(numbers):
@@ -232,7 +232,7 @@ def nonzero(x: Node, as_tuple: bool = False) -> Either:
     Tensor([[0, 1],
             [1, 0]], dtype=int64)
     """
-    rows = x.xp.argwhere(x.data).astype(np.int64, copy=False)
+    rows = x.xp.argwhere(x.array).astype(np.int64, copy=False)
     return tuple(x.constant(rows[:, axis]) for axis in range(x.ndim)) if as_tuple else x.constant(rows)
 
 
@@ -291,8 +291,8 @@ def masked_fill(x: T, mask: Any, value: Any) -> T:
             )
     elif not isinstance(value, (int, float)):
         raise TypeError(f"masked_fill: value must be a number or a tensor without axes, got {type(value).__name__}")
-    number = value.data if isinstance(value, Node) else value
-    if rank(number) > rank(x.data):
+    number = value.array if isinstance(value, Node) else value
+    if rank(number) > rank(x.array):
         raise TypeError(f"masked_fill: value {value!r} does not fit {x.dtype}; use .to('float32') first")
     _meet("masked_fill", x, chosen)
     if isinstance(value, Node):
@@ -303,7 +303,7 @@ def masked_fill(x: T, mask: Any, value: Any) -> T:
 
 def _mask(name: str, x: Node, mask: Any) -> Any:
     """A mask as a tensor of bools, where x is."""
-    bools = mask.data if isinstance(mask, Node) else mask
+    bools = mask.array if isinstance(mask, Node) else mask
     if not is_array(bools) or bools.dtype != np.bool_:
         given = bools.dtype if is_array(bools) else type(mask).__name__
         raise TypeError(f"{name}: mask must be a Tensor of bools, as a comparison gives, got {given}")

@@ -45,7 +45,7 @@ def _cat(*tensors: T, dim: int) -> Rule[T]:
     def part(start: int, end: int) -> Any:
         return lambda g: g[(*before, slice(start, end))]
 
-    return tensors[0].xp.concatenate([x.data for x in tensors], axis=dim), [part(a, b) for a, b in zip([0, *ends], ends)]
+    return tensors[0].xp.concatenate([x.array for x in tensors], axis=dim), [part(a, b) for a, b in zip([0, *ends], ends)]
 
 
 @composed

@@ -25,13 +25,13 @@ def eq(x: T, y: Operand) -> Rule[T]:
     >>> eq(mt.Tensor([1.0, 2.0]), 2)
     Tensor([False,  True])
     """
-    return x.data == y.data, None
+    return x.array == y.array, None
 
 
 @binary
 def ne(x: T, y: Operand) -> Rule[T]:
     """Where x ≠ y: a tensor of bools, with broadcasting."""
-    return x.data != y.data, None
+    return x.array != y.array, None
 
 
 @binary
@@ -45,25 +45,25 @@ def lt(x: T, y: Operand) -> Rule[T]:
     >>> lt(mt.Tensor([1.0, 2.0]), 2)
     Tensor([ True, False])
     """
-    return x.data < y.data, None
+    return x.array < y.array, None
 
 
 @binary
 def le(x: T, y: Operand) -> Rule[T]:
     """Where x ≤ y: a tensor of bools, with broadcasting."""
-    return x.data <= y.data, None
+    return x.array <= y.array, None
 
 
 @binary
 def gt(x: T, y: Operand) -> Rule[T]:
     """Where x > y: a tensor of bools, with broadcasting."""
-    return x.data > y.data, None
+    return x.array > y.array, None
 
 
 @binary
 def ge(x: T, y: Operand) -> Rule[T]:
     """Where x ≥ y: a tensor of bools, with broadcasting."""
-    return x.data >= y.data, None
+    return x.array >= y.array, None
 
 
 @binary
@@ -76,7 +76,7 @@ def isclose(x: T, y: Operand, /, rtol: float = 1e-5, atol: float = 1e-8, equal_n
         equal_nan: whether nan is close to nan.
     """
     xp = xp_of(x, y)
-    a, b = (xp.asarray(v.data) for v in (x, y))
+    a, b = (xp.asarray(v.array) for v in (x, y))
     return xp.isclose(a, b, rtol=rtol, atol=atol, equal_nan=equal_nan), None
 
 
@@ -87,7 +87,7 @@ def allclose(x: T, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan
     >>> allclose(mt.Tensor([1.0, 2.0]), mt.Tensor([1.0, 2.00001]))
     True
     """
-    return bool(isclose(x, y, rtol=rtol, atol=atol, equal_nan=equal_nan).data.all())
+    return bool(isclose(x, y, rtol=rtol, atol=atol, equal_nan=equal_nan).array.all())
 
 
 def equal(x: T, y: T) -> bool:
@@ -106,25 +106,25 @@ def equal(x: T, y: T) -> bool:
     for v in (x, y):
         if not isinstance(v, Node):
             raise TypeError(f"equal: expected two Tensors, got {type(v).__name__}; x == number compares each element")
-    return x.shape == y.shape and bool(eq(x, y).data.all())
+    return x.shape == y.shape and bool(eq(x, y).array.all())
 
 
 @op(elementwise=True)
 def isnan(x: T) -> Rule[T]:
     """Where x is nan, not a number: a tensor of bools."""
-    return x.xp.isnan(x.data), None
+    return x.xp.isnan(x.array), None
 
 
 @op(elementwise=True)
 def isinf(x: T) -> Rule[T]:
     """Where x is inf or −inf: a tensor of bools."""
-    return x.xp.isinf(x.data), None
+    return x.xp.isinf(x.array), None
 
 
 @op(elementwise=True)
 def isfinite(x: T) -> Rule[T]:
     """Where x is neither nan nor ±inf: a tensor of bools."""
-    return x.xp.isfinite(x.data), None
+    return x.xp.isfinite(x.array), None
 
 
 # Logic: a number holds where it is not 0
@@ -133,25 +133,25 @@ def isfinite(x: T) -> Rule[T]:
 @binary
 def logical_and(x: T, y: Operand) -> Rule[T]:
     """Where both hold: a tensor of bools, with broadcasting. A number holds where it is not 0."""
-    return xp_of(x, y).logical_and(x.data, y.data), None
+    return xp_of(x, y).logical_and(x.array, y.array), None
 
 
 @binary
 def logical_or(x: T, y: Operand) -> Rule[T]:
     """Where one holds or both: a tensor of bools, with broadcasting. A number holds where it is not 0."""
-    return xp_of(x, y).logical_or(x.data, y.data), None
+    return xp_of(x, y).logical_or(x.array, y.array), None
 
 
 @binary
 def logical_xor(x: T, y: Operand) -> Rule[T]:
     """Where one holds, and not the other: a tensor of bools, with broadcasting. A number holds where it is not 0."""
-    return xp_of(x, y).logical_xor(x.data, y.data), None
+    return xp_of(x, y).logical_xor(x.array, y.array), None
 
 
 @op(elementwise=True)
 def logical_not(x: T) -> Rule[T]:
     """Where x does not hold: a tensor of bools. A number holds where it is not 0."""
-    return x.xp.logical_not(x.data), None
+    return x.xp.logical_not(x.array), None
 
 
 # Bits: of bools, one; of integers, all, in two's complement
@@ -199,7 +199,7 @@ def bitwise_not(x: T) -> Rule[T]:
     """
     if is_floating(x.dtype):
         raise TypeError(f"bitwise_not (~): expected bools or integers, got {x.dtype}; compare first, as in ~(x > 0)")
-    return ~x.data, None
+    return ~x.array, None
 
 
 @binary
@@ -210,7 +210,7 @@ def bitwise_left_shift(x: T, y: Operand) -> Rule[T]:
         TypeError: one is of floats or bools.
     """
     _whole("bitwise_left_shift (<<)", x, y)
-    return x.data << y.data, None
+    return x.array << y.array, None
 
 
 @binary
@@ -221,7 +221,7 @@ def bitwise_right_shift(x: T, y: Operand) -> Rule[T]:
         TypeError: one is of floats or bools.
     """
     _whole("bitwise_right_shift (>>)", x, y)
-    return x.data >> y.data, None
+    return x.array >> y.array, None
 
 
 def _bits(name: str, sign: str, x: Any, y: Any) -> list[Any]:
@@ -229,7 +229,7 @@ def _bits(name: str, sign: str, x: Any, y: Any) -> list[Any]:
     if any(isinstance(v, float) or isinstance(v, Node) and is_floating(v.dtype) for v in (x, y)):
         raise TypeError(f"{name} ({sign}): expected bools or integers, got floats; compare them first: (x > 0) {sign} (y > 0)")
     beside_bools = any(isinstance(v, Node) and v.dtype == np.bool_ for v in (x, y))
-    return [bool(v) if beside_bools and isinstance(v, Int) and v in (0, 1) else v.data for v in (x, y)]
+    return [bool(v) if beside_bools and isinstance(v, Int) and v in (0, 1) else v.array for v in (x, y)]
 
 
 def _whole(name: str, x: Any, y: Any) -> None:

@@ -34,9 +34,9 @@ def argsort(x: T, /, dim: int = -1, descending: bool = False, stable: bool = Fal
     if axis is None:
         return x.xp.zeros((), np.int64), None
     if not descending:
-        return _order(x.data, axis), None
+        return _order(x.array, axis), None
     backwards = (*(slice(None),) * axis, slice(None, None, -1))  # there and back, so that equal numbers keep their order
-    return x.shape[axis] - 1 - _order(x.data[backwards], axis)[backwards], None
+    return x.shape[axis] - 1 - _order(x.array[backwards], axis)[backwards], None
 
 
 def _order(data: Array, axis: int) -> Array:
@@ -116,7 +116,7 @@ def median(x: T, dim: int | None = None, keepdim: bool = False) -> Either:
     Tensor(2.)
     """
     axis = None if dim is None else one_axis("median", dim, x.shape)
-    if not (x.data.size if axis is None else x.shape[axis]):
+    if not (x.array.size if axis is None else x.shape[axis]):
         raise ValueError(f"median: there are no numbers in shape {x.shape}{'' if dim is None else f' along axis {dim}'}")
     if dim is None:
         return _median_of_all(x)
@@ -125,7 +125,7 @@ def median(x: T, dim: int | None = None, keepdim: bool = False) -> Either:
 
 @op(output=True)
 def _median_of_all(x: T) -> Rule[T]:
-    data = x.xp.sort(x.data.reshape(-1))
+    data = x.xp.sort(x.array.reshape(-1))
     last, middle = data[-1], data[(len(data) - 1) // 2]  # a nan would stand last
     return x.xp.where(last != last, last, middle), (shared_evenly(x, tuple(range(x.ndim))),)
 
@@ -136,9 +136,9 @@ def _index_of_median(x: T, *, axis: int | None) -> Rule[T]:
     if axis is None:
         return xp.zeros((), np.int64), None
     middle = (x.shape[axis] - 1) // 2
-    numbers = (x.data == x.data).sum(axis, keepdims=True)  # all but the nans, which stand last
+    numbers = (x.array == x.array).sum(axis, keepdims=True)  # all but the nans, which stand last
     place = middle + (numbers < x.shape[axis]) * (numbers - middle)
-    return xp.take_along_axis(_order(x.data, axis), place, axis), None
+    return xp.take_along_axis(_order(x.array, axis), place, axis), None
 
 
 @composed
@@ -154,7 +154,7 @@ def unique(x: T, sorted: bool = True, return_inverse: bool = False, return_count
     >>> unique(labels, return_counts=True)
     (Tensor([1, 3], dtype=int64), Tensor([1, 2], dtype=int64))
     """
-    found = x.xp.unique(x.data, return_inverse=return_inverse, return_counts=return_counts)
+    found = x.xp.unique(x.array, return_inverse=return_inverse, return_counts=return_counts)
     if not isinstance(found, tuple):
         return x.constant(found)
     values, *others = found[0], *(indices.astype(np.int64, copy=False) for indices in found[1:])

@@ -104,7 +104,7 @@ def _constant(x: T, pairs: Sequence[Pair], value: Any) -> T:
 def _pad(x: T, *, pairs: Sequence[Pair], value: float) -> Rule[T]:
     data = x.xp.full(tuple(before + n + after for (before, after), n in zip(pairs, x.shape)), value, x.dtype)
     inside = tuple(slice(before, before + n) for (before, _), n in zip(pairs, x.shape))
-    data[inside] = x.data
+    data[inside] = x.array
     return data, (lambda g: g[inside],)
 
 

@@ -41,7 +41,7 @@ def sum(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
     (Tensor(10.), Tensor([4., 6.]))
     """
     dims = normalize_dims("sum", dim, x.shape)
-    data = total(x.data, dims, keepdim)
+    data = total(x.array, dims, keepdim)
     return data.astype(x.dtype, copy=False) if is_floating(x.dtype) else data, (spreading(x, dims),)
 
 
@@ -59,7 +59,7 @@ def mean(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
     """
     dims = normalize_dims("mean", dim, x.shape)
     count, spread = how_many(x, dims), spreading(x, dims)
-    data = total(x.data, dims, keepdim) / (count or math.nan)
+    data = total(x.array, dims, keepdim) / (count or math.nan)
     return data.astype(x.dtype, copy=False), (lambda g: spread(g / (count or math.nan)),)
 
 
@@ -115,7 +115,7 @@ def var(x: T, /, dim: Any = None, correction: float = 1, keepdim: bool = False) 
         raise TypeError(f"var: correction must be a number, got {correction!r}: it is taken off the count of numbers")
     count, spread = how_many(x, dims), spreading(x, dims)
     freedom = count - correction if count > correction else math.nan
-    data = at_least_float32(x.data)
+    data = at_least_float32(x.array)
     data = data - (total(data, dims, True) / (count or math.nan)).astype(data.dtype, copy=False)
     data *= data
 
@@ -163,7 +163,7 @@ def any(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
     >>> any(mt.Tensor([[0.0, 0.0], [0.0, 2.0]]), dim=1)
     Tensor([False,  True])
     """
-    return x.data.any(normalize_dims("any", dim, x.shape), keepdims=keepdim), None
+    return x.array.any(normalize_dims("any", dim, x.shape), keepdims=keepdim), None
 
 
 @op
@@ -177,7 +177,7 @@ def all(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
     >>> all(mt.Tensor([[1.0, 0.0], [1.0, 2.0]]), dim=1)
     Tensor([False,  True])
     """
-    return x.data.all(normalize_dims("all", dim, x.shape), keepdims=keepdim), None
+    return x.array.all(normalize_dims("all", dim, x.shape), keepdims=keepdim), None
 
 
 @op
@@ -191,7 +191,7 @@ def count_nonzero(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
     >>> count_nonzero(mt.Tensor([1.0, 0.0, 2.0]))
     Tensor(2, dtype=int64)
     """
-    return total(x.data != 0, normalize_dims("count_nonzero", dim, x.shape), keepdim), None
+    return total(x.array != 0, normalize_dims("count_nonzero", dim, x.shape), keepdim), None
 
 
 # Softmax
@@ -209,7 +209,7 @@ def logsumexp(x: T, /, dim: Any, keepdim: bool = False) -> Rule[T]:
     Tensor(1000.6932)
     """
     dims = normalize_dims("logsumexp", dim, x.shape)
-    data = at_least_float32(x.data)
+    data = at_least_float32(x.array)
     largest = finite_max(data, dims)
     sums = total(x.xp.exp(data - largest), dims, True)
     y = x.xp.where(sums == 0, -math.inf, x.xp.log(sums + (sums == 0)) + largest).astype(x.dtype, copy=False)
@@ -239,13 +239,13 @@ def softmax(x: T, /, dim: int | None = None) -> Rule[T]:
     dims = () if axis is None else (axis,)
 
     def vjp(g: Any, y: Any) -> Any:
-        if usable(g.data) and not mode.recording:
-            return g.constant(_softmax_back_by_kernel(g.data, y.data, axis))
+        if usable(g.array) and not mode.recording:
+            return g.constant(_softmax_back_by_kernel(g.array, y.array, axis))
         return y * (g - (g * y).sum(dims, keepdim=True))
 
-    if usable(x.data):
-        return _softmax_by_kernel(x.data, axis), (vjp,)
-    e = x.xp.exp(_below_max(x.data, dims))
+    if usable(x.array):
+        return _softmax_by_kernel(x.array, axis), (vjp,)
+    e = x.xp.exp(_below_max(x.array, dims))
     e /= e.sum(dims, keepdims=True)
     return e.astype(x.dtype, copy=False), (vjp,)
 
@@ -265,13 +265,13 @@ def log_softmax(x: T, /, dim: int | None = None) -> Rule[T]:
     dims = () if axis is None else (axis,)
 
     def vjp(g: Any, y: Any) -> Any:
-        if usable(g.data) and not mode.recording:
-            return g.constant(_softmax_back_by_kernel(g.data, y.data, axis, logarithm=True))
+        if usable(g.array) and not mode.recording:
+            return g.constant(_softmax_back_by_kernel(g.array, y.array, axis, logarithm=True))
         return g - y.exp() * g.sum(dims, keepdim=True)
 
-    if usable(x.data):
-        return _softmax_by_kernel(x.data, axis, logarithm=True), (vjp,)
-    data = _below_max(x.data, dims)
+    if usable(x.array):
+        return _softmax_by_kernel(x.array, axis, logarithm=True), (vjp,)
+    data = _below_max(x.array, dims)
     if data.size:
         data -= x.xp.log(x.xp.exp(data).sum(dims, keepdims=True))
     return data.astype(x.dtype, copy=False), (vjp,)

@@ -33,7 +33,7 @@ def broadcast_to(x: T, /, shape: Any) -> Rule[T]:
     """
     before, lengths = x.shape, whole_numbers("broadcast_to", "shape", shape, least=0)
     try:
-        data = x.xp.broadcast_to(x.data, lengths)
+        data = x.xp.broadcast_to(x.array, lengths)
     except ValueError:
         raise ValueError(
             f"broadcast_to: shape {before} does not broadcast to {lengths}: "
@@ -129,7 +129,7 @@ def repeat_interleave(x: T, repeats: Any, dim: int | None = None) -> T:
     if dim is None:
         return repeat_interleave(flatten(x), repeats, 0)
     axis = normalize_dim("repeat_interleave", dim, x.shape)
-    given = repeats.data if isinstance(repeats, Node) else repeats
+    given = repeats.array if isinstance(repeats, Node) else repeats
     given = to_numpy(given).tolist() if is_array(given) else given
     counts = whole_numbers("repeat_interleave", "repeats", given, least=0)
     n = x.shape[axis]
@@ -171,7 +171,7 @@ def meshgrid(*tensors: T, indexing: str = "ij") -> tuple[T, ...]:
             raise TypeError(f"meshgrid: expected Tensors, got {type(x).__name__}")
         if x.ndim > 1:
             raise ValueError(f"meshgrid: expected vectors, got shape {x.shape}")
-    lengths, count = tuple(x.data.size for x in tensors), len(tensors)
+    lengths, count = tuple(x.array.size for x in tensors), len(tensors)
     grids = [broadcast_to(reshape(x, (-1,) + (1,) * (count - 1 - axis)), lengths) for axis, x in enumerate(tensors)]
     return tuple(transpose(grid, 0, 1) if indexing == "xy" and count > 1 else grid for grid in grids)
 
@@ -205,7 +205,7 @@ def unfold(x: T, dimension: int, size: int, step: int) -> T:
 
 @op
 def _windows(x: T, *, dim: int, size: int, step: int) -> Rule[T]:
-    length, data = x.shape[dim], x.data
+    length, data = x.shape[dim], x.array
     shape = (*x.shape[:dim], (length - size) // step + 1, *x.shape[dim + 1 :], size)
     strides = (*data.strides[:dim], step * data.strides[dim], *data.strides[dim + 1 :], data.strides[dim])
     windows = x.xp.lib.stride_tricks.as_strided(data, shape, strides)
@@ -220,5 +220,5 @@ def _overlay(g: T, *, dim: int, step: int, length: int) -> Rule[T]:
     data = g.xp.zeros((*g.shape[:dim], length, *g.shape[dim + 1 : -1]), g.dtype)
     for i in range(size):
         seen = data[(slice(None),) * dim + (slice(i, i + last + 1, step),)]
-        seen += g.data[..., i]
+        seen += g.array[..., i]
     return data, (lambda h: _windows(h, dim=dim, size=size, step=step),)

@@ -32,7 +32,7 @@ def cumsum(x: T, /, dim: int) -> Rule[T]:
     """
     axis, dtype = one_axis("cumsum", dim, x.shape), x.dtype if is_floating(x.dtype) else np.dtype(np.int64)
     wider = {"float16": np.float32, "float32": np.float64}.get(dtype.name, dtype)  # here numbers are added one by one
-    data = x.data.cumsum(axis, dtype=wider).astype(dtype, copy=False).reshape(x.shape)
+    data = x.array.cumsum(axis, dtype=wider).astype(dtype, copy=False).reshape(x.shape)
 
     def vjp(g: Any) -> Any:
         return g if axis is None else flip(cumsum(flip(g, dims=axis), dim=axis), dims=axis)
@@ -107,7 +107,7 @@ def _index_so_far(x: T, *, axis: int | None, largest: bool) -> Rule[T]:
     xp = x.xp
     if axis is None:
         return xp.zeros((), np.int64), None
-    data = xp.moveaxis(x.data, axis, -1)
+    data = xp.moveaxis(x.array, axis, -1)
     best = _accumulate(data, xp.maximum if largest else xp.minimum)
     holds = (data == best) | (data != data)  # a nan stays the extreme, and equals nothing
     return xp.moveaxis(_accumulate(holds * xp.arange(data.shape[-1], dtype=np.dtype(np.int64)), xp.maximum), -1, axis), None

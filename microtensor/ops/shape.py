@@ -135,7 +135,7 @@ def reshape(x: T, /, shape: Any) -> Rule[T]:
             [3., 4.]])
     """
     before = x.shape
-    return x.data.reshape(_fill("reshape", shape, before)), (lambda g: g.reshape(before),)
+    return x.array.reshape(_fill("reshape", shape, before)), (lambda g: g.reshape(before),)
 
 
 @composed
@@ -154,7 +154,7 @@ def view(x: T, shape: Any) -> T:
     """
     filled = _fill("view", shape, x.shape)
     result = reshape(x, filled)
-    if result.data.size and not x.xp.may_share_memory(result.data, x.data):
+    if result.array.size and not x.xp.may_share_memory(result.array, x.array):
         raise ValueError(
             f"view: the numbers of this {x.shape} tensor do not lie in memory in the order of shape {filled}, as its axes were "
             "exchanged, flipped or repeated; reshape() copies them where need be"
@@ -255,7 +255,7 @@ def permute(x: T, /, dims: Sequence[int]) -> Rule[T]:
     if len(order) != x.ndim:
         raise ValueError(f"permute: dims {tuple(dims)} must name each of the {x.ndim} axes of shape {x.shape} once")
     back = tuple(order.index(i) for i in range(x.ndim))
-    return x.data.transpose(order), (lambda g: g.permute(back),)
+    return x.array.transpose(order), (lambda g: g.permute(back),)
 
 
 @composed
@@ -325,7 +325,7 @@ def flip(x: T, /, dims: Any) -> Rule[T]:
     """
     axes = normalize_dims("flip", dims, x.shape)
     backwards = tuple(slice(None, None, -1) if i in axes else slice(None) for i in range(x.ndim))
-    return x.data[backwards], (lambda g: g.flip(axes),)
+    return x.array[backwards], (lambda g: g.flip(axes),)
 
 
 @op
@@ -349,7 +349,7 @@ def roll(x: T, /, shifts: Any, dims: Any = None) -> Rule[T]:
             f"roll: shifts {shifts!r} and dims {dims!r} must be as many; without dims, one shift rolls all as one axis"
         )
     back = tuple(-n for n in steps)
-    data = x.xp.roll(x.data, steps[0] if axes is None else steps, axes)
+    data = x.xp.roll(x.array, steps[0] if axes is None else steps, axes)
     return data, (lambda g: g.roll(back, axes),)
 
 

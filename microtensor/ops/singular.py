@@ -24,7 +24,7 @@ def undefined(g: T, x: T, *, where: Array) -> Rule[T]:
         back = h * h.constant(h.xp.where(where, math.nan, 0).astype(h.dtype))
         return back + undefined(h, x, where=where) if mode.recording else back
 
-    return g.xp.zeros_like(g.data), (vjp, vjp)
+    return g.xp.zeros_like(g.array), (vjp, vjp)
 
 
 @op(elementwise=True)
@@ -32,9 +32,9 @@ def pointed(x: T) -> Rule[T]:
     """x itself, the result of a function that has no second derivative where it is 0: a cone, such as a norm, at its tip."""
 
     def vjp(g: Any) -> Any:
-        return g + undefined(g, x, where=x.data == 0) if mode.recording else g
+        return g + undefined(g, x, where=x.array == 0) if mode.recording else g
 
-    return x.data[...], (vjp,)
+    return x.array[...], (vjp,)
 
 
 @op(elementwise=True)
@@ -42,10 +42,10 @@ def tip(x: T) -> Rule[T]:
     """0, in the shape of x. Where x is 0 too, the derivative is 0 by convention, and has none itself; elsewhere it is 0."""
 
     def vjp(g: Any) -> Any:
-        zero = g.constant(g.xp.zeros_like(g.data))
-        return undefined(g, x, where=x.data == 0) if mode.recording else zero
+        zero = g.constant(g.xp.zeros_like(g.array))
+        return undefined(g, x, where=x.array == 0) if mode.recording else zero
 
-    return x.xp.zeros_like(x.data), (vjp,)
+    return x.xp.zeros_like(x.array), (vjp,)
 
 
 @op(elementwise=True)
@@ -53,10 +53,10 @@ def power_of_size(x: T, *, p: float, centred: bool = False) -> Rule[T]:
     """|x|^p, right in all orders. The gradient at 0 is nan for p < 1, or, with `centred`, 0, the middle between both sides'."""
 
     def vjp(g: Any) -> Any:
-        return g * signed_power(x, p=p - 1, centred=centred) * p if p else g.constant(g.xp.zeros_like(g.data))
+        return g * signed_power(x, p=p - 1, centred=centred) * p if p else g.constant(g.xp.zeros_like(g.array))
 
     with np.errstate(divide="ignore"):
-        return x.xp.abs(x.data) ** p, (vjp,)
+        return x.xp.abs(x.array) ** p, (vjp,)
 
 
 @op(elementwise=True)
@@ -64,9 +64,9 @@ def signed_power(x: T, *, p: float, centred: bool = False) -> Rule[T]:
     """sign(x) · |x|^p. At 0 that is nan for p < 0, for both sides are infinite; with `centred` it is 0, the middle."""
     xp = x.xp
     with np.errstate(divide="ignore", invalid="ignore"):
-        data = xp.sign(x.data) * xp.abs(x.data) ** p
+        data = xp.sign(x.array) * xp.abs(x.array) ** p
     if centred and p < 0:
-        data = xp.where(x.data == 0, 0, data).astype(data.dtype, copy=False)
+        data = xp.where(x.array == 0, 0, data).astype(data.dtype, copy=False)
 
     def vjp(g: Any) -> Any:
         with np.errstate(invalid="ignore"):
@@ -81,10 +81,10 @@ def power_times_log(x: T, y: T, *, k: int) -> Rule[T]:
     """x^y · (log x)^k, the k-th derivative of x^y for y: at x = 0 its limit, for k ≥ 1 that is 0 where y > 0, else infinite."""
     xp = x.xp
     with np.errstate(divide="ignore", invalid="ignore"):
-        data = x.data**y.data
+        data = x.array**y.array
         if k:
-            data = data * xp.log(x.data) ** k
-            data = xp.where((x.data == 0) & (y.data > 0), 0, data).astype(data.dtype, copy=False)
+            data = data * xp.log(x.array) ** k
+            data = xp.where((x.array == 0) & (y.array > 0), 0, data).astype(data.dtype, copy=False)
 
     def for_base(g: Any) -> Any:
         if not k:
@@ -97,14 +97,14 @@ def power_times_log(x: T, y: T, *, k: int) -> Rule[T]:
 
 def power_slope(g: Any, x: Any, y: Any) -> Any:
     """g · y · x^(y−1). At x = y = 0, where that is 0 · ∞, it is 0, as elsewhere where y is 0; for y it has no derivative."""
-    nowhere = (x.data == 0) & (y.data == 0)
+    nowhere = (x.array == 0) & (y.array == 0)
     base = x + x.constant(nowhere.astype(x.dtype))  # 1 for 0
     return g * y * power_times_log(base, y - 1, k=0) + undefined(g, y, where=nowhere)
 
 
 def exponent_slope(g: Any, x: Any, y: Any) -> Any:
     """g · x^y · log x; at x = y = 0, where that is infinite, 0 by convention, without a derivative."""
-    nowhere = (x.data == 0) & (y.data == 0)
+    nowhere = (x.array == 0) & (y.array == 0)
     base = x + x.constant(nowhere.astype(x.dtype))
     slope: Any = power_times_log(base, y, k=1)
     return g * slope + undefined(g, y, where=nowhere) + undefined(g, x, where=nowhere)
@@ -113,7 +113,7 @@ def exponent_slope(g: Any, x: Any, y: Any) -> Any:
 @op(elementwise=True)
 def power_of_one_more(x: T, *, k: int, odd: bool) -> Rule[T]:
     """(1 + |x|)^−k, with the sign of x if `odd`: the derivatives of softsign, one after the other."""
-    size = 1 + x.xp.abs(x.data)
+    size = 1 + x.xp.abs(x.array)
     with np.errstate(invalid="ignore", over="ignore"):
         data = size / size / size**k  # nan for ±inf, as softsign itself
 
@@ -121,4 +121,4 @@ def power_of_one_more(x: T, *, k: int, odd: bool) -> Rule[T]:
         slope: Any = power_of_one_more(x, k=k + 1, odd=not odd)
         return g * (slope * -k)
 
-    return x.xp.sign(x.data) * data if odd else data, (vjp,)
+    return x.xp.sign(x.array) * data if odd else data, (vjp,)

@@ -120,5 +120,5 @@ def inches(texts: Sequence[str], fontsize: float) -> float:
 def host(value: Any) -> np.ndarray[Any, Any]:
     """A tensor, an array of any device, or a list → an array on the host."""
     if isinstance(value, Node):
-        value = value.data
+        value = value.array
     return to_numpy(value) if is_array(value) else np.asarray(value)

@@ -20,7 +20,7 @@ def multiply_adds(operation: Any, inputs: Sequence[Any], result: Node) -> int:
     >>> from microtensor import ones, op
     >>> @op(multiply_adds=lambda inputs, result: 3 * result.numel())
     ... def blur(x):
-    ...     return x.data * 1.0, (lambda g: g,)
+    ...     return x.array * 1.0, (lambda g: g,)
     >>> x = ones(2, 5)
     >>> multiply_adds(blur, [x], blur(x))
     30

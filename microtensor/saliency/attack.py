@@ -101,8 +101,8 @@ def fgsm(
         with no_grad():
             scores_after = question.scores(moved)
             losses = loss(scores), loss(scores_after)
-    before, after = (to_numpy(s.data.argmax(1)) for s in (scores, scores_after))
-    numbers = [before, after, *(to_numpy(x.data) for x in losses)]
+    before, after = (to_numpy(s.array.argmax(1)) for s in (scores, scores_after))
+    numbers = [before, after, *(to_numpy(x.array) for x in losses)]
     return Attack(classes.answer(moved), *(x[0] if classes.single else x for x in numbers))
 
 

@@ -97,7 +97,7 @@ def insertion(
 def _curve(name: str, question: Question, map: Any, steps: Any, start: Tensor, end: Tensor) -> Curve:
     """From `start` to `end`, the pixels of highest importance first. The class is that of the images themselves."""
     count = whole_number(f"saliency.{name}", "steps", steps, least=1)
-    importance = to_numpy(check_map(name, question, map).data)
+    importance = to_numpy(check_map(name, question, map).array)
     images, (height, width) = question.images, question.images.shape[2:]
     order = np.argsort(-importance.reshape(len(images), height * width), axis=1, kind="stable")
     ranks = np.empty_like(order)

@@ -42,7 +42,7 @@ def object_box(map: Any, quantile: float = 0.95, smooth: float = 0.02) -> np.nda
     """
     if not isinstance(map, Node) and not is_array(map):
         raise TypeError(f"saliency.object_box: the map must be a Tensor or an array, got {type(map).__name__}")
-    values = to_numpy(map.data if isinstance(map, Node) else map)
+    values = to_numpy(map.array if isinstance(map, Node) else map)
     if values.dtype.kind not in "iuf":
         raise TypeError(f"saliency.object_box: the map must be of numbers, got {values.dtype}")
     if values.ndim not in (2, 3) or 0 in values.shape[-2:]:
@@ -58,7 +58,7 @@ def object_box(map: Any, quantile: float = 0.95, smooth: float = 0.02) -> np.nda
     maps = values.astype(np.float64).reshape(-1, 1, *values.shape[-2:])
     sigma = float(smooth) * max(values.shape[-2:])
     if sigma and len(maps):
-        maps = to_numpy(blurred(Tensor(maps, device="cpu"), sigma).data)
+        maps = to_numpy(blurred(Tensor(maps, device="cpu"), sigma).array)
     boxes = np.array([_box(one, float(quantile)) for one in maps[:, 0]], np.int64).reshape(-1, 4)
     return boxes[0] if values.ndim == 2 else boxes
 

@@ -160,7 +160,7 @@ def rise(
 
     def masks(start: int, stop: int) -> Tensor:
         size = ((cells + 1) * cell[0], (cells + 1) * cell[1])
-        large = interpolate(Tensor(on[start:stop], device=images.device), size=size, mode="bilinear").data[:, 0]
+        large = interpolate(Tensor(on[start:stop], device=images.device), size=size, mode="bilinear").array[:, 0]
         xp = images.xp
         first, down, right = (xp.asarray(a)[:, None] for a in (np.arange(stop - start), *shifts[:, start:stop]))
         rows, columns = down + xp.arange(height), right + xp.arange(width)

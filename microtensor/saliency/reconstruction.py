@@ -51,7 +51,7 @@ def reconstruct(model: Any, x: Any, layer: str, unit: int | Sequence[int], place
 
     >>> from microtensor.nn import Conv2d, Sequential
     >>> net = Sequential(Conv2d(1, 1, (1, 2), bias=False))
-    >>> net[0].weight.data[...] = [[3.0, -1.0]]
+    >>> net[0].weight.array[...] = [[3.0, -1.0]]
     >>> reconstruct(net, Tensor([[[0.0, 2.0, 0.0]]]), "0", 0)  # 6, times the kernel, where it was seen
     Tensor([[[ 0., 18., -6.]]])
     """
@@ -110,7 +110,7 @@ def reconstruct_patches(
             raise TypeError(f"saliency.reconstruct_patches: unit {unit} must have a list of patches, got {row!r:.80}")
         batch = stack([_image(images, patch) for patch in row])
         places = [patch.place for patch in row]
-        pixels = to_numpy(reconstruct(model, batch, layer, unit, places if places[0] else None).data)
+        pixels = to_numpy(reconstruct(model, batch, layer, unit, places if places[0] else None).array)
         found[unit] = [
             one[:, top:bottom, left:right] for one, ((top, bottom), (left, right)) in zip(pixels, (p.inside for p in row))
         ]
@@ -131,7 +131,7 @@ def _image(images: Any, patch: Any) -> Tensor:
         raise TypeError(f"saliency.reconstruct_patches: image {patch.image} must be a Tensor or an array, got {kind_of(image)}")
     image = Tensor(image)
     (top, bottom), (left, right) = patch.inside
-    if image.ndim != 3 or not np.array_equal(to_numpy(image.data[:, top:bottom, left:right]), patch.pixels):
+    if image.ndim != 3 or not np.array_equal(to_numpy(image.array[:, top:bottom, left:right]), patch.pixels):
         raise ValueError(
             f"saliency.reconstruct_patches: image {patch.image} is not the one that the patch is of; give the images in the "
             "order in which nn.top_patches saw them"
@@ -152,7 +152,7 @@ def _seed(maps: Tensor, layer: str, unit: Any, place: Any) -> Tensor:
     if len(units) not in (1, count):
         raise ValueError(f"saliency.reconstruct: unit must be one, or one for each of {count} images, got {len(units)}")
     rows, chosen = xp.arange(count), xp.asarray(np.resize(np.array(units), count))
-    flat = maps.data.reshape(count, maps.shape[1], -1)
+    flat = maps.array.reshape(count, maps.shape[1], -1)
     planes = flat[rows, chosen]  # (N, places)
     at = planes.argmax(1) if place is None else xp.asarray(_places(place, count, maps.shape[2:]))
     seed = xp.zeros(flat.shape, flat.dtype)

@@ -70,7 +70,7 @@ def sanity_check(
     def ranks() -> np.ndarray[Any, Any]:
         map = check_map("sanity_check", question, method(model, asked, chosen))
         return np.stack(
-            [_ranks(one) for one in to_numpy(map.data).reshape(len(question.images), int(np.prod(question.images.shape[2:])))]
+            [_ranks(one) for one in to_numpy(map.array).reshape(len(question.images), int(np.prod(question.images.shape[2:])))]
         )
 
     original, stages = ranks(), []
@@ -113,8 +113,8 @@ def _layers_as_called(question: Question) -> list[tuple[str, list[Any]]]:
 
 def _shuffled(weight: Any, generator: random.Generator) -> Any:
     """The same numbers in random order."""
-    order = to_device(generator.permutation(weight.data.size), weight.device)
-    return weight.data.reshape(-1)[order].reshape(weight.shape)
+    order = to_device(generator.permutation(weight.array.size), weight.device)
+    return weight.array.reshape(-1)[order].reshape(weight.shape)
 
 
 def _ranks(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -214,7 +214,7 @@ class Question:
                 raise ValueError(f"{self.name}: what the score function gives does not depend on the scores")
             return g
         xp, chosen = scores.xp, self._chosen(scores)
-        return Tensor((xp.arange(scores.shape[1]) == chosen.data[:, None]).astype(scores.dtype))
+        return Tensor((xp.arange(scores.shape[1]) == chosen.array[:, None]).astype(scores.dtype))
 
     def answer(self, pixels: Tensor) -> Tensor:
         """A result for all images, or for the only one."""
@@ -257,9 +257,9 @@ class Question:
         """The class of each image (N,)."""
         target, count = self.target, len(self.images)
         if target is None:
-            return to_numpy(scores.data.argmax(1))
+            return to_numpy(scores.array.argmax(1))
         try:
-            numbers = target.data if isinstance(target, Node) else target
+            numbers = target.array if isinstance(target, Node) else target
             chosen = to_numpy(numbers) if is_array(numbers) else np.asarray(numbers)
         except ValueError:  # nested lists of unequal length
             chosen = np.empty(1, object)

@@ -78,7 +78,7 @@ class EffectiveField(NamedTuple):
 
     def _mass(self) -> np.ndarray[Any, Any]:
         """The map, on the host, as shares of 1."""
-        magnitude = to_numpy(self.map.data).astype(np.float64)
+        magnitude = to_numpy(self.map.array).astype(np.float64)
         return magnitude / magnitude.sum()
 
     def _profiles(self) -> Iterator[np.ndarray[Any, Any]]:
@@ -123,7 +123,7 @@ def effective_receptive_field(
     >>> from microtensor.nn import Conv2d, Sequential
     >>> net = Sequential(*[Conv2d(1, 1, 3, padding=1, bias=False) for _ in range(4)])
     >>> for conv in net:
-    ...     conv.weight.data[...] = 1
+    ...     conv.weight.array[...] = 1
     >>> found = effective_receptive_field(net, (1, 15, 15), samples=1)
     >>> found.box, round(found.sigma[0] ** 2, 4)  # 4 layers, of variance (3² − 1) / 12 each: Luo et al., section 2.2
     ([(3.0, 12.0), (3.0, 12.0)], 2.6667)
@@ -144,9 +144,9 @@ def effective_receptive_field(
     for part in parts[1:]:
         total = total + part
     mean = total / number
-    if not bool((mean.data < float("inf")).all()):  # a nan is not
+    if not bool((mean.array < float("inf")).all()):  # a nan is not
         raise ValueError(f"{who}: the gradient of layer {field.name!r} is not finite; did the training diverge?")
-    if not bool((mean.data > 0).any()):
+    if not bool((mean.array > 0).any()):
         raise ValueError(f"{who}: no gradient of unit {place} of layer {field.name!r} reaches any of the images: it is dead")
     return EffectiveField(mean, field, place, number)
 
@@ -194,7 +194,7 @@ def seen_pixels(model: Any, input_shape: Any, layer: str | None = None, unit: Se
             numbers[here] = 1
             x = Tensor(numbers, device=device_of(alike))
             (g,) = _gradient(who, alike, module, field, x, (slice(None), *place))
-            result[tuple(some.T)] = to_numpy(g.data)[here].sum(1)
+            result[tuple(some.T)] = to_numpy(g.array)[here].sum(1)
     return Tensor(result, device=device_of(alike))
 
 
@@ -283,8 +283,8 @@ def _alike(model: Module) -> Module:
     alike = copy.deepcopy(model)
     for name, p in alike.named_parameters():
         bias = name.rpartition(".")[2].startswith("bias")
-        p.data[...] = 1 / math.prod(p.shape[1:]) if p.ndim > 1 else 0 if bias else 1
+        p.array[...] = 1 / math.prod(p.shape[1:]) if p.ndim > 1 else 0 if bias else 1
     for name, x in alike.named_buffers():
         if name.endswith(("running_mean", "running_var")):
-            x.data[...] = 1 if name.endswith("var") else 0
+            x.array[...] = 1 if name.endswith("var") else 0
     return alike

@@ -103,16 +103,16 @@ def trace_max_pool(image: Any, kernel_size: Any, stride: Any = None, padding: An
 
     def at_image(g: NDArray[Any]) -> NDArray[Any]:
         (found,) = grad(y, x, Tensor(g[None, None], device=y.device), retain_graph=True)
-        return to_numpy(found.data)[0, 0]
+        return to_numpy(found.array)[0, 0]
 
     alone = [
         at_image(np.where(np.arange(arriving.size).reshape(arriving.shape) == k, arriving, 0)) for k in range(arriving.size)
     ]
     return PoolingTrace(
-        image=to_numpy(x.data)[0, 0],
-        result=to_numpy(y.data)[0, 0],
+        image=to_numpy(x.array)[0, 0],
+        result=to_numpy(y.array)[0, 0],
         gradient=arriving,
-        winners=[[divmod(int(place), x.shape[3]) for place in row] for row in to_numpy(places.data)[0, 0]],
+        winners=[[divmod(int(place), x.shape[3]) for place in row] for row in to_numpy(places.array)[0, 0]],
         shares=[alone[i : i + columns] for i in range(0, arriving.size, columns)],
         image_gradient=at_image(arriving),
         window=window.kernel,
@@ -123,7 +123,7 @@ def trace_max_pool(image: Any, kernel_size: Any, stride: Any = None, padding: An
 
 def _numbers(what: str, value: Any) -> NDArray[Any]:
     if isinstance(value, Node):
-        value = value.data
+        value = value.array
     try:
         array = to_numpy(value) if is_array(value) else np.asarray(value)
     except ValueError:  # lists of unequal length

@@ -255,7 +255,7 @@ def _getitem(tracks: Sequence[Track | None], call: Call) -> Track:
 def _places(part: Any) -> Any:
     """A part of an index: an array of places, of which a list or a mask is another form, as an array."""
     if isinstance(part, Node):
-        part = to_numpy(part.data)
+        part = to_numpy(part.array)
     if is_array(part) or isinstance(part, list):
         places = to_numpy(part) if is_array(part) else np.array(part)
         return np.flatnonzero(places) if places.dtype == bool and places.ndim == 1 else places

@@ -73,7 +73,7 @@ def top_patches(
 
     >>> from microtensor.nn import Conv2d, Sequential
     >>> net = Sequential(Conv2d(1, 1, 2, bias=False))
-    >>> net[0].weight.data[...] = 1
+    >>> net[0].weight.array[...] = 1
     >>> image = Tensor(np.arange(9.0, dtype=np.float32).reshape(1, 1, 3, 3))
     >>> (patch,) = top_patches(net, image, "0")[0]
     >>> patch.value, patch.place, patch.box, patch.pixels[0].tolist()
@@ -184,7 +184,7 @@ def _batches(data: Any, batch_size: int) -> Iterator[Tensor]:
 
 def _merge(best: dict[int, list[Patch]], maps: Tensor, images: Tensor, field: Field, first: int, k: int) -> None:
     """Let a batch, whose first image has the number `first`, compete with the best so far."""
-    flat = maps.data.reshape(*maps.shape[:2], -1)
+    flat = maps.array.reshape(*maps.shape[:2], -1)
     values, places = to_numpy(flat.max(2)), to_numpy(flat.argmax(2))  # (n, units)
     for unit, patches in best.items():
         column = values[:, unit]
@@ -198,7 +198,7 @@ def _merge(best: dict[int, list[Patch]], maps: Tensor, images: Tensor, field: Fi
             place = tuple(map(int, np.unravel_index(places[i, unit], maps.shape[2:]))) if maps.ndim == 4 else ()
             box = box_of(field, place, images.shape[2:])
             (top, bottom), (left, right) = box
-            pixels = to_numpy(images.data[i, :, max(0, top) : max(0, bottom), max(0, left) : max(0, right)]).copy()
+            pixels = to_numpy(images.array[i, :, max(0, top) : max(0, bottom), max(0, left) : max(0, right)]).copy()
             at = next((j for j, other in enumerate(patches) if other.value < value), len(patches))
             patches.insert(at, Patch(value, first + i, place, box, pixels))
             del patches[k:]

@@ -92,7 +92,7 @@ class Trace:
         self.reaches.observe(operation, inputs, settings, result)
         view = any(isinstance(x, Node) and x.assigned is result.assigned for x in inputs)
         if self.reaches.of(result) is not None and not view:
-            call.activation_bytes += result.data.nbytes
+            call.activation_bytes += result.array.nbytes
 
 
 def trace(name: str, model: Any, input_shape: Any, dtype: Any = None, depth: int | None = None) -> Trace:

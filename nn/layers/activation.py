@@ -149,10 +149,10 @@ def rrelu(
         raise ValueError(f"rrelu: lower must not be larger than upper, got {lower} and {upper}")
     if not training:
         return activations.leaky_relu(given, (lower + upper) / 2)
-    if array_module(given.data) is np:
+    if array_module(given.array) is np:
         slopes = (default if generator is None else generator).uniform(0, 1, given.shape, given.dtype) * (upper - lower) + lower
     else:  # a GPU draws by itself
-        slopes = uniform(given.data, seed_from(generator), lower, upper)
+        slopes = uniform(given.array, seed_from(generator), lower, upper)
     return where(given > 0, given, given * given.constant(slopes))
 
 

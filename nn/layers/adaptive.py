@@ -146,7 +146,7 @@ def _mean_taps(before: int, after: int) -> Taps:
 def _maxima(name: str, x: T, output_size: Any, axes: int) -> tuple[T, T]:
     x, places = _prepared(name, x, output_size, axes)
     size = (x.shape[2], x.shape[3])
-    winner = _first_maxima(x.data, places)
+    winner = _first_maxima(x.array, places)
     # So many windows on, no pixel is seen again.
     apart = [1 if n % m == 0 else 1 - (-m // n) for n, m in zip(size, places)]
     return _from_winners(x, winner=winner, apart=(apart[0], apart[1])), x.constant(winner)

@@ -77,9 +77,9 @@ def batch_norm(
         if mean.requires_grad or variance.requires_grad:
             return _by_known(mean, variance, eps)(x, weight, bias)
         return _normalise_by(x, weight, bias, mean=mean, variance=variance, eps=eps)
-    if not x.data.size:
+    if not x.array.size:
         return of_nothing(x, weight, bias)
-    if x.data.size == x.shape[1]:
+    if x.array.size == x.shape[1]:
         raise ValueError(
             f"batch_norm: x {x.shape} has one value per channel, and a variance needs two; "
             "train on larger batches (drop_last=True leaves out a last one that is small), or call eval()"
@@ -113,7 +113,7 @@ def check_channels(name: str, x: Any, vectors: Any) -> None:
 
 def of_nothing(x: Any, weight: Any, bias: Any) -> Any:
     """What a norm with a weight and a bias per channel makes of x without numbers: the same, and gradients of zeros."""
-    zeros = x.constant(x.xp.zeros(x.shape[1], at_least_float32(x.data).dtype))
+    zeros = x.constant(x.xp.zeros(x.shape[1], at_least_float32(x.array).dtype))
     return _normalise_by(x, weight, bias, mean=zeros, variance=zeros + 1, eps=0.0)
 
 
@@ -125,7 +125,7 @@ PART = 8
 # On a GPU it is four kernels: see batch_norm_kernels.py.
 @op
 def _batch_norm(x: Any, weight: Any = None, bias: Any = None, *, running: Any, momentum: Any, eps: float) -> Rule[T]:
-    way = normalised if usable(x.data) else _normalised
+    way = normalised if usable(x.array) else _normalised
     data, to_x, to_weight, to_bias = way(x, weight, bias, running, momentum, eps)
     composed = _composed(eps)
     learned = next((v.dtype for v in (weight, bias) if v is not None), x.dtype)  # may be float32 where x is float16
@@ -153,8 +153,8 @@ def _batch_norm(x: Any, weight: Any = None, bias: Any = None, *, running: Any, m
 # Both passes take some rows at a time, which the cache holds, and are shared among threads.
 def _normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps: float) -> Normalised:
     """x normalised by its own statistics, which the `running` ones follow; and the gradients of x, weight and bias."""
-    xp, channels, count = x.xp, x.shape[1], x.data.size // x.shape[1]
-    rows = _rows(x.data)
+    xp, channels, count = x.xp, x.shape[1], x.array.size // x.shape[1]
+    rows = _rows(x.array)
     few = -(-rows.shape[0] // PART)
     pivot = channel_sums(rows[:few], channels) / (few * rows.shape[1] // channels)
     data = xp.empty(x.shape, rows.dtype)
@@ -168,8 +168,8 @@ def _normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps
     rest = total / count
     var = (squares / count - rest * rest).clip(0, math.inf)
     inverse = 1 / xp.sqrt(var + eps)
-    scale = inverse if weight is None else inverse * weight.data
-    factor, offset = _row(scale, rows), _row((0 if bias is None else bias.data) - rest * scale, rows)
+    scale = inverse if weight is None else inverse * weight.array
+    factor, offset = _row(scale, rows), _row((0 if bias is None else bias.array) - rest * scale, rows)
 
     def scale_part(part: slice) -> None:
         some = y[part]
@@ -179,14 +179,14 @@ def _normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps
     share(scale_part, _parts(rows))
     for follower, value in zip(running, (pivot + rest, var * (count / (count - 1)))):
         if follower is not None:
-            follower.data += momentum * (value - follower.data)
+            follower.array += momentum * (value - follower.array)
 
     sums: list[Any] = []
 
     def sums_of(g: Any, centred: Array | None = None) -> list[Any]:
         """Σ g and Σ g · (x − mean) of each channel: the gradients of weight and bias are these, and x's contains them."""
         if not sums or sums[0]() is not g:
-            rows, slopes, apart = _rows(x.data), _rows(g.data), _row(pivot, _rows(x.data))
+            rows, slopes, apart = _rows(x.array), _rows(g.array), _row(pivot, _rows(x.array))
 
             def sums_of_part(part: slice) -> tuple[Array, Array]:
                 some = xp.subtract(rows[part], apart, out=None if centred is None else centred[part])
@@ -195,17 +195,17 @@ def _normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps
             whole, products = _totals(rows, sums_of_part)
             sums[:] = weakref.ref(g), whole, products - rest * whole
         elif centred is not None:
-            xp.subtract(_rows(x.data), _row(pivot, centred), out=centred)
+            xp.subtract(_rows(x.array), _row(pivot, centred), out=centred)
         return sums[1:]
 
     def to_x(g: Any) -> Array:
         """scale · (g − mean of g − x̂ · mean of g · x̂), where x̂ = (x − pivot − rest) · inverse."""
-        back: Array = xp.empty(x.shape, at_least_float32(x.data).dtype)
-        dx, slopes = _rows(back), _rows(g.data)
+        back: Array = xp.empty(x.shape, at_least_float32(x.array).dtype)
+        dx, slopes = _rows(back), _rows(g.array)
         whole, product = sums_of(g, dx)
         slope = -inverse * inverse * product / count
         turn, shift = _row(slope, dx), _row(whole / count + rest * slope, dx)
-        factor = _row(inverse if weight is None else inverse * weight.data, dx)
+        factor = _row(inverse if weight is None else inverse * weight.array, dx)
 
         def part_of(part: slice) -> None:
             some = dx[part]
@@ -262,29 +262,29 @@ def _normalise_by(x: Any, weight: Any = None, bias: Any = None, *, mean: Any, va
     learned = next((v.dtype for v in (weight, bias) if v is not None), x.dtype)
 
     def scale() -> Array:
-        inverse = 1 / x.xp.sqrt(at_least_float32(variance.data) + eps)
-        return inverse if weight is None else inverse * weight.data
+        inverse = 1 / x.xp.sqrt(at_least_float32(variance.array) + eps)
+        return inverse if weight is None else inverse * weight.array
 
     def for_x(g: Any) -> Any:
         if mode.recording:
             return partials(composed, (x, weight, bias), g)[0]
-        if usable(g.data):
-            return g.constant(normalised_by(g.data, None, variance, weight, None, eps))
-        return g.constant(_scaled(g.data, scale()))
+        if usable(g.array):
+            return g.constant(normalised_by(g.array, None, variance, weight, None, eps))
+        return g.constant(_scaled(g.array, scale()))
 
     def for_weight(g: Any) -> Any:
         if mode.recording:
             return partials(composed, (x, weight, bias), g)[1]
-        if usable(g.data):
-            return g.constant(summed(g.data, x.data, mean, variance, eps)[0].astype(learned, copy=False))
-        rows, channels = _rows(g.data), x.shape[1]
-        product = channel_products(rows, _rows(x.data), channels) - mean.data * channel_sums(rows, channels)
-        return g.constant((product / x.xp.sqrt(at_least_float32(variance.data) + eps)).astype(learned, copy=False))
+        if usable(g.array):
+            return g.constant(summed(g.array, x.array, mean, variance, eps)[0].astype(learned, copy=False))
+        rows, channels = _rows(g.array), x.shape[1]
+        product = channel_products(rows, _rows(x.array), channels) - mean.array * channel_sums(rows, channels)
+        return g.constant((product / x.xp.sqrt(at_least_float32(variance.array) + eps)).astype(learned, copy=False))
 
-    if usable(x.data):
-        data = normalised_by(x.data, mean, variance, weight, bias, eps)
+    if usable(x.array):
+        data = normalised_by(x.array, mean, variance, weight, bias, eps)
     else:
-        data = _scaled(x.data, scale(), (0 if bias is None else bias.data) - mean.data * scale())
+        data = _scaled(x.array, scale(), (0 if bias is None else bias.array) - mean.array * scale())
     return data, (for_x, for_weight, lambda g: _total(g, learned))
 
 
@@ -301,7 +301,7 @@ def _by_known(mean: Any, variance: Any, eps: float) -> Any:
 @op
 def _affine(x: Any, scale: Any, shift: Any = None) -> Rule[T]:
     """scale · x + shift, channel by channel: x (N, C, …), scale and shift (C,) → (N, C, …)."""
-    data = _scaled(x.data, scale.data, None if shift is None else shift.data)
+    data = _scaled(x.array, scale.array, None if shift is None else shift.array)
     dtype = scale.dtype
     return data, (
         lambda g: _affine(g, scale, None),
@@ -437,9 +437,9 @@ class _BatchNorm(FeatureNorm):
         elif self.training and not self.frozen and self.num_batches_tracked is not None:
             values = math.prod(x.shape)
             if values != x.shape[1] and (values or momentum is not None):  # of nothing there is no mean to take in
-                self.num_batches_tracked.data += 1
+                self.num_batches_tracked.array += 1
             if momentum is None and values:
-                momentum = 1 / self.num_batches_tracked.data
+                momentum = 1 / self.num_batches_tracked.array
         momentum = 0.0 if momentum is None else momentum
         return batch_norm(x, mean, variance, self.weight, self.bias, own, momentum, self.eps)
 

@@ -29,7 +29,7 @@ Normalised: TypeAlias = tuple[Array, Callable[[Any], Array], Callable[[Any], Arr
 
 def normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps: float) -> Normalised:
     """x normalised by its own statistics, which the `running` ones follow; and the gradients of x, weight and bias."""
-    xp, data = x.xp, x.xp.ascontiguousarray(x.data)
+    xp, data = x.xp, x.xp.ascontiguousarray(x.array)
     dtype, sums_dtype, (shape, blocks) = data.dtype, np.result_type(data.dtype, np.float32), _shape(data)
     channels = x.shape[1]
     parts, known = xp.empty((3, blocks), sums_dtype), xp.empty((3, channels), sums_dtype)
@@ -40,8 +40,8 @@ def normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps:
     vectors = _vector(weight), _vector(bias)
     kernels.blocks("normalise", dtype, blocks, y, known, *followers, data, parts, *vectors, number, there, float(eps), shape)
     for follower, array in zip(running, followers):
-        if follower is not None and array is not follower.data:
-            follower.data[...] = array
+        if follower is not None and array is not follower.array:
+            follower.array[...] = array
         if follower is not None:
             follower.touch()
 
@@ -49,8 +49,8 @@ def normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps:
 
     def sums_of(g: Any) -> Array:
         sums = xp.empty((2, blocks), sums_dtype)
-        there = xp.ascontiguousarray(x.data)
-        kernels.blocks("sum_parts", dtype, blocks, sums, xp.ascontiguousarray(g.data), there, known[0], known[1], shape)
+        there = xp.ascontiguousarray(x.array)
+        kernels.blocks("sum_parts", dtype, blocks, sums, xp.ascontiguousarray(g.array), there, known[0], known[1], shape)
         return sums
 
     def results(g: Any) -> tuple[Array, Array]:
@@ -59,7 +59,7 @@ def normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps:
 
     def to_x(g: Any) -> Array:
         dx = xp.empty(x.shape, dtype)
-        arrays = xp.ascontiguousarray(g.data), xp.ascontiguousarray(x.data)
+        arrays = xp.ascontiguousarray(g.array), xp.ascontiguousarray(x.array)
         sums = sums_of(g)
         kernels.blocks("differentiate", dtype, blocks, dx, *results(g), *arrays, sums, known, _vector(weight), shape)
         return dx
@@ -88,7 +88,7 @@ def summed(g: Array, x: Array, mean: Any, variance: Any, eps: float) -> tuple[Ar
     sums, product, whole = xp.empty((2, blocks), dtype), xp.empty(x.shape[1], dtype), xp.empty(x.shape[1], dtype)
     arrays = xp.ascontiguousarray(g), xp.ascontiguousarray(x)
     kernels.blocks("sum_parts", x.dtype, blocks, sums, *arrays, _vector(mean), None, shape)
-    inverse = 1 / xp.sqrt(at_least_float32(variance.data) + eps)
+    inverse = 1 / xp.sqrt(at_least_float32(variance.array) + eps)
     kernels.blocks("sum_up", x.dtype, x.shape[1], product, whole, sums, inverse, shape)
     return product, whole
 
@@ -104,4 +104,4 @@ def _shape(x: Array) -> tuple[np.ndarray, int]:
 
 def _vector(v: Any) -> Array | None:
     """A tensor (C,) as the kernels take it: of float32 at least."""
-    return None if v is None else array_module(v.data).ascontiguousarray(at_least_float32(v.data))
+    return None if v is None else array_module(v.array).ascontiguousarray(at_least_float32(v.array))

@@ -152,10 +152,10 @@ def _conv2d(x: T, weight: T, bias: T | None = None, *, window: Window, groups: i
     if mode.sketching:
         y = x.xp.zeros((x.shape[0], weight.shape[0], *window.places("conv2d", size)), x.dtype)
     else:
-        y = _forward(x.data, weight.data, None if bias is None else bias.data, window, groups)
+        y = _forward(x.array, weight.array, None if bias is None else bias.array, window, groups)
     return y, (
         lambda g: _to_input(g, weight, window=window, groups=groups, size=size),
-        aside(to_weight, y.size * math.prod(weight.shape[1:]), x.data.size + y.size),
+        aside(to_weight, y.size * math.prod(weight.shape[1:]), x.array.size + y.size),
         _to_bias,
     )
 
@@ -170,10 +170,10 @@ def _to_input(g: T, weight: T, bias: T | None = None, *, window: Window, groups:
     if mode.sketching:
         x = g.xp.zeros((g.shape[0], groups * weight.shape[1], *size), g.dtype)
     else:
-        x = _backward_to_input(g.data, weight.data, None if bias is None else bias.data, window, groups, size)
+        x = _backward_to_input(g.array, weight.array, None if bias is None else bias.array, window, groups, size)
     return x, (
         lambda h: _conv2d(h, weight, None, window=window, groups=groups),
-        aside(to_weight, g.data.size * math.prod(weight.shape[1:]), x.size + g.data.size),
+        aside(to_weight, g.array.size * math.prod(weight.shape[1:]), x.size + g.array.size),
         _to_bias,
     )
 
@@ -182,7 +182,7 @@ def _to_input(g: T, weight: T, bias: T | None = None, *, window: Window, groups:
 def _to_weight(x: T, g: T, *, window: Window, groups: int) -> Rule[T]:
     """What each weight contributed: (N, C, H, W), (N, O, H', W') → (O, C/groups, kh, kw)."""
     size = (x.shape[2], x.shape[3])
-    return _backward_to_weight(x.data, g.data, window, groups), (
+    return _backward_to_weight(x.array, g.array, window, groups), (
         lambda h: _to_input(g, h, window=window, groups=groups, size=size),
         lambda h: _conv2d(x, h, None, window=window, groups=groups),
     )
@@ -190,9 +190,9 @@ def _to_weight(x: T, g: T, *, window: Window, groups: int) -> Rule[T]:
 
 def _to_bias(g: Any) -> Any:
     """The sum of each channel: (N, O, H', W') → (O,). On a CPU not by `sum`, which takes twice as long."""
-    if mode.recording or type(g.data) is not np.ndarray:
+    if mode.recording or type(g.array) is not np.ndarray:
         return g.sum((0, 2, 3))
-    rows = at_least_float32(g.data).reshape(len(g.data), math.prod(g.shape[1:]))
+    rows = at_least_float32(g.array).reshape(len(g.array), math.prod(g.shape[1:]))
     return g.constant(channel_sums(rows, g.shape[1]).astype(g.dtype, copy=False))
 
 
@@ -298,7 +298,7 @@ class Conv2d(Convolution):
         ValueError: a setting is out of range, groups do not divide the channels, or a name is not known.
 
     >>> layer = Conv2d(3, 16, 3, padding="same")
-    >>> layer(Tensor([[[[0.0] * 5] * 5] * 3])).shape, sum(p.data.size for p in layer.parameters())
+    >>> layer(Tensor([[[[0.0] * 5] * 5] * 3])).shape, sum(p.array.size for p in layer.parameters())
     ((1, 16, 5, 5), 448)
     """
 

@@ -93,7 +93,7 @@ def _drop_channels(name: str, x: Any, p: float, training: bool, inplace: bool, g
 
 def _left_out(x: Any, p: float, shared: int, generator: Generator | None) -> Any:
     """x, with numbers left out. The last `shared` axes share what is drawn: they stay, or are left out, as a whole."""
-    if array_module(x.data) is not np:
+    if array_module(x.array) is not np:
         return _drop(x, seed=seed_from(generator), keep=1 - p, shared=shared, scale=1 / (1 - p) if p < 1 else 1.0, shifts=None)
     return x * _mask(x, p, _masked_shape(x, shared), generator)
 
@@ -107,7 +107,7 @@ def _drop(x: T, *, seed: int, keep: float, shared: int, scale: float, shifts: tu
     """x · scale with probability `keep`, else x · 0; then the first of the shifts is added to what is kept, the second to what
     is not. The derivative leaves out the same numbers.
     """
-    data = _dropped(x.data, seed, threshold(keep), shared, float(scale), shifts)
+    data = _dropped(x.array, seed, threshold(keep), shared, float(scale), shifts)
     return data, (lambda g: _drop(g, seed=seed, keep=keep, shared=shared, scale=scale, shifts=None),)
 
 
@@ -182,7 +182,7 @@ def _alpha_dropout(
         return _left_out(given, p, shared, generator)
     lowest = -SELU_ALPHA * SELU_SCALE
     a = 1 / math.sqrt((1 - p) * (1 + p * lowest**2))
-    if array_module(given.data) is not np:
+    if array_module(given.array) is not np:
         shifts = -a * p * lowest, lowest * a - a * p * lowest
         return _drop(given, seed=seed_from(generator), keep=1 - p, shared=shared, scale=a, shifts=shifts)
     mask = _mask(given, p, _masked_shape(given, shared), generator, a)

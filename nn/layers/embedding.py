@@ -66,7 +66,7 @@ def embedding(
 
 def _numbers(x: Any, rows: int, weight: Node) -> tuple[Array, Array | None]:
     """Row numbers as an array where the weight is, and which of them are out of range, where that is not known to be none."""
-    index = x.data if isinstance(x, Node) else x if is_array(x) else array_of_lists("embedding", x)
+    index = x.array if isinstance(x, Node) else x if is_array(x) else array_of_lists("embedding", x)
     index = index if index.size or is_array(x) or isinstance(x, Node) else index.astype(np.int64)  # of an empty list
     if index.dtype.kind not in "iu":
         raise TypeError(f"embedding: x must be of whole numbers, got {index.dtype}; use .to('int64')")
@@ -97,7 +97,7 @@ def _factor(index: Array, weight: Node, padding: int | None, by_frequency: bool)
 @op
 def _embedding(weight: Any, *, index: Array, outside: Array | None, factor: Array | None) -> Rule[T]:
     xp, shape = weight.xp, weight.shape
-    data = take(weight.data, index, 0)
+    data = take(weight.array, index, 0)
     if outside is not None:
         data = xp.where(outside[..., None], xp.nan, data)
 
@@ -110,10 +110,10 @@ def _embedding(weight: Any, *, index: Array, outside: Array | None, factor: Arra
 def _shorten(weight: Any, index: Array, max_norm: float, p: float) -> None:
     """Bring the rows that are looked up to a norm of `max_norm`, where it is larger."""
     xp, numbers = weight.xp, index.reshape(-1)
-    rows = weight.data[numbers]
+    rows = weight.array[numbers]
     norms = xp.abs(rows).max(1) if p == xp.inf else (xp.abs(rows) ** p).sum(1) ** (1 / p)
     scale = xp.where(norms > max_norm, max_norm / (norms + 1e-7), 1).astype(weight.dtype)
-    weight.data[numbers] = rows * scale[:, None]  # where a row occurs twice, the same numbers twice
+    weight.array[numbers] = rows * scale[:, None]  # where a row occurs twice, the same numbers twice
     weight.touch()
 
 
@@ -179,7 +179,7 @@ class Embedding(Module):
         self.weight = Parameter(np.empty((num_embeddings, embedding_dim), np.float32))
         init.normal_(self.weight, generator=generator)
         if self.padding_idx is not None:
-            self.weight.data[self.padding_idx] = 0
+            self.weight.array[self.padding_idx] = 0
 
     @classmethod
     def from_pretrained(

@@ -39,7 +39,7 @@ def group_norm(x: T, num_groups: int, weight: T | None = None, bias: T | None = 
     groups, channels = whole_number("group_norm", "num_groups", num_groups, least=1), x.shape[1]
     if channels % groups:
         raise ValueError(f"group_norm: num_groups={groups} must divide the {channels} channels of x {x.shape}")
-    if not x.data.size:
+    if not x.array.size:
         return of_nothing(x, weight, bias)
     positions = math.prod(x.shape[2:])
     if channels // groups * positions == 1:
@@ -91,16 +91,16 @@ def instance_norm(
     positions = math.prod(x.shape[2:])
     if positions == 1:
         raise ValueError(f"{name}: x {x.shape} has one value per channel of a sample, and a variance needs two")
-    if not x.data.size:
+    if not x.array.size:
         return of_nothing(x, weight, bias)
     samples = x.shape[0]
     if any(running is not None for running in (running_mean, running_var)):
-        rows = at_least_float32(x.data).reshape(samples, x.shape[1], positions)
+        rows = at_least_float32(x.array).reshape(samples, x.shape[1], positions)
         mean = rows.sum(2, keepdims=True) / positions
         var = ((rows - mean) ** 2).sum(2) / (positions - 1)
         for running, values in ((running_mean, mean[..., 0]), (running_var, var)):
             if running is not None:
-                running.data += momentum * (values.sum(0) / samples - running.data)
+                running.array += momentum * (values.sum(0) / samples - running.array)
     return _normalize_rows(x, weight, bias, width=positions, positions=positions, eps=eps)
 
 

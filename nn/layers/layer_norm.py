@@ -89,9 +89,9 @@ def _normalize_rows(x: Any, weight: Any = None, bias: Any = None, *, width: int,
         return rows.reshape(-1, count * positions)
 
     def along(vector: Any) -> Array:
-        return xp.repeat(vector.data.reshape(-1), positions)
+        return xp.repeat(vector.array.reshape(-1), positions)
 
-    rows = _rows(x.data, width)
+    rows = _rows(x.array, width)
     part = -(-width // PART)
     pivot = _sums(rows[:, :part]) / part
     data = xp.empty(x.shape, wide)
@@ -113,7 +113,7 @@ def _normalize_rows(x: Any, weight: Any = None, bias: Any = None, *, width: int,
     def normalized(out: Array) -> Array:
         """x̂ = (x − mean) · inverse, once more."""
         y = _rows(out, width)
-        xp.subtract(_rows(x.data, width), pivot + rest, out=y)
+        xp.subtract(_rows(x.array, width), pivot + rest, out=y)
         y *= inverse
         return y
 
@@ -121,7 +121,7 @@ def _normalize_rows(x: Any, weight: Any = None, bias: Any = None, *, width: int,
         """Σ g · x̂ over all that a weight holds for: its gradient."""
         if not products or products[0]() is not g:
             known = normalized(xp.empty(x.shape, wide)) if known is None else known
-            products[:] = weakref.ref(g), channel_products(samples(_rows(g.data, width)), samples(known), count)
+            products[:] = weakref.ref(g), channel_products(samples(_rows(g.array, width)), samples(known), count)
         return products[1]
 
     def for_x(g: Any) -> Any:
@@ -129,7 +129,7 @@ def _normalize_rows(x: Any, weight: Any = None, bias: Any = None, *, width: int,
         if mode.recording:
             return partials(composition, (x, weight), g)[0]
         back = xp.empty(x.shape, wide)
-        dx, h = normalized(back), _rows(g.data, width)
+        dx, h = normalized(back), _rows(g.array, width)
         if weight is not None:
             if weight.origin is not None:
                 products_of(g, dx)  # while x̂ is at hand
@@ -148,7 +148,7 @@ def _normalize_rows(x: Any, weight: Any = None, bias: Any = None, *, width: int,
     def for_bias(g: Any) -> Any:
         if mode.recording:
             return g.reshape((-1, count, positions)).sum((0, 2)).reshape(shape)
-        return constant(channel_sums(samples(_rows(g.data, width)), count).reshape(shape))
+        return constant(channel_sums(samples(_rows(g.array, width)), count).reshape(shape))
 
     def constant(data: Array) -> Any:
         return x.constant(data.astype(x.dtype, copy=False))
@@ -164,7 +164,7 @@ def _composed(width: int, positions: int, eps: float) -> Any:
         centred = rows - rows.mean(1, keepdim=True)
         y = centred / ((centred * centred).mean(1, keepdim=True) + eps).sqrt()
         if weight is not None:
-            y = y.reshape((-1, weight.data.size, positions)) * weight.reshape((-1, 1))
+            y = y.reshape((-1, weight.array.size, positions)) * weight.reshape((-1, 1))
         return y.reshape(x.shape)
 
     return function

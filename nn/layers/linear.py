@@ -55,10 +55,10 @@ def linear(x: T, weight: T, bias: T | None = None) -> T:
 @op(multiply_adds=each_row)
 def _linear(x: Any, weight: Any, bias: Any = None) -> Rule[T]:
     rows = math.prod(x.shape[:-1])
-    flat_data = x.data.reshape(rows, x.shape[-1])
-    data = x.xp.zeros((rows, weight.shape[0]), x.dtype) if mode.sketching else product(flat_data, weight.data.T)
+    flat_data = x.array.reshape(rows, x.shape[-1])
+    data = x.xp.zeros((rows, weight.shape[0]), x.dtype) if mode.sketching else product(flat_data, weight.array.T)
     if bias is not None:
-        data += bias.data
+        data += bias.array
 
     def flat(v: Any) -> Any:
         return v if v.ndim == 2 else v.reshape((rows, v.shape[-1]))
@@ -68,7 +68,7 @@ def _linear(x: Any, weight: Any, bias: Any = None) -> Rule[T]:
 
     return data.reshape(*x.shape[:-1], weight.shape[0]), (
         lambda g: g @ weight,
-        aside(to_weight, rows * weight.data.size),
+        aside(to_weight, rows * weight.array.size),
         lambda g: flat(g).sum(0),
     )
 
@@ -89,7 +89,7 @@ class Linear(Module):
         ValueError: a number of features is less than 1.
 
     >>> layer = Linear(784, 10)
-    >>> layer(Tensor([[0.0] * 784])).shape, sum(p.data.size for p in layer.parameters())
+    >>> layer(Tensor([[0.0] * 784])).shape, sum(p.array.size for p in layer.parameters())
     ((1, 10), 7850)
     """
 

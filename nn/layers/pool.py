@@ -144,7 +144,7 @@ def _largest(name: str, x: Any, window: Window, ceil_mode: bool, return_indices:
         window = clipped(window, x.shape[2:])
     check_each_sees(name, window, x.shape[2:])
     y = _max_pool2d(x, window=window)
-    return (y, x.constant(_winners(x.data, y.data, window))) if return_indices else y
+    return (y, x.constant(_winners(x.array, y.array, window))) if return_indices else y
 
 
 @op(output=True)
@@ -152,18 +152,18 @@ def _max_pool2d(x: T, *, window: Window) -> Rule[T]:
     xp, size = x.xp, (x.shape[2], x.shape[3])
 
     def vjp(g: Any, y: Any) -> Any:
-        if usable(g.data) and not mode.recording:
-            return g.constant(to_first_maxima(g.data, x.data, y.data, window))
-        if type(x.data) is np.ndarray and disjoint(window) == (1, 1) and not mode.recording:
-            return g.constant(_to_first_maxima(g.data, x.data, y.data, window))
-        return _to_winners(g, winner=_winners(x.data, y.data, window), apart=disjoint(window), size=size)
+        if usable(g.array) and not mode.recording:
+            return g.constant(to_first_maxima(g.array, x.array, y.array, window))
+        if type(x.array) is np.ndarray and disjoint(window) == (1, 1) and not mode.recording:
+            return g.constant(_to_first_maxima(g.array, x.array, y.array, window))
+        return _to_winners(g, winner=_winners(x.array, y.array, window), apart=disjoint(window), size=size)
 
-    if usable(x.data):
-        return maxima(x.data, window), (vjp,)
+    if usable(x.array):
+        return maxima(x.array, window), (vjp,)
     places, (down, across) = window.places("max_pool2d", size), seen(window, size)
     lowest = -xp.inf if x.dtype.kind == "f" else xp.iinfo(x.dtype).min
     data = xp.empty((*x.shape[:2], *places), x.dtype)
-    images, largest = planes(x.data), planes(data)
+    images, largest = planes(x.array), planes(data)
 
     def work(part: slice) -> None:  # down first: whole rows are quicker to compare
         rows = over(xp.maximum, images[part], 1, down, places[0], lowest, x.dtype)
@@ -243,7 +243,7 @@ def _to_winners(g: T, *, winner: Array, apart: Pair, size: Sequence[int]) -> Rul
     """
     xp, area = g.xp, size[0] * size[1]
     data = xp.zeros((*g.shape[:2], *size), g.dtype)
-    images, gradient, place = planes(data), planes(g.data), planes(winner)
+    images, gradient, place = planes(data), planes(g.array), planes(winner)
 
     def work(part: slice) -> None:
         pixels = images[part].reshape(-1)
@@ -261,7 +261,7 @@ def _from_winners(x: T, *, winner: Array, apart: Pair) -> Rule[T]:
     """The pixels `winner`, row · W + column of each image: (N, C, H, W) → (N, C, H', W')."""
     size = (x.shape[2], x.shape[3])
     first = x.xp.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], 1, 1) * (size[0] * size[1])
-    return take(x.data.reshape(-1), winner + first), (lambda g: _to_winners(g, winner=winner, apart=apart, size=size),)
+    return take(x.array.reshape(-1), winner + first), (lambda g: _to_winners(g, winner=winner, apart=apart, size=size),)
 
 
 # The mean
@@ -295,12 +295,12 @@ def _avg_pool2d(x: T, *, window: Window, share: float | Counted) -> Rule[T]:
     def vjp(g: T) -> T:
         return _spread_windows(g, window=window, share=share, size=size)
 
-    if usable(x.data):
-        return averages(x.data, window, share), (vjp,)
+    if usable(x.array):
+        return averages(x.array, window, share), (vjp,)
     places, (down, across) = window.places("avg_pool2d", size), seen(window, size)
     wide = np.promote_types(x.dtype, np.float32)  # a sum may be more than float16 holds
-    data, factor = xp.empty((*x.shape[:2], *places), x.dtype), _factor(x.data, share, window, wide)
-    images, means = planes(x.data), planes(data)
+    data, factor = xp.empty((*x.shape[:2], *places), x.dtype), _factor(x.array, share, window, wide)
+    images, means = planes(x.array), planes(data)
 
     def work(part: slice) -> None:
         rows = over(xp.add, images[part], 1, down, places[0], 0, wide)
@@ -319,12 +319,12 @@ def _spread_windows(g: T, *, window: Window, share: float | Counted, size: Seque
     def vjp(h: T) -> T:
         return _avg_pool2d(h, window=window, share=share)
 
-    if usable(g.data):
-        return spread(g.data, window, share, size), (vjp,)
+    if usable(g.array):
+        return spread(g.array, window, share, size), (vjp,)
     xp, (down, across) = g.xp, seen(window, size)
     wide = np.promote_types(g.dtype, np.float32)
-    data, factor = xp.zeros((*g.shape[:2], *size), g.dtype), _factor(g.data, share, window, wide, size)
-    images, gradient = planes(data), planes(g.data)
+    data, factor = xp.zeros((*g.shape[:2], *size), g.dtype), _factor(g.array, share, window, wide, size)
+    images, gradient = planes(data), planes(g.array)
 
     def work(part: slice) -> None:
         shares = gradient[part] * factor

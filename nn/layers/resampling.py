@@ -98,7 +98,7 @@ def _resample(x: T, *, down: Taps | None, across: Taps | None) -> Rule[T]:
     xp, (height, width) = x.xp, x.shape[2:]
     new_height, new_width = down.after if down else height, across.after if across else width
     data = xp.empty((*x.shape[:2], new_height, new_width), x.dtype)
-    images, results = planes(x.data), planes(data)
+    images, results = planes(x.array), planes(data)
     for part in parts(images if images.nbytes > results.nbytes else results):
         image = images[part]
         if down and new_height * width <= height * new_width:  # the fewer numbers in between, the better

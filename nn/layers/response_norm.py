@@ -42,11 +42,11 @@ def local_response_norm(x: T, size: int, alpha: float = 1e-4, beta: float = 0.75
 @op
 def _neighbours(x: T, *, before: int, after: int) -> Rule[T]:
     """The sum of channels c − before to c + after, for each channel c: (N, C, …) → the same shape."""
-    channels, data = x.shape[1], x.data.copy()
+    channels, data = x.shape[1], x.array.copy()
     for shift in range(-min(before, channels), min(after, channels) + 1):
         low, high = max(0, -shift), channels - max(0, shift)
         if shift:
-            data[:, low:high] += x.data[:, low + shift : high + shift]
+            data[:, low:high] += x.array[:, low + shift : high + shift]
     return data, (lambda g: _neighbours(g, before=after, after=before),)
 
 

@@ -54,8 +54,8 @@ def max_unpool2d(x: T, indices: Node, kernel_size: Any, stride: Any = None, padd
     height, width = _size(x.shape, window, output_size)
     check_size("max_unpool2d", "the result", (*x.shape[:2], height, width), x, "give a smaller stride or kernel")
     images, area = x.shape[0] * x.shape[1], height * width
-    if type(indices.data) is np.ndarray and indices.data.size:
-        low, high = int(indices.data.min()), int(indices.data.max())
+    if type(indices.array) is np.ndarray and indices.array.size:
+        low, high = int(indices.array.min()), int(indices.array.max())
         if low < 0 or high >= area:
             raise IndexError(
                 f"max_unpool2d: index {low if low < 0 else high} is not in an image of {height} × {width}; "

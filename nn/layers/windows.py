@@ -293,10 +293,10 @@ def _unfold(x: T, *, window: Window) -> Rule[T]:
     n, c, *size = x.shape
     places = window.places("unfold", (size[0], size[1]))
     columns = x.xp.empty((n, c, *window.kernel, *places), x.dtype)
-    if usable(x.data):
-        unfold_by_kernel(columns, x.data, window, places)
+    if usable(x.array):
+        unfold_by_kernel(columns, x.array, window, places)
     else:
-        for i, j, view in window.taps(window.pad(x.data), places):
+        for i, j, view in window.taps(window.pad(x.array), places):
             columns[:, :, i, j] = view
     columns = columns.reshape(n, c * window.kernel[0] * window.kernel[1], places[0] * places[1])
     return columns, (lambda g: _fold(g, window=window, size=(size[0], size[1])),)
@@ -306,7 +306,7 @@ def _unfold(x: T, *, window: Window) -> Rule[T]:
 def _fold(x: T, *, window: Window, size: Sequence[int]) -> Rule[T]:
     places = window.places("fold", size)
     n, c = x.shape[0], x.shape[1] // (window.kernel[0] * window.kernel[1])
-    columns = x.data.reshape(n, c, *window.kernel, *places)
+    columns = x.array.reshape(n, c, *window.kernel, *places)
     if usable(columns):
         image = x.xp.empty((n, c, *size), x.dtype)
         fold_by_kernel(image, columns, window, places)

@@ -88,7 +88,7 @@ def cross_entropy(
             )
         probabilities = variable(name, "target", given, logits)
         return _of_probabilities(logits, probabilities, weights, axis, reduction, smoothing)
-    labels = Labels(name, given, "logits", logits, weights, ignore, smoothing, by_kernel=usable(logits.data))
+    labels = Labels(name, given, "logits", logits, weights, ignore, smoothing, by_kernel=usable(logits.array))
     return _cross_entropy(logits, labels=labels, reduction=reduction)
 
 
@@ -97,12 +97,12 @@ def cross_entropy(
 @op
 def _cross_entropy(logits: Any, *, labels: Labels, reduction: str) -> Rule[T]:
     shape, axis = logits.shape, 1 if logits.ndim > 1 else 0
-    data, gradient = (loss_of if usable(logits.data) else _loss_of)(logits, labels, reduction)
+    data, gradient = (loss_of if usable(logits.array) else _loss_of)(logits, labels, reduction)
 
     def vjp(g: Any) -> Any:
         """(softmax · the sum of the shares − the shares) · scale."""
         if not mode.recording:
-            return logits.constant(gradient(g.data))
+            return logits.constant(gradient(g.array))
         scale = g.reshape((labels.shape[0], 1, labels.shape[2])) if reduction == "none" else wide(g)
         if reduction == "mean":
             scale = scale / g.constant(labels.count()[0])
@@ -117,7 +117,7 @@ def _cross_entropy(logits: Any, *, labels: Labels, reduction: str) -> Rule[T]:
 def _loss_of(logits: Any, labels: Labels, reduction: str) -> tuple[Array, Callable[[Array], Array]]:
     """The loss: one number, or of each example (N, P); and the gradient of the logits as a function of the loss's."""
     xp = logits.xp
-    x = at_least_float32(logits.data).reshape(labels.shape)  # (N, C, P)
+    x = at_least_float32(logits.array).reshape(labels.shape)  # (N, C, P)
     z = xp.empty(labels.shape, x.dtype)
     if z.size:
         xp.subtract(x, x.max(1, keepdims=True), out=z)
@@ -156,18 +156,18 @@ def _of_probabilities(logits: Any, target: Any, weight: Array | None, axis: int,
 def _soft_cross_entropy(logits: Any, target: Any, *, axis: int) -> Rule[T]:
     """−Σ target · log softmax(logits) over the axis."""
     xp = logits.xp
-    z = xp.subtract(logits.data, logits.data.max(axis, keepdims=True)) if logits.data.size else logits.data.copy()
-    products = (z * target.data).sum(axis)
+    z = xp.subtract(logits.array, logits.array.max(axis, keepdims=True)) if logits.array.size else logits.array.copy()
+    products = (z * target.array).sum(axis)
     xp.exp(z, out=z)
-    sums, mass = z.sum(axis, keepdims=True), target.data.sum(axis, keepdims=True)
+    sums, mass = z.sum(axis, keepdims=True), target.array.sum(axis, keepdims=True)
 
     def for_logits(g: Any) -> Any:
         g = g.unsqueeze(axis)
         if mode.recording:
             return (softmax(logits, dim=axis) * target.sum(axis, keepdim=True) - target) * g
         back = z * (mass / sums)
-        back -= target.data
-        back *= g.data
+        back -= target.array
+        back *= g.array
         return logits.constant(back)
 
     data = (mass * xp.log(sums)).squeeze(axis) - products
@@ -203,14 +203,14 @@ def nll_loss(x: T, target: Any, weight: Any = None, ignore_index: int = -100, re
 def _pick(x: T, *, labels: Labels) -> Rule[T]:
     """Of each example the number of the labelled class, times its weight: (N, C, …) → (N, P)."""
     shape = x.shape
-    return labels.dot(x.data), (lambda g: _place(g, labels=labels, shape=shape),)
+    return labels.dot(x.array), (lambda g: _place(g, labels=labels, shape=shape),)
 
 
 @op
 def _place(x: T, *, labels: Labels, shape: tuple[int, ...]) -> Rule[T]:
     """The adjoint of _pick: (N, P) → (N, C, …), 0 but for the labelled classes."""
     data = x.xp.zeros(shape, x.dtype)
-    labels.subtract_from(data.reshape(labels.shape), -x.data)
+    labels.subtract_from(data.reshape(labels.shape), -x.array)
     return data, (lambda g: _pick(g, labels=labels),)
 
 
@@ -221,7 +221,7 @@ def _class_weights(name: str, weight: Any, scores: Any, axis: int) -> Array:
         raise ValueError(
             f"{name}: weight must have one number for each of {scores.shape[axis]} classes, got shape {weights.shape}"
         )
-    return at_least_float32(weights.data)
+    return at_least_float32(weights.array)
 
 
 class CrossEntropyLoss(Loss):

@@ -37,7 +37,7 @@ def loss_of(logits: Any, labels: Labels, reduction: str) -> tuple[Array, Callabl
         xp.empty((2, blocks), sums_dtype),
         xp.empty(blocks, np.int64),
     )
-    kernels.blocks("losses", dtype, blocks, each, known, sums, worsts, xp.ascontiguousarray(logits.data), *settings)
+    kernels.blocks("losses", dtype, blocks, each, known, sums, worsts, xp.ascontiguousarray(logits.array), *settings)
     loss = xp.empty((), dtype) if each is None else None
     divisor, worst = xp.empty((), sums_dtype), xp.empty((), np.int64)
     kernels.blocks("add_up", dtype, 1, loss, divisor, worst, sums, worsts, int(reduction == "mean"), blocks, threads=ALL)
@@ -46,7 +46,7 @@ def loss_of(logits: Any, labels: Labels, reduction: str) -> tuple[Array, Callabl
 
     def gradient(g: Array) -> Array:
         dx = xp.empty(logits.shape, dtype)
-        arrays = divisor, known, xp.ascontiguousarray(logits.data)
+        arrays = divisor, known, xp.ascontiguousarray(logits.array)
         gs = xp.ascontiguousarray(g)
         kernels.blocks("differentiate", dtype, blocks, dx, gs, int(each is not None), *arrays, *settings)
         return dx

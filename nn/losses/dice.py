@@ -70,7 +70,7 @@ def _without_class(target: Any, logits: Node) -> Any:
     """The mask of a single class as its class numbers, 0 and 1: (N, 1, …) or (N, …), of bools too → (N, …)."""
     if logits.shape[1] > 1:
         return target
-    mask = target.data if isinstance(target, Node) else target
+    mask = target.array if isinstance(target, Node) else target
     if mask.shape == logits.shape:
         mask = mask.reshape(logits.shape[:1] + logits.shape[2:])
     return mask.astype(np.int64) if mask.dtype == np.bool_ else mask

@@ -77,7 +77,7 @@ class Labels:
         _check_shape(name, target, what, scores, axis)
         classes = scores.shape[axis] if classes is None else classes
         self.shape = n, _, positions = math.prod(scores.shape[:axis]), classes, math.prod(scores.shape[axis + 1 :])
-        given = target.data if isinstance(target, Node) else target
+        given = target.array if isinstance(target, Node) else target
         self.given = given.astype(np.int64, copy=False).reshape(n, positions)
         self.class_weight, self.ignore, self.smoothing = weight, ignore, smoothing
         self._seen: tuple[Array, Array, Array | None] | None = None

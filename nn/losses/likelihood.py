@@ -52,8 +52,8 @@ def binary_cross_entropy(x: T, target: Any, weight: Any = None, reduction: str =
     name, x = "binary_cross_entropy", widened(x)
     check_reduction(name, reduction)
     target = paired(name, x, target)
-    if x.data.size:
-        beyond = x.xp.maximum(-x.data, x.data - 1).max()
+    if x.array.size:
+        beyond = x.xp.maximum(-x.array, x.array - 1).max()
         check_limit(
             beyond,
             0,
@@ -68,7 +68,7 @@ def binary_cross_entropy(x: T, target: Any, weight: Any = None, reduction: str =
 def _binary_cross_entropy(x: Any, target: Any) -> Rule[T]:
     xp = x.xp
     with np.errstate(divide="ignore", invalid="ignore"):  # log 0 is −∞, and limited
-        yes, no = (logarithm.clip(LEAST_LOG, math.inf) for logarithm in (xp.log(x.data), xp.log1p(-x.data)))
+        yes, no = (logarithm.clip(LEAST_LOG, math.inf) for logarithm in (xp.log(x.array), xp.log1p(-x.array)))
 
     def for_target(g: Any) -> Any:
         zero, one = x == 0, x == 1  # whose logarithms would warn
@@ -79,9 +79,9 @@ def _binary_cross_entropy(x: Any, target: Any) -> Rule[T]:
     def for_x(g: Any) -> Any:
         products = x * (1 - x)
         back = g * (x - target) / clamp(products, min=LEAST_PRODUCT)
-        return back + undefined(g, x, where=products.data <= LEAST_PRODUCT) if mode.recording else back
+        return back + undefined(g, x, where=products.array <= LEAST_PRODUCT) if mode.recording else back
 
-    data = -(target.data * yes + (1 - target.data) * no)
+    data = -(target.array * yes + (1 - target.array) * no)
     return data, (for_x, for_target)
 
 
@@ -121,9 +121,9 @@ def binary_cross_entropy_with_logits(
 @op(elementwise=True)
 def _binary_cross_entropy_with_logits(x: Any, target: Any, positive: Any = None) -> Rule[T]:
     xp = x.xp
-    yes, no = target.data if positive is None else target.data * positive.data, 1 - target.data
-    s = xp.log1p(xp.exp(-xp.abs(x.data)))
-    data = s * (yes + no) + yes * (-x.data).clip(0, math.inf) + no * x.data.clip(0, math.inf)
+    yes, no = target.array if positive is None else target.array * positive.array, 1 - target.array
+    s = xp.log1p(xp.exp(-xp.abs(x.array)))
+    data = s * (yes + no) + yes * (-x.array).clip(0, math.inf) + no * x.array.clip(0, math.inf)
 
     def for_x(g: Any) -> Any:
         if positive is None:

@@ -89,16 +89,16 @@ def refuse_swapped(name: str, what: str, x: Any, target: Any) -> None:
     if not _is_prediction(target) or x is None or isinstance(x, (str, bytes)) or getattr(x, "requires_grad", False):
         return
     try:
-        numbers = x.data if isinstance(x, Node) else as_array(name, x, whole=np.int64)
+        numbers = x.array if isinstance(x, Node) else as_array(name, x, whole=np.int64)
     except (TypeError, ValueError):  # it is no prediction either, and will be told so
         return
     if numbers.shape != target.shape:
         fits = target.ndim > 0 and numbers.shape == (target.shape[:1] + target.shape[2:] if target.ndim > 1 else ())
-        swapped = _are_whole(numbers) and (fits or not _are_whole(target.data))
+        swapped = _are_whole(numbers) and (fits or not _are_whole(target.array))
     else:
-        on_cpu = type(numbers) is type(target.data) is np.ndarray
+        on_cpu = type(numbers) is type(target.array) is np.ndarray
         look = numbers.dtype.kind in "iub" or on_cpu and _only_0_and_1(numbers.flat[:64])
-        swapped = look and _no_probabilities(numbers, target.data)
+        swapped = look and _no_probabilities(numbers, target.array)
     if swapped:
         given = f"{what} {_described(x)}, target {_described(target)}"
         raise TypeError(f"{name}: {what} and target are swapped: got {given}; write {name}({what}, target)")
@@ -134,7 +134,7 @@ def paired(name: str, x: Any, target: Any) -> Any:
     check_prediction(name, "x", x, target)
     given = variable(name, "target", target, x)
     if given.shape != x.shape:
-        fits = given.data.size == x.data.size
+        fits = given.array.size == x.array.size
         raise ValueError(
             f"{name}: x {x.shape} and target {given.shape} must have the same shape, as each number is compared with one other"
             + (f"; use target.reshape({', '.join(map(str, x.shape))}), or bring x to the target's shape" if fits else "")

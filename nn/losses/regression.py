@@ -89,7 +89,7 @@ def smooth_l1_loss(x: T, target: Any, reduction: str = "mean", beta: float = 1.0
 @op(elementwise=True)
 def _huber(x: T, *, delta: float) -> Rule[T]:
     """c · (|x| − c / 2), where c is |x|, but no more than delta."""
-    d = x.xp.abs(x.data)
+    d = x.xp.abs(x.array)
     c = d.clip(0, delta)
     return c * (d - c / 2), (lambda g: g * clamp(x, -delta, delta),)
 

@@ -49,7 +49,7 @@ class ExponentialMovingAverage:
     >>> model = nn.Linear(1, 1, bias=False)
     >>> average = ExponentialMovingAverage(model, decay=0.75)
     >>> start = model.weight.item()
-    >>> model.weight.data += 1
+    >>> model.weight.array += 1
     >>> average.update()
     >>> with average.applied():
     ...     round(model.weight.item() - start, 6)
@@ -97,8 +97,8 @@ class ExponentialMovingAverage:
         self._refuse_inside("update")
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
-        weights = [(parameter.data, self._beside(name, parameter.data)) for name, parameter in self._parameters.items()]
-        buffers = [(buffer.data, self._beside(name, buffer.data)) for name, buffer in self._buffers.items()]
+        weights = [(parameter.array, self._beside(name, parameter.array)) for name, parameter in self._parameters.items()]
+        buffers = [(buffer.array, self._beside(name, buffer.array)) for name, buffer in self._buffers.items()]
         for data, average in weights:
             if not fit((data, average)):
                 _approach(data, average, 1 - decay)
@@ -119,9 +119,9 @@ class ExponentialMovingAverage:
                 f"ExponentialMovingAverage: {name} is {data.shape} now, and was {average.shape}; begin another average"
             )
         if average.dtype != data.dtype or average.device != device_of(data):
-            average.data = to_device(average.data, device_of(data)).astype(data.dtype, copy=False)
+            average.array = to_device(average.array, device_of(data)).astype(data.dtype, copy=False)
         follow(data)
-        return average.data
+        return average.array
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -135,7 +135,7 @@ class ExponentialMovingAverage:
         """
         self._refuse_inside("applied")
         for name, tensor in self._tensors():
-            self._beside(name, tensor.data)
+            self._beside(name, tensor.array)
         self._exchange()
         self._applied = True
         try:
@@ -147,7 +147,7 @@ class ExponentialMovingAverage:
     def _exchange(self) -> None:
         for name, tensor in self._tensors():
             average = self.average[name]
-            tensor.data, average.data = average.data, tensor.data
+            tensor.array, average.array = average.array, tensor.array
 
     def _refuse_inside(self, what: str) -> None:
         if self._applied:
@@ -167,8 +167,8 @@ class ExponentialMovingAverage:
             own = {**parameters, **buffers}
         self._check("copy_to: the model", own)
         for name, tensor in own.items():
-            refuse_read_only("copy_to", tensor, name, "p.data = p.data.copy()")
-            data, mean = tensor.data, to_device(self.average[name].data, device_of(tensor.data))
+            refuse_read_only("copy_to", tensor, name, "p.array = p.array.copy()")
+            data, mean = tensor.array, to_device(self.average[name].array, device_of(tensor.array))
             follow(data)
             data[...] = mean.astype(data.dtype, copy=False)
             tensor.touch()
@@ -209,7 +209,7 @@ class ExponentialMovingAverage:
         self.decay, self.warmup = float(state_dict["decay"]), state_dict["warmup"]
         self.updates = int(state_dict["updates"])
         for name, average in self.average.items():
-            average[...] = to_device(Tensor(given[name]).data.astype(average.dtype, copy=False), average.device)
+            average[...] = to_device(Tensor(given[name]).array.astype(average.dtype, copy=False), average.device)
 
     def _check(self, what: str, given: Mapping[str, Any]) -> None:
         """Raise unless these have the names and the shapes of the average."""

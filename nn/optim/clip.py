@@ -63,7 +63,7 @@ def clip_grad_norm_(
     if not gradients:
         return Tensor(0.0)
     with no_grad():
-        total = _total_norm([g.data for g in gradients if g.data.size], float(norm_type))
+        total = _total_norm([g.array for g in gradients if g.array.size], float(norm_type))
     if error_if_nonfinite and not math.isfinite(total.item()):
         raise ValueError(
             f"clip_grad_norm_: the norm of the gradients is {total.item()}; look for the first operation that makes one with "
@@ -71,8 +71,8 @@ def clip_grad_norm_(
         )
     if max_norm != math.inf:
         _refuse_read_only("clip_grad_norm_", gradients)
-        xp = array_module(total.data)
-        _scale([gradient.data for gradient in gradients], xp.minimum(max_norm / (total.data + 1e-6), 1.0))
+        xp = array_module(total.array)
+        _scale([gradient.array for gradient in gradients], xp.minimum(max_norm / (total.array + 1e-6), 1.0))
         for gradient in gradients:
             gradient.touch()
     return total
@@ -100,7 +100,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     _check_number("clip_grad_value_", "clip_value", clip_value)
     _refuse_read_only("clip_grad_value_", gradients)
     for gradient in gradients:
-        data = gradient.data
+        data = gradient.array
         follow(data)
         array_module(data).clip(data, -clip_value, clip_value, out=data)
         gradient.touch()
@@ -175,7 +175,7 @@ def _total_norm(gradients: list[Array], p: float) -> Tensor:
         parts = [_square(part) for g in gradients if not fit((g,)) for (part,) in blocks(g)]
         parts += [_squares(rows) for rows in alike((g,) for g in gradients if fit((g,)))]
     else:
-        parts = [norm(Tensor.wrap(at_least_float32(g)), p).data for g in gradients]
+        parts = [norm(Tensor.wrap(at_least_float32(g)), p).array for g in gradients]
     dtype = np.result_type(np.float32, *{g.dtype for g in gradients})  # the squares of float16 are soon more than it holds
     there = [to_device(part, device) for part in parts]
     follow(gradients[0])

@@ -123,14 +123,14 @@ class Optimizer:
             settings = {key: value.item() if isinstance(value, np.generic) else value for key, value in group.items()}
             moving = [p for p in group["params"] if p.grad is not None]
             for p in moving:
-                data, g = p.data, p.grad.data
+                data, g = p.array, p.grad.array
                 if g.shape != data.shape:
                     raise ValueError(f"{self._name}: a parameter {p.shape} has a gradient of another shape, {g.shape}")
                 if type(data) is not np.ndarray or type(g) is not np.ndarray:
                     self._meet(p, p.grad)
                 if self._seen.get(p) is not data:
                     self._follow(p)
-            self.update_all([(p.data, p.grad.data, self.state[p]) for p in moving], settings)
+            self.update_all([(p.array, p.grad.array, self.state[p]) for p in moving], settings)
             for p in moving:
                 p.touch()
 
@@ -149,16 +149,16 @@ class Optimizer:
                 f"{self._name}: a parameter {p.shape} is on {p.device}, its gradient on {gradient.device}; move that: "
                 f"p.grad = p.grad.to({p.device!r})"
             )
-        follow(p.data)
+        follow(p.array)
 
     def _follow(self, p: Node) -> None:
         """The parameter has another array than at the last step: its memory goes where the numbers went."""
-        refuse_read_only(f"{self._name}.step", p, "a parameter", "p.data = p.data.copy()")
+        refuse_read_only(f"{self._name}.step", p, "a parameter", "p.array = p.array.copy()")
         state = self.state.setdefault(p, {})
         for key, value in state.items():
             if is_array(value):
                 state[key] = self._fitting(p, key, value)
-        self._seen[p] = p.data
+        self._seen[p] = p.array
 
     def check(self, group: dict[str, Any]) -> None:
         """Refuse settings that mean nothing."""
@@ -258,7 +258,7 @@ class Optimizer:
             if not is_number(step) or not 0 <= step < 2**63 or step != int(step):
                 raise ValueError(f"{self._name}: step of the state must be a whole number of 0 or more, got {step!r}")
             return int(step)
-        array = value.data if isinstance(value, Node) else value if is_array(value) else np.asarray(value)  # PyTorch's too
+        array = value.array if isinstance(value, Node) else value if is_array(value) else np.asarray(value)  # PyTorch's too
         fitting = self._fitting(p, key, array)
         return fitting.copy() if fitting is array else fitting
 

@@ -111,7 +111,7 @@ class ReduceLROnPlateau(LRScheduler):
         self._set(rates)
 
     def _metric(self, metrics: Any) -> float:
-        value = metrics.data if isinstance(metrics, Node) else metrics
+        value = metrics.array if isinstance(metrics, Node) else metrics
         if isinstance(value, (int, float, np.number)) or getattr(value, "size", 0) == 1:
             return float(value.item() if hasattr(value, "item") else value)
         raise TypeError(f"{self._name}: step needs the metric, one number, got {metrics!r}")

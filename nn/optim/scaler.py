@@ -136,7 +136,7 @@ class GradScaler:
                 f"GradScaler.unscale_: a gradient {half.shape} is of float16, and would be 0 without the scale; keep the "
                 "parameters in float32, and let autocast() cast them"
             )
-        finite = _unscale([gradient.data for gradient in gradients], 1 / self._scale)
+        finite = _unscale([gradient.array for gradient in gradients], 1 / self._scale)
         for gradient in gradients:
             gradient.touch()
         self._found[id(optimizer)] = _Found(optimizer, finite)

@@ -61,7 +61,7 @@ def accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
             f"accuracy: scores (N, C, …) need whole-number labels (N, …), got {scores.shape} and {labels.dtype} {labels.shape}"
         )
     check_devices("accuracy", [scores, labels])
-    xp, given, wanted, count = scores.xp, scores.data, labels.data, scores.shape[1]
+    xp, given, wanted, count = scores.xp, scores.array, labels.array, scores.shape[1]
     follow(given)
     asked = wanted >= 0
     wanted = xp.maximum(wanted, 0)
@@ -118,8 +118,8 @@ def usual_metrics(scores: Any, labels: Any) -> Metrics:
 
 
 def _are_probabilities(labels: Tensor) -> bool:
-    with_one = abs(labels.data.sum(1) - 1) < 1e-3
-    return bool(with_one.all()) and bool((labels.data >= 0).all())
+    with_one = abs(labels.array.sum(1) - 1) < 1e-3
+    return bool(with_one.all()) and bool((labels.array >= 0).all())
 
 
 class Means:
@@ -144,7 +144,7 @@ class Means:
         """
         self.count += count
         for name, mean in means.items():
-            number = mean.data if isinstance(mean, Tensor) else mean
+            number = mean.array if isinstance(mean, Tensor) else mean
             if not (isinstance(number, (int, float, np.number)) or is_array(number) and number.size == 1):
                 given = f"shape {number.shape}" if is_array(number) else type(mean).__name__
                 raise TypeError(f"a metric must be one number, a Tensor or a float, but {name!r} is {given}")

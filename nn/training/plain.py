@@ -152,7 +152,7 @@ def of_module(module: Module) -> dict[str, Any]:
 
 def host(value: Any) -> np.ndarray[Any, Any]:
     """The numbers of a tensor, an array or a number, in host memory."""
-    return to_numpy(value.data) if isinstance(value, Tensor) else to_numpy(value) if is_array(value) else np.asarray(value)
+    return to_numpy(value.array) if isinstance(value, Tensor) else to_numpy(value) if is_array(value) else np.asarray(value)
 
 
 def checksum(array: np.ndarray[Any, Any], start: int = 0) -> int:

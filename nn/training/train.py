@@ -252,7 +252,7 @@ def _step(run: Run, batches: Sequence[Batch]) -> None:
 
 def _check_loss(run: Run, value: Any) -> None:
     """Refuse what is no loss, and stop where it is nan or infinite: on a device now and then, for a look waits for it."""
-    if not isinstance(value, Tensor) or value.ndim and value.data.size != 1:
+    if not isinstance(value, Tensor) or value.ndim and value.array.size != 1:
         given = f"shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
         hint = "is the function's `return` missing?" if value is None else 'use reduction="mean" or .mean()'
         raise TypeError(f"fit: the loss must be one number, as a Tensor, got {given}; {hint}")

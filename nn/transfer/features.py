@@ -31,7 +31,7 @@ class Features(TensorDataset):
     @property
     def nbytes(self) -> int:
         """The memory that features and labels take, in bytes."""
-        return sum(x.data.nbytes for x in self.tensors)
+        return sum(x.array.nbytes for x in self.tensors)
 
     def __repr__(self) -> str:
         features = self.tensors[0]
@@ -92,7 +92,7 @@ def cache_features(
             features, scores = _one(watch.passed, where, len(rows))
             if at is None:
                 _check_rest(model, where, scores, result)
-            parts = (features.data, labels.to(device).data)
+            parts = (features.array, labels.to(device).array)
             kept = kept or [features.xp.empty((count, *part.shape[1:]), part.dtype) for part in parts]
             for whole, part in zip(kept, parts):
                 if part.shape[1:] != whole.shape[1:]:
@@ -136,7 +136,7 @@ def _one(passed: list[tuple[Any, Any]], where: str, samples: int) -> tuple[Tenso
 def _check_rest(model: Module, where: str, scores: Tensor, result: Any) -> None:
     """Refuse to leave out what the model does after its head."""
     view = isinstance(result, Tensor) and result.assigned is scores.assigned  # in another shape, perhaps
-    if not (view and result.data.size == scores.data.size):
+    if not (view and result.array.size == scores.array.size):
         raise ValueError(
             f"cache_features: {type(model).__name__} computes on with the scores of {where or 'its head'}, and that would be "
             "left out; give at= the first module of all that comes after the base, and train that with what follows"
@@ -145,7 +145,7 @@ def _check_rest(model: Module, where: str, scores: Tensor, result: Any) -> None:
 
 def _equal(x: Tensor, y: Tensor) -> bool:
     """Whether all numbers are the same; nan is as nan."""
-    return x.shape == y.shape and bool(((x.data == y.data) | (x.data != x.data)).all())
+    return x.shape == y.shape and bool(((x.array == y.array) | (x.array != x.array)).all())
 
 
 def _check_data(dataset: Any, transform: Any) -> None:
@@ -190,7 +190,7 @@ def _batch(dataset: Samples, rows: Any, transform: Any, again: bool) -> list[Ten
 def _fetched(dataset: Samples, rows: Any, transform: Any, generator: random.Generator) -> list[Tensor]:
     batch: Any = batch_of(dataset, rows)
     if transform is not None and isinstance(batch, (tuple, list)):
-        batch = transformed(transform, tuple(x.data if isinstance(x, Tensor) else x for x in batch), generator)
+        batch = transformed(transform, tuple(x.array if isinstance(x, Tensor) else x for x in batch), generator)
     fits = isinstance(batch, (tuple, list)) and len(batch) > 1 and all(isinstance(x, Tensor) or is_array(x) for x in batch)
     if not fits:
         given = ", ".join(map(kind_of, batch)) if isinstance(batch, (tuple, list)) else kind_of(batch)

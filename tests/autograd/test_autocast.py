@@ -453,7 +453,7 @@ def test_digits_are_learned_as_well_as_in_float32():
 def test_an_operation_of_ones_own_may_ask_for_float32():
     @mt.op(wide=True)
     def cube(x):
-        return x.data**3, (lambda g: 3 * g * x * x,)
+        return x.array**3, (lambda g: 3 * g * x * x,)
 
     x = mt.Tensor([50.0], dtype="float16", requires_grad=True)
     with mt.autocast():

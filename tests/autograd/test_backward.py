@@ -56,14 +56,14 @@ def test_backward_accumulates_in_leaves_only_and_grad_nowhere():
 def test_gradients_of_two_leaves_never_share_memory():
     x, y = leaf([1.0, 2.0]), leaf([3.0, 4.0])
     (x + y).backward(mt.Tensor(np.ones(2)))
-    x.grad.data *= 100
+    x.grad.array *= 100
     np.testing.assert_array_equal(y.grad.numpy(), [1.0, 1.0])
 
 
 def test_the_gradient_passed_in_is_not_written_to():
     x, g = leaf([1.0]), mt.Tensor(np.ones(1))
     (x + x + x).backward(g)
-    x.grad.data += 5
+    x.grad.array += 5
     assert g.item() == 1.0
 
 
@@ -95,7 +95,7 @@ def test_only_what_leads_to_the_inputs_is_computed():
 
     @mt.op
     def spy(x):
-        return x.data.copy(), (lambda g: calls.append("vjp") or g,)
+        return x.array.copy(), (lambda g: calls.append("vjp") or g,)
 
     w, x = leaf([1.0]), leaf([2.0])
     y = spy(w) * x
@@ -108,7 +108,7 @@ def test_a_frozen_input_costs_no_vjp():
 
     @mt.op
     def product(x, y):
-        return x.data * y.data, (lambda g: calls.append("x") or g * y, lambda g: calls.append("y") or g * x)
+        return x.array * y.array, (lambda g: calls.append("x") or g * y, lambda g: calls.append("y") or g * x)
 
     x, frozen = leaf([1.0]), mt.Tensor(np.array([2.0]))
     product(x, frozen).backward()
@@ -170,7 +170,7 @@ def test_sixty_doublings_visit_each_node_once():
 
     @mt.op
     def double(x, y):
-        return x.data + y.data, (lambda g: calls.append(1) or g, lambda g: calls.append(1) or g)
+        return x.array + y.array, (lambda g: calls.append(1) or g, lambda g: calls.append(1) or g)
 
     x = leaf([1.0])
     y = x
@@ -228,7 +228,7 @@ def test_a_graph_that_is_never_walked_is_no_cycle():
 def test_an_intermediate_array_that_no_derivative_needs_is_freed():
     x = leaf(np.ones(3))
     y = x + 1
-    array = weakref.ref(y.data)
+    array = weakref.ref(y.array)
     z = y + 1
     del y
     assert array() is None
@@ -241,7 +241,7 @@ def test_backward_frees_activations_while_it_walks():
 
     @mt.op
     def watch(x):
-        return x.data * 1.0, (lambda g: held.append([r() is not None for r in refs]) or g,)
+        return x.array * 1.0, (lambda g: held.append([r() is not None for r in refs]) or g,)
 
     x = watch(leaf(np.ones(3)))
     a = x * x
@@ -332,7 +332,7 @@ def test_a_derivative_may_close_over_a_variable_that_is_not_bound():
 
         if known:
             factor = 2
-        return 2 * x.data, (back,)
+        return 2 * x.array, (back,)
 
     x = leaf([3.0])
     double(x).backward()
@@ -349,7 +349,7 @@ def test_a_view_keeps_no_memory_alive_after_the_pass():
         loss = (y * y).sum()
         loss.backward()
         x.grad = None
-        held = y.data.nbytes
+        held = y.array.nbytes
         assert tracemalloc.get_traced_memory()[0] - before < 50_000  # of x * x and exp's result what y shows is left
         assert held == 800_000
     finally:
@@ -381,7 +381,7 @@ def test_retain_graph_allows_a_second_backward():
 def test_a_wrong_vjp_shape_is_refused():
     @mt.op
     def bad(x):
-        return x.data * 1.0, (lambda g: g.sum(),)
+        return x.array * 1.0, (lambda g: g.sum(),)
 
     with pytest.raises(ValueError, match=r"bad: a vjp returned a gradient of float64 \(\).*input is float64 \(2,\)"):
         bad(leaf([1.0, 2.0])).sum().backward()
@@ -390,7 +390,7 @@ def test_a_wrong_vjp_shape_is_refused():
 def test_a_wrong_vjp_dtype_is_refused():
     @mt.op
     def bad(x):
-        return x.data * 1.0, (lambda g: g.to("float32"),)
+        return x.array * 1.0, (lambda g: g.to("float32"),)
 
     with pytest.raises(ValueError, match="float32.*float64"):
         bad(leaf([1.0])).backward()
@@ -399,7 +399,7 @@ def test_a_wrong_vjp_dtype_is_refused():
 def test_a_vjp_that_returns_no_tensor_is_refused():
     @mt.op
     def bad(x):
-        return x.data * 1.0, (lambda g: g.data,)
+        return x.array * 1.0, (lambda g: g.array,)
 
     with pytest.raises(TypeError, match="bad: a vjp returned ndarray"):
         bad(leaf([1.0])).backward()
@@ -466,7 +466,7 @@ def test_another_array_for_a_result_leaves_the_one_that_its_derivative_needs():
     x = leaf([1.0, 2.0])
     y = x.exp()
     z = y.sum()
-    y.data = np.zeros(2)
+    y.array = np.zeros(2)
     z.backward()
     np.testing.assert_allclose(x.grad.numpy(), np.exp([1.0, 2.0]))
 
@@ -475,11 +475,11 @@ def test_another_array_for_a_leaf_leaves_what_shares_the_old_one():
     p = leaf([1.0, 2.0])
     x, q = leaf([3.0, 4.0]), p.detach()
     y = (x * q).sum()
-    p.data = p.data * 2
+    p.array = p.array * 2
     y.backward()
     assert x.grad.tolist() == [1.0, 2.0]
     with pytest.raises(TypeError, match=r"data: expected an array, got list; to write numbers into it: x\[...\] = numbers"):
-        p.data = [1.0, 2.0]
+        p.array = [1.0, 2.0]
 
 
 def test_overwriting_is_seen_at_second_order():
@@ -559,7 +559,7 @@ def test_a_leaf_that_stopped_requiring_a_gradient_gets_none():
 def test_overwriting_what_no_backward_needs_is_fine():
     x, b = leaf([1.0, 2.0]), leaf([1.0, 1.0])
     y = (x * x + b).sum()
-    b.data -= 0.1
+    b.array -= 0.1
     y.backward()
     np.testing.assert_array_equal(b.grad.numpy(), [1.0, 1.0])
 
@@ -652,7 +652,7 @@ def test_threads_differentiate_graphs_of_their_own():
 def test_an_exception_in_a_vjp_leaves_the_engine_usable():
     @mt.op
     def bad(x):
-        return x.data * 1.0, (lambda g: 1 / 0,)
+        return x.array * 1.0, (lambda g: 1 / 0,)
 
     with pytest.raises(ZeroDivisionError):
         bad(leaf([1.0])).backward()
@@ -665,7 +665,7 @@ def test_an_exception_in_a_vjp_leaves_the_engine_usable():
 def test_detach_shares_memory_and_stops_the_gradient():
     x = leaf([2.0])
     y = x.detach()
-    assert y.data is x.data
+    assert y.array is x.array
     assert not y.requires_grad
     assert mt.grad(x * y, x)[0].item() == 2.0
 
@@ -727,6 +727,6 @@ def test_retain_grad():
 
 def test_assigning_another_shape_to_a_leaf():
     x = leaf([1.0, 2.0])
-    x.data = np.ones((2, 2))
+    x.array = np.ones((2, 2))
     (x * x).sum().backward()
     assert x.grad.shape == (2, 2)

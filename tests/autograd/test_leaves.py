@@ -25,7 +25,7 @@ def leaf(values, **settings):
 
 def on_the_device(array):
     """An array as tensors here have it."""
-    return mt.Tensor(array).data
+    return mt.Tensor(array).array
 
 
 @mt.op
@@ -38,13 +38,13 @@ def shared(x, y):
             kept.append(2 * g)
         return kept[0]
 
-    return x.data * 2 + y.data * 2, (back, back)
+    return x.array * 2 + y.array * 2, (back, back)
 
 
 @mt.op
 def held(x, *, gradient):
     """x, with a gradient that somebody else holds."""
-    return x.data.copy(), (lambda g: gradient,)
+    return x.array.copy(), (lambda g: gradient,)
 
 
 # Whose it is
@@ -96,7 +96,7 @@ def test_a_grad_belongs_to_its_leaf_alone(name, again, create, inputs):
     right = b.grad.detach().numpy().copy()
     for x, other in ((a, b), (b, a)):
         expected, before = x.grad.detach().numpy() * 10, other.grad.detach().numpy().copy()
-        x.grad.data *= 10
+        x.grad.array *= 10
         np.testing.assert_array_equal(x.grad.detach().numpy(), expected)
         np.testing.assert_array_equal(other.grad.detach().numpy(), before)
     np.testing.assert_array_equal(b.grad.detach().numpy(), right * 10)
@@ -142,7 +142,7 @@ def test_results_of_grad_share_no_memory(name, create):
     a, b, seed = leaf([1.0, 2.0, 3.0]), leaf([4.0, 5.0, 6.0]), mt.Tensor(np.ones(3))
     KEPT.clear()
     found = mt.grad(WAYS[name](a, b), (a, b, a), seed, create_graph=create)
-    arrays = [*(x.data for x in found), seed.data, HELD.data, *(g.data for g in KEPT)]
+    arrays = [*(x.array for x in found), seed.array, HELD.array, *(g.array for g in KEPT)]
     values = [mt.Tensor(array).numpy().copy() for array in arrays]
     np.testing.assert_array_equal(values[0], values[2])
     for i in range(3):
@@ -258,7 +258,7 @@ def test_a_gradient_on_another_device_is_refused(monkeypatch):
 def test_a_grad_from_before_that_fits_no_more_is_refused_in_words():
     x = leaf([1.0, 2.0])
     (x * x).sum().backward()
-    x.data = on_the_device(np.ones((2, 2)))
+    x.array = on_the_device(np.ones((2, 2)))
     with pytest.raises(ValueError, match=r"a \.grad of shape \(2,\) on .* from before, but its gradient is of shape \(2, 2\)"):
         (x * x).sum().backward()
     x.grad = None
@@ -269,7 +269,7 @@ def test_a_grad_from_before_that_fits_no_more_is_refused_in_words():
 def test_a_grad_of_another_dtype_from_before():
     x = mt.Tensor([1.0, 2.0], requires_grad=True)
     (x * x).sum().backward()
-    x.data = on_the_device(np.array([1.0, 2.0]))
+    x.array = on_the_device(np.array([1.0, 2.0]))
     (x * x).sum().backward()
     assert (x.grad.dtype, x.grad.tolist()) == (np.float64, [4.0, 8.0])
 
@@ -317,7 +317,7 @@ def test_both_kinds_of_hooks_and_all_of_a_kind():
     x, seen = leaf([1.0]), []
     x.register_hook(lambda g: g * 10)
     x.register_post_accumulate_grad_hook(lambda x: seen.append(x.grad.item()))
-    twice = lambda x: x.grad.data.__imul__(2)  # noqa: E731
+    twice = lambda x: x.grad.array.__imul__(2)  # noqa: E731
     x.register_post_accumulate_grad_hook(twice)
     x.register_post_accumulate_grad_hook(twice)
     (x * 3).backward()
@@ -407,7 +407,7 @@ def test_gradients_that_other_threads_compute(count, monkeypatch):
             started.wait(0.2)
             return g * b
 
-        return x.data * a.data * b.data, (lambda g: g * a * b, aside(to_a, 1 << 40), lambda g: g * a)
+        return x.array * a.array * b.array, (lambda g: g * a * b, aside(to_a, 1 << 40), lambda g: g * a)
 
     a, b, x = leaf([2.0]), leaf([3.0]), leaf([1.0])
 

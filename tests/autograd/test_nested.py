@@ -214,8 +214,8 @@ def test_a_memory_map_is_an_array_like_others(tmp_path):
     mapped[:] = 2
     x = mt.ones(3, device="cpu")
     assert (x + mapped).tolist() == [3.0, 3.0, 3.0]
-    x.data = mapped
-    assert type(x.data) is np.ndarray
+    x.array = mapped
+    assert type(x.array) is np.ndarray
     assert (x + 1).tolist() == [3.0, 3.0, 3.0]
 
 

@@ -18,7 +18,7 @@ X = mt.Tensor([[1.0, 2.0], [3.0, 4.0]])
 @mt.op(elementwise=True)
 def weighted(x, y, z=None, *, scale=1.0, dim=0):
     """x + scale · y, and z if there is one."""
-    return x.data + scale * y.data + (0 if z is None else z.data), (lambda g: g, lambda g: g * scale, lambda g: g)
+    return x.array + scale * y.array + (0 if z is None else z.array), (lambda g: g, lambda g: g * scale, lambda g: g)
 
 
 def test_settings_by_keyword_and_by_position_and_tensors_by_name():
@@ -106,7 +106,7 @@ def test_arrays_are_constants_on_either_side():
 def test_an_operation_of_the_users_own():
     @mt.op(output=True)
     def expm1(x):
-        return x.xp.expm1(x.data), (lambda g, y: g * (y + 1),)
+        return x.xp.expm1(x.array), (lambda g, y: g * (y + 1),)
 
     check_gradients(expm1, mt.Tensor(np.array([0.1, -0.5])), order=2)
 
@@ -114,7 +114,7 @@ def test_an_operation_of_the_users_own():
 def test_a_rule_with_a_wrong_number_of_vjps_is_refused():
     @mt.op
     def bad(x, y):
-        return x.data, (lambda g: g,)
+        return x.array, (lambda g: g,)
 
     with pytest.raises(TypeError, match="bad: its rule returned 1 vjps for 2 tensors"):
         bad(mt.Tensor([1.0], requires_grad=True), X)
@@ -130,7 +130,7 @@ def test_operations_on_a_parameter_give_tensors():
 def test_settings_after_a_slash_are_settings():
     @mt.op
     def scaled(x, /, scale, dim=None):
-        return x.data * scale, (lambda g: g * scale,)
+        return x.array * scale, (lambda g: g * scale,)
 
     for y in (scaled(X, 2.0), scaled(X, scale=2.0), scaled(X, 2.0, axis=0), scaled(scale=2.0, x=X)):
         assert y.tolist() == (2 * X).tolist()
@@ -158,24 +158,24 @@ def same(g):
 
 
 MISTAKES = {
-    "no vjps": (lambda x: x.data * 2, r"pair \(array, vjps\), it returned \w*\.?ndarray of shape"),
+    "no vjps": (lambda x: x.array * 2, r"pair \(array, vjps\), it returned \w*\.?ndarray of shape"),
     "no return": (lambda x: None, r"pair \(array, vjps\), it returned NoneType"),
-    "a list": (lambda x: [x.data, (same,)], r"pair \(array, vjps\), it returned list"),
+    "a list": (lambda x: [x.array, (same,)], r"pair \(array, vjps\), it returned list"),
     "a tensor and no vjps": (lambda x: mt.cat([x.detach(), x.detach()]), r"pair \(array, vjps\), it returned Tensor of shape"),
-    "three": (lambda x: (x.data, (same,), 1), r"pair \(array, vjps\), it returned a tuple of 3"),
-    "one": (lambda x: (x.data,), r"pair \(array, vjps\), it returned a tuple of 1"),
+    "three": (lambda x: (x.array, (same,), 1), r"pair \(array, vjps\), it returned a tuple of 3"),
+    "one": (lambda x: (x.array,), r"pair \(array, vjps\), it returned a tuple of 1"),
     "a tensor": (
         lambda x: (x.detach(), (same,)),
-        r"must return an array as its result, it returned Tensor; compute with x\.data",
+        r"must return an array as its result, it returned Tensor; compute with x\.array",
     ),
     "numbers": (lambda x: (2.0, (same,)), "must return an array as its result, it returned float"),
     "nothing and vjps": (lambda x: (None, (same,)), "must return an array as its result, it returned NoneType"),
-    "vjps and the array": (lambda x: ((same,), x.data), "must return an array as its result, it returned tuple"),
-    "a function": (lambda x: (x.data, same), r"a tuple of vjps beside the array, it returned function; write \(vjp,\)"),
-    "an array for vjps": (lambda x: (x.data, x.data), r"a tuple of vjps beside the array, it returned \w*\.?ndarray"),
-    "too few": (lambda x: (x.data, ()), "returned 0 vjps for 1 tensors"),
-    "too many": (lambda x: (x.data, (same, same)), "returned 2 vjps for 1 tensors"),
-    "a derivative": (lambda x: (x.data, (x.data,)), r"returned \w*\.?ndarray as vjp 0: expected a function or None"),
+    "vjps and the array": (lambda x: ((same,), x.array), "must return an array as its result, it returned tuple"),
+    "a function": (lambda x: (x.array, same), r"a tuple of vjps beside the array, it returned function; write \(vjp,\)"),
+    "an array for vjps": (lambda x: (x.array, x.array), r"a tuple of vjps beside the array, it returned \w*\.?ndarray"),
+    "too few": (lambda x: (x.array, ()), "returned 0 vjps for 1 tensors"),
+    "too many": (lambda x: (x.array, (same, same)), "returned 2 vjps for 1 tensors"),
+    "a derivative": (lambda x: (x.array, (x.array,)), r"returned \w*\.?ndarray as vjp 0: expected a function or None"),
 }
 
 
@@ -200,7 +200,7 @@ def test_a_mistake_that_a_rule_makes_later_is_found_too(mistake):
 
     @mt.op
     def forgot(x):
-        return rule(x) if len(x) == 2 else (x.data, (same,))
+        return rule(x) if len(x) == 2 else (x.array, (same,))
 
     forgot(mt.ones(1, 3))
     with pytest.raises(TypeError, match=f"forgot: its rule .*{message}"):
@@ -211,7 +211,7 @@ def test_a_mistake_that_a_rule_makes_later_is_found_too(mistake):
 def test_a_vjp_of_two_that_is_no_function_is_refused(vjps):
     @mt.op
     def both(x, y):
-        return x.data + y.data, (same, same) if len(x) == 1 else vjps
+        return x.array + y.array, (same, same) if len(x) == 1 else vjps
 
     x = mt.ones(1, 2, requires_grad=True)
     both(x, x)
@@ -283,7 +283,7 @@ def test_no_function_says_that_it_returns_what_a_rule_does():
 def test_an_operation_of_the_user_says_so_too():
     @mt.op
     def cube(x):
-        return x.data**3, (lambda g: 3 * g * x * x,)
+        return x.array**3, (lambda g: 3 * g * x * x,)
 
     assert inspect.signature(cube).return_annotation is mt.Tensor
     assert list(inspect.signature(cube).parameters) == ["x"]
@@ -321,7 +321,7 @@ def test_a_rule_may_name_what_it_returns():
 
     @mt.op
     def twice(x):
-        return Answer(x.data * 2, (lambda g: g * 2,))
+        return Answer(x.array * 2, (lambda g: g * 2,))
 
     x = mt.ones(2, requires_grad=True)
     np.testing.assert_array_equal(mt.grad(twice(x).sum(), x)[0].numpy(), [2, 2])

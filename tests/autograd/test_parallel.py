@@ -31,7 +31,7 @@ def scaled(x, weight, *, seen):
         seen.append(threading.current_thread())
         return (g * x).sum(0)
 
-    return x.data * weight.data, (lambda g: g * weight, parallel.aside(to_weight))
+    return x.array * weight.array, (lambda g: g * weight, parallel.aside(to_weight))
 
 
 @op
@@ -42,7 +42,7 @@ def slow(x, *, gate):
         assert gate.wait(20)
         return g * 1
 
-    return x.data.copy(), (vjp,)
+    return x.array.copy(), (vjp,)
 
 
 def weights(*shapes):
@@ -60,7 +60,7 @@ def test_another_thread_computes_it_while_the_pass_goes_on(count):
             gate.set()
             return (g * x).sum(0)
 
-        return x.data * weight.data, (lambda g: g * weight, parallel.aside(to_weight))
+        return x.array * weight.array, (lambda g: g * weight, parallel.aside(to_weight))
 
     x, weight = weights((4, 3), (3,))
     opened(slow(x, gate=gate), weight).sum().backward()  # the pass waits at the gate, so another thread has opened it
@@ -138,7 +138,7 @@ def test_an_error_comes_out_of_backward_and_the_next_pass_is_as_ever(count):
 
     @op
     def wrong(x, weight, *, back):
-        return x.data * weight.data, (lambda g: g * weight, parallel.aside(lambda g: back(g)))
+        return x.array * weight.array, (lambda g: g * weight, parallel.aside(lambda g: back(g)))
 
     def fails(_):
         raise ZeroDivisionError("in the vjp")
@@ -162,7 +162,7 @@ def test_what_the_pass_made_is_gone_without_the_collector(count):
     count(2)
     seen, (x, weight) = [], weights((4, 3), (3,))
     scaled(x * 2, weight, seen=seen).sum().backward()
-    gradient = weakref.ref(weight.grad.data)
+    gradient = weakref.ref(weight.grad.array)
     gc.collect()
     gc.disable()
     try:

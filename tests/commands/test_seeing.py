@@ -53,7 +53,7 @@ def test_trained_weights_are_used(tmp_path, capsys):
 
     model = models.lenet5()
     for p in model.parameters():
-        p.data[...] = 0.01
+        p.array[...] = 0.01
     state.save(tmp_path / "even.npz", model.state_dict())
     assert line("--weights", tmp_path / "even.npz") != line()
 

@@ -102,7 +102,7 @@ def test_the_command_that_predicts(tmp_path, capsys):
     picture, weights = tmp_path / "picture.png", tmp_path / "weights.npz"
     image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 240, 3), dtype=np.uint8)).save(picture)
     model = models.squeezenet1_1()
-    model.classifier[1].bias.data[967] = 100.0
+    model.classifier[1].bias.array[967] = 100.0
     state.save(weights, model.state_dict())
     assert cli.main(["predict", str(picture), "--model", "squeezenet1_1", "--weights", str(weights), "--top", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()

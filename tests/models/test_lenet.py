@@ -10,7 +10,7 @@ from microtensor.models import lenet
 
 
 def count(module):
-    return sum(p.data.size for p in module.parameters())
+    return sum(p.array.size for p in module.parameters())
 
 
 def test_parameters():

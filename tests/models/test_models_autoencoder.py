@@ -223,7 +223,7 @@ def test_one_code_path_computes_on_the_stand_in_for_cupy(factory, monkeypatch):
         loss = vae_loss(y, given) if factory is conv_vae else nn.mse_loss(y, given)
         loss.backward()
         results.append([loss.detach().cpu().numpy(), *(p.grad.cpu().numpy() for p in model.parameters())])
-    assert all(type(p.grad.data) is strict.ndarray for p in device.parameters())
+    assert all(type(p.grad.array) is strict.ndarray for p in device.parameters())
     for ours, expected in zip(results[1], results[0]):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
     if factory is conv_vae:

@@ -193,7 +193,7 @@ def test_outputs_and_gradients_of_1989_are_pytorchs():
     ours = lecun_1989.lecun_1989().double()
     rng = np.random.default_rng(0)
     for parameter in ours.parameters():
-        parameter.data[...] = mt.Tensor(rng.normal(0, 0.1, parameter.shape)).data
+        parameter.array[...] = mt.Tensor(rng.normal(0, 0.1, parameter.shape)).array
     w1, b1, w2, b2, *rest = (torch.tensor(p.numpy(), requires_grad=True) for p in ours.parameters())
     x, g = rng.uniform(-1, 1, (2, 1, 16, 16)), rng.normal(size=(2, 10))
     image = torch.tensor(x, requires_grad=True)

@@ -29,7 +29,7 @@ def randomised(model, seed=0):
     rng = np.random.default_rng(seed)
     for parameter in model.parameters():
         fan_in = parameter.numel() / parameter.shape[0] if parameter.ndim > 1 else 100
-        parameter.data[...] = mt.Tensor(rng.standard_normal(parameter.shape) * (2 / fan_in) ** 0.5).data
+        parameter.array[...] = mt.Tensor(rng.standard_normal(parameter.shape) * (2 / fan_in) ** 0.5).array
     return model
 
 
@@ -222,9 +222,9 @@ def passing_on(model):
     for name, layer in model.named_children():
         if isinstance(layer, nn.Conv2d):
             middle = layer.kernel_size[0] // 2
-            layer.weight.data[...] = 0
+            layer.weight.array[...] = 0
             if not name.startswith("score"):
-                layer.weight.data[0, 0, middle, middle] = 1
+                layer.weight.array[0, 0, middle, middle] = 1
     return model.eval()
 
 
@@ -243,7 +243,7 @@ def test_scores_stand_where_the_image_has_what_they_are_of(monkeypatch, factory,
     """A ramp comes back as itself: of each `stride` numbers the maximum is the last, (stride − 1) / 2 above their middle."""
     small(monkeypatch, maps=(1, 1, 1, 1, 1), units=1)
     model = passing_on(factory(1))
-    getattr(model, score).weight.data[...] = 1
+    getattr(model, score).weight.array[...] = 1
     rows, columns = np.mgrid[:170, :150].astype(np.float32)
     for ramp in (rows, columns):
         y = model(mt.Tensor(np.stack([ramp + 100, ramp, ramp])[None])).detach().numpy()[0, 0]
@@ -299,8 +299,8 @@ def test_a_classifier_s_layers_become_convolutions(monkeypatch):
     randomised(classifier).eval()
     assert model.start_from(classifier) is model
     last = classifier.classifier[6]
-    model.score_fr.weight.data[...] = last.weight.data[:, :, None, None]
-    model.score_fr.bias.data[...] = last.bias.data
+    model.score_fr.weight.array[...] = last.weight.array[:, :, None, None]
+    model.score_fr.bias.array[...] = last.bias.array
     x = mt.Tensor(images(2, 3, 224, 224))
     with mt.no_grad():
         _, _, scores = model.eval().features(x)
@@ -329,8 +329,8 @@ def test_what_starts_how(monkeypatch):
     model = fcn.fcn8s_vgg16(3)
     fixed = [name for name, p in model.named_parameters() if not p.requires_grad]
     assert fixed == ["upscore8.weight"]
-    assert not any(layer.weight.data.any() for name, layer in model.named_children() if name.startswith("score"))
-    assert not model(mt.Tensor(images(1, 3, 20, 20))).data.any()
+    assert not any(layer.weight.array.any() for name, layer in model.named_children() if name.startswith("score"))
+    assert not model(mt.Tensor(images(1, 3, 20, 20))).array.any()
     wide = [getattr(model, name) for names in fcn.CONVOLUTIONS for name in names][4]
     assert wide.weight.numpy().std() == pytest.approx((2 / (9 * wide.in_channels)) ** 0.5, rel=0.2)
 
@@ -415,7 +415,7 @@ def test_unet_starts_from_the_paper_s_distribution():
     model = unet(3, 2, base=16)
     for layer, fan_in in ((model.down[2][0], 9 * 32), (model.up[0], 256), (model.merge[1][2], 9 * 64)):
         assert layer.weight.numpy().std() == pytest.approx((2 / fan_in) ** 0.5, rel=0.05)
-        assert not layer.bias.data.any()
+        assert not layer.bias.array.any()
 
 
 def test_unet_drops_at_the_end_of_the_way_down():
@@ -475,7 +475,7 @@ def test_one_code_path_computes_on_the_stand_in_for_cupy(monkeypatch):
         x, device = mt.Tensor(images(1, 3, size, size)), copy.deepcopy(host).to("cuda")
         y = device(x.to("cuda"))
         y.sum().backward()
-        assert all(type(p.grad.data) is strict.ndarray for p in device.parameters() if p.requires_grad)
+        assert all(type(p.grad.array) is strict.ndarray for p in device.parameters() if p.requires_grad)
         np.testing.assert_allclose(y.detach().cpu().numpy(), host(x).detach().numpy(), rtol=1e-4, atol=1e-4)
 
 

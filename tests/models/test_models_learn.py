@@ -79,7 +79,7 @@ def digits_of_1989():
 def squeezenet():
     """Its scores end in a ReLU: one that starts below 0 for all images has no gradient, and is never learned. These do not."""
     model = squeezenet1_1(num_classes=10, dropout=0.0)
-    model.classifier[1].bias.data[...] = 1
+    model.classifier[1].bias.array[...] = 1
     return model
 
 

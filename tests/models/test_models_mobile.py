@@ -225,7 +225,7 @@ def prepared(block):
     for module in block.modules():
         if isinstance(module, nn.BatchNorm2d):
             for tensor in (module.running_mean, module.running_var, module.weight, module.bias):
-                tensor.data[...] = mt.Tensor(random.uniform(0.5, 1.5, tensor.shape)).data
+                tensor.array[...] = mt.Tensor(random.uniform(0.5, 1.5, tensor.shape)).array
     return block.double().eval()
 
 

@@ -265,9 +265,9 @@ def test_scores_and_gradients_are_pytorchs(name):
     model = make().double()
     for key, tensor in model.state_dict().items():  # batch norms as after training, and not as they begin
         if "running_mean" in key or key.endswith("bias"):
-            tensor.data[...] = mt.Tensor(rng.normal(0, 0.3, tensor.shape)).data
+            tensor.array[...] = mt.Tensor(rng.normal(0, 0.3, tensor.shape)).array
         elif "running_var" in key:
-            tensor.data[...] = mt.Tensor(rng.uniform(0.5, 1.5, tensor.shape)).data
+            tensor.array[...] = mt.Tensor(rng.uniform(0.5, 1.5, tensor.shape)).array
     x = rng.standard_normal((3, 3, size, size))
     for training in (False, True):
         learned = {key for key, _ in model.named_parameters()}

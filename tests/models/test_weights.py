@@ -54,7 +54,7 @@ def same(a, b):
 def test_whatever_is_around_them(tmp_path, wrap):
     source, target = network(), network()
     for x in source.parameters():
-        x.data += 1
+        x.array += 1
     mt.save(tmp_path / "weights.npz", wrap(source.state_dict()))
     assert not same(source, target)
     assert load_weights(target, tmp_path / "weights.npz") is target

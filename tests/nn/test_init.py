@@ -90,9 +90,9 @@ FILLS = [init.uniform_, init.normal_, init.kaiming_uniform_, init.kaiming_normal
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_seeds_dtypes_and_memory(fill, dtype):
     p = weight((4, 3), dtype)
-    kept = p.data
+    kept = p.array
     assert fill(p, generator=mt.Generator(1)) is p
-    assert p.data is kept
+    assert p.array is kept
     assert p.dtype == dtype
     assert p.requires_grad
     assert p.is_leaf

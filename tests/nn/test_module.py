@@ -92,7 +92,7 @@ def test_each_shared_object_is_found_once():
     net = Net()
     assert [id(m) for m in net.modules()] == [id(net), id(net.first), id(net.second)]
     assert sum(p is net.first.scale for p in net.parameters()) == 1
-    assert net.state_dict()["second.scale"].data is net.state_dict()["again.scale"].data
+    assert net.state_dict()["second.scale"].array is net.state_dict()["again.scale"].array
 
 
 def test_what_is_computed_from_parameters_is_a_tensor():
@@ -448,9 +448,9 @@ def test_to_what_is_wrong_moves_nothing(monkeypatch):
 
 def test_to_where_it_is_changes_nothing():
     net = Net()
-    arrays = [p.data for p in net.parameters()]
+    arrays = [p.array for p in net.parameters()]
     net.to("cpu").to(np.float32)
-    assert all(p.data is a for p, a in zip(net.parameters(), arrays))
+    assert all(p.array is a for p, a in zip(net.parameters(), arrays))
 
 
 @pytest.mark.parametrize("target", ["int64", bool, "elsewhere"])
@@ -500,10 +500,10 @@ def test_state_dict_shares_memory_and_is_detached():
 def test_load_copies_into_the_memory_that_is_there(form):
     source, net = Net(), Net()
     for i, p in enumerate([*source.parameters(), *source.buffers()]):
-        p.data = p.data + i + 1
-    kept = net.weight.data
+        p.array = p.array + i + 1
+    kept = net.weight.array
     assert net.load_state_dict({name: form(t) for name, t in source.state_dict().items()}) == ([], [])
-    assert net.weight.data is kept
+    assert net.weight.array is kept
     for name, value in net.state_dict().items():
         assert value.dtype == source.state_dict()[name].dtype
         np.testing.assert_array_equal(value.numpy(), source.state_dict()[name].numpy())
@@ -622,7 +622,7 @@ def test_a_copy_computes_the_same_and_shares_nothing(twin_of):
     assert list(twin.state_dict()) == list(net.state_dict())
     for mine, other in zip([*net.parameters(), *net.buffers()], [*twin.parameters(), *twin.buffers()]):
         assert type(mine) is type(other)
-        assert not np.shares_memory(mine.data, other.data)
+        assert not np.shares_memory(mine.array, other.array)
         assert mine.requires_grad == other.requires_grad
     assert twin.second.weight is twin.first.weight
     assert twin.drop.generator is not net.drop.generator
@@ -633,7 +633,7 @@ def test_a_copy_computes_the_same_and_shares_nothing(twin_of):
     np.testing.assert_array_equal(net.eval()(x).numpy(), twin.eval()(x).numpy())
     with mt.no_grad():
         twin.first.weight[...] = 0.0
-    assert net.first.weight.data.any()
+    assert net.first.weight.array.any()
     twin.second.register_forward_hook(double)
     assert len(net.second._hooks) == 1
 

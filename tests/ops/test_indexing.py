@@ -21,7 +21,7 @@ def test_an_index_picks_what_numpy_picks(data, shape):
     expected, y = x[index], Tensor(x)[written(data.draw, index, Tensor)]
     np.testing.assert_array_equal(y.numpy(), expected, strict=True)
     if not any(isinstance(i, np.ndarray) for i in index):
-        assert not y.data.size or y.device != "cpu" or np.shares_memory(y.numpy(), x)
+        assert not y.array.size or y.device != "cpu" or np.shares_memory(y.numpy(), x)
 
 
 @settings(max_examples=100)

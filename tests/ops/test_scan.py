@@ -72,7 +72,7 @@ def test_a_result_is_no_view_of_its_input():
         for shape in ((), (1,), (3,)):
             x = Tensor(np.ones(shape))
             y = scan(name, x, 0)
-            y.data[...] = 7
+            y.array[...] = 7
             assert (x.numpy() == 1).all()
 
 

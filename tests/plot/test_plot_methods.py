@@ -87,7 +87,7 @@ def test_long_titles_do_not_overlap():
 def test_a_softmax_and_its_logits_side_by_side():
     mt.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Softmax(1))
-    model[1].weight.data[...] = model[1].weight.data * 100
+    model[1].weight.array[...] = model[1].weight.array * 100
     x = mt.Tensor(numbers(0, 1, 4, 4).astype(np.float32))
     figure = draw(plot.softmax_comparison(model, x))
     titles = [axes.get_title() for axes in figure.axes[:3]]

@@ -16,7 +16,7 @@ from microtensor import plot
 def found(channels=1, units=(0, 1), k=4, padding=0):
     mt.manual_seed(1)
     net = nn.Sequential(nn.Conv2d(channels, 3, 3, padding=padding), nn.ReLU(), nn.MaxPool2d(2))
-    net[0].bias.data[...] = 1  # so that no unit is dead
+    net[0].bias.array[...] = 1  # so that no unit is dead
     data = np.random.default_rng(0).random((6, channels, 10, 12)).astype(np.float32)
     patches = nn.top_patches(net, data, "2", list(units), k)
     return net, data, patches
@@ -60,8 +60,8 @@ def test_below_each_patch_its_reconstruction_grey_at_zero():
 
 def test_a_patch_at_the_border_stands_where_it_lies_in_the_field_and_the_rest_is_hatched():
     net = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, bias=False))
-    net[0].weight.data[...] = 0
-    net[0].weight.data[0, 0, 1, 1] = 1
+    net[0].weight.array[...] = 0
+    net[0].weight.array[0, 0, 1, 1] = 1
     data = np.zeros((2, 1, 5, 5), np.float32)
     data[0, 0, 2, 2], data[1, 0, 0, 4] = 3, 2  # in the middle; in the upper right corner
     figure = draw(plot.patches(nn.top_patches(net, data, "0")))

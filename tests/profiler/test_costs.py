@@ -91,7 +91,7 @@ def test_of_every_operation_of_the_library_it_is_known_what_it_looks_at():
 @pytest.mark.parametrize("name", ["_conv2d", "_linear", "_matmul", "_to_input", "_to_weight"])
 def test_an_operation_of_the_user_costs_what_it_says_whatever_it_is_called(name):
     def smooth(x):
-        return x.data * 1.0, (lambda g: g,)
+        return x.array * 1.0, (lambda g: g,)
 
     smooth.__name__ = name
     assert cost(lambda: mt.op(smooth)(x)) == 0

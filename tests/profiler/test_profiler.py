@@ -59,7 +59,7 @@ def slow(clock):
     @op
     def slow_gradient(g):
         clock.wait(5)
-        return g.data * 2, (lambda h: slow_gradient(h),)
+        return g.array * 2, (lambda h: slow_gradient(h),)
 
     @op
     def slow(x):
@@ -69,7 +69,7 @@ def slow(clock):
             clock.wait(2)
             return slow_gradient(g)
 
-        return x.data * 2, (back,)
+        return x.array * 2, (back,)
 
     return slow
 
@@ -120,7 +120,7 @@ def test_an_operation_inside_another_has_a_row_of_its_own(clock, slow):
         clock.wait(1)
         y = slow(slow(x).detach())
         clock.wait(0.5)
-        return y.data, (None,)
+        return y.array, (None,)
 
     with mt.profile() as profile:
         outer(mt.ones(3))
@@ -148,7 +148,7 @@ def test_bytes_of_a_derivative_on_arrays():
 
     @op
     def by_hand(x, y):
-        return x.data + y.data, (lambda g: g.constant(g.data * 1), lambda g: g)
+        return x.array + y.array, (lambda g: g.constant(g.array * 1), lambda g: g)
 
     x, y = leaf(10), leaf(10)
     with mt.profile() as profile:
@@ -160,7 +160,7 @@ def test_bytes_of_a_derivative_on_arrays():
 
 def test_an_array_beside_a_tensor_makes_no_second_call(monkeypatch):
     with mt.profile() as profile:
-        mt.ones(3) * mt.ones(3).data
+        mt.ones(3) * mt.ones(3).array
     assert (row(profile, "multiply").calls, row(profile, "multiply").bytes) == (1, 36)
 
 
@@ -241,7 +241,7 @@ def test_an_operation_that_raises_counts_until_then(clock, slow):
             clock.wait(4)
             raise RuntimeError("broken backward")
 
-        return x.data * 1, (back,)
+        return x.array * 1, (back,)
 
     x = leaf(2)
     with mt.profile() as profile:
@@ -314,7 +314,7 @@ def test_an_operation_that_began_before_the_profile_does_not_count(clock):
         kept.append(mt.profile())
         kept.append(kept[0].__enter__())
         clock.wait(1)
-        return x.data * 1, None
+        return x.array * 1, None
 
     with mt.profile() as outer:
         opening(mt.ones(2))

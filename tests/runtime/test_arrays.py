@@ -210,7 +210,7 @@ def test_gradients_on_another_device_are_refused(two):
     with pytest.raises(ValueError, match=r"grad: expected it on cuda:0, as its tensor, got cuda:1"):
         x.grad = other
     x.grad = mt.Tensor([1.0, 2.0], device="cuda:0")
-    x.grad.data = other.data  # the tensor stays, and goes elsewhere
+    x.grad.array = other.array  # the tensor stays, and goes elsewhere
     for optimizer in (nn.SGD([x], lr=0.1), nn.Adam([x])):
         with pytest.raises(ValueError, match=r"a parameter \(2,\) is on cuda:0, its gradient on cuda:1; move that: p\.grad = "):
             optimizer.step()
@@ -279,7 +279,7 @@ def test_operations_run_where_their_tensors_are(two):
     assert 7.0 in y
     assert mt.zeros_like(y).device == "cuda:1"
     two.cuda.Device(0).use()
-    assert (y + y.data).tolist() == [14.0, 4.0]
+    assert (y + y.array).tolist() == [14.0, 4.0]
 
 
 def test_a_gradient_crosses_gpus(two):

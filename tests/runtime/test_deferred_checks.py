@@ -30,7 +30,7 @@ def on_device(numbers):
 
 
 def array(numbers):
-    return on_device(numbers).data
+    return on_device(numbers).array
 
 
 # Labels

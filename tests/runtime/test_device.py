@@ -102,7 +102,7 @@ def test_memory_that_is_shared_stays(two):
         assert mt.Tensor(two.asarray(numbers)).device == "cuda:0"
     x[0], y[1] = 1.0, 2.0
     assert numbers.tolist() == [1.0, 2.0]
-    assert mt.Tensor(numbers).data is numbers
+    assert mt.Tensor(numbers).array is numbers
 
 
 def test_tensor_copies_wherever_it_is():

@@ -93,7 +93,7 @@ def test_hooks_go_after_an_error():
 
 def test_a_map_without_anything_positive_is_zeros():
     net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    net[0].weight.data[...], net[0].bias.data[...] = 0.0, -1.0
+    net[0].weight.array[...], net[0].bias.array[...] = 0.0, -1.0
     np.testing.assert_array_equal(saliency.grad_cam(net, mt.ones(1, 4, 4)).numpy(), np.zeros((4, 4)))
 
 

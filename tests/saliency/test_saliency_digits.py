@@ -145,7 +145,7 @@ def test_no_images_have_no_curves():
 
 def test_weights_come_back_bit_for_bit_also_after_an_error():
     model, x = reused(), draw(3, 2, 2, 8, 8)
-    arrays = [parameter.data for parameter in model.parameters()]
+    arrays = [parameter.array for parameter in model.parameters()]
     before = [parameter.numpy().copy() for parameter in model.parameters()]
     loss = (model.eval()(x) ** 2).sum()  # a graph that waits for its backward pass
     state = model.state_dict()
@@ -160,7 +160,7 @@ def test_weights_come_back_bit_for_bit_also_after_an_error():
     with pytest.raises(RuntimeError, match="broken"):
         saliency.sanity_check(model, x, method=broken, generator=mt.Generator(0))
     for i, parameter in enumerate(model.parameters()):
-        assert parameter.data is arrays[i]
+        assert parameter.array is arrays[i]
         np.testing.assert_array_equal(parameter.numpy(), before[i])
     for (name, old), (_, now) in zip(state.items(), model.state_dict().items()):
         np.testing.assert_array_equal(old.numpy(), now.numpy(), err_msg=name)

@@ -145,7 +145,7 @@ def test_weights_get_no_gradient():
 
     @mt.op
     def product(x, weight):
-        return x.data @ weight.data, (lambda g: g @ weight.T, refuse)
+        return x.array @ weight.array, (lambda g: g @ weight.T, refuse)
 
     weight = draw(0, 4, 2).requires_grad_()
     weight.grad = kept = draw(1, 4, 2)

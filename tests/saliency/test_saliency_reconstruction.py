@@ -16,7 +16,7 @@ def images(n, channels=1, side=9, seed=0, dtype=np.float64):
 def randomly(net, seed=0):
     rng = np.random.default_rng(seed)
     for parameter in net.parameters():
-        parameter.data[...] = mt.Tensor(rng.standard_normal(parameter.shape), dtype=parameter.dtype).data
+        parameter.array[...] = mt.Tensor(rng.standard_normal(parameter.shape), dtype=parameter.dtype).array
     return net
 
 
@@ -66,7 +66,7 @@ def test_against_the_paper_s_deconvnet_layer_by_layer(unit, seed):
     assert np.abs(expected.numpy()).max() > 0.1
     np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-9, atol=1e-12)
     assert not found.requires_grad
-    with_gradient = mt.Tensor(x.data.copy(), requires_grad=True)
+    with_gradient = mt.Tensor(x.array.copy(), requires_grad=True)
     net(with_gradient)[0, unit].max().backward()
     assert np.abs(found.numpy() - with_gradient.grad.numpy()).max() > 0.1  # it is not the gradient
 

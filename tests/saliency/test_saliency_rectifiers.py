@@ -86,7 +86,7 @@ def test_each_case(function, table):
 )
 def test_what_is_no_relu_keeps_its_derivative(function):
     x, g = draw(0, 50).requires_grad_(), draw(1, 50)
-    x.data[...] *= 3
+    x.array[...] *= 3
     expected = mt.grad(function(x), x, g)[0].numpy()
     for rule in METHODS:
         with saliency.relu_rule(rule):

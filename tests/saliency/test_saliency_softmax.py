@@ -98,7 +98,7 @@ def test_an_operation_of_the_user_called_reshape_ends_the_softmax():
     """It is taken for what it does, not for the operation whose name it bears."""
 
     def reshape(x):
-        return x.data * 3, (lambda g: g * 3,)
+        return x.array * 3, (lambda g: g * 3,)
 
     tripled = mt.op(reshape)
     model = nn.Sequential(nn.Flatten(), nn.Softmax(1))

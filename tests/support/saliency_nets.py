@@ -30,9 +30,9 @@ def reused():
     mt.manual_seed(1)
     model = Reused().double()
     for i, parameter in enumerate(model.parameters()):
-        parameter.data[...] = draw(i, *parameter.shape).data * 0.4
-    model.bn.running_mean.data[...] = draw(20, 6).data * 0.1
-    model.bn.running_var.data[...] = draw(21, 6).data ** 2 + 0.5
+        parameter.array[...] = draw(i, *parameter.shape).array * 0.4
+    model.bn.running_mean.array[...] = draw(20, 6).array * 0.1
+    model.bn.running_var.array[...] = draw(21, 6).array ** 2 + 0.5
     return model
 
 

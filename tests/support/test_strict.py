@@ -105,7 +105,7 @@ def test_faults_in_an_operation_are_found(monkeypatch):
 
     @op
     def faulty(x, *, rule):
-        return rule(x.data, x.xp), (lambda g: g,)
+        return rule(x.array, x.xp), (lambda g: g,)
 
     assert faulty(x, rule=lambda data, xp: data * 2).tolist() == [[2.0, -4.0], [6.0, 8.0]]
     for why, rule in faults.items():
@@ -118,7 +118,7 @@ def test_a_host_read_in_a_step_is_counted(monkeypatch):
 
     class Reads(nn.Module):
         def forward(self, x):
-            return x if x.data.max() > 0 else -x
+            return x if x.array.max() > 0 else -x
 
     for model, reads in ((nn.Linear(4, 2), 0), (nn.Sequential(nn.Linear(4, 2), Reads()), 1)):
         *_, counts = steps(model, (3, 4), lambda p: nn.SGD(p, lr=0.1), classes=2)

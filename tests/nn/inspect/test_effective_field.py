@@ -31,7 +31,7 @@ def even(*layers):
     """Convolutions of weight 1."""
     for layer in layers:
         for p in layer.parameters():
-            p.data[...] = 1 if p.ndim > 1 else 0
+            p.array[...] = 1 if p.ndim > 1 else 0
     return Sequential(*layers)
 
 
@@ -182,10 +182,10 @@ def test_layers_that_cannot_be_asked():
     with pytest.raises(ValueError, match="Sequential calls its layer '1' 2 times"):
         effective_receptive_field(twice, (1, 9, 9), "1")
     dead = even(Conv2d(1, 1, 3))
-    dead[0].weight.data[...] = 0
+    dead[0].weight.array[...] = 0
     with pytest.raises(ValueError, match=r"no gradient of unit \(1, 1\) of layer '' reaches any of the images: it is dead"):
         effective_receptive_field(dead, (1, 5, 5))
-    dead[0].weight.data[...] = np.nan
+    dead[0].weight.array[...] = np.nan
     with pytest.raises(ValueError, match="is not finite; did the training diverge"):
         effective_receptive_field(dead, (1, 5, 5))
     for k, error in ((-1, ValueError), (float("nan"), ValueError), ("2", TypeError)):
@@ -216,8 +216,8 @@ def test_ways_are_counted():
 
 def test_weights_do_not_matter_and_stay():
     net = Sequential(Conv2d(1, 4, 3), BatchNorm2d(4), ReLU(), MaxPool2d(2), Conv2d(4, 1, 2), AvgPool2d(2))
-    net[0].weight.data[...] = 0
-    net[1].running_mean.data[...] = 1e6
+    net[0].weight.array[...] = 0
+    net[1].running_mean.array[...] = 1e6
     ways = seen_pixels(net, (1, 12, 12), unit=(0, 1)).numpy()
     (top, bottom), (left, right) = receptive_field(net, (1, 12, 12))[0].of(0, 1)
     expected = np.zeros((12, 12), bool)

@@ -54,7 +54,7 @@ class Twice(nn.Module):
 
     def __init__(self):
         self.first, self.relu, self.idle = nn.Conv2d(1, 1, 1, bias=False), nn.ReLU(), nn.Identity()
-        self.first.weight.data[...] = 1
+        self.first.weight.array[...] = 1
 
     def forward(self, x):
         y = self.first(x)

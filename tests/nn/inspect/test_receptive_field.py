@@ -97,7 +97,7 @@ def positive(layer, draw):
     """So that no two ways cancel."""
     for p in layer.parameters():
         numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).uniform(0.5, 1, p.shape)
-        p.data[...] = mt.Tensor(numbers).data if p.ndim > 1 else 0
+        p.array[...] = mt.Tensor(numbers).array if p.ndim > 1 else 0
     return layer
 
 
@@ -220,7 +220,7 @@ def test_the_proof_fails_for_a_wrong_field():
     """A field that is one pixel too large or too small, or beside its place, is told from the right one."""
     model = Sequential(Conv2d(2, 2, 3, padding=1), MaxPool2d(2), Conv2d(2, 2, 3))
     for p in model.parameters():
-        p.data[...] = 0.5 if p.ndim > 1 else 0
+        p.array[...] = 0.5 if p.ndim > 1 else 0
     row = receptive_field(model, (2, 20, 20))[0]
     seen = bounds(region(model, (2, 20, 20), (3, 3)))
     assert seen == row.of(3, 3)
@@ -251,7 +251,7 @@ def layer(operation, **settings):
 
 def rule_called(name):
     def rule(x, *, window=3, dim=None, keepdim=False, pairs=None, dims=None, down=None, across=None, index=None):
-        return x.data * 0.5, (lambda g: g * 0.5,)
+        return x.array * 0.5, (lambda g: g * 0.5,)
 
     rule.__name__ = name
     return rule
@@ -298,8 +298,8 @@ def test_an_operation_says_by_which_window_it_looks():
     @mt.op(receptive_field=lambda window: (window, 2, window // 2))
     def smooth(x, *, window=3):
         with mt.no_grad():
-            y = mt.nn.avg_pool2d(mt.Tensor(x.data), window, 2, window // 2)
-        return y.data, (None,)
+            y = mt.nn.avg_pool2d(mt.Tensor(x.array), window, 2, window // 2)
+        return y.array, (None,)
 
     def fields(second):
         model = Sequential(Conv2d(1, 1, 3, stride=2), second, Conv2d(1, 1, 3))
@@ -312,7 +312,7 @@ def test_an_operation_says_by_which_window_it_looks():
 def test_a_window_may_differ_from_axis_to_axis():
     @mt.op(receptive_field=lambda: ((3, 1), (2, 1), (1, 0)))
     def rows(x):
-        return x.data[:, :, ::2], (None,)
+        return x.array[:, :, ::2], (None,)
 
     expected = receptive_field(Sequential(MaxPool2d((3, 1), (2, 1), (1, 0))), (1, 9, 9))[0]
     found = receptive_field(Sequential(layer(rows)), (1, 9, 9))[0]
@@ -323,7 +323,7 @@ def test_a_window_may_differ_from_axis_to_axis():
 def test_what_says_no_window_is_refused_in_words(said):
     @mt.op(receptive_field=lambda: said)
     def smooth(x):
-        return x.data, (None,)
+        return x.array, (None,)
 
     with pytest.raises(ValueError, match="smooth: its receptive_field"):
         receptive_field(Sequential(layer(smooth)), (1, 9, 9))
@@ -332,7 +332,7 @@ def test_what_says_no_window_is_refused_in_words(said):
 def test_a_window_whose_result_is_no_image_is_refused_in_words():
     @mt.op(receptive_field=lambda: (3, 1, 0))
     def smooth(x):
-        return x.data.sum(3), (None,)
+        return x.array.sum(3), (None,)
 
     with pytest.raises(ValueError, match="smooth: receptive_field is for windows"):
         receptive_field(Sequential(layer(smooth)), (1, 9, 9))

@@ -69,8 +69,8 @@ def test_without_padding_a_patch_alone_gives_the_same_number():
 
 def test_a_box_may_reach_beyond_the_image():
     net = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, bias=False))
-    net[0].weight.data[...] = 0
-    net[0].weight.data[0, 0, 1, 1] = 1  # the pixel itself
+    net[0].weight.array[...] = 0
+    net[0].weight.array[0, 0, 1, 1] = 1  # the pixel itself
     data = np.zeros((1, 1, 4, 5), np.float32)
     data[0, 0, 3, 0] = 2
     (patch,) = nn.top_patches(net, data, "0")[0]

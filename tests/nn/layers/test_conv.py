@@ -142,7 +142,7 @@ def test_an_empty_batch():
 
 @pytest.mark.parametrize(("layer", "parameters"), [((3, 1, 3), 28), ((3, 16, 3), 448), ((3, 256, 5), 19_456)])
 def test_the_lectures_parameters(layer, parameters):
-    assert sum(p.data.size for p in nn.Conv2d(*layer).parameters()) == parameters
+    assert sum(p.array.size for p in nn.Conv2d(*layer).parameters()) == parameters
 
 
 def test_the_same_seed_draws_the_same_weights():

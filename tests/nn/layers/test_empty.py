@@ -296,7 +296,7 @@ def test_a_sum_over_no_channel_and_no_pixel_is_0_and_the_bias_is_added(call, dty
     for tensor, gradient in zip(made, mt.grad(y.sum(), made, create_graph=True)):
         assert gradient.shape == tensor.shape
         assert gradient.dtype == tensor.dtype
-        np.testing.assert_array_equal(gradient.numpy(), y.data.size / len(bias) if tensor is bias else 0)
+        np.testing.assert_array_equal(gradient.numpy(), y.array.size / len(bias) if tensor is bias else 0)
 
 
 @pytest.mark.parametrize(

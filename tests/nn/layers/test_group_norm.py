@@ -13,8 +13,8 @@ def filled(ours, theirs, torch, seed=0):
     """Both with the same random parameters."""
     rng = np.random.default_rng(seed)
     for p, q in zip(ours.parameters(), theirs.parameters()):
-        p.data = Tensor(rng.standard_normal(p.shape).astype(np.float32)).data
-        q.data = torch.tensor(p.numpy().copy())
+        p.array = Tensor(rng.standard_normal(p.shape).astype(np.float32)).array
+        q.array = torch.tensor(p.numpy().copy())
     return ours, theirs
 
 

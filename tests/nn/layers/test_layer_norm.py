@@ -30,8 +30,8 @@ def test_the_layer_is_pytorchs(name, settings, lengths):
     assert {k: v.tolist() for k, v in ours.state_dict().items()} == {k: v.tolist() for k, v in theirs.state_dict().items()}
     rng = np.random.default_rng(0)
     for p, q in zip(ours.parameters(), theirs.parameters()):
-        p.data = Tensor(rng.standard_normal(p.shape).astype(np.float32)).data
-        q.data = torch.tensor(p.numpy().copy())
+        p.array = Tensor(rng.standard_normal(p.shape).astype(np.float32)).array
+        q.array = torch.tensor(p.numpy().copy())
     x = rng.standard_normal((3, 4, 6)).astype(np.float32) * 3 + 1
     g = rng.standard_normal(x.shape).astype(np.float32)
     leaf, there = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)

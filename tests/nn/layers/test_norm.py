@@ -23,7 +23,7 @@ def inputs(draw):
     """x (N, C, …) with at least two values per channel, and a weight and a bias or None."""
     x = draw(tensors(shapes(min_dims=2, max_dims=4, max_side=3), distinct=True))
     channels = x.shape[1]
-    assume(x.data.size > channels)
+    assume(x.array.size > channels)
     weight = draw(st.none() | tensors((channels,)))
     return x, weight, draw(st.none() | tensors((channels,)))
 
@@ -133,8 +133,8 @@ def test_the_layer_is_pytorchs_through_training_and_evaluation(name, shape, sett
     assert repr(ours) == repr(theirs)
     rng = np.random.default_rng(0)
     for p, q in zip(ours.parameters(), theirs.parameters()):
-        p.data = Tensor(rng.standard_normal(3).astype(np.float32)).data
-        q.data = torch.tensor(p.numpy().copy())
+        p.array = Tensor(rng.standard_normal(3).astype(np.float32)).array
+        q.array = torch.tensor(p.numpy().copy())
     for _ in range(3):
         x = rng.standard_normal(shape).astype(np.float32) * 3 + 1
         np.testing.assert_allclose(ours(Tensor(x)).numpy(), theirs(torch.tensor(x)).detach().numpy(), rtol=1e-5, atol=1e-5)
@@ -228,11 +228,11 @@ def test_a_layer_whose_statistics_were_taken_away_counts_no_batches_of_an_evalua
 
 def test_statistics_follow_in_their_own_memory_and_nothing_else_changes():
     layer = BatchNorm2d(2)
-    kept = layer.running_mean.data
+    kept = layer.running_mean.array
     x = np.random.default_rng(0).standard_normal((2, 2, 3, 3)).astype(np.float32)
     given_x = Tensor(x.copy())
     layer(given_x)
-    assert layer.running_mean.data is kept
+    assert layer.running_mean.array is kept
     assert layer.running_mean.dtype == np.float32
     assert layer.num_batches_tracked.item() == 1
     np.testing.assert_array_equal(given_x.numpy(), x)
@@ -251,9 +251,9 @@ def test_a_weight_that_changes_before_backward_is_refused():
     layer = BatchNorm2d(2)
     x = Tensor(np.random.default_rng(0).standard_normal((2, 2, 2, 2)).astype(np.float32), requires_grad=True)
     y = layer(x).sum()
-    layer.bias.data = layer.bias.data + 1  # no gradient needs it
+    layer.bias.array = layer.bias.array + 1  # no gradient needs it
     y.backward(retain_graph=True)
-    layer.weight.data = layer.weight.data * 2
+    layer.weight.array = layer.weight.array * 2
     with pytest.raises(RuntimeError, match="_batch_norm needs was assigned to"):
         y.backward()
 
@@ -269,8 +269,8 @@ def test_only_x_is_kept_for_the_backward_pass():
         held, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < 1.2 * y.data.nbytes
-    assert peak < 1.5 * y.data.nbytes
+    assert held < 1.2 * y.array.nbytes
+    assert peak < 1.5 * y.array.nbytes
 
 
 def test_an_empty_batch_in_evaluation():

@@ -25,7 +25,7 @@ class Net(Module):
 def moved(model, rng):
     """Other weights and statistics, written in place."""
     for tensor in [*model.parameters(), *model.buffers()]:
-        tensor.data += mt.Tensor(rng.integers(1, 4, tensor.shape), dtype=tensor.dtype).data
+        tensor.array += mt.Tensor(rng.integers(1, 4, tensor.shape), dtype=tensor.dtype).array
         tensor.touch()
 
 
@@ -59,8 +59,8 @@ def test_it_is_pytorchs(decay, warmup, dtype, block):
         for n in range(1, 8):
             for p, q in zip(ours, theirs):
                 g = np.asarray(rng.standard_normal(p.shape), dtype)
-                p.data[...] += mt.Tensor(g).data
-                q.data += torch.tensor(g)
+                p.array[...] += mt.Tensor(g).array
+                q.array += torch.tensor(g)
             average.update()
             expected.multi_avg_fn = swa.get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)) if warmup else decay)
             expected.update_parameters(theirs)
@@ -74,7 +74,7 @@ def test_weights_are_averaged_and_buffers_copied():
     model = Net()
     average = nn.ExponentialMovingAverage(model, decay=0.5)
     assert set(average.average) == set(values(model)) - {"again.weight", "again.bias"}
-    arrays = {name: tensor.data for name, tensor in average.average.items()}
+    arrays = {name: tensor.array for name, tensor in average.average.items()}
     before = values(model)
     moved(model, np.random.default_rng(0))
     average.update()
@@ -82,7 +82,7 @@ def test_weights_are_averaged_and_buffers_copied():
     for name, tensor in average.average.items():
         wanted = after[name] if "running" in name or "num_batches" in name else (before[name] + after[name]) / 2
         np.testing.assert_allclose(tensor.numpy(), wanted, rtol=1e-6)
-        assert tensor.data is arrays[name]
+        assert tensor.array is arrays[name]
         assert tensor.dtype == after[name].dtype
 
 
@@ -92,7 +92,7 @@ def test_applied_the_model_has_the_average_and_then_its_own_again():
     moved(model, np.random.default_rng(0))
     average.update()
     own, averaged = values(model), {name: tensor.numpy().copy() for name, tensor in average.average.items()}
-    arrays = [tensor.data for tensor in model.parameters()]
+    arrays = [tensor.array for tensor in model.parameters()]
     with average.applied():
         inside = values(model)
         assert_equal({name: inside[name] for name in averaged}, averaged)
@@ -101,7 +101,7 @@ def test_applied_the_model_has_the_average_and_then_its_own_again():
     with pytest.raises(ZeroDivisionError), average.applied():
         raise ZeroDivisionError
     assert_equal(values(model), own)
-    assert all(tensor.data is array for tensor, array in zip(model.parameters(), arrays))
+    assert all(tensor.array is array for tensor, array in zip(model.parameters(), arrays))
     assert_equal({name: tensor.numpy() for name, tensor in average.average.items()}, averaged)
     moved(model, np.random.default_rng(1))
     average.update()  # both go on
@@ -158,12 +158,12 @@ def test_copies_are_for_good_and_for_other_models():
     moved(model, np.random.default_rng(0))
     average.update()
     average.copy_to(other)
-    arrays = [tensor.data for tensor in model.parameters()]
+    arrays = [tensor.array for tensor in model.parameters()]
     assert not np.array_equal(model.conv.weight.numpy(), other.conv.weight.numpy())
     average.copy_to()
     assert_equal(values(model), values(other))
-    assert all(tensor.data is array for tensor, array in zip(model.parameters(), arrays))
-    assert not np.shares_memory(model.conv.weight.data, average.average["conv.weight"].data)
+    assert all(tensor.array is array for tensor, array in zip(model.parameters(), arrays))
+    assert not np.shares_memory(model.conv.weight.array, average.average["conv.weight"].array)
     wrong = nn.Sequential(nn.Conv2d(1, 2, 3))
     with pytest.raises(
         ValueError, match="copy_to: the model does not fit: missing: conv.weight, .*; unexpected: 0.weight, 0.bias"
@@ -215,7 +215,7 @@ def test_it_follows_the_model_to_a_device_and_a_dtype(monkeypatch):
         for n in range(4):
             for tensor in [*model.parameters(), *model.buffers()]:
                 more = np.asarray(rng.integers(1, 4, tensor.shape), tensor.dtype)
-                tensor.data += to_device(more, tensor.device)
+                tensor.array += to_device(more, tensor.device)
             if n < len(targets):
                 model.to(targets[n])
             average.update()
@@ -250,7 +250,7 @@ def test_wrong_input_is_refused_in_words(call, error, message):
 def test_a_weight_of_another_shape_is_refused():
     p = Parameter([1.0])
     average = nn.ExponentialMovingAverage([p])
-    p.data = np.ones(2, np.float32)
+    p.array = np.ones(2, np.float32)
     with pytest.raises(ValueError, match=r"0 is \(2,\) now, and was \(1,\); begin another average"):
         average.update()
 

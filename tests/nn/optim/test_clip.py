@@ -76,11 +76,11 @@ def test_clamped_values_are_pytorchs(value, dtype, seed):
     torch = pytest.importorskip("torch")
     ours = parameters(dtype, seed)
     theirs = torchs(ours)
-    kept = [p.grad.data for p in ours[:-1]]
+    kept = [p.grad.array for p in ours[:-1]]
     nn.clip_grad_value_(ours, value)
     torch.nn.utils.clip_grad_value_(theirs, value)
     for p, q, array in zip(ours, theirs, kept):
-        assert p.grad.data is array
+        assert p.grad.array is array
         np.testing.assert_array_equal(array, q.grad.numpy())
 
 
@@ -89,11 +89,11 @@ def test_one_parameter_and_none():
     assert nn.clip_grad_norm_(p, 1.0).item() == 0.0
     assert nn.clip_grad_norm_([], 1.0).item() == 0.0
     p.grad = Tensor([3.0, 4.0])
-    array = p.grad.data
+    array = p.grad.array
     assert nn.clip_grad_norm_(p, math.inf).item() == 5.0  # only measured
     assert array.tolist() == [3.0, 4.0]
     nn.clip_grad_norm_(p, 2.5)
-    assert p.grad.data is array
+    assert p.grad.array is array
     np.testing.assert_allclose(array, [1.5, 2.0], rtol=1e-6)
     nn.clip_grad_value_(p, 1.75)
     np.testing.assert_allclose(array, [1.5, 1.75], rtol=1e-6)

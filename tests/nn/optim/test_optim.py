@@ -167,9 +167,9 @@ def test_a_step_is_in_place_and_leaves_the_gradient(kind):
     g = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
     for _ in range(3):
         p.grad = Tensor(g.copy())
-        kept = p.data
+        kept = p.array
         optimizer.step()
-        assert p.data is kept
+        assert p.array is kept
         np.testing.assert_array_equal(p.grad.numpy(), g)
     assert p.requires_grad
     assert p.is_leaf
@@ -420,7 +420,7 @@ def test_a_gradient_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"grad: expected the shape of the tensor, \(2,\), got \(1,\)"):
         p.grad = Tensor([1.0])
     p.grad = Tensor([1.0, 1.0])
-    p.grad.data = Tensor([1.0]).data
+    p.grad.array = Tensor([1.0]).array
     with pytest.raises(ValueError, match=r"parameter \(2,\) has a gradient of another shape, \(1,\)"):
         SGD([p]).step()
 
@@ -512,7 +512,7 @@ def test_a_parameter_of_another_shape_is_refused():
     optimizer = Adam([p])
     p.grad = Tensor([1.0, 1.0])
     optimizer.step()
-    p.data, p.grad = Tensor([1.0, 1.0, 1.0]).data, Tensor([1.0, 1.0, 1.0])
+    p.array, p.grad = Tensor([1.0, 1.0, 1.0]).array, Tensor([1.0, 1.0, 1.0])
     with pytest.raises(ValueError, match=r"Adam: exp_avg of the state has shape \(2,\), its parameter \(3,\)"):
         optimizer.step()
 
@@ -609,10 +609,10 @@ def test_a_parameter_in_read_only_memory_is_told():
     p = Parameter(Tensor(array, device="cpu"))
     p.grad = Tensor(np.ones(2), device="cpu")
     with pytest.raises(
-        ValueError, match=r"SGD.step: the memory of a parameter \(2,\) is read-only, .*: p.data = p.data.copy\(\)"
+        ValueError, match=r"SGD.step: the memory of a parameter \(2,\) is read-only, .*: p.array = p.array.copy\(\)"
     ):
         nn.SGD([p], lr=1.0).step()
-    p.data = p.data.copy()
+    p.array = p.array.copy()
     nn.SGD([p], lr=1.0).step()
     assert p.tolist() == [0.0, 0.0]
 

@@ -37,7 +37,7 @@ def draw(rng, sizes, dtype):
 
 
 def parameters(arrays, device="cuda"):
-    return [Parameter(Tensor(a.copy(), device=device).data) for a in arrays]
+    return [Parameter(Tensor(a.copy(), device=device).array) for a in arrays]
 
 
 def give(params, gradients):
@@ -113,7 +113,7 @@ def test_a_block_for_each_chunk():
     ((struct, blocks),) = packed([(a, None) for a in arrays])
     assert blocks == 4
     assert struct["end"][:4].tolist() == [1, 2, 4, 0]  # the empty one is left out
-    assert struct["at"][:3, 1].tolist() == [arrays[2].data.ptr, 0, 0]
+    assert struct["at"][:3, 1].tolist() == [arrays[2].array.ptr, 0, 0]
     assert ROWS.itemsize <= 4096 - 128  # a kernel's parameters take 4 KiB, and numbers follow
     assert not [*packed([(arrays[0],)])]
 
@@ -125,11 +125,11 @@ def test_what_a_kernel_cannot_take_goes_the_plain_way():
     ends = []
     for way in (contextlib.nullcontext, plain):
         params = parameters(start)
-        params[0].data = params[0].data.T
+        params[0].array = params[0].array.T
         optimizer = Adam(params, lr=0.1)
         give(params, [g[0].T.astype("f"), g[1].astype("f"), g[2].astype("f")])
-        params[1].grad.data = Tensor(g[1], device="cuda").data
-        params[2].grad.data = Tensor(g[2].T.astype("f"), device="cuda").data.T
+        params[1].grad.array = Tensor(g[1], device="cuda").array
+        params[2].grad.array = Tensor(g[2].T.astype("f"), device="cuda").array.T
         with way(), strict.counting() as counts:
             optimizer.step()
         assert (counts.names["adam"] == 1) == (way is not plain)
@@ -243,7 +243,7 @@ def test_an_average_follows_all_weights_together(dtype):
         average = ExponentialMovingAverage(model, decay=0.9)
         with way():
             for p in (*model.parameters(), *model.buffers()):
-                p.data += 1
+                p.array += 1
             with strict.counting() as counts:
                 average.update()
         ends.append([value.numpy() for value in average.average.values()])

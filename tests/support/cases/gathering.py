@@ -79,7 +79,7 @@ def scatter_added(draw):
 def taken_along(draw):
     if draw(st.integers(0, 3)) == 0:
         x = draw(tensors())
-        index = draw(hnp.arrays(np.int64, shapes(), elements=st.integers(0, x.data.size - 1)))
+        index = draw(hnp.arrays(np.int64, shapes(), elements=st.integers(0, x.array.size - 1)))
         return Case(lambda x: x.take_along_dim(index), [x], lambda torch, x: x.take_along_dim(torch.tensor(index)))
     drawn = draw(hnp.mutually_broadcastable_shapes(num_shapes=2, min_dims=1, max_dims=3, max_side=3))
     ndim = max(map(len, drawn.input_shapes))

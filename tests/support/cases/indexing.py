@@ -46,7 +46,7 @@ def put_back(draw):
 @st.composite
 def taken(draw):
     x = draw(tensors())
-    index = draw(hnp.arrays(np.int64, shapes(max_dims=2), elements=st.integers(-x.data.size, x.data.size - 1)))
+    index = draw(hnp.arrays(np.int64, shapes(max_dims=2), elements=st.integers(-x.array.size, x.array.size - 1)))
     return Case(lambda x: x.take(index), [x], lambda torch, x: x.take(torch.tensor(index)))
 
 

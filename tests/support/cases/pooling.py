@@ -68,7 +68,7 @@ def pooling_adjoint(draw, of):
         share = pool_windows.Counted((0, 0), g.size) if draw(st.booleans()) else 0.5
         return Case(lambda y: pool._spread_windows(y, window=window, share=share, size=g.size), [draw(tensors(places))])
     x = images(g, draw, distinct=True)
-    winner, apart = pool.max_pool2d(x, g.kernel, **sliding(g), return_indices=True)[1].data, pool_windows.disjoint(window)
+    winner, apart = pool.max_pool2d(x, g.kernel, **sliding(g), return_indices=True)[1].array, pool_windows.disjoint(window)
     if of == "to":
         return Case(lambda y: pool._to_winners(y, winner=winner, apart=apart, size=g.size), [draw(tensors(places))])
     return Case(lambda x: pool._from_winners(x, winner=winner, apart=apart), [x])

@@ -44,7 +44,7 @@ def tiled(draw):
 def interleaved(draw):
     x = draw(tensors(shapes(max_side=3)))
     dim = draw(st.none() | st.integers(-x.ndim, x.ndim - 1)) if x.ndim else None
-    n = x.data.size if dim is None else x.shape[dim]
+    n = x.array.size if dim is None else x.shape[dim]
     counts = draw(st.integers(0, 3) | st.lists(st.integers(0, 3), min_size=n, max_size=n))
     return Case(
         lambda x: x.repeat_interleave(counts, dim),

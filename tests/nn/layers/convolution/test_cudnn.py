@@ -184,7 +184,7 @@ def test_a_part_of_an_array_may_begin_anywhere(install):
     numbers = np.random.default_rng(0).standard_normal((3, 1, 5, 3)).astype("float32")
     whole, w = strict.cupy.asarray(numbers), np.ones((2, 1, 3, 3), np.float32)
     y = cost.forward(whole[1:], strict.cupy.asarray(w), None, THREE, 1)
-    assert whole[1:].data.ptr % 16
+    assert whole[1:].array.ptr % 16
     zeros = [np.zeros(shape) for shape in ((2, 2, 5, 3), 2, 1)]
     np.testing.assert_allclose(y.get(), expected(numbers[1:], w, *zeros, THREE, 1)[0], atol=1e-5)
 

@@ -248,8 +248,8 @@ def test_the_workspace_bounds_what_is_made(monkeypatch, way, nbytes):
             cost.to_input(g, w, None, window, 1, (8, 8)),
             cost.to_weight(x, g, window, 1),
         )
-    places = {y.data.ptr for y in results}
-    others = [a.nbytes for a in made if a.data.ptr not in places]
+    places = {y.array.ptr for y in results}
+    others = [a.nbytes for a in made if a.array.ptr not in places]
     least = 4 * 9 * 64 if way == "tiles" else 0  # the columns of a single channel, backward
     assert max(others, default=0) <= max(nbytes, least)
     if way == "tiles":
