@@ -22,7 +22,7 @@ def as_array(name: str, data: Any, dtype: DTypeLike | None = None, whole: DTypeL
     Args:
         name: of the function that asks, for its errors.
         dtype: convert to this one. If None, what has a dtype keeps it; Python numbers become float32.
-        whole: what Python's whole numbers become instead.
+        whole: what Python's integers become instead.
 
     Raises:
         TypeError: `data` is not numeric, has numbers of more than 64 bits, or is a list of tensors or a masked array; the dtype
@@ -76,7 +76,7 @@ def as_dtype(name: str, dtype: DTypeLike | None, default: DTypeLike = np.float32
         raise TypeError(f"{name}: {dtype!r} is no dtype; 'float32', 'float64', 'int64' and 'bool' are some") from None
     if found.kind not in "biuf" or found.itemsize > 8:
         most = "" if found.kind not in "biuf" else "; of 64 bits at most"
-        raise TypeError(f"{name}: a tensor holds floating-point numbers, whole numbers or bools, not {found}{most}")
+        raise TypeError(f"{name}: a tensor holds floating-point numbers, integers or bools, not {found}{most}")
     return np.dtype(found.type)  # in the byte order of this machine
 
 

@@ -1,7 +1,7 @@
 """New tensors: from numbers, arrays and other libraries' tensors, or filled by a rule. Random ones are in random.py.
 
 All of them take `dtype`, `device` ("cpu", "cuda", "cuda:N") and `requires_grad`. Where no dtype is given, it is float32, but
-for whole numbers that the user wrote: those are int64, as in PyTorch. Where no device is given, it is the default one, but for
+for integers that the user wrote: those are int64, as in PyTorch. Where no device is given, it is the default one, but for
 what has a place already: see device.py.
 """
 
@@ -25,9 +25,9 @@ DLPACK_DEVICES = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}
 
 
 def tensor(data: Any, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """A tensor with a copy of `data`: PyTorch's `torch.tensor`, where whole numbers become int64.
+    """A tensor with a copy of `data`: PyTorch's `torch.tensor`, where integers become int64.
 
-    `Tensor(data)` differs in two ways. It makes float32 of whole numbers too, since what is learned is not whole:
+    `Tensor(data)` differs in two ways. It makes float32 of integers too, since what is learned is not whole:
     `Tensor([1, 2])` is float32, `tensor([1, 2])` int64. And it shares the memory of an array, where this function copies.
 
     Args:
@@ -55,7 +55,7 @@ def tensor(data: Any, *, dtype: DTypeLike | None = None, device: str | None = No
 def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
     """`data` as a tensor, without a copy where none is needed: a tensor as it is, in its graph; an array by its memory.
 
-    Whole numbers become int64, as in `tensor`.
+    Integers become int64, as in `tensor`.
 
     Raises:
         TypeError, ValueError: as `tensor`.
@@ -121,7 +121,7 @@ def zeros(*size: Any, dtype: DTypeLike | None = None, device: str | None = None,
     """A tensor of zeros: `zeros(2, 3)` or `zeros((2, 3))`.
 
     Raises:
-        TypeError, ValueError: a length is no whole number, or negative; the dtype or the device is unknown.
+        TypeError, ValueError: a length is no integer, or negative; the dtype or the device is unknown.
 
     >>> zeros(2, 3)
     Tensor([[0., 0., 0.],
@@ -183,7 +183,7 @@ def arange(
 ) -> Tensor:
     """Numbers at equal distances, up to and not including the end: `arange(3)`, `arange(1, 3)`, `arange(3, 0, -1)`.
 
-    They are start + i · step for i < ⌈(end − start) / step⌉, computed in float64. Whole numbers give int64, others float32.
+    They are start + i · step for i < ⌈(end − start) / step⌉, computed in float64. Integers give int64, others float32.
 
     Raises:
         TypeError: an argument is no number.
@@ -319,14 +319,14 @@ def as_size(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
     """A shape as one writes it, f(2, 3) or f((2, 3)) → a tuple of lengths.
 
     Raises:
-        TypeError: a length is no whole number.
+        TypeError: a length is no integer.
         ValueError: a length is negative.
     """
     lengths = size[0] if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
     try:
         whole = tuple(operator.index(n) for n in lengths)
     except TypeError:
-        raise TypeError(f"{name}: expected lengths, whole numbers, got {', '.join(map(repr, lengths))}") from None
+        raise TypeError(f"{name}: expected lengths, integers, got {', '.join(map(repr, lengths))}") from None
     if any(n < 0 for n in whole):
         raise ValueError(f"{name}: expected lengths of 0 or more, got {', '.join(map(str, whole))}")
     return whole

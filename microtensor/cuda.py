@@ -134,7 +134,7 @@ def manual_seed(seed: int) -> None:
     """The same as `microtensor.manual_seed`: one default generator draws the random numbers of all devices.
 
     Raises:
-        TypeError, ValueError: the seed is no whole number, or negative.
+        TypeError, ValueError: the seed is no integer, or negative.
     """
     random.manual_seed(seed)
 

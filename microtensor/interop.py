@@ -88,7 +88,7 @@ class Interop(Conversions):
 
     def __index__(self) -> int:
         if self._data.size != 1 or self.dtype.kind not in "iu":
-            raise TypeError(f"index: expected one whole number, the tensor is {self.dtype} of shape {self.shape}")
+            raise TypeError(f"index: expected one integer, the tensor is {self.dtype} of shape {self.shape}")
         return int(self.item())
 
     def __contains__(self, value: Any) -> bool:

@@ -22,11 +22,11 @@ class Generator:
     at each step, a GPU draws by itself, from a seed that this source gives: see philox.py.)
 
     Args:
-        seed: a whole number; or a tuple of them, for streams that are independent of each other and of the seed's own:
+        seed: an integer; or a tuple of them, for streams that are independent of each other and of the seed's own:
             (seed, 0), (seed, 1), …; None takes entropy from the operating system.
 
     Raises:
-        TypeError: the seed is no whole number, and no tuple of them.
+        TypeError: the seed is no integer, and no tuple of them.
         ValueError: the seed is negative, or an empty tuple.
 
     >>> Generator(0).permutation(4)
@@ -44,12 +44,12 @@ class Generator:
         """
         numbers = seed if isinstance(seed, tuple) else () if seed is None else (seed,)
         if seed is not None and not numbers:
-            raise ValueError("seed: expected at least one whole number in the tuple, got none")
+            raise ValueError("seed: expected at least one integer in the tuple, got none")
         for number in numbers:
             if not isinstance(number, (int, np.integer)) or isinstance(number, bool):
-                raise TypeError(f"seed: expected a whole number or None, got {number!r} ({type(number).__name__})")
+                raise TypeError(f"seed: expected an integer or None, got {number!r} ({type(number).__name__})")
             if number < 0:
-                raise ValueError(f"seed: expected a whole number of 0 or more, got {number}")
+                raise ValueError(f"seed: expected an integer of 0 or more, got {number}")
         self._seed = seed
         self.__dict__.pop("_numpy", None)
         return self
@@ -114,7 +114,7 @@ class Generator:
         return self._numpy.random(size, np.float32) < probability
 
     def integers(self, low: int, high: int, size: tuple[int, ...], dtype: DTypeLike = np.int64) -> Array:
-        """Whole numbers from `low` up to, not including, `high`, all equally likely."""
+        """Integers from `low` up to, not including, `high`, all equally likely."""
         return np.asarray(self._numpy.integers(low, high, size)).astype(dtype)
 
     def permutation(self, n: int) -> Array:
@@ -163,7 +163,7 @@ def rand(
         generator: where they come from; None: the default generator, which `manual_seed` seeds.
 
     Raises:
-        TypeError, ValueError: a length is no whole number, or negative; the dtype is not floating point.
+        TypeError, ValueError: a length is no integer, or negative; the dtype is not floating point.
 
     >>> rand(3, generator=Generator(0))
     Tensor([0.6369617 , 0.26978672, 0.04097353])
@@ -226,11 +226,11 @@ def randint(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Whole numbers from `low` up to, not including, `high`: `randint(10, (2, 3))` or `randint(5, 10, (2, 3))`. int64.
+    """Integers from `low` up to, not including, `high`: `randint(10, (2, 3))` or `randint(5, 10, (2, 3))`. int64.
 
     Raises:
-        TypeError: a bound or a length is no whole number, or the shape is missing.
-        ValueError: there is no whole number between the bounds, or a length is negative.
+        TypeError: a bound or a length is no integer, or the shape is missing.
+        ValueError: there is no integer between the bounds, or a length is negative.
 
     >>> randint(10, (5,), generator=Generator(0))
     Tensor([8, 6, 5, 2, 3], dtype=int64)
@@ -242,11 +242,11 @@ def randint(
         raise TypeError("randint: the shape is missing: randint(10, (2, 3)), or randint(5, 10, (2, 3))")
     shape, number = as_size("randint", (size,)), as_dtype("randint", dtype, np.int64)
     if not all(isinstance(bound, (int, np.integer)) for bound in (low, high)):
-        raise TypeError(f"randint: the bounds are whole numbers, got {low!r} and {high!r}")
+        raise TypeError(f"randint: the bounds are integers, got {low!r} and {high!r}")
     if low >= high:
-        raise ValueError(f"randint: there is no whole number from {low} up to, not including, {high}")
+        raise ValueError(f"randint: there is no integer from {low} up to, not including, {high}")
     if number.kind in "iu" and not np.iinfo(number).min <= low < high <= np.iinfo(number).max + 1:
-        raise ValueError(f"randint: {number} cannot hold all whole numbers from {low} to {high - 1}")
+        raise ValueError(f"randint: {number} cannot hold all integers from {low} to {high - 1}")
     array = _source("randint", generator).integers(low, high, shape, number)
     return Tensor(array, device=device, requires_grad=requires_grad)
 
@@ -262,7 +262,7 @@ def randperm(
     """The numbers 0 to n − 1 in random order: int64.
 
     Raises:
-        TypeError, ValueError: n is no whole number, or negative.
+        TypeError, ValueError: n is no integer, or negative.
 
     >>> randperm(4, generator=Generator(0))
     Tensor([2, 0, 1, 3], dtype=int64)
@@ -345,9 +345,7 @@ def _source(name: str, generator: Generator | None) -> Generator:
 def _floating(name: str, dtype: DTypeLike | None) -> np.dtype[Any]:
     number = as_dtype(name, dtype)
     if not is_floating(number):
-        raise TypeError(
-            f"{name}: these are floating-point numbers, and {number} cannot hold them; randint() draws whole numbers"
-        )
+        raise TypeError(f"{name}: these are floating-point numbers, and {number} cannot hold them; randint() draws integers")
     return number
 
 

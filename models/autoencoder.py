@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 from microtensor import nn
 from microtensor.ops.elementwise import where
-from microtensor.ops.shape import whole_number
 from microtensor.random import Generator, rand_like, randn, randn_like
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from .card import Card
@@ -76,11 +76,11 @@ class ConvAutoencoder(nn.Module):
         code: how many numbers the code has.
 
     Raises:
-        TypeError, ValueError: `code` is no whole number of 1 or more.
+        TypeError, ValueError: `code` is no integer of 1 or more.
     """
 
     def __init__(self, code: int = 16) -> None:
-        whole_number(type(self).__name__, "code", code, least=1)
+        as_integer(type(self).__name__, "code", code, least=1)
         self.encoder, self.decoder = encoder(code), decoder(code)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ class DenoisingAutoencoder(ConvAutoencoder):
         generator: where random numbers come from; the default generator if None.
 
     Raises:
-        TypeError, ValueError: `code` is no whole number of 1 or more, `noise` no probability.
+        TypeError, ValueError: `code` is no integer of 1 or more, `noise` no probability.
     """
 
     def __init__(self, code: int = 128, noise: float = 0.25, *, generator: Generator | None = None) -> None:
@@ -171,11 +171,11 @@ class ConvVAE(nn.Module):
         generator: where random numbers come from; the default generator if None.
 
     Raises:
-        TypeError, ValueError: `latent` is no whole number of 1 or more.
+        TypeError, ValueError: `latent` is no integer of 1 or more.
     """
 
     def __init__(self, latent: int = 16, *, generator: Generator | None = None) -> None:
-        whole_number("ConvVAE", "latent", latent, least=1)
+        as_integer("ConvVAE", "latent", latent, least=1)
         self.latent, self.generator = latent, generator
         self.encoder, self.decoder = encoder(2 * latent), decoder(latent)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from microtensor import nn
-from microtensor.ops.shape import whole_number
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from .card import Card
@@ -82,7 +82,7 @@ class CifarResNet(nn.Module):
         shortcut: "A", the paper's choice here, "B" or "C": see `shortcut_of`.
 
     Raises:
-        TypeError: n is no whole number.
+        TypeError: n is no integer.
         ValueError: n is less than 1; `shortcut` is none of the three.
 
     >>> sum(p.numel() for p in CifarResNet(1).parameters())
@@ -90,7 +90,7 @@ class CifarResNet(nn.Module):
     """
 
     def __init__(self, n: int, num_classes: int = 10, block: type[BasicBlock] = BasicBlock, shortcut: str = "A") -> None:
-        whole_number("CifarResNet", "n", n, least=1)
+        as_integer("CifarResNet", "n", n, least=1)
         self.conv1 = conv(3, 16, 3)
         self.bn1 = nn.BatchNorm2d(16)
         self.relu = nn.ReLU()

@@ -24,7 +24,7 @@ from microtensor import nn
 from microtensor.checkpoint import checkpoint
 from microtensor.nn import init
 from microtensor.ops.join import cat
-from microtensor.ops.shape import whole_number
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from .card import Card
@@ -157,7 +157,7 @@ class DenseNet(nn.Module):
         small_images: the stem is a 3×3 convolution without stride or pool, as for CIFAR: 4 pixels will do for three blocks.
 
     Raises:
-        TypeError: a number is no whole number where one is needed.
+        TypeError: a number is no integer where one is needed.
         ValueError: there is no block, a number is out of range, or compression is not in (0, 1].
     """
 
@@ -175,7 +175,7 @@ class DenseNet(nn.Module):
         small_images: bool = False,
     ) -> None:
         for count in (growth_rate, num_init_features, *block_config):
-            whole_number("DenseNet", "growth_rate, num_init_features and each of block_config", count, least=1)
+            as_integer("DenseNet", "growth_rate, num_init_features and each of block_config", count, least=1)
         if not block_config or not 0 < compression <= 1:
             raise ValueError(
                 "DenseNet: expected a block or more, and a compression above 0 and up to 1, got "
@@ -255,14 +255,14 @@ def cifar_densenet(
         drop_rate: the paper has 0.2 where images are not augmented.
 
     Raises:
-        TypeError: a number is no whole number where one is needed.
+        TypeError: a number is no integer where one is needed.
         ValueError: the depth does not divide so; compression is not in (0, 1].
 
     >>> sum(p.numel() for p in cifar_densenet(40, 12, bottleneck=False, compression=1.0).parameters())
     1019722
     """
     each = 6 if bottleneck else 3  # convolutions that one layer per block comes to
-    count = (whole_number("cifar_densenet", "depth", depth, least=each + 4) - 4) // each
+    count = (as_integer("cifar_densenet", "depth", depth, least=each + 4) - 4) // each
     if each * count + 4 != depth:
         raise ValueError(
             f"cifar_densenet: three equal blocks {'with' if bottleneck else 'without'} bottlenecks have {each}n + 4 layers, "

@@ -27,7 +27,7 @@ from itertools import pairwise
 
 from microtensor import nn
 from microtensor.ops.join import cat
-from microtensor.ops.shape import whole_number
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from .card import Card
@@ -69,7 +69,7 @@ class UNet(nn.Module):
         dropout: the probability to leave a number out at the end of the way down; the paper's files have 0.5.
 
     Raises:
-        TypeError, ValueError: in_channels, classes or base is no whole number of 1 or more; dropout is no probability.
+        TypeError, ValueError: in_channels, classes or base is no integer of 1 or more; dropout is no probability.
 
     >>> unet = UNet(in_channels=3, classes=5, base=4)
     >>> unet(Tensor([[[[0.0] * 32] * 16] * 3])).shape
@@ -80,7 +80,7 @@ class UNet(nn.Module):
         self, in_channels: int = 1, classes: int = 2, base: int = 64, padded: bool = True, dropout: float = 0.0
     ) -> None:
         for name, number in (("in_channels", in_channels), ("classes", classes), ("base", base)):
-            whole_number("UNet", name, number, least=1)
+            as_integer("UNet", name, number, least=1)
         self.in_channels, self.padded = in_channels, padded
         padding = 1 if padded else 0
         channels = [base * width for width in WIDTHS]

@@ -14,7 +14,7 @@ times the channels, 28 layers beat a thousand, and few large products keep a mac
 from __future__ import annotations
 
 from microtensor import nn
-from microtensor.ops.shape import whole_number
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from .card import Card
@@ -59,14 +59,14 @@ class WideResNet(nn.Module):
         dropout: the probability; the paper takes 0.3 for CIFAR and 0.4 for SVHN, where it takes any.
 
     Raises:
-        TypeError: depth or width is no whole number.
+        TypeError: depth or width is no integer.
         ValueError: `depth` is not 6n + 4, or `width` is less than 1.
     """
 
     def __init__(self, depth: int, width: int, num_classes: int = 10, dropout: float = 0.0) -> None:
-        if whole_number("WideResNet", "depth", depth, least=10) % 6 != 4:
+        if as_integer("WideResNet", "depth", depth, least=10) % 6 != 4:
             raise ValueError(f"WideResNet: depth must be 6n + 4, such as 10, 16, 22, 28, 34 or 40, got {depth}")
-        whole_number("WideResNet", "width", width, least=1)
+        as_integer("WideResNet", "width", width, least=1)
         self.conv1 = conv(3, 16, 3)
         stages: list[nn.Sequential] = []
         in_channels = 16

@@ -30,7 +30,7 @@ class Hook:
         self.place, self.function, self.with_kwargs, self.always = place, function, with_kwargs, always
 
 
-class Handle:
+class RemovableHandle:
     """A hook that was registered: `remove()` detaches it, and so does the end of a `with` block that it opens."""
 
     def __init__(self, module: Hooked, hook: Hook) -> None:
@@ -40,7 +40,7 @@ class Handle:
         """Detach the hook; once detached, nothing more."""
         self._module._hooks = tuple(hook for hook in self._module._hooks if hook is not self._hook)
 
-    def __enter__(self) -> Handle:
+    def __enter__(self) -> RemovableHandle:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -115,7 +115,7 @@ class Hooked:
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> Handle:
+    ) -> RemovableHandle:
         """Call hook(module, args) before each computation. What it returns, if not None, takes the place of the arguments.
 
         Args:
@@ -139,7 +139,7 @@ class Hooked:
 
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
-    ) -> Handle:
+    ) -> RemovableHandle:
         """Call hook(module, args, result) after each computation. What it returns, if not None, takes the result's place.
 
         With `with_kwargs`, hook(module, args, kwargs, result). With `always_call` also where the module or another hook raises:
@@ -157,7 +157,7 @@ class Hooked:
         """
         return _attach(self, Hook("after", hook, with_kwargs, always_call), prepend)
 
-    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> Handle:
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call hook(module, grad_input, grad_output) when a backward pass has gone through a computation of this module.
 
         Both are tuples: a gradient for each positional argument (None where it has none) and for each part of the result (None
@@ -212,11 +212,11 @@ def _name_the_layer(module: Any, error: Exception) -> None:
         error.args = (f"{name} ({type(layer).__name__}): {message}",)
 
 
-def _attach(module: Hooked, hook: Hook, prepend: bool) -> Handle:
+def _attach(module: Hooked, hook: Hook, prepend: bool) -> RemovableHandle:
     if not callable(hook.function):
         raise TypeError(f"{type(module).__name__}: a hook must be a function, got {hook.function!r}")
     module._hooks = (hook, *module._hooks) if prepend else (*module._hooks, hook)
-    return Handle(module, hook)
+    return RemovableHandle(module, hook)
 
 
 def _call(module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -297,7 +297,7 @@ def test_as_a_number():
     assert list(range(mt.tensor(2))) == [0, 1]
     assert mt.zeros(mt.tensor(2), 3).shape == (2, 3)
     for x in (Tensor(1.0), mt.tensor([1, 2]), mt.tensor(True)):
-        with pytest.raises(TypeError, match="index: expected one whole number, the tensor is"):
+        with pytest.raises(TypeError, match="index: expected one integer, the tensor is"):
             operator.index(x)
     with pytest.raises(ValueError, match="item: expected one element"):
         float(X)

@@ -78,7 +78,7 @@ def test_distributions():
     assert sorted(mt.randperm(n, generator=g).tolist()) == list(range(n))
 
 
-def test_bounds_and_shapes_of_whole_numbers():
+def test_bounds_and_shapes_of_integers():
     for x in (mt.randint(3, (2, 4)), mt.randint(0, 3, (2, 4)), mt.randint(high=3, size=(2, 4)), mt.randint(3, size=[2, 4])):
         assert x.shape == (2, 4)
         assert x.dtype == np.int64
@@ -108,25 +108,25 @@ HALF = mt.full((2,), 0.5)
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: Generator(-1), ValueError, "seed: expected a whole number of 0 or more, got -1"),
-        (lambda: Generator(1.5), TypeError, r"seed: expected a whole number or None, got 1\.5 \(float\)"),
-        (lambda: mt.manual_seed("7"), TypeError, r"seed: expected a whole number or None, got '7' \(str\)"),
+        (lambda: Generator(-1), ValueError, "seed: expected an integer of 0 or more, got -1"),
+        (lambda: Generator(1.5), TypeError, r"seed: expected an integer or None, got 1\.5 \(float\)"),
+        (lambda: mt.manual_seed("7"), TypeError, r"seed: expected an integer or None, got '7' \(str\)"),
         (lambda: mt.manual_seed(True), TypeError, r"got True \(bool\)"),
         (lambda: Generator(0).set_state(3), TypeError, r"set_state: expected the dict that get_state\(\) gave, got int"),
         (lambda: Generator(0).set_state({"state": 1}), ValueError, r"set_state: this is not a state that get_state\(\) gave"),
         (lambda: mt.rand(2, generator=3), TypeError, "rand: generator: expected a microtensor.Generator or None, got int"),
-        (lambda: mt.rand(2, dtype="int64"), TypeError, r"rand: .* int64 cannot hold them; randint\(\) draws whole numbers"),
+        (lambda: mt.rand(2, dtype="int64"), TypeError, r"rand: .* int64 cannot hold them; randint\(\) draws integers"),
         (lambda: mt.randn(-2), ValueError, "randn: expected lengths of 0 or more, got -2"),
         (lambda: mt.rand_like([1.0]), TypeError, "rand_like: expected a Tensor to take the shape of, got list"),
         (lambda: mt.normal(0.0, -1.0, (2,)), ValueError, "normal: the standard deviation must not be negative, got -1.0"),
         (lambda: mt.normal(HALF, 1.0, (2,)), TypeError, "normal: expected a number, got Tensor"),
         (lambda: mt.randint(3), TypeError, r"randint: the shape is missing: randint\(10, \(2, 3\)\)"),
-        (lambda: mt.randint(5, 5, (2,)), ValueError, "randint: there is no whole number from 5 up to, not including, 5"),
-        (lambda: mt.randint(1.5, (2,)), TypeError, "randint: the bounds are whole numbers, got 0 and 1.5"),
+        (lambda: mt.randint(5, 5, (2,)), ValueError, "randint: there is no integer from 5 up to, not including, 5"),
+        (lambda: mt.randint(1.5, (2,)), TypeError, "randint: the bounds are integers, got 0 and 1.5"),
         (
             lambda: mt.randint(257, (2,), dtype="uint8"),
             ValueError,
-            "randint: uint8 cannot hold all whole numbers from 0 to 256",
+            "randint: uint8 cannot hold all integers from 0 to 256",
         ),
         (lambda: mt.randperm(-1), ValueError, "randperm: expected lengths of 0 or more, got -1"),
         (lambda: mt.bernoulli(HALF * 3), ValueError, r"bernoulli: a probability is between 0 and 1; sigmoid\(\) makes one"),

@@ -68,7 +68,7 @@ def test_to_another_dtype_device_or_tensor(monkeypatch):
         (lambda: X.to("cuda:x"), ValueError, 'device: expected "cpu", "cuda" or "cuda:N", got \'cuda:x\''),
         (lambda: X.to(device="gpu"), ValueError, "device: expected .* got 'gpu'"),
         (lambda: X.to(dtype="f33"), TypeError, "to: 'f33' is no dtype"),
-        (lambda: X.to(complex), TypeError, "to: a tensor holds floating-point numbers, whole numbers or bools, not complex128"),
+        (lambda: X.to(complex), TypeError, "to: a tensor holds floating-point numbers, integers or bools, not complex128"),
     ],
 )
 def test_an_unknown_target_is_refused_in_words(call, error, message):

@@ -125,17 +125,17 @@ def test_labels_before_logits_are_told_so(name, labels, logits):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: nn.cross_entropy(Tensor(LOGITS), Tensor(LABELS).to("float32")), "labels must be whole numbers of shape"),
-        (lambda: nn.cross_entropy(Tensor(LOGITS), Tensor(LABELS[:, None] * 1.0)), "labels must be whole numbers of shape"),
+        (lambda: nn.cross_entropy(Tensor(LOGITS), Tensor(LABELS).to("float32")), "labels must be integers of shape"),
+        (lambda: nn.cross_entropy(Tensor(LOGITS), Tensor(LABELS[:, None] * 1.0)), "labels must be integers of shape"),
         (lambda: nn.cross_entropy(LOGITS, LABELS), "expected logits as a Tensor, got ndarray; wrap it"),
         (lambda: nn.cross_entropy(Tensor(LABELS), LABELS), "expected floating-point logits, got int64"),
         (lambda: nn.cross_entropy(LOGITS, Tensor(LABELS * 1.0)), "expected logits as a Tensor, got ndarray; wrap it"),
-        (lambda: nn.cross_entropy(Tensor(LOGITS[0]), Tensor(LOGITS[0, :, None])), "labels must be whole numbers of shape"),
+        (lambda: nn.cross_entropy(Tensor(LOGITS[0]), Tensor(LOGITS[0, :, None])), "labels must be integers of shape"),
         (
             lambda: nn.cross_entropy(Tensor(LOGITS[0]), Tensor(LOGITS[0, :, None]).array),
-            "labels must be whole numbers of shape",
+            "labels must be integers of shape",
         ),
-        (lambda: nn.nll_loss(Tensor(LOGITS[:, 0]), Tensor(LOGITS)), "labels must be whole numbers of shape"),
+        (lambda: nn.nll_loss(Tensor(LOGITS[:, 0]), Tensor(LOGITS)), "labels must be integers of shape"),
         (lambda: nn.mse_loss(LABELS, Tensor(LABELS * 1.0)), r"wrap it: .*; the prediction comes first: mse_loss\(x, target\)"),
         (lambda: nn.binary_cross_entropy(Tensor(LABELS), Tensor(LABELS * 0.1)), "the prediction comes first"),
         (lambda: nn.BCEWithLogitsLoss()(mt.tensor([0, 1]), Tensor([3.0, 1.0])), "the prediction comes first"),

@@ -91,7 +91,7 @@ def _writable(data: Any) -> bool:
     )
 
 
-class Hook:
+class RemovableHandle:
     """A function that is called when a gradient is complete: `remove()` detaches it, and so does the end of a `with` block."""
 
     def __init__(self, origin: Origin, place: str, function: Callable[[Any], Any]) -> None:
@@ -107,14 +107,14 @@ class Hook:
             setattr(origin, self._place, left)
             origin = origin.heir
 
-    def __enter__(self) -> Hook:
+    def __enter__(self) -> RemovableHandle:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.remove()
 
 
-def register_hook(tensor: Node, hook: Callable[[Any], Any]) -> Hook:
+def register_hook(tensor: Node, hook: Callable[[Any], Any]) -> RemovableHandle:
     """Call `hook` with the gradient of `tensor` when a backward pass completes it; what it returns, if not None, replaces it.
 
     Gradients are complete in the reverse order of the operations: a network's last layer first, long before the pass is over.
@@ -137,10 +137,10 @@ def register_hook(tensor: Node, hook: Callable[[Any], Any]) -> Hook:
     >>> x.grad
     Tensor([30.])
     """
-    return Hook(_checked("register_hook", tensor, hook), "hooks", hook)
+    return RemovableHandle(_checked("register_hook", tensor, hook), "hooks", hook)
 
 
-def register_post_accumulate_grad_hook(tensor: Node, hook: Callable[[Any], Any]) -> Hook:
+def register_post_accumulate_grad_hook(tensor: Node, hook: Callable[[Any], Any]) -> RemovableHandle:
     """Call `hook` with `tensor`, a leaf, each time that `backward()` has added the complete gradient to its `.grad`.
 
     That is in the middle of the pass, as soon as nothing more can come: for a network's last layer first. Where the hook lets
@@ -177,7 +177,7 @@ def register_post_accumulate_grad_hook(tensor: Node, hook: Callable[[Any], Any])
             f"register_post_accumulate_grad_hook: {tensor.shape} is the result of an operation, and backward() adds to the "
             ".grad of leaves alone; what register_hook() attaches is called with the gradient of a result"
         )
-    return Hook(origin, "after", hook)
+    return RemovableHandle(origin, "after", hook)
 
 
 def _checked(name: str, tensor: Node, hook: Any) -> Origin:

@@ -11,7 +11,7 @@ MOST_NUMBERS = 2**40
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Reads a whole number that is no less.
+    """Reads an integer that is no less.
 
     >>> at_least(1)("12")
     12
@@ -21,7 +21,7 @@ def at_least(least: int) -> Callable[[str], int]:
         try:
             number = int(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+            raise argparse.ArgumentTypeError(f"expected an integer, got {text!r}") from None
         if number < least:
             raise argparse.ArgumentTypeError(f"must be at least {least}, got {text}")
         return number

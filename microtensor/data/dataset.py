@@ -68,7 +68,7 @@ def batch_of(dataset: Samples, indices: Indices) -> tuple[Any, ...]:
 def stacked(dataset: Samples, indices: Indices) -> tuple[Array, ...]:
     """Sample after sample, stacked: tuples (image, label) → images (n, …) and labels (n,).
 
-    Whole numbers become int64; floats float32, as in `Tensor`.
+    Integers become int64; floats float32, as in `Tensor`.
 
     Raises:
         TypeError: a sample is no tuple, or holds something that is no array, tensor or number.
@@ -163,10 +163,10 @@ class Subset(Dataset):
 
     Args:
         dataset: any data set, kept as `dataset`.
-        indices: whole numbers from 0 to len(dataset) − 1, in any order, kept as `indices`, int64.
+        indices: integers from 0 to len(dataset) − 1, in any order, kept as `indices`, int64.
 
     Raises:
-        TypeError: the indices are not whole numbers along one axis.
+        TypeError: the indices are not integers along one axis.
         IndexError: one is below 0, or beyond the data set.
 
     >>> numbers = TensorDataset(np.arange(10) ** 2)
@@ -177,7 +177,7 @@ class Subset(Dataset):
     def __init__(self, dataset: Samples, indices: Iterable[int] | NDArray[Any]) -> None:
         array = np.asarray(indices if isinstance(indices, (np.ndarray, range)) else [*indices])
         if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
-            raise TypeError(f"Subset: indices: expected whole numbers along one axis, got {array.dtype} {array.shape}")
+            raise TypeError(f"Subset: indices: expected integers along one axis, got {array.dtype} {array.shape}")
         wrong = array[(array < 0) | (array >= len(dataset))]
         if wrong.size:
             raise IndexError(f"Subset: indices: expected numbers from 0 to {len(dataset) - 1}, got {wrong[0]}")
@@ -271,7 +271,7 @@ def random_split(dataset: Samples, lengths: Sequence[int | float], generator: ra
         raise TypeError(f"random_split: generator: expected a microtensor.Generator or None, got {type(generator).__name__}")
     count = len(dataset)
     if not all(is_number(n) for n in lengths):
-        raise TypeError(f"random_split: lengths: expected whole numbers or fractions, got {lengths!r}")
+        raise TypeError(f"random_split: lengths: expected integers or fractions, got {lengths!r}")
     if not all(n >= 0 for n in lengths):
         raise ValueError(f"random_split: lengths: expected no negative number, got {[*lengths]}")
     if all(isinstance(n, (int, np.integer)) for n in lengths) and sum(lengths) == count:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ops.shape import whole_number
+from ..runtime.integers import as_integer
 from .dataset import Dataset
 from .pictures import pillow, read_picture
 from .prefetch import in_order
@@ -137,9 +137,9 @@ class ImageFolder(Dataset):
             num_workers: threads that read; 0: this one.
 
         Raises:
-            TypeError, ValueError: `num_workers` is no whole number of 0 or more.
+            TypeError, ValueError: `num_workers` is no integer of 0 or more.
         """
-        whole_number("ImageFolder.check", "num_workers", num_workers, least=0)
+        as_integer("ImageFolder.check", "num_workers", num_workers, least=0)
         paths = [path for path, _ in self.samples]
         reasons = in_order(lambda i: _reason(paths[i]), range(len(paths)), num_workers, 2 * num_workers)
         return [Broken(path, reason) for path, reason in zip(paths, reasons) if reason]

@@ -44,7 +44,7 @@ class CenterCrop(Transform):
         size: (h, w), or one number for a square.
 
     Raises:
-        TypeError, ValueError: the size is no positive whole number or pair of them; or, when called, exceeds the images'.
+        TypeError, ValueError: the size is no positive integer or pair of them; or, when called, exceeds the images'.
     """
 
     def __init__(self, size: int | Sequence[int]) -> None:
@@ -86,7 +86,7 @@ class RandomCrop(Transform):
         sides = (0,) if padding is None else tuple(padding) if isinstance(padding, (tuple, list)) else (padding,)
         whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 0 for n in sides)
         if len(sides) not in (1, 2, 4) or not whole:
-            raise ValueError(f"RandomCrop: padding: expected 1, 2 or 4 whole numbers of 0 or more, got {padding!r}")
+            raise ValueError(f"RandomCrop: padding: expected 1, 2 or 4 integers of 0 or more, got {padding!r}")
         self.padding = tuple(int(n) for n in sides * (4 // len(sides)))
         self.fill = numbers("RandomCrop", "fill", fill)
         if padding_mode not in PADDING_MODES:
@@ -164,7 +164,7 @@ class Resize(Transform):
         antialias: let the triangle grow where images shrink, so that no old pixel is overlooked.
 
     Raises:
-        TypeError, ValueError: the size is no positive whole number or pair of them.
+        TypeError, ValueError: the size is no positive integer or pair of them.
     """
 
     def __init__(self, size: int | Sequence[int], *, antialias: bool = True) -> None:

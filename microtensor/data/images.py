@@ -71,7 +71,7 @@ class LabelledImages(Dataset):
     Args:
         images: uint8 (N, H, W), grey, 0 for the background; or (N, C, H, W), if `mean` is a sequence of C numbers. Kept as
             `images`.
-        labels: whole numbers (N,) from 0; kept as `labels`, int64.
+        labels: integers (N,) from 0; kept as `labels`, int64.
         classes: the name of each label.
         mean, std: the constants for `to_input`.
         names: what errors call `images` and `labels`: the files that they are from.
@@ -138,7 +138,7 @@ def _check(
         wanted = ", ".join(map(str, form))
         raise ValueError(f"{kind}: {names[0]}: expected images as uint8 (N, {wanted}), found {images.dtype} {images.shape}")
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
-        raise ValueError(f"{kind}: {names[1]}: expected labels as whole numbers (N,), found {labels.dtype} {labels.shape}")
+        raise ValueError(f"{kind}: {names[1]}: expected labels as integers (N,), found {labels.dtype} {labels.shape}")
     if len(images) != len(labels):
         raise ValueError(f"{kind}: {len(images)} images in {names[0]}, but {len(labels)} labels in {names[1]}")
     wrong = labels[(labels < 0) | (labels >= classes)]

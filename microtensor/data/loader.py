@@ -43,7 +43,7 @@ class DataLoader:
     the next pass hands out exactly the batches that were still to come.
 
     Args:
-        dataset: a `Dataset`, or whatever has a length and gives a tuple for a whole number: a data set of PyTorch's, a list of
+        dataset: a `Dataset`, or whatever has a length and gives a tuple for an integer: a data set of PyTorch's, a list of
             pairs. Such single samples are stacked.
         batch_size: samples per batch, B.
         shuffle: in random order, a new one for each pass; otherwise in the order of the data set.
@@ -290,7 +290,7 @@ def _check(dataset: Any, shuffle: Any, generator: Any, drop_last: Any, transform
 
 def _whole(name: str, number: Any, least: int) -> int:
     if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
-        raise TypeError(f"DataLoader: {name}: expected a whole number, got {type(number).__name__}")
+        raise TypeError(f"DataLoader: {name}: expected an integer, got {type(number).__name__}")
     if number < least:
         raise ValueError(f"DataLoader: {name}: expected at least {least}, got {number}")
     return int(number)

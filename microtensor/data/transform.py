@@ -133,7 +133,7 @@ def pair(name: str, what: str, size: Any) -> tuple[int, int]:
     sides = (size, size) if isinstance(size, (int, np.integer)) else size
     whole = isinstance(sides, (tuple, list)) and len(sides) == 2
     if not whole or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in sides):
-        raise TypeError(f"{name}: {what}: expected a whole number or two, (height, width), got {size!r}")
+        raise TypeError(f"{name}: {what}: expected an integer or two, (height, width), got {size!r}")
     if min(sides) < 1:
         raise ValueError(f"{name}: {what}: expected 1 pixel or more, got {size!r}")
     return int(sides[0]), int(sides[1])

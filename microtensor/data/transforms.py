@@ -124,7 +124,7 @@ class Cutout(Transform):
 class Mixup(Transform):
     """Each image mixed with another of its batch, and the labels likewise: λ x + (1 − λ) x′, λ ~ Beta(alpha, alpha).
 
-    Images keep their dtype, uint8 rounded. Labels (N,), whole numbers, become class probabilities (N, num_classes), float32,
+    Images keep their dtype, uint8 rounded. Labels (N,), integers, become class probabilities (N, num_classes), float32,
     which `nn.cross_entropy` takes; probabilities (N, num_classes) are mixed as they are. One λ serves the whole batch, and the
     partners are the batch in random order. Zhang et al. 2017, arxiv.org/abs/1710.09412, equation 2 and figure 1.
 
@@ -138,7 +138,7 @@ class Mixup(Transform):
 
     def __init__(self, num_classes: int, alpha: float = 1.0) -> None:
         if not isinstance(num_classes, (int, np.integer)) or isinstance(num_classes, bool) or num_classes < 1:
-            raise ValueError(f"Mixup: num_classes: expected a whole number of 1 or more, got {num_classes!r}")
+            raise ValueError(f"Mixup: num_classes: expected an integer of 1 or more, got {num_classes!r}")
         if not is_number(alpha):
             raise TypeError(f"Mixup: alpha: expected a number, got {alpha!r}")
         if not 0 < alpha < math.inf:
@@ -163,7 +163,7 @@ class Mixup(Transform):
         if kind not in ("i", "u") or shape != (count,):
             what = f"{labels.dtype} {shape}" if kind else type(labels).__name__
             raise ValueError(
-                f"Mixup: labels: expected whole numbers ({count},) or probabilities ({count}, {self.num_classes}), got {what}"
+                f"Mixup: labels: expected integers ({count},) or probabilities ({count}, {self.num_classes}), got {what}"
             )
         wrong = labels[(labels < 0) | (labels >= self.num_classes)]
         if wrong.size:

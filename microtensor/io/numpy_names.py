@@ -77,7 +77,7 @@ class NumPyArray(Stateful):
             return self.kind.unread()
         shape, content = self.shape, self.content
         if not isinstance(shape, tuple) or len(shape) > MOST_AXES or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
-            raise ValueError("an array of NumPy's in it has sizes that are no whole numbers of 63 bits")
+            raise ValueError("an array of NumPy's in it has sizes that are no integers of 63 bits")
         if not isinstance(content, bytes):
             raise ValueError("an array of NumPy's in it has no bytes")
         spend(len(content))

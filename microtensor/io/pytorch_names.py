@@ -98,7 +98,7 @@ def _view(storage: Any, dtype: Any, offset: Any, shape: Any, strides: Any, metad
 
 def _whole(numbers: Any) -> tuple[int, ...]:
     if not isinstance(numbers, (tuple, list)) or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
-        raise ValueError("a size, stride or offset in it is no whole number of 63 bits")
+        raise ValueError("a size, stride or offset in it is no integer of 63 bits")
     return tuple(numbers)
 
 

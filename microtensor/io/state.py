@@ -33,7 +33,7 @@ def save(path: StrPath, tree: Any) -> None:
     Args:
         path: its suffix names the format. `.npz`, which `numpy.load` reads too, holds any tree; `.safetensors` holds named
             tensors only, and needs the extra of that name. `.pth` and `.pt` are only read.
-        tree: a dict of name → Tensor or array, such as a `state_dict`; or any nesting of dicts (with text or whole numbers as
+        tree: a dict of name → Tensor or array, such as a `state_dict`; or any nesting of dicts (with text or integers as
             keys), lists and tuples that holds tensors, arrays, numbers, texts, bools and None, such as the states of a model,
             an optimiser and a schedule together. Arrays may be on any device, and hold floating-point numbers, integers or
             bools. Graphs and gradients are not saved.

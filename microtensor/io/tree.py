@@ -1,6 +1,6 @@
 """A tree as a text and named arrays, and back.
 
-A tree is what states consist of: dicts with text or whole numbers as keys, lists, tuples, tensors, numbers, texts, None. Its
+A tree is what states consist of: dicts with text or integers as keys, lists, tuples, tensors, numbers, texts, None. Its
 structure is written as JSON, where a tensor is `{"$tensor": name}`, and so is what JSON lacks: `{"$tuple": [...]}`,
 `{"$dict": [[key, value], ...]}` for keys that are no texts, `{"$float": "nan"}`, `{"$int": "0x..."}` beyond 53 bits.
 """
@@ -21,7 +21,7 @@ DEEPEST = 64
 """How deep a tree may be nested: far deeper than states are, and far from Python's own limit."""
 
 LARGEST_KEY = 2**63
-"""Whole numbers from here on can be chosen so that Python's dicts take hours."""
+"""Integers from here on can be chosen so that Python's dicts take hours."""
 
 VERSION = 1
 

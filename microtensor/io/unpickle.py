@@ -154,7 +154,7 @@ class Unpickler:
 
         Raises:
             ValueError: it is a tuple that holds more than a few numbers and texts, for it may hold the same tuples again and
-                again; a whole number of more than 64 bits, which can be chosen to collide with a million others; or no key.
+                again; an integer of more than 64 bits, which can be chosen to collide with a million others; or no key.
         """
         if isinstance(key, tuple) and len(key) <= LONGEST_KEY and self.tuples < MOST_TUPLES:
             self.tuples += 1

@@ -7,7 +7,8 @@ from typing import Any
 from ..autograd.arguments import composed
 from ..autograd.graph import Node, T
 from ..autograd.op import Rule, op
-from .shape import normalize_dims, whole_number
+from ..runtime.integers import as_integer
+from .shape import normalize_dims
 
 
 @op
@@ -39,7 +40,7 @@ def triu(x: T, /, diagonal: int = 0) -> Rule[T]:
 def _offset(name: str, x: Node, diagonal: Any) -> int:
     if x.ndim < 2:
         raise ValueError(f"{name}: expected a matrix, or a batch of them, got shape {x.shape}")
-    return whole_number(name, "diagonal", diagonal)
+    return as_integer(name, "diagonal", diagonal)
 
 
 @op
@@ -59,7 +60,7 @@ def diagonal(x: T, /, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Rule[T]:
     axes = normalize_dims("diagonal", (dim1, dim2), x.shape)
     if len(axes) != 2:
         raise ValueError(f"diagonal: expected a matrix, or a batch of them, got shape {x.shape}")
-    k, shape = whole_number("diagonal", "offset", offset), x.shape
+    k, shape = as_integer("diagonal", "offset", offset), x.shape
     return x.array.diagonal(k, *axes), (lambda g: _on_diagonal(g, offset=k, dims=axes, shape=shape),)
 
 
@@ -90,6 +91,6 @@ def diag(x: T, diagonal: int = 0) -> T:
     if x.ndim == 2:
         matrix: Any = x
         return matrix.diagonal(diagonal)
-    k = whole_number("diag", "diagonal", diagonal)
+    k = as_integer("diag", "diagonal", diagonal)
     side = x.shape[0] + abs(k)
     return _on_diagonal(x, offset=k, dims=(0, 1), shape=(side, side))

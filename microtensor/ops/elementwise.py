@@ -96,7 +96,7 @@ def floor_divide(x: T, y: Operand) -> Rule[T]:
     """⌊x / y⌋, the quotient rounded towards −∞, as Python's `//`: in floats, and by 0, ±inf or nan. The gradient is 0.
 
     Raises:
-        ZeroDivisionError: whole numbers are divided by 0. (On a GPU nobody looks: it would wait for the device.)
+        ZeroDivisionError: integers are divided by 0. (On a GPU nobody looks: it would wait for the device.)
 
     >>> import microtensor as mt
     >>> floor_divide(mt.Tensor([-7.0, 7.0]), 3)
@@ -111,7 +111,7 @@ def remainder(x: T, y: Operand) -> Rule[T]:
     """x − ⌊x / y⌋ · y, with the sign of y, as Python's `%`: of floats by 0, nan. The gradient is 1 for x and −⌊x / y⌋ for y.
 
     Raises:
-        ZeroDivisionError: whole numbers are divided by 0. (On a GPU nobody looks: it would wait for the device.)
+        ZeroDivisionError: integers are divided by 0. (On a GPU nobody looks: it would wait for the device.)
 
     >>> import microtensor as mt
     >>> remainder(mt.Tensor([-7.0, 7.0]), 3)
@@ -122,11 +122,11 @@ def remainder(x: T, y: Operand) -> Rule[T]:
 
 
 def _refuse_zero(name: str, x: Any, y: Any) -> None:
-    """Whole numbers have no infinity to answer with."""
+    """Integers have no infinity to answer with."""
     if is_floating(result_type(x, y)):
         return
     if y == 0 if isinstance(y, Int) else array_module(y.array) is np and not y.array.all():
-        raise ZeroDivisionError(f"{name}: a whole number is divided by 0; with x.to('float32') the result is inf or nan")
+        raise ZeroDivisionError(f"{name}: an integer is divided by 0; with x.to('float32') the result is inf or nan")
 
 
 def flat(g: Any) -> Any:
@@ -146,7 +146,7 @@ def pow(x: T, y: Operand) -> Rule[T]:
     where x < 0 it is nan, for there the power is defined at whole y only.
 
     Raises:
-        ValueError: a whole number is raised to a negative power, or the shapes do not broadcast.
+        ValueError: an integer is raised to a negative power, or the shapes do not broadcast.
 
     >>> import microtensor as mt
     >>> pow(mt.Tensor([1.0, 2.0, 3.0]), 2)
@@ -170,7 +170,7 @@ def pow(x: T, y: Operand) -> Rule[T]:
         data = _power(x.array, y.array)
     except ValueError as error:  # the only one that an array library has for a power
         raise ValueError(
-            "pow: a whole number to a negative power is a fraction, which integers cannot hold; take x.to('float32')"
+            "pow: an integer to a negative power is a fraction, which integers cannot hold; take x.to('float32')"
         ) from error
     return data, (for_base, for_exponent)
 

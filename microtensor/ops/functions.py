@@ -227,13 +227,13 @@ def atanh(x: T) -> Rule[T]:
 
 @op(elementwise=True)
 def floor(x: T) -> Rule[T]:
-    """The largest whole number that is not above x, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
+    """The largest integer that is not above x, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
     return _rounded(x, x.xp.floor), (flat,)
 
 
 @op(elementwise=True)
 def ceil(x: T) -> Rule[T]:
-    """The smallest whole number that is not below x, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
+    """The smallest integer that is not below x, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
     return _rounded(x, x.xp.ceil), (flat,)
 
 
@@ -253,21 +253,21 @@ def round(x: T, /, decimals: int = 0) -> Rule[T]:
         decimals: how many digits stay behind the point; −1 rounds to tens.
 
     Raises:
-        TypeError: `decimals` is no whole number.
+        TypeError: `decimals` is no integer.
 
     >>> import microtensor as mt
     >>> round(mt.Tensor([0.5, 1.5, 2.5])), round(mt.Tensor([14.25]), decimals=-1)
     (Tensor([0., 2., 2.]), Tensor([10.]))
     """
     if not isinstance(decimals, (int, np.integer)) or isinstance(decimals, bool):
-        raise TypeError(f"round: decimals must be a whole number, got {decimals!r}")
+        raise TypeError(f"round: decimals must be an integer, got {decimals!r}")
     if decimals < 0 and x.dtype.kind in "iu":
         return x.xp.round(x.array, int(decimals)), None
     return _rounded(x, lambda data: x.xp.round(data, int(decimals))), (flat,)
 
 
 def _rounded(x: Node, rounding: Any) -> Array:
-    """Floats rounded; whole numbers and bools are round as they are."""
+    """Floats rounded; integers and bools are round as they are."""
     return rounding(x.array) if is_floating(x.dtype) else x.array.copy()
 
 

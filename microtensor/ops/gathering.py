@@ -1,6 +1,6 @@
 """Operations whose indices run along one axis: gather and its adjoint, scatter, and what is made of them.
 
-Indices are whole numbers from 0: negative ones are refused, as in PyTorch, for −1 is more often a mistake (a label that was
+Indices are integers from 0: negative ones are refused, as in PyTorch, for −1 is more often a mistake (a label that was
 to be ignored) than the last element. On a GPU nobody waits for the check: the error comes with the next copy from there.
 """
 
@@ -17,10 +17,11 @@ from ..autograd.nested import array_of_lists
 from ..autograd.op import Rule, op
 from ..runtime.arrays import Array, is_array, to_device
 from ..runtime.deferred_checks import check_range
+from ..runtime.integers import as_integer
 from ..runtime.sizes import check_size
 from .elementwise import where
 from .indexing import _put, add_flat, getitem
-from .shape import flatten, normalize_dim, whole_number
+from .shape import flatten, normalize_dim
 
 
 def _integers(name: str, index: Any, like: Node) -> Any:
@@ -289,7 +290,7 @@ def one_hot(index: Node, num_classes: int = -1) -> Any:
     if not isinstance(index, Node) or index.dtype.kind not in "iu":
         given = f"{index.dtype}; use .to('int64')" if isinstance(index, Node) else type(index).__name__
         raise TypeError(f"one_hot: expected a Tensor of integers, got {given}")
-    classes = whole_number("one_hot", "num_classes", num_classes, least=-1)
+    classes = as_integer("one_hot", "num_classes", num_classes, least=-1)
     if classes == -1:
         if not index.array.size:
             raise ValueError("one_hot: without a class number there is no largest; give num_classes")

@@ -10,8 +10,9 @@ import numpy as np
 from ..autograd.arguments import composed
 from ..autograd.graph import Node, T
 from ..autograd.op import Rule, op, result_type
+from ..runtime.integers import as_integer, as_integers
 from .indexing import getitem
-from .shape import normalize_dim, reshape, unsqueeze, whole_number, whole_numbers
+from .shape import normalize_dim, reshape, unsqueeze
 
 
 @composed
@@ -119,7 +120,7 @@ def split(x: T, split_size_or_sections: Any, dim: int = 0) -> tuple[T, ...]:
         split_size_or_sections: the length of each part but the last, which may be shorter; or the length of every part.
 
     Raises:
-        TypeError: lengths that are no whole numbers.
+        TypeError: lengths that are no integers.
         ValueError: lengths that do not add up to that of the axis.
 
     >>> import microtensor as mt
@@ -131,13 +132,13 @@ def split(x: T, split_size_or_sections: Any, dim: int = 0) -> tuple[T, ...]:
     axis = normalize_dim("split", dim, x.shape)
     length = x.shape[axis]
     if isinstance(split_size_or_sections, (list, tuple)):
-        sizes = whole_numbers("split", "sections", split_size_or_sections, least=0)
+        sizes = as_integers("split", "sections", split_size_or_sections, least=0)
         if sum(sizes) != length:
             raise ValueError(
                 f"split: sections {sizes} add up to {sum(sizes)}, but dim {dim} of shape {x.shape} has length {length}"
             )
     else:
-        size = whole_number("split", "split_size", split_size_or_sections, least=1)
+        size = as_integer("split", "split_size", split_size_or_sections, least=1)
         sizes = tuple(min(size, length - start) for start in range(0, max(length, 1), size))
     ends = np.cumsum(sizes).tolist()
     return tuple(getitem(x, (slice(None),) * axis + (slice(end - n, end),)) for n, end in zip(sizes, ends))
@@ -150,14 +151,14 @@ def chunk(x: T, chunks: int, dim: int = 0) -> tuple[T, ...]:
     Where the length does not go up, there may be fewer, as in PyTorch: 6 numbers in 4 chunks are 2, 2, 2.
 
     Raises:
-        TypeError: `chunks` or `dim` is no whole number.
+        TypeError: `chunks` or `dim` is no integer.
         ValueError: `chunks` is below 1, or `dim` is out of range.
 
     >>> import microtensor as mt
     >>> chunk(mt.Tensor([1.0, 2.0, 3.0]), 2)
     (Tensor([1., 2.]), Tensor([3.]))
     """
-    count = whole_number("chunk", "chunks", chunks, least=1)
+    count = as_integer("chunk", "chunks", chunks, least=1)
     length = x.shape[normalize_dim("chunk", dim, x.shape)]
     return split(x, -(-length // count) if length else [0] * count, dim)
 

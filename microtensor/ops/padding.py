@@ -10,11 +10,12 @@ import numpy as np
 from ..autograd.arguments import composed
 from ..autograd.graph import T
 from ..autograd.op import Rule, op
+from ..runtime.integers import as_integers
 from ..runtime.sizes import check_size
 from .indexing import getitem
 from .join import cat
 from .repeating import broadcast_to
-from .shape import flip, whole_numbers
+from .shape import flip
 
 Pair = tuple[int, int]
 
@@ -34,7 +35,7 @@ def pad(x: T, pad: Sequence[int], mode: str = "constant", value: float | None = 
 
     Raises:
         MemoryError: the result is larger than the memory.
-        TypeError: `pad` is not of whole numbers, or `value` is no number or does not fit the dtype of x.
+        TypeError: `pad` is not of integers, or `value` is no number or does not fit the dtype of x.
         ValueError: `pad` is no list of pairs, has more pairs than x has axes, or crops more than there is; the mode is unknown;
             there are too few numbers to reflect or wrap around.
 
@@ -44,7 +45,7 @@ def pad(x: T, pad: Sequence[int], mode: str = "constant", value: float | None = 
     >>> pad(mt.Tensor([1.0, 2.0, 3.0]), (2, -1), mode="reflect")
     Tensor([3., 2., 1., 2.])
     """
-    numbers = whole_numbers("pad", "pad", pad)
+    numbers = as_integers("pad", "pad", pad)
     if len(numbers) % 2 or len(numbers) > 2 * x.ndim:
         raise ValueError(
             f"pad: pad {numbers} must be pairs (before, after), last axis first, at most {x.ndim} pairs for shape {x.shape}"

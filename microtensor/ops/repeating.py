@@ -13,9 +13,10 @@ from ..autograd.arguments import composed
 from ..autograd.graph import Node, T
 from ..autograd.op import Rule, op
 from ..runtime.arrays import is_array, to_numpy
+from ..runtime.integers import as_integer, as_integers
 from ..runtime.sizes import check_size
 from .indexing import getitem
-from .shape import flatten, normalize_dim, reshape, transpose, unsqueeze, whole_number, whole_numbers
+from .shape import flatten, normalize_dim, reshape, transpose, unsqueeze
 
 
 @op
@@ -23,7 +24,7 @@ def broadcast_to(x: T, /, shape: Any) -> Rule[T]:
     """x, repeated along new axes on the left and along axes of length 1. No number is copied; the gradient is a sum.
 
     Raises:
-        TypeError: `shape` is not of whole numbers.
+        TypeError: `shape` is not of integers.
         ValueError: x does not broadcast to `shape`.
 
     >>> import microtensor as mt
@@ -31,7 +32,7 @@ def broadcast_to(x: T, /, shape: Any) -> Rule[T]:
     Tensor([[1., 2.],
             [1., 2.]])
     """
-    before, lengths = x.shape, whole_numbers("broadcast_to", "shape", shape, least=0)
+    before, lengths = x.shape, as_integers("broadcast_to", "shape", shape, least=0)
     try:
         data = x.xp.broadcast_to(x.array, lengths)
     except ValueError:
@@ -49,7 +50,7 @@ def expand(x: T, shape: Any) -> T:
     """`broadcast_to`, in which −1 keeps the length that an axis has.
 
     Raises:
-        TypeError: `shape` is not of whole numbers.
+        TypeError: `shape` is not of integers.
         ValueError: x does not broadcast to `shape`, or a new axis is −1.
 
     >>> import microtensor as mt
@@ -57,7 +58,7 @@ def expand(x: T, shape: Any) -> T:
     Tensor([[1., 1., 1.],
             [2., 2., 2.]])
     """
-    lengths = whole_numbers("expand", "shape", shape, least=-1)
+    lengths = as_integers("expand", "shape", shape, least=-1)
     new = len(lengths) - x.ndim
     if new < 0 or -1 in lengths[:new]:
         raise ValueError(
@@ -72,7 +73,7 @@ def repeat(x: T, repeats: Any) -> T:
     """Copies of x side by side, so many along each axis. More numbers than x has axes add axes on the left.
 
     Raises:
-        TypeError: `repeats` is not of whole numbers.
+        TypeError: `repeats` is not of integers.
         ValueError: a number is negative, or there are fewer than axes.
 
     >>> import microtensor as mt
@@ -80,7 +81,7 @@ def repeat(x: T, repeats: Any) -> T:
     Tensor([[1., 2., 1., 2.],
             [1., 2., 1., 2.]])
     """
-    counts = whole_numbers("repeat", "repeats", repeats, least=0)
+    counts = as_integers("repeat", "repeats", repeats, least=0)
     if len(counts) < x.ndim:
         raise ValueError(
             f"repeat: repeats {counts} must say how often for each of the {x.ndim} axes of shape {x.shape}; "
@@ -98,7 +99,7 @@ def tile(x: T, dims: Any) -> T:
     """`repeat`, in which the axes on the left that `dims` does not name are repeated once.
 
     Raises:
-        TypeError: `dims` is not of whole numbers.
+        TypeError: `dims` is not of integers.
         ValueError: a number is negative.
 
     >>> import microtensor as mt
@@ -106,7 +107,7 @@ def tile(x: T, dims: Any) -> T:
     Tensor([[1., 1.],
             [2., 2.]])
     """
-    counts = whole_numbers("tile", "dims", dims, least=0)
+    counts = as_integers("tile", "dims", dims, least=0)
     return repeat(x, (1,) * (x.ndim - len(counts)) + counts)
 
 
@@ -119,7 +120,7 @@ def repeat_interleave(x: T, repeats: Any, dim: int | None = None) -> T:
         dim: None takes x laid flat.
 
     Raises:
-        TypeError: `repeats` is not of whole numbers.
+        TypeError: `repeats` is not of integers.
         ValueError: a number is negative, or there are more or fewer than slices.
 
     >>> import microtensor as mt
@@ -131,7 +132,7 @@ def repeat_interleave(x: T, repeats: Any, dim: int | None = None) -> T:
     axis = normalize_dim("repeat_interleave", dim, x.shape)
     given = repeats.array if isinstance(repeats, Node) else repeats
     given = to_numpy(given).tolist() if is_array(given) else given
-    counts = whole_numbers("repeat_interleave", "repeats", given, least=0)
+    counts = as_integers("repeat_interleave", "repeats", given, least=0)
     n = x.shape[axis]
     if len(counts) == 1:
         longer = (*x.shape[:axis], n * counts[0], *x.shape[axis + 1 :])
@@ -183,7 +184,7 @@ def unfold(x: T, dimension: int, size: int, step: int) -> T:
     A view: where windows overlap, a number stands in several of them. (`nn.unfold` is the copy that convolutions make.)
 
     Raises:
-        TypeError: `size` or `step` is not a whole number.
+        TypeError: `size` or `step` is not an integer.
         ValueError: they are below 1, or the window is longer than the axis.
 
     >>> import microtensor as mt
@@ -193,7 +194,7 @@ def unfold(x: T, dimension: int, size: int, step: int) -> T:
             [3., 4.]])
     """
     axis = normalize_dim("unfold", dimension, x.shape)
-    width, stride = whole_number("unfold", "size", size, least=1), whole_number("unfold", "step", step, least=1)
+    width, stride = as_integer("unfold", "size", size, least=1), as_integer("unfold", "step", step, least=1)
     if width > x.shape[axis]:
         raise ValueError(
             f"unfold: windows of {width} are longer than dim {dimension} of shape {x.shape}; pad() makes it longer"

@@ -14,6 +14,7 @@ import numpy as np
 from ..autograd.arguments import composed
 from ..autograd.graph import T
 from ..autograd.op import Rule, op
+from ..runtime.integers import as_integer, as_integers
 
 # How axes and lengths are written
 
@@ -64,44 +65,9 @@ def normalize_dim(name: str, dim: Any, shape: Sequence[int]) -> int:
     return dims[0]
 
 
-def whole_number(name: str, what: str, value: Any, least: int | None = None) -> int:
-    """A setting that is a whole number.
-
-    Raises:
-        TypeError: it is none.
-        ValueError: it is below `least`.
-    """
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-        raise TypeError(f"{name}: {what} must be a whole number, got {value!r}")
-    if least is not None and value < least:
-        raise ValueError(f"{name}: {what} must be at least {least}, got {value!r}")
-    return int(value)
-
-
-def whole_numbers(name: str, what: str, value: Any, least: int | None = None) -> tuple[int, ...]:
-    """A setting of several whole numbers, such as a shape: a tuple, a list, a range or a NumPy array along one axis; a single
-    number stands for a sequence of one.
-
-    Raises:
-        TypeError: it is neither.
-        ValueError: a number is below `least`.
-
-    >>> whole_numbers("reshape", "shape", [2, -1])
-    (2, -1)
-    """
-    several = isinstance(value, (tuple, list, range)) or isinstance(value, np.ndarray) and value.ndim == 1
-    numbers = tuple(value) if several else (value,)
-    for n in numbers:
-        if not isinstance(n, (int, np.integer)) or isinstance(n, bool):
-            raise TypeError(f"{name}: {what} must be whole numbers, got {value!r}")
-        if least is not None and n < least:
-            raise ValueError(f"{name}: the numbers of {what} must be at least {least}, got {value!r}")
-    return tuple(int(n) for n in numbers)
-
-
 def _fill(name: str, shape: Any, before: tuple[int, ...]) -> tuple[int, ...]:
     """The shape that is asked for, its −1 replaced by the length that it must be."""
-    count, lengths = math.prod(before), whole_numbers(name, "shape", shape, least=-1)
+    count, lengths = math.prod(before), as_integers(name, "shape", shape, least=-1)
     if lengths.count(-1) > 1:
         raise ValueError(f"{name}: shape {lengths} leaves several lengths open, and only one follows from the others")
     if -1 in lengths:
@@ -126,7 +92,7 @@ def reshape(x: T, /, shape: Any) -> Rule[T]:
     A view where the numbers lie in memory in that order, as they do unless axes were exchanged, flipped or repeated.
 
     Raises:
-        TypeError: `shape` is not of whole numbers.
+        TypeError: `shape` is not of integers.
         ValueError: it has room for more or fewer numbers.
 
     >>> import microtensor as mt
@@ -143,7 +109,7 @@ def view(x: T, shape: Any) -> T:
     """`reshape`, with the promise that nothing is copied: an assignment to the view is one to x.
 
     Raises:
-        TypeError: `shape` is not of whole numbers.
+        TypeError: `shape` is not of integers.
         ValueError: it has room for more or fewer numbers, or the numbers do not lie in memory in that order.
 
     >>> import microtensor as mt
@@ -187,7 +153,7 @@ def unflatten(x: T, dim: int, sizes: Sequence[int]) -> T:
     """Axis `dim` of x as several axes of lengths `sizes`, one of which may be −1: the inverse of `flatten`.
 
     Raises:
-        TypeError: `dim` is no integer, or `sizes` are no whole numbers.
+        TypeError: `dim` is no integer, or `sizes` are no integers.
         ValueError: `dim` is out of range, or the axis is longer or shorter than `sizes` multiply to.
 
     >>> import microtensor as mt
@@ -244,14 +210,14 @@ def permute(x: T, /, dims: Sequence[int]) -> Rule[T]:
     """The axes of x in the order `dims`: axis i of the result is axis dims[i] of x. A view.
 
     Raises:
-        TypeError: `dims` is not of whole numbers.
+        TypeError: `dims` is not of integers.
         ValueError: it does not name each axis once.
 
     >>> import microtensor as mt
     >>> permute(mt.ones(2, 3, 4), (2, 0, 1)).shape
     (4, 2, 3)
     """
-    order = normalize_dims("permute", whole_numbers("permute", "dims", dims), x.shape)
+    order = normalize_dims("permute", as_integers("permute", "dims", dims), x.shape)
     if len(order) != x.ndim:
         raise ValueError(f"permute: dims {tuple(dims)} must name each of the {x.ndim} axes of shape {x.shape} once")
     back = tuple(order.index(i) for i in range(x.ndim))
@@ -293,8 +259,8 @@ def movedim(x: T, source: Any, destination: Any) -> T:
     >>> movedim(mt.Tensor(np.ones((8, 32, 32, 3))), -1, 1).shape
     (8, 3, 32, 32)
     """
-    moved = normalize_dims("movedim", whole_numbers("movedim", "source", source), x.shape)
-    places = normalize_dims("movedim", whole_numbers("movedim", "destination", destination), x.shape)
+    moved = normalize_dims("movedim", as_integers("movedim", "source", source), x.shape)
+    places = normalize_dims("movedim", as_integers("movedim", "destination", destination), x.shape)
     if len(moved) != len(places):
         raise ValueError(f"movedim: source {source!r} and destination {destination!r} must name as many axes")
     order = [i for i in range(x.ndim) if i not in moved]
@@ -343,7 +309,7 @@ def roll(x: T, /, shifts: Any, dims: Any = None) -> Rule[T]:
     >>> roll(mt.Tensor([1.0, 2.0, 3.0]), 1)
     Tensor([3., 1., 2.])
     """
-    steps, axes = whole_numbers("roll", "shifts", shifts), None if dims is None else normalize_dims("roll", dims, x.shape)
+    steps, axes = as_integers("roll", "shifts", shifts), None if dims is None else normalize_dims("roll", dims, x.shape)
     if len(steps) != (1 if axes is None else len(axes)):
         raise ValueError(
             f"roll: shifts {shifts!r} and dims {dims!r} must be as many; without dims, one shift rolls all as one axis"
@@ -368,6 +334,6 @@ def rot90(x: T, k: int = 1, dims: Sequence[int] = (0, 1)) -> T:
     plane = normalize_dims("rot90", dims, x.shape)
     if len(plane) != 2:
         raise ValueError(f"rot90: dims must name two axes, the plane to turn, got {dims!r}")
-    turns = whole_number("rot90", "k", k) % 4
+    turns = as_integer("rot90", "k", k) % 4
     turned = flip(x, plane[1]) if turns == 1 else flip(x, plane[0]) if turns == 3 else x
     return flip(x, plane) if turns == 2 else transpose(turned, *plane) if turns else x

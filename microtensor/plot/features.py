@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd.arguments import is_number
-from ..ops.shape import whole_number
+from ..runtime.integers import as_integer
 from .style import WIDTH, host, plain
 from .tiles import FOOT, MARGIN, Sheet, Tile, around_zero, as_picture, columns_for, numbers
 
@@ -36,7 +36,7 @@ def filters(
         title: stands above.
 
     Raises:
-        TypeError: weight is not of numbers, `columns` no whole number, or `limit` no number.
+        TypeError: weight is not of numbers, `columns` no integer, or `limit` no number.
         ValueError: it is not (K, C, h, w), holds a number that is not finite, or too many tiles to be seen; `columns` is below
             1; the scale is unknown; the limit is not above 0, or given where each kernel has a scale of its own.
     """
@@ -132,12 +132,12 @@ def feature_maps(maps: Any, image: Any = None, columns: int | None = None, scale
         first: the number of the first channel, where `maps` is a part of a layer.
 
     Raises:
-        TypeError: maps or image are not of numbers, `columns` or `first` is no whole number.
+        TypeError: maps or image are not of numbers, `columns` or `first` is no integer.
         ValueError: a shape is another, a number is not finite, there are more than 400 maps; `columns` is below 1, `first`
             below 0; the scale is unknown.
     """
     planes = _single("maps", maps)
-    columns, first = _checked("feature_maps", columns, scale), whole_number("feature_maps", "first", first, least=0)
+    columns, first = _checked("feature_maps", columns, scale), as_integer("feature_maps", "first", first, least=0)
     picture = None if image is None else _single("image", image)
     if picture is not None and len(picture) not in (1, 3):
         raise ValueError(f"feature_maps: image must be (1, H, W) or (3, H, W), got shape {host(image).shape}")
@@ -196,4 +196,4 @@ def _single(what: str, value: Any) -> np.ndarray[Any, Any]:
 def _checked(who: str, columns: Any, scale: Any) -> int | None:
     if scale not in ("joint", "each"):
         raise ValueError(f'{who}: scale must be "joint" or "each", got {scale!r}')
-    return None if columns is None else whole_number(who, "columns", columns, least=1)
+    return None if columns is None else as_integer(who, "columns", columns, least=1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..autograd.arguments import kind_of
 from ..autograd.backward import topological
 from ..autograd.graph import Node, Origin
-from ..ops.shape import whole_number
+from ..runtime.integers import as_integer
 from .layered import Layout
 from .style import BLUE, FAINT, INK, VERMILION, WIDTH, inches, plain, require
 from .tiles import MARGIN, Sheet
@@ -59,7 +59,7 @@ def graph(t: Any, names: Any = None, max_nodes: int = 60) -> Figure:
             `draw_graph` gives it as text for Graphviz, which has no limits.
         RuntimeError: the graph was released.
     """
-    if whole_number("plot.graph", "max_nodes", max_nodes, least=1) > MOST:
+    if as_integer("plot.graph", "max_nodes", max_nodes, least=1) > MOST:
         raise ValueError(f"plot.graph: max_nodes must be at most {MOST}, got {max_nodes}: a figure has no room for more")
     if not isinstance(t, Node):
         raise TypeError(f"plot.graph: expected a Tensor, got {kind_of(t)}")

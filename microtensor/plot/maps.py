@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..ops.shape import whole_number
+from ..runtime.integers import as_integer
 from .style import INK, VERMILION, WIDTH, host, inches, new_figure, plain
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def saliency_grid(images: Any, maps: Any, labels: Any = None, predictions: Any =
         columns: so many pairs stand beside each other; fewer where what is written above them needs more room.
 
     Raises:
-        TypeError: images or maps are not of numbers, classes neither whole numbers nor names, `columns` is no whole number.
+        TypeError: images or maps are not of numbers, classes neither integers nor names, `columns` is no integer.
         ValueError: shapes do not fit each other, a number is not finite, there is nothing to draw, or `columns` < 1.
     """
     images, maps = _batch(host(images), host(maps))
@@ -35,7 +35,7 @@ def saliency_grid(images: Any, maps: Any, labels: Any = None, predictions: Any =
     count, height, width = heat.shape
     if pictures.shape[:3] != heat.shape:
         raise ValueError(f"saliency_grid: images (N, H, W) {pictures.shape[:3]} and maps {heat.shape} must agree")
-    columns = whole_number("saliency_grid", "columns", columns, least=1)
+    columns = as_integer("saliency_grid", "columns", columns, least=1)
     titles, wrong = _titles(_classes("labels", labels, count), _classes("predictions", predictions, count))
 
     figure = new_figure(height=1, arranged=False)
@@ -118,7 +118,7 @@ def _classes(what: str, value: Any, count: int) -> list[str | None]:
     if array.shape != (count,):
         raise ValueError(f"saliency_grid: {what} must be one for each of {count} images, got shape {array.shape}")
     if array.dtype.kind not in "iuU":
-        raise TypeError(f"saliency_grid: {what} must be whole numbers or names, got {array.dtype}")
+        raise TypeError(f"saliency_grid: {what} must be integers or names, got {array.dtype}")
     return [plain(name) for name in array.tolist()]
 
 

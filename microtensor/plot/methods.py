@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd.arguments import is_number, kind_of
-from ..ops.shape import whole_number
+from ..runtime.integers import as_integer
 from ..runtime.text import number_text
 from .style import INK, VERMILION, WIDTH, host, inches, new_figure, plain
 from .tiles import numbers
@@ -62,7 +62,7 @@ def saliency_methods(
     if not is_number(quantile) or not 0 < quantile <= 1:
         raise ValueError(f"saliency_methods: quantile must be a number above 0 and at most 1, got {quantile!r}")
 
-    columns = min(whole_number("saliency_methods", "columns", columns, least=1), len(heat) + 1)
+    columns = min(as_integer("saliency_methods", "columns", columns, least=1), len(heat) + 1)
     figure = new_figure(height=1, arranged=False)
     from matplotlib.patches import Rectangle
 

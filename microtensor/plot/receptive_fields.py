@@ -50,7 +50,7 @@ def receptive_field_triangles(model: Any, input_shape: Any, unit: int | None = N
         unit: of the last layer; the one in the middle if None.
 
     Raises:
-        TypeError: `model` is no Module, or `unit` no whole number.
+        TypeError: `model` is no Module, or `unit` no integer.
         ValueError: the model has no windows over a sequence, does not compute its modules one after the other, or has no such
             unit.
 
@@ -65,7 +65,7 @@ def receptive_field_triangles(model: Any, input_shape: Any, unit: int | None = N
     top = layers[-1].field
     at = top.output_shape[1] // 2 if unit is None else unit
     if not isinstance(at, (int, np.integer)) or isinstance(at, bool):
-        raise TypeError(f"{who}: unit must be a whole number, got {unit!r}")
+        raise TypeError(f"{who}: unit must be an integer, got {unit!r}")
     if not 0 <= at < top.output_shape[1]:
         raise ValueError(f"{who}: the last layer has the units 0 to {top.output_shape[1] - 1}, got {unit}")
 

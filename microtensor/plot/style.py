@@ -87,7 +87,7 @@ def new_figure(height: float, arranged: bool = True) -> Figure:
 
 
 def whole_ticks(axes: Axes) -> None:
-    """Ticks at whole numbers, for places and pixels; no line above and on the right."""
+    """Ticks at integers, for places and pixels; no line above and on the right."""
     from matplotlib.ticker import MaxNLocator
 
     for axis in (axes.xaxis, axes.yaxis):

@@ -67,13 +67,13 @@ def confusion_matrix(labels: Any, predictions: Any = None, classes: Sequence[Any
     the counts would be too small to read, with some 25 classes or more, there are the shades alone.
 
     Args:
-        labels: the true classes (N,), whole numbers ≥ 0; or, without `predictions`, the counts themselves: (K, K), whole
+        labels: the true classes (N,), integers ≥ 0; or, without `predictions`, the counts themselves: (K, K), whole
             numbers ≥ 0, rows true, columns predicted.
         predictions: the predicted classes (N,).
         classes: the K names of the classes, 0 to K − 1 if None; K is then the largest class + 1.
 
     Raises:
-        TypeError: labels, predictions or counts are not whole numbers.
+        TypeError: labels, predictions or counts are not integers.
         ValueError: their shapes or the number of names do not fit, a number is negative, or there are no classes or over 800.
     """
     names = None if classes is None else [plain(name) for name in classes]
@@ -124,7 +124,7 @@ def _counts(labels: Any, predictions: Any, names: list[str] | None) -> np.ndarra
     given = [host(value) for value in (labels, predictions) if value is not None]
     for array in given:
         if array.dtype.kind not in "iu" and array.size:
-            raise TypeError(f"confusion_matrix: expected whole numbers, got {array.dtype}; convert them: .astype(int)")
+            raise TypeError(f"confusion_matrix: expected integers, got {array.dtype}; convert them: .astype(int)")
         if array.size and array.min() < 0:
             raise ValueError(f"confusion_matrix: expected numbers from 0 up, got {array.min()}")
     first, *rest = (array.astype(np.int64) for array in given)

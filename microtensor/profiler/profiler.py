@@ -97,11 +97,11 @@ class Profile:
             limit: how many rows to show; None for all.
 
         Raises:
-            ValueError: `by` or `sort` is none of these, or `limit` is no whole number of at least 1; or as `layers`.
+            ValueError: `by` or `sort` is none of these, or `limit` is no integer of at least 1; or as `layers`.
         """
         rows = _sorted(self._by(by), sort)
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-            raise ValueError(f"profile: limit must be a whole number of at least 1, or None for all rows, got {limit!r}")
+            raise ValueError(f"profile: limit must be an integer of at least 1, or None for all rows, got {limit!r}")
         device = any(row.device_seconds for row in rows)
         whole = sum(_time(row, device) for row in rows) or 1.0
         header = [by, "calls", "self time", *(["GPU time"] if device else []), "share", "bytes", "FLOPs"]

@@ -93,7 +93,7 @@ def device_of(array: Array) -> str:
 
 
 def take(array: Array, index: Array, axis: int | None = None) -> Array:
-    """array.take(index, axis), for whole numbers of any width: where a pointer has 32 bits, NumPy refuses those of 64.
+    """array.take(index, axis), for integers of any width: where a pointer has 32 bits, NumPy refuses those of 64.
 
     >>> take(np.array([5.0, 6.0]), np.array([1, 1, 0]))
     array([6., 6., 5.])

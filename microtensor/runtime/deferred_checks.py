@@ -82,7 +82,7 @@ def check_limit(
 
 
 def check_range(index: Array, least: int, length: int, message: str, kind: type[Exception] = IndexError) -> Array | None:
-    """Raise `kind(message)` if a whole number in `index` is below `least`, or `length` or more: when, see `check_limit`.
+    """Raise `kind(message)` if an integer in `index` is below `least`, or `length` or more: when, see `check_limit`.
 
     Args:
         index: integers.

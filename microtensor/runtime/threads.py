@@ -44,7 +44,7 @@ def set_num_threads(count: int) -> None:
     """From now on so many threads share the work, in all of the process.
 
     Raises:
-        TypeError: it is no whole number.
+        TypeError: it is no integer.
         ValueError: it is less than 1.
 
     >>> before = get_num_threads()
@@ -54,7 +54,7 @@ def set_num_threads(count: int) -> None:
     >>> set_num_threads(before)
     """
     if not isinstance(count, (int, np.integer)) or isinstance(count, bool):
-        raise TypeError(f"set_num_threads: expected a whole number, got {count!r}")
+        raise TypeError(f"set_num_threads: expected an integer, got {count!r}")
     if count < 1:
         raise ValueError(f"set_num_threads: expected 1 or more, got {count}")
     settings.count = int(count)

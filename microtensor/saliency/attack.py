@@ -18,7 +18,7 @@ from ..ops.join import cat
 from ..ops.reduce import log_softmax
 from ..runtime.arrays import to_numpy
 from ..tensor import Tensor
-from .scores import Question, Target
+from .scores import Explainer, Target
 from .softmax import ends_in_sigmoid
 
 
@@ -84,7 +84,7 @@ def fgsm(
         raise TypeError("saliency.fgsm: the target must be a class, or one for each image, got a function")
     if targeted and target is None:
         raise ValueError("saliency.fgsm: targeted=True needs a target, the class to be taken for")
-    classes = Question("fgsm", _of_two_classes(model, x), x, target, warns=False)
+    classes = Explainer("fgsm", _of_two_classes(model, x), x, target, warns=False)
     with classes:
         scores = classes.settle()
         chosen = Tensor(np.array(classes.classes), device=scores.device).unsqueeze(1)
@@ -93,13 +93,13 @@ def fgsm(
             likelihood = log(scores) if classes.probable else log_softmax(scores, dim=1)
             return -take_along_dim(likelihood, chosen, 1).squeeze(1)
 
-        question = Question("fgsm", classes.model, classes.images, loss, warns=False)
-        step = sign(question.gradient(question.images)) * float(epsilon)
-        moved = question.images - step if targeted else question.images + step
+        explainer = Explainer("fgsm", classes.model, classes.images, loss, warns=False)
+        step = sign(explainer.gradient(explainer.images)) * float(epsilon)
+        moved = explainer.images - step if targeted else explainer.images + step
         if lower_bound > -math.inf or upper_bound < math.inf:
             moved = clamp(moved, float(lower_bound), float(upper_bound))
         with no_grad():
-            scores_after = question.scores(moved)
+            scores_after = explainer.scores(moved)
             losses = loss(scores), loss(scores_after)
     before, after = (to_numpy(s.array.argmax(1)) for s in (scores, scores_after))
     numbers = [before, after, *(to_numpy(x.array) for x in losses)]
@@ -109,10 +109,10 @@ def fgsm(
 def _of_two_classes(model: Any, x: Any) -> Any:
     """The model, or, if it gives one score s for each image, a function that gives the scores of two classes: (0, s), or, of a
     probability p, (1 − p, p)."""
-    question = Question("fgsm", model, x, lambda scores: scores.flatten(1).sum(dim=1), warns=False)
-    with question, no_grad():
-        images = question.images[:1]
-        scores = question.scores(images)
+    explainer = Explainer("fgsm", model, x, lambda scores: scores.flatten(1).sum(dim=1), warns=False)
+    with explainer, no_grad():
+        images = explainer.images[:1]
+        scores = explainer.scores(images)
         if scores.ndim != 2 or scores.shape[1] != 1 or not len(images):
             return model
         probable = ends_in_sigmoid(model, images)

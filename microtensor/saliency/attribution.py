@@ -10,9 +10,9 @@ import numpy as np
 from .. import random
 from ..autograd.arguments import is_number
 from ..autograd.graph import Node, is_floating
-from ..ops.shape import whole_number
+from ..runtime.integers import as_integer
 from ..tensor import Tensor
-from .scores import Question, Reduce, Target, check_reduce, over_channels
+from .scores import Explainer, Reduce, Target, check_reduce, over_channels
 
 
 def input_x_gradient(model: Callable[[Tensor], Tensor], x: Any, target: Target = None, reduce: Reduce = "max") -> Tensor:
@@ -38,10 +38,10 @@ def input_x_gradient(model: Callable[[Tensor], Tensor], x: Any, target: Target =
              [-6., -8.]]])
     """
     check_reduce("input_x_gradient", reduce)
-    question = Question("input_x_gradient", model, x, target)
-    with question:
-        g = question.gradient(question.images)
-    return question.answer(over_channels(question.images * g, reduce))
+    explainer = Explainer("input_x_gradient", model, x, target)
+    with explainer:
+        g = explainer.gradient(explainer.images)
+    return explainer.answer(over_channels(explainer.images * g, reduce))
 
 
 def smooth_grad(
@@ -75,22 +75,22 @@ def smooth_grad(
     Tensor([[1., 1.]])
     """
     check_reduce("smooth_grad", reduce)
-    count = whole_number("saliency.smooth_grad", "samples", samples, least=1)
+    count = as_integer("saliency.smooth_grad", "samples", samples, least=1)
     if not is_number(noise) or not 0 <= noise < float("inf"):
         raise ValueError(f"saliency.smooth_grad: noise must be a number of 0 or more, a share of the range, got {noise!r}")
     generator = random.default if generator is None else generator
-    question = Question("smooth_grad", model, x, target, batch_size)
-    images = question.images
+    explainer = Explainer("smooth_grad", model, x, target, batch_size)
+    images = explainer.images
     spread = images.amax(dim=(1, 2, 3), keepdim=True) - images.amin(dim=(1, 2, 3), keepdim=True)
     total: Tensor = images * 0
-    with question:
-        question.settle()
-        for start, stop in question.chunks(count):
+    with explainer:
+        explainer.settle()
+        for start, stop in explainer.chunks(count):
             size = (stop - start, *images.shape)
             drawn = Tensor(generator.normal(0, 1, size, images.dtype), device=images.device)
             noisy = images + drawn * (spread * float(noise))
-            total = total + question.gradient(noisy.reshape(-1, *images.shape[1:])).reshape(size).sum(dim=0)
-    return question.answer(over_channels(total / count, reduce))
+            total = total + explainer.gradient(noisy.reshape(-1, *images.shape[1:])).reshape(size).sum(dim=0)
+    return explainer.answer(over_channels(total / count, reduce))
 
 
 class Integrated(NamedTuple):
@@ -161,40 +161,40 @@ def integrated_gradients(
     Integrated(map=Tensor([[3., 3.]]), delta=Tensor(0.))
     """
     check_reduce("integrated_gradients", reduce)
-    count = whole_number("saliency.integrated_gradients", "n_steps", n_steps, least=1)
-    question = Question("integrated_gradients", model, x, target, batch_size, warns=False)
-    images = question.images
-    start_at = filled("integrated_gradients", baseline, question)
+    count = as_integer("saliency.integrated_gradients", "n_steps", n_steps, least=1)
+    explainer = Explainer("integrated_gradients", model, x, target, batch_size, warns=False)
+    images = explainer.images
+    start_at = filled("integrated_gradients", baseline, explainer)
     way = images - start_at
     points, weights = np.polynomial.legendre.leggauss(count)  # on [−1, 1]
     total: Tensor = images * 0
-    with question:
-        question.settle()
-        for start, stop in question.chunks(count):
+    with explainer:
+        explainer.settle()
+        for start, stop in explainer.chunks(count):
             size = (stop - start, *images.shape)
             at, weight = (
                 Tensor((numbers[start:stop] / 2 + shift).astype(images.dtype), device=images.device).reshape(-1, 1, 1, 1, 1)
                 for numbers, shift in ((points, 0.5), (weights, 0.0))
             )
             between = start_at + way * at
-            g = question.gradient(between.reshape(-1, *images.shape[1:])).reshape(size)
+            g = explainer.gradient(between.reshape(-1, *images.shape[1:])).reshape(size)
             total = total + (g * weight).sum(dim=0)
         attribution = way * total
-        pixels = question.answer(over_channels(attribution, reduce))
+        pixels = explainer.answer(over_channels(attribution, reduce))
         if not return_convergence_delta:
             return pixels
-        change = question.values(images) - question.values(start_at)
-    return Integrated(pixels, question.answer(attribution.sum(dim=(1, 2, 3)) - change))
+        change = explainer.values(images) - explainer.values(start_at)
+    return Integrated(pixels, explainer.answer(attribution.sum(dim=(1, 2, 3)) - change))
 
 
-def filled(name: str, baseline: Any, question: Question) -> Tensor:
-    """A baseline, as images of the question's shape: a number for all pixels, or what broadcasts to x.
+def filled(name: str, baseline: Any, explainer: Explainer) -> Tensor:
+    """A baseline, as images of the explainer's shape: a number for all pixels, or what broadcasts to x.
 
     Raises:
         TypeError: it is neither a number nor a floating-point Tensor or array.
         ValueError: it does not broadcast to x.
     """
-    images = question.images
+    images = explainer.images
     if is_number(baseline):
         return images * 0 + float(baseline)
     values = Tensor(baseline, device=images.device) if isinstance(baseline, np.ndarray) else baseline

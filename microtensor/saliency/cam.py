@@ -14,7 +14,7 @@ from ..ops.activations import relu as rectified
 from ..ops.join import cat
 from ..tensor import Tensor
 from .rectifiers import relu_rule
-from .scores import Question, Reduce, Target, check_reduce, over_channels
+from .scores import Explainer, Reduce, Target, check_reduce, over_channels
 
 
 def grad_cam(
@@ -56,11 +56,11 @@ def grad_cam(
     >>> grad_cam(net, x, layer="0").shape
     (2, 4)
     """
-    question = Question("grad_cam", model, x, target)
-    maps = _maps(question, layer, relu)
-    if upsample and maps.shape[2:] != question.images.shape[2:]:
-        maps = interpolate(maps, size=question.images.shape[2:], mode="bilinear")
-    return question.answer(maps.squeeze(1))
+    explainer = Explainer("grad_cam", model, x, target)
+    maps = _maps(explainer, layer, relu)
+    if upsample and maps.shape[2:] != explainer.images.shape[2:]:
+        maps = interpolate(maps, size=explainer.images.shape[2:], mode="bilinear")
+    return explainer.answer(maps.squeeze(1))
 
 
 def guided_grad_cam(
@@ -83,34 +83,34 @@ def guided_grad_cam(
     (2, 4)
     """
     check_reduce("guided_grad_cam", reduce)
-    question = Question("guided_grad_cam", model, x, target)
-    maps = _maps(question, layer, relu=True)
-    with question, relu_rule("guided"):
-        g = question.gradient(question.images)
-    return question.answer(over_channels(g * interpolate(maps, size=g.shape[2:], mode="bilinear"), reduce))
+    explainer = Explainer("guided_grad_cam", model, x, target)
+    maps = _maps(explainer, layer, relu=True)
+    with explainer, relu_rule("guided"):
+        g = explainer.gradient(explainer.images)
+    return explainer.answer(over_channels(g * interpolate(maps, size=g.shape[2:], mode="bilinear"), reduce))
 
 
-def _maps(question: Question, layer: Any, relu: bool) -> Tensor:
+def _maps(explainer: Explainer, layer: Any, relu: bool) -> Tensor:
     """Grad-CAM in the layer's own size: (N, 1, H', W')."""
-    wanted = _module(question, layer)
-    with question, enable_grad():
-        if len(question.images) > 1:
-            question.settle()  # whether each image goes through the model alone: then the layer is called for each
-        leaf = question.images.detach().requires_grad_()
-        scores, results = _watched(question, wanted, leaf)
+    wanted = _module(explainer, layer)
+    with explainer, enable_grad():
+        if len(explainer.images) > 1:
+            explainer.settle()  # whether each image goes through the model alone: then the layer is called for each
+        leaf = explainer.images.detach().requires_grad_()
+        scores, results = _watched(explainer, wanted, leaf)
         calls = [_last(given, scores) for given in results]
         for maps in calls:
-            _check(question.name, layer, wanted, maps)
-        slopes = question.back_to(scores, calls, question.seed(scores))
+            _check(explainer.name, layer, wanted, maps)
+        slopes = explainer.back_to(scores, calls, explainer.seed(scores))
     maps, g = (cat(parts, dim=0) if len(parts) > 1 else parts[0] for parts in (calls, slopes))
     weights = g.mean(dim=(2, 3), keepdim=True)  # (N, C, 1, 1)
     summed = (weights * maps.detach()).sum(dim=1, keepdim=True)
     return rectified(summed) if relu else summed
 
 
-def _watched(question: Question, wanted: Any, leaf: Tensor) -> tuple[Tensor, list[list[Any]]]:
+def _watched(explainer: Explainer, wanted: Any, leaf: Tensor) -> tuple[Tensor, list[list[Any]]]:
     """The scores of the images, and for each call of the model what the layer gave: if it is not said which, all maps."""
-    model: Any = question.model
+    model: Any = explainer.model
     results: list[list[Any]] = []
 
     def look(module: Any, result: Any) -> None:
@@ -122,12 +122,12 @@ def _watched(question: Question, wanted: Any, leaf: Tensor) -> tuple[Tensor, lis
         results.append([])
         return model(images)
 
-    question.model = called
+    explainer.model = called
     try:
         with watch_calls(after=look):
-            return question.scores(leaf), results
+            return explainer.scores(leaf), results
     finally:
-        question.model = model
+        explainer.model = model
 
 
 def _last(results: list[Any], scores: Tensor) -> Any:
@@ -152,21 +152,21 @@ def _check(name: str, layer: Any, wanted: Any, maps: Any) -> None:
         raise ValueError(f"{name}: what the layer gives does not depend on x")
 
 
-def _module(question: Question, layer: Any) -> Any:
+def _module(explainer: Explainer, layer: Any) -> Any:
     """The module that is meant, or None if none is."""
-    whole = hasattr(question.model, "named_modules")
+    whole = hasattr(explainer.model, "named_modules")
     if layer is None:
         return None
     if isinstance(layer, str):
         if not whole:
-            kind = type(question.model).__name__
+            kind = type(explainer.model).__name__
             raise TypeError(
-                f"{question.name}: the model is a {kind}, which knows no layer by name: give the layer itself, as "
+                f"{explainer.name}: the model is a {kind}, which knows no layer by name: give the layer itself, as "
                 f"layer=network.get_submodule({layer!r})"
             )
-        return layer_of(question.name, question.model, layer)
+        return layer_of(explainer.name, explainer.model, layer)
     if isinstance(layer, type) or not hasattr(layer, "register_forward_hook"):
-        raise TypeError(f"{question.name}: layer must be a module of the model or its dotted name, got {type(layer).__name__}")
-    if whole and not any(layer is module for module in question.model.modules()):
-        raise ValueError(f"{question.name}: the layer {type(layer).__name__} is not in the model")
+        raise TypeError(f"{explainer.name}: layer must be a module of the model or its dotted name, got {type(layer).__name__}")
+    if whole and not any(layer is module for module in explainer.model.modules()):
+        raise ValueError(f"{explainer.name}: the layer {type(layer).__name__} is not in the model")
     return layer

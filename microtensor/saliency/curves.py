@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..ops.elementwise import where
-from ..ops.shape import whole_number
 from ..runtime.arrays import to_numpy
+from ..runtime.integers import as_integer
 from ..tensor import Tensor
 from .attribution import filled
-from .scores import Question, Target, check_map
+from .scores import Explainer, Target, check_map
 
 
 class Curve(NamedTuple):
@@ -51,7 +51,7 @@ def deletion(
         A `Curve`; the smaller its `auc`, the better the map.
 
     Raises:
-        TypeError, ValueError: as `gradient`; also where the map does not fit x or holds nan, or `steps` is no whole number
+        TypeError, ValueError: as `gradient`; also where the map does not fit x or holds nan, or `steps` is no integer
             from 1.
 
     >>> import microtensor as mt
@@ -61,8 +61,8 @@ def deletion(
     >>> deletion(model, x, x[0], steps=2).score.round(3), deletion(model, x, -x[0], steps=2).score.round(3)
     (array([0.982, 0.5  , 0.5  ]), array([0.982, 0.982, 0.5  ]))
     """
-    question = Question("deletion", model, x, target, batch_size, warns=False)
-    return _curve("deletion", question, map, steps, question.images, filled("deletion", baseline, question))
+    explainer = Explainer("deletion", model, x, target, batch_size, warns=False)
+    return _curve("deletion", explainer, map, steps, explainer.images, filled("deletion", baseline, explainer))
 
 
 def insertion(
@@ -89,16 +89,16 @@ def insertion(
     Raises:
         TypeError, ValueError: as `deletion`.
     """
-    question = Question("insertion", model, x, target, batch_size, warns=False)
-    start = blurred(question.images) if baseline is None else filled("insertion", baseline, question)
-    return _curve("insertion", question, map, steps, start, question.images)
+    explainer = Explainer("insertion", model, x, target, batch_size, warns=False)
+    start = blurred(explainer.images) if baseline is None else filled("insertion", baseline, explainer)
+    return _curve("insertion", explainer, map, steps, start, explainer.images)
 
 
-def _curve(name: str, question: Question, map: Any, steps: Any, start: Tensor, end: Tensor) -> Curve:
+def _curve(name: str, explainer: Explainer, map: Any, steps: Any, start: Tensor, end: Tensor) -> Curve:
     """From `start` to `end`, the pixels of highest importance first. The class is that of the images themselves."""
-    count = whole_number(f"saliency.{name}", "steps", steps, least=1)
-    importance = to_numpy(check_map(name, question, map).array)
-    images, (height, width) = question.images, question.images.shape[2:]
+    count = as_integer(f"saliency.{name}", "steps", steps, least=1)
+    importance = to_numpy(check_map(name, explainer, map).array)
+    images, (height, width) = explainer.images, explainer.images.shape[2:]
     order = np.argsort(-importance.reshape(len(images), height * width), axis=1, kind="stable")
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.arange(order.shape[1])[None], axis=1)
@@ -109,12 +109,12 @@ def _curve(name: str, question: Question, map: Any, steps: Any, start: Tensor, e
         limits = Tensor(changed[first:last], device=images.device).reshape(-1, 1, 1, 1, 1)
         return where(place < limits, end, start)
 
-    with question:
-        question.settle(probability=True)
-        score = question.over(count + 1, varied, probability=True).T.double().numpy()  # (N, steps + 1)
+    with explainer:
+        explainer.settle(probability=True)
+        score = explainer.over(count + 1, varied, probability=True).T.double().numpy()  # (N, steps + 1)
     fraction = changed / (height * width)
     auc = ((score[:, 1:] + score[:, :-1]) / 2 * np.diff(fraction)).sum(axis=1)
-    return Curve(fraction, score[0], auc[0]) if question.single else Curve(fraction, score, auc)
+    return Curve(fraction, score[0], auc[0]) if explainer.single else Curve(fraction, score, auc)
 
 
 def blurred(images: Tensor, sigma: float = 5.0) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..autograd.backward import enable_grad, topological
 from ..tensor import Tensor
-from .scores import Question, Reduce, Target, check_reduce, over_channels
+from .scores import Explainer, Reduce, Target, check_reduce, over_channels
 
 
 def gradient(
@@ -65,18 +65,18 @@ def gradient(
             [2., 2.]])
     """
     check_reduce("gradient", reduce)
-    question = Question("gradient", model, x, target)
-    leaf = question.images.requires_grad_()
-    with question, enable_grad():
-        scores = question.scores(leaf)  # 1. forward  2. the scores
+    explainer = Explainer("gradient", model, x, target)
+    leaf = explainer.images.requires_grad_()
+    with explainer, enable_grad():
+        scores = explainer.scores(leaf)  # 1. forward  2. the scores
         lines = _forward_in_words(leaf, scores) if explain else []  # before the graph is released
-        seed = question.seed(scores)  # 3. 1 at the class that is asked about
-        g = question.back(scores, leaf, seed)  # 4. backward to the image, past the weights
+        seed = explainer.seed(scores)  # 3. 1 at the class that is asked about
+        g = explainer.back(scores, leaf, seed)  # 4. backward to the image, past the weights
     pixels = over_channels(g, reduce)  # 5. render
     if explain:
-        for line in [*lines, *_backward_in_words(question, seed, g, pixels, reduce)]:
+        for line in [*lines, *_backward_in_words(explainer, seed, g, pixels, reduce)]:
             out(line)
-    return question.answer(pixels)
+    return explainer.answer(pixels)
 
 
 def _forward_in_words(leaf: Tensor, scores: Tensor) -> list[str]:
@@ -90,11 +90,11 @@ def _forward_in_words(leaf: Tensor, scores: Tensor) -> list[str]:
     return [*lines, f"2. scores: {scores.shape}{best}"]
 
 
-def _backward_in_words(question: Question, seed: Tensor, g: Tensor, pixels: Tensor, reduce: Reduce) -> list[str]:
-    if question.classes is None:
+def _backward_in_words(explainer: Explainer, seed: Tensor, g: Tensor, pixels: Tensor, reduce: Reduce) -> list[str]:
+    if explainer.classes is None:
         what = "how the function's number changes with each score"
     else:
-        classes = ", ".join(map(str, question.classes[:8])) + (", …" if len(question.classes) > 8 else "")
+        classes = ", ".join(map(str, explainer.classes[:8])) + (", …" if len(explainer.classes) > 8 else "")
         what = f"1 at the class that is asked about, {classes}, and 0 at the others"
     how = {"max": "the largest magnitude", "mean": "the mean magnitude"}.get(str(reduce))
     return [

@@ -27,7 +27,7 @@ def object_box(map: Any, quantile: float = 0.95, smooth: float = 0.02) -> np.nda
         smooth: the standard deviation of the Gaussian, as a share of the longer side, up to 1; 0 for none.
 
     Returns:
-        Whole numbers (N, 4), for one image (4,): x0, y0, x1, y1 in pixels, x1 and y1 exclusive: `image[y0:y1, x0:x1]`. The
+        Integers (N, 4), for one image (4,): x0, y0, x1, y1 in pixels, x1 and y1 exclusive: `image[y0:y1, x0:x1]`. The
         whole image where the map is constant.
 
     Raises:

@@ -11,10 +11,10 @@ from .. import random
 from ..autograd.arguments import is_number
 from ..nn.layers.resize import interpolate
 from ..ops.elementwise import where
-from ..ops.shape import whole_number, whole_numbers
+from ..runtime.integers import as_integer, as_integers
 from ..tensor import Tensor
 from .attribution import filled
-from .scores import Question, Target
+from .scores import Explainer, Target
 
 
 def occlusion(
@@ -49,8 +49,8 @@ def occlusion(
     >>> occlusion(lambda x: x.sum(dim=(2, 3)), x, window=(1, 2), stride=1)
     Tensor([[3., 4., 5.]])
     """
-    question = Question("occlusion", model, x, target, batch_size, warns=False)
-    images = question.images
+    explainer = Explainer("occlusion", model, x, target, batch_size, warns=False)
+    images = explainer.images
     height, width = images.shape[2:]
     sizes = _two("window", window)
     strides = tuple(max(1, size // 2) for size in sizes) if stride is None else _two("stride", stride)
@@ -58,7 +58,7 @@ def occlusion(
         raise ValueError(f"saliency.occlusion: the window {sizes} is larger than the image ({height}, {width})")
     if strides[0] > sizes[0] or strides[1] > sizes[1]:
         raise ValueError(f"saliency.occlusion: stride {strides} must be at most the window {sizes}: else pixels are left out")
-    cover = filled("occlusion", baseline, question)
+    cover = filled("occlusion", baseline, explainer)
     bands = [_covered(n, size, step, images) for n, size, step in zip((height, width), sizes, strides)]
     rows, columns = bands  # bools (places, H), (places, W)
     places = len(rows) * len(columns)
@@ -67,19 +67,19 @@ def occlusion(
         masks = Tensor(_masks(rows, columns, start, stop).reshape(stop - start, 1, 1, height, width))
         return where(masks, cover, images)
 
-    with question:
-        before = question.score(question.settle())
-        falls = before - question.over(places, varied)  # (places, N)
+    with explainer:
+        before = explainer.score(explainer.settle())
+        falls = before - explainer.over(places, varied)  # (places, N)
     # A place's windows are bands of rows and of columns: their sums are two products of matrices.
     by_place = falls.T.reshape(len(images), len(rows), len(columns))
     down, across = Tensor(rows.astype(images.dtype)), Tensor(columns.astype(images.dtype))
     total = down.T @ by_place @ across
     times = down.sum(dim=0).unsqueeze(1) * across.sum(dim=0)
-    return question.answer(total / times)
+    return explainer.answer(total / times)
 
 
 def _two(what: str, value: Any) -> tuple[int, int]:
-    numbers = whole_numbers("saliency.occlusion", what, value, least=1)
+    numbers = as_integers("saliency.occlusion", what, value, least=1)
     if len(numbers) not in (1, 2):
         raise ValueError(f"saliency.occlusion: {what} must be one number, or height and width, got {value!r}")
     return numbers[0], numbers[-1]
@@ -134,7 +134,7 @@ def rise(
         (N, H, W), for one image (H, W): about the mean probability where the pixel is seen.
 
     Raises:
-        TypeError, ValueError: as `gradient`; also where `samples` or `grid` is no whole number from 1, or p not in (0, 1].
+        TypeError, ValueError: as `gradient`; also where `samples` or `grid` is no integer from 1, or p not in (0, 1].
 
     >>> import microtensor as mt
     >>> def model(x):  # is the right half bright?
@@ -144,17 +144,17 @@ def rise(
     >>> bool(map[:, 0].max() < map[:, 3].min())
     True
     """
-    count = whole_number("saliency.rise", "samples", samples, least=1)
-    cells = whole_number("saliency.rise", "grid", grid, least=1)
+    count = as_integer("saliency.rise", "samples", samples, least=1)
+    cells = as_integer("saliency.rise", "grid", grid, least=1)
     if not is_number(p) or not 0 < p <= 1:
         raise ValueError(f"saliency.rise: p must be a number above 0 and up to 1, got {p!r}")
-    question = Question("rise", model, x, target, batch_size, warns=False)
-    images, generator = question.images, random.default if generator is None else generator
+    explainer = Explainer("rise", model, x, target, batch_size, warns=False)
+    images, generator = explainer.images, random.default if generator is None else generator
     height, width = images.shape[2:]
     cell = -(-height // cells), -(-width // cells)
     on = generator.bernoulli(float(p), (count, 1, cells, cells)).astype(images.dtype)
     shifts = np.stack([generator.integers(0, length, (count,)) for length in cell])
-    empty = filled("rise", baseline, question)
+    empty = filled("rise", baseline, explainer)
     way = images - empty
     total: Any = 0
 
@@ -166,11 +166,11 @@ def rise(
         rows, columns = down + xp.arange(height), right + xp.arange(width)
         return Tensor(large[first[:, :, None], rows[:, :, None], columns[:, None, :]])
 
-    with question:
-        question.settle(probability=True)
-        for start, stop in question.chunks(count):
+    with explainer:
+        explainer.settle(probability=True)
+        for start, stop in explainer.chunks(count):
             shown = masks(start, stop)  # (k, H, W)
             seen = empty + way * shown.reshape(stop - start, 1, 1, height, width)
-            found = question.values(seen.reshape(-1, *images.shape[1:]), probability=True).reshape(stop - start, -1)
+            found = explainer.values(seen.reshape(-1, *images.shape[1:]), probability=True).reshape(stop - start, -1)
             total = total + found.T @ shown.flatten(1)  # (N, H·W)
-    return question.answer((total / (count * float(p))).reshape(-1, height, width))
+    return explainer.answer((total / (count * float(p))).reshape(-1, height, width))

@@ -15,11 +15,11 @@ from ..nn.inspect.activations import check_model, layer_of, output_of
 from ..nn.inspect.top_patches import check_maps, check_units
 from ..nn.layers.response_norm import LocalResponseNorm
 from ..ops.join import stack
-from ..ops.shape import whole_numbers
 from ..runtime.arrays import is_array, to_numpy
+from ..runtime.integers import as_integers
 from ..tensor import Tensor
 from .rectifiers import relu_rule
-from .scores import Question
+from .scores import Explainer
 
 
 def reconstruct(model: Any, x: Any, layer: str, unit: int | Sequence[int], place: Any = None) -> Tensor:
@@ -57,12 +57,12 @@ def reconstruct(model: Any, x: Any, layer: str, unit: int | Sequence[int], place
     """
     check_model("saliency.reconstruct", model)
     module = layer_of("saliency.reconstruct", model, layer)
-    question = Question("reconstruct", model, x)
-    with question, enable_grad(), ExitStack() as hooks:
+    explainer = Explainer("reconstruct", model, x)
+    with explainer, enable_grad(), ExitStack() as hooks:
         for normalisation in model.modules():
             if isinstance(normalisation, LocalResponseNorm):
                 hooks.enter_context(normalisation.register_full_backward_hook(_as_it_is))
-        leaf = question.images.requires_grad_()
+        leaf = explainer.images.requires_grad_()
         maps = output_of(model, module, leaf)
         if maps is None:
             raise ValueError(f"saliency.reconstruct: the model does not call its layer {layer!r}")
@@ -74,7 +74,7 @@ def reconstruct(model: Any, x: Any, layer: str, unit: int | Sequence[int], place
             (pixels,) = grad(maps, leaf, seed, allow_unused=True)
     if pixels is None:
         raise ValueError(f"saliency.reconstruct: what the layer {layer!r} gives does not depend on x")
-    return question.answer(pixels.clone())
+    return explainer.answer(pixels.clone())
 
 
 def reconstruct_patches(
@@ -147,7 +147,7 @@ def _as_it_is(module: Any, grad_input: Any, grad_output: Any) -> Any:
 def _seed(maps: Tensor, layer: str, unit: Any, place: Any) -> Tensor:
     """The layer's result with all set to 0 but one number for each image."""
     xp, count = maps.xp, maps.shape[0]
-    units = whole_numbers("saliency.reconstruct", "unit", unit, least=0)
+    units = as_integers("saliency.reconstruct", "unit", unit, least=0)
     check_units("saliency.reconstruct", layer, units, maps.shape[1])
     if len(units) not in (1, count):
         raise ValueError(f"saliency.reconstruct: unit must be one, or one for each of {count} images, got {len(units)}")
@@ -166,7 +166,7 @@ def _places(place: Any, count: int, size: tuple[int, ...]) -> np.ndarray[Any, An
     listed = [place] * count if single else place
     if not isinstance(listed, (tuple, list)) or not all(isinstance(one, (tuple, list)) for one in listed):
         raise TypeError(f"saliency.reconstruct: place must be (row, column), or one for each image, got {place!r}")
-    found = [whole_numbers("saliency.reconstruct", "place", one, least=0) for one in listed]
+    found = [as_integers("saliency.reconstruct", "place", one, least=0) for one in listed]
     if len(found) != count or any(len(one) != len(size) or any(i >= n for i, n in zip(one, size)) for one in found):
         raise ValueError(f"saliency.reconstruct: for {count} images and maps {size}, a place does not fit: {place!r}")
     return np.array([np.ravel_multi_index(one, size) if size else 0 for one in found])

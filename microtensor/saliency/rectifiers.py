@@ -19,7 +19,7 @@ from ..autograd.graph import mode
 from ..ops.elementwise import where
 from ..runtime.scoped import Block, Setting
 from ..tensor import Tensor
-from .scores import Question, Reduce, Target, check_reduce, over_channels
+from .scores import Explainer, Reduce, Target, check_reduce, over_channels
 
 
 def _guided(g: Any, on: Any) -> Any:
@@ -101,7 +101,7 @@ def deconvnet(model: Callable[[Tensor], Tensor], x: Any, target: Target = None, 
 
 def _ruled(name: str, rule: str, model: Any, x: Any, target: Target, reduce: Reduce) -> Tensor:
     check_reduce(name, reduce)
-    question = Question(name, model, x, target)
-    with question, relu_rule(rule):
-        g = question.gradient(question.images)
-    return question.answer(over_channels(g, reduce))
+    explainer = Explainer(name, model, x, target)
+    with explainer, relu_rule(rule):
+        g = explainer.gradient(explainer.images)
+    return explainer.answer(over_channels(g, reduce))

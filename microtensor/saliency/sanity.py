@@ -11,7 +11,7 @@ from .. import random
 from ..runtime.arrays import to_device, to_numpy
 from ..tensor import Tensor
 from .gradient import gradient
-from .scores import Question, Target, check_map
+from .scores import Explainer, Target, check_map
 
 
 class Stage(NamedTuple):
@@ -55,22 +55,25 @@ def sanity_check(
     >>> [stage.layer for stage in sanity_check(net, Tensor([[[1.0] * 4] * 4]), 0)]
     ['3', '0']
     """
-    question = Question("sanity_check", model, x, target, warns=False)
+    explainer = Explainer("sanity_check", model, x, target, warns=False)
     if not hasattr(model, "named_modules"):
         raise TypeError(f"saliency.sanity_check: the model must be a Module, got {type(model).__name__}")
     if not callable(method):
         raise TypeError(f"saliency.sanity_check: method must be a function such as saliency.gradient, got {method!r}")
     generator = random.default if generator is None else generator
-    layers = _layers_as_called(question)
+    layers = _layers_as_called(explainer)
     if not layers:
         raise ValueError(f"saliency.sanity_check: {type(model).__name__} has no weights to randomise")
-    asked = question.images[0] if question.single else question.images
-    chosen = target if question.classes is None else question.classes
+    asked = explainer.images[0] if explainer.single else explainer.images
+    chosen = target if explainer.classes is None else explainer.classes
 
     def ranks() -> np.ndarray[Any, Any]:
-        map = check_map("sanity_check", question, method(model, asked, chosen))
+        map = check_map("sanity_check", explainer, method(model, asked, chosen))
         return np.stack(
-            [_ranks(one) for one in to_numpy(map.array).reshape(len(question.images), int(np.prod(question.images.shape[2:])))]
+            [
+                _ranks(one)
+                for one in to_numpy(map.array).reshape(len(explainer.images), int(np.prod(explainer.images.shape[2:])))
+            ]
         )
 
     original, stages = ranks(), []
@@ -84,16 +87,16 @@ def sanity_check(
                     done.add(id(weight))
                     weight._data = _shuffled(weight, generator)
             correlation = _correlation(original, ranks())
-            stages.append(Stage(name, correlation[0] if question.single else correlation))
+            stages.append(Stage(name, correlation[0] if explainer.single else correlation))
     finally:
         for weight, data in kept.values():
             weight._data = data
     return stages
 
 
-def _layers_as_called(question: Question) -> list[tuple[str, list[Any]]]:
-    """Name and weights of each module that has its own, in the order of its first call. Settles the question."""
-    names = {id(module): name for name, module in question.model.named_modules()}
+def _layers_as_called(explainer: Explainer) -> list[tuple[str, list[Any]]]:
+    """Name and weights of each module that has its own, in the order of its first call. Settles the explainer."""
+    names = {id(module): name for name, module in explainer.model.named_modules()}
     order: dict[int, tuple[str, list[Any]]] = {}
 
     def note(module: Any, args: Any) -> None:
@@ -101,10 +104,10 @@ def _layers_as_called(question: Question) -> list[tuple[str, list[Any]]]:
         if weights:
             order.setdefault(id(module), (names[id(module)], weights))
 
-    handles = [module.register_forward_pre_hook(note) for module in list(question.model.modules())]
+    handles = [module.register_forward_pre_hook(note) for module in list(explainer.model.modules())]
     try:
-        with question:
-            question.settle()
+        with explainer:
+            explainer.settle()
     finally:
         for handle in handles:
             handle.remove()

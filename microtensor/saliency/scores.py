@@ -15,8 +15,8 @@ from ..ops.activations import sigmoid
 from ..ops.gathering import take_along_dim
 from ..ops.join import cat
 from ..ops.reduce import softmax
-from ..ops.shape import whole_number
 from ..runtime.arrays import is_array, to_numpy
+from ..runtime.integers import as_integer
 from ..tensor import Tensor
 from .modes import eval_mode
 from .softmax import are_probabilities, ends_in_sigmoid, ends_in_softmax, warn
@@ -28,7 +28,7 @@ function of the scores, row by row: (N, …) → (N,)."""
 Reduce: TypeAlias = Literal["max", "mean"] | None
 
 
-class Question:
+class Explainer:
     """A model, images, and which number of each image is asked about. In its `with` block all layers are in eval mode.
 
     That holds for a function that calls modules, too: each is put in eval mode when it is called, before it computes.
@@ -41,7 +41,7 @@ class Question:
         if not callable(model):
             raise TypeError(f"{self.name}: the model must be callable, images → scores, got {type(model).__name__}")
         self.images, self.single = self._images(x)
-        self.chunk = max(1, whole_number(self.name, "batch_size", batch_size, least=1) // max(1, len(self.images)))
+        self.chunk = max(1, as_integer(self.name, "batch_size", batch_size, least=1) // max(1, len(self.images)))
         """How many variations of all images go through the model at once."""
         self.classes: np.ndarray[Any, Any] | None = None
         """The class of each image, once it is known; None for ever where a function says what is asked about."""
@@ -52,7 +52,7 @@ class Question:
         """Whether each image goes through the model alone; None: not known yet."""
         self._untold = ""
 
-    def __enter__(self) -> Question:
+    def __enter__(self) -> Explainer:
         """Every layer in eval mode: those of the model now, those that a function calls when it does."""
         self._modes = eval_mode(self.model)
         self._modes.__enter__()
@@ -285,8 +285,8 @@ def over_channels(g: Tensor, reduce: Reduce) -> Tensor:
     return g.abs().amax(dim=1) if reduce == "max" else g.abs().mean(dim=1)
 
 
-def check_map(name: str, question: Question, map: Any) -> Tensor:
-    """A map for the question's images, (N, H, W), whether it came as this or, for one image, as (H, W).
+def check_map(name: str, explainer: Explainer, map: Any) -> Tensor:
+    """A map for the explainer's images, (N, H, W), whether it came as this or, for one image, as (H, W).
 
     Raises:
         TypeError: it is not of numbers.
@@ -294,8 +294,8 @@ def check_map(name: str, question: Question, map: Any) -> Tensor:
     """
     if not isinstance(map, Node) and not is_array(map):
         raise TypeError(f"saliency.{name}: the map must be a Tensor or an array, got {type(map).__name__}")
-    shape = question.images.shape
-    expected = shape[2:] if question.single else (shape[0], *shape[2:])
+    shape = explainer.images.shape
+    expected = shape[2:] if explainer.single else (shape[0], *shape[2:])
     if map.shape != expected:
         raise ValueError(f"saliency.{name}: for images {shape} the map must be {expected}, got {map.shape}")
     if map.dtype.kind not in "iuf":

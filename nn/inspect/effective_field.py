@@ -18,9 +18,9 @@ import numpy as np
 from microtensor.autograd.arguments import BYTES, is_number, kind_of
 from microtensor.autograd.backward import enable_grad, grad
 from microtensor.autograd.graph import is_floating
-from microtensor.ops.shape import whole_number, whole_numbers
 from microtensor.random import Generator, randn
 from microtensor.runtime.arrays import is_array, to_numpy
+from microtensor.runtime.integers import as_integer, as_integers
 from microtensor.tensor import Tensor
 
 from ..module import Module
@@ -116,7 +116,7 @@ def effective_receptive_field(
         An `EffectiveField`: `map`, the theoretical `box`, `sigma`, `share(k)`. `plot.effective_field` draws it.
 
     Raises:
-        TypeError: `model` is no Module, `images` no floating-point Tensor or array, a number is no whole number.
+        TypeError: `model` is no Module, `images` no floating-point Tensor or array, a number is no integer.
         ValueError: there is no such layer, unit or channel; the layer is called several times, or its units have no places;
             the images are of another shape; no gradient reaches any image, or it is not finite.
 
@@ -131,7 +131,7 @@ def effective_receptive_field(
     who = "effective_receptive_field"
     field, place, shape = asked(who, model, input_shape, layer, unit)
     count = field.output_shape[0]
-    if channel is not None and whole_number(who, "channel", channel, least=0) >= count:
+    if channel is not None and as_integer(who, "channel", channel, least=0) >= count:
         raise ValueError(f"{who}: layer {field.name!r} has the channels 0 to {count - 1}, got {channel}")
     module, parts = layer_of(who, model, field.name), []
     number = 0
@@ -208,7 +208,7 @@ def asked(
     if isinstance(input_shape, list) and any(isinstance(part, (tuple, list)) for part in input_shape):
         raise ValueError(f"{who}: expected the shape of one image, such as (3, 224, 224), got several: {input_shape}")
     fields = receptive_field(model, input_shape)
-    shape = whole_numbers(who, "input_shape", input_shape, least=1)
+    shape = as_integers(who, "input_shape", input_shape, least=1)
     rows = [row for row in fields if row.name == layer] if layer is not None else _outermost(fields)
     if len(rows) != 1:
         what = f"layer {layer!r}" if layer is not None else "layer whose units have places in the image"
@@ -224,7 +224,7 @@ def asked(
     places = field.output_shape[1:]
     if unit is None:
         return field, tuple(n // 2 for n in places), shape
-    place = whole_numbers(who, "unit", unit, least=0)
+    place = as_integers(who, "unit", unit, least=0)
     if len(place) != len(places) or any(i >= n for i, n in zip(place, places)):
         raise ValueError(f"{who}: layer {field.name!r} has units up to {tuple(n - 1 for n in places)}, got {tuple(place)}")
     return field, place, shape
@@ -253,7 +253,7 @@ def _images(
     usual = next((p.dtype for p in model.parameters() if is_floating(p.dtype)), np.dtype(np.float32))
     device = device_of(model)
     if images is None:
-        count = whole_number(who, "samples", samples, least=1)
+        count = as_integer(who, "samples", samples, least=1)
         return (randn(1, *shape, generator=generator, dtype=usual, device=device) for _ in range(count))
     if not isinstance(images, Tensor) and not is_array(images):
         raise TypeError(f"{who}: images must be a Tensor or an array, got {kind_of(images)}; wrap it: Tensor(...)")

@@ -81,7 +81,7 @@ def trace_max_pool(image: Any, kernel_size: Any, stride: Any = None, padding: An
         gradient: what arrives at the result, (H', W'); 1, 2, 3 … row by row if None.
 
     Raises:
-        TypeError: image or gradient are not of numbers, or a setting is no whole number.
+        TypeError: image or gradient are not of numbers, or a setting is no integer.
         ValueError: shapes do not fit, a number is not finite, or the window is larger than the padded image.
 
     >>> print(trace_max_pool([[2, 4, 8], [9, 3, 4]], 2, stride=1, gradient=[[5, 6]]))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from microtensor.ops.shape import whole_number
 from microtensor.runtime.console import legible
+from microtensor.runtime.integers import as_integer
 from microtensor.runtime.text import branches, bytes_text, shape_text, sides_text, table
 
 from ..layers.activation import PReLU
@@ -130,7 +130,7 @@ def summary(model: Any, input_shape: Any, dtype: Any = None, depth: int | None =
         A `Summary`: prints as a table; `rows`, `total_parameters`, `multiply_adds`, `weight_bytes` and so on are the numbers.
 
     Raises:
-        TypeError: `model` is no Module, `input_shape` is no shape, `depth` no whole number.
+        TypeError: `model` is no Module, `input_shape` is no shape, `depth` no integer.
         ValueError: the model cannot compute on such an input; the message says which layer cannot, and why; or
             `depth` is below 0.
 
@@ -142,7 +142,7 @@ def summary(model: Any, input_shape: Any, dtype: Any = None, depth: int | None =
     (36458, 424800)
     """
     if depth is not None:
-        whole_number("summary", "depth", depth, least=0)
+        as_integer("summary", "depth", depth, least=0)
     watched = trace("summary", model, input_shape, dtype, depth)
     unused: dict[str, int] = {}
     for name, parameter in model.named_parameters():

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from microtensor.autograd.arguments import kind_of
 from microtensor.autograd.graph import Node, is_floating
-from microtensor.ops.shape import whole_number, whole_numbers
 from microtensor.runtime.arrays import is_array, to_numpy
+from microtensor.runtime.integers import as_integer, as_integers
 from microtensor.tensor import Tensor
 
 from ..module import Module
@@ -67,7 +67,7 @@ def top_patches(
         The patches by unit, the strongest first; of equally strong ones, that of the earlier image.
 
     Raises:
-        TypeError: `model` is no Module, `data` holds something else than floating-point images, a number is no whole number.
+        TypeError: `model` is no Module, `data` holds something else than floating-point images, a number is no integer.
         ValueError: there is no such layer or unit, or no image; the layer is called several times, so that its units have
             several fields; it gives no maps; an activation is nan; images are not of one size; k or batch_size is below 1.
 
@@ -80,9 +80,9 @@ def top_patches(
     (24.0, (1, 1), ((1, 3), (1, 3)), [[4.0, 5.0], [7.0, 8.0]])
     """
     check_model("top_patches", model)
-    k, batch_size = whole_number("top_patches", "k", k, least=1), whole_number("top_patches", "batch_size", batch_size, least=1)
+    k, batch_size = as_integer("top_patches", "k", k, least=1), as_integer("top_patches", "batch_size", batch_size, least=1)
     module = layer_of("top_patches", model, layer)
-    chosen = None if units is None else whole_numbers("top_patches", "units", units, least=0)
+    chosen = None if units is None else as_integers("top_patches", "units", units, least=0)
     best: dict[int, list[Patch]] = {}
     field: Field | None = None
     shape: tuple[int, ...] = ()

@@ -13,8 +13,8 @@ from microtensor import random
 from microtensor.autograd.backward import no_grad
 from microtensor.autograd.graph import Node, is_floating, mode
 from microtensor.convert import as_dtype
-from microtensor.ops.shape import whole_numbers
 from microtensor.profiler.costs import multiply_adds
+from microtensor.runtime.integers import as_integers
 from microtensor.runtime.scoped import Block, Setting
 from microtensor.tensor import Tensor
 
@@ -149,7 +149,7 @@ def _inputs(name: str, model: Module, input_shape: Any, dtype: Any) -> list[Tens
     def zeros(shape: Any, dtype: DTypeLike | None) -> Tensor:
         if isinstance(shape, tuple) and any(isinstance(part, (tuple, list)) for part in shape):
             raise TypeError(f"{name}: the shapes of several inputs are to be a list, got {shape}; write {[*shape]}")
-        lengths = whole_numbers(name, "input_shape", shape, least=1)
+        lengths = as_integers(name, "input_shape", shape, least=1)
         return Tensor(np.zeros((1, *lengths), as_dtype(name, dtype, usual)), device=device)
 
     return [zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes)]
@@ -159,7 +159,7 @@ def _hint(error: str, inputs: Sequence[Tensor]) -> str:
     """What to write where these inputs are not what the model takes."""
     if "missing" in error and "positional argument" in error:
         return "; give a list with a shape for each input, such as [(1, 28, 28), (10,)]"
-    if "whole numbers" in error and all(is_floating(x.dtype) for x in inputs):
+    if "integers" in error and all(is_floating(x.dtype) for x in inputs):
         return '; here: dtype="int64"'
     return ""
 

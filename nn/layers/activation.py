@@ -15,10 +15,10 @@ from microtensor.autograd.arguments import check_tensors, is_number
 from microtensor.autograd.graph import T
 from microtensor.ops import activations
 from microtensor.ops.elementwise import where
-from microtensor.ops.shape import whole_number
 from microtensor.random import Generator, default
 from microtensor.runtime.arrays import array_module
 from microtensor.runtime.cuda.philox import seed_from, uniform
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from ..module import Module, Parameter
@@ -110,7 +110,7 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
         if not isinstance(num_parameters, (int, np.integer)) or num_parameters < 1:
-            raise ValueError(f"PReLU: num_parameters must be a whole number of 1 or more, got {num_parameters!r}")
+            raise ValueError(f"PReLU: num_parameters must be an integer of 1 or more, got {num_parameters!r}")
         self.num_parameters = num_parameters
         self.weight = Parameter(np.full(num_parameters, _number(self, "init", init), np.float32))
 
@@ -402,7 +402,7 @@ class _Along(Module):
         if not isinstance(dim, (int, np.integer)) or isinstance(dim, bool):
             name, given = (
                 type(self).__name__,
-                "is missing" if dim is None else f"must be a whole number, got {type(dim).__name__}",
+                "is missing" if dim is None else f"must be an integer, got {type(dim).__name__}",
             )
             raise TypeError(f"{name}: dim {given}; name the axis of the classes, {name}(dim=1) for (N, C) and (N, C, H, W)")
         self.dim = int(dim)
@@ -417,7 +417,7 @@ class Softmax(_Along):
     Not in front of `CrossEntropyLoss`, which takes logits.
 
     Raises:
-        TypeError: `dim` is missing, or no whole number.
+        TypeError: `dim` is missing, or no integer.
 
     >>> Softmax(dim=1)(Tensor([[0.0, 0.0]]))
     Tensor([[0.5, 0.5]])
@@ -462,7 +462,7 @@ class GLU(Module):
     """
 
     def __init__(self, dim: int = -1) -> None:
-        self.dim = whole_number("GLU", "dim", dim)
+        self.dim = as_integer("GLU", "dim", dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return activations.glu(x, self.dim)

@@ -14,9 +14,10 @@ import numpy as np
 
 from microtensor.autograd.graph import T
 from microtensor.ops.reduce import mean
-from microtensor.ops.shape import squeeze, unsqueeze, whole_number
+from microtensor.ops.shape import squeeze, unsqueeze
 from microtensor.runtime.arrays import Array, array_module, device_of, take, to_device
 from microtensor.runtime.blocking import parts, planes
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from ..module import Module
@@ -36,7 +37,7 @@ def adaptive_avg_pool2d(x: T, output_size: Any) -> T:
 
     Raises:
         MemoryError: the result would be larger than the memory.
-        TypeError: x is no tensor of numbers, or a size is no whole number.
+        TypeError: x is no tensor of numbers, or a size is no integer.
         ValueError: x is no batch of images, or has no pixels; a size is less than 1.
 
     >>> adaptive_avg_pool2d(Tensor([[[[1.0, 2.0, 3.0], [5.0, 6.0, 7.0]]]]), (1, 2))
@@ -88,7 +89,7 @@ def sizes(name: str, output_size: Any, axes: int) -> tuple[int | None, ...]:
     """The size of the result along each of so many axes; None where it is to stay.
 
     Raises:
-        TypeError: it is neither a whole number or None, nor as many of them as axes.
+        TypeError: it is neither an integer or None, nor as many of them as axes.
         ValueError: a number is less than 1.
 
     >>> sizes("adaptive_avg_pool2d", (None, 7), axes=2)
@@ -96,8 +97,8 @@ def sizes(name: str, output_size: Any, axes: int) -> tuple[int | None, ...]:
     """
     each = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * axes
     if len(each) != axes:
-        raise TypeError(f"{name}: output_size must be a whole number, or {axes} of them, got {output_size!r}")
-    return tuple(None if n is None else whole_number(name, "output_size", n, least=1) for n in each)
+        raise TypeError(f"{name}: output_size must be an integer, or {axes} of them, got {output_size!r}")
+    return tuple(None if n is None else as_integer(name, "output_size", n, least=1) for n in each)
 
 
 def _prepared(name: str, x: T, output_size: Any, axes: int) -> tuple[T, tuple[int, int]]:

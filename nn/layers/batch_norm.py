@@ -351,7 +351,7 @@ class FeatureNorm(Module):
     ) -> None:
         name = type(self).__name__
         if not isinstance(num_features, (int, np.integer)) or num_features < 1:
-            raise ValueError(f"{name}: num_features must be a whole number of 1 or more, got {num_features!r}")
+            raise ValueError(f"{name}: num_features must be an integer of 1 or more, got {num_features!r}")
         check_eps(name, eps)
         if momentum is not None and not is_number(momentum):
             raise TypeError(f"{name}: momentum must be a number or None, got {momentum!r}")

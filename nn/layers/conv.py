@@ -23,9 +23,9 @@ from microtensor.autograd.op import Rule, op
 from microtensor.autograd.parallel import aside
 from microtensor.ops.padding import pad
 from microtensor.ops.product import through_float32
-from microtensor.ops.shape import whole_number
 from microtensor.profiler.costs import each_input, each_pair, each_result
 from microtensor.random import Generator
+from microtensor.runtime.integers import as_integer
 from microtensor.runtime.sizes import check_size
 from microtensor.tensor import Tensor
 
@@ -57,7 +57,7 @@ def conv2d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any
 
     Raises:
         MemoryError: the result would be larger than the memory.
-        TypeError: inputs of different or not floating dtypes; a setting that is no whole number.
+        TypeError: inputs of different or not floating dtypes; a setting that is no integer.
         ValueError: shapes that do not fit each other, or a kernel larger than the padded image.
 
     >>> x, weight = Tensor([[[[1.0, 2.0, 3.0]]]]), Tensor([[[[1.0, -1.0]]]])
@@ -95,7 +95,7 @@ def _checked(operation: str, axes: int, x: Any, weight: Any, bias: Any, groups: 
         turned = "x.movedim(-1, 0).unsqueeze(0)"
         raise ValueError(f"{operation}: expected x (N, C, …), got shape {x.shape}, with the channels last: {turned}")
     check_images(operation, x, axes)
-    whole_number(operation, "groups", groups, least=1)
+    as_integer(operation, "groups", groups, least=1)
     if weight.ndim != axes + 2:
         names = "(O, C/groups, kh, kw)" if axes == 2 else "(O, C/groups, k)"
         raise ValueError(f"{operation}: expected weight of {axes + 2} axes {names}, got shape {weight.shape}")
@@ -218,7 +218,7 @@ class Convolution(Module):
     ) -> None:
         name = type(self).__name__
         for key, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
-            whole_number(name, key, value, least=1)
+            as_integer(name, key, value, least=1)
         if in_channels % groups or out_channels % groups:
             raise ValueError(f"{name}: groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
         if padding_mode not in PADDING_MODES:
@@ -294,7 +294,7 @@ class Conv2d(Convolution):
         generator: where the initial weights come from; the default generator if None.
 
     Raises:
-        TypeError: a setting is no whole number.
+        TypeError: a setting is no integer.
         ValueError: a setting is out of range, groups do not divide the channels, or a name is not known.
 
     >>> layer = Conv2d(3, 16, 3, padding="same")

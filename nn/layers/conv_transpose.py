@@ -13,8 +13,8 @@ from microtensor.autograd.arguments import check_tensors
 from microtensor.autograd.autocast import narrowed
 from microtensor.autograd.graph import T
 from microtensor.ops.padding import pad
-from microtensor.ops.shape import whole_number
 from microtensor.random import Generator
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from .conv import Convolution, _to_input, check_kernels
@@ -50,7 +50,7 @@ def conv_transpose2d(
 
     Raises:
         MemoryError: the result would be larger than the memory.
-        TypeError: inputs of different or not floating dtypes; a setting that is no whole number.
+        TypeError: inputs of different or not floating dtypes; a setting that is no integer.
         ValueError: shapes that do not fit each other, too large an output_padding, or a result without pixels.
 
     >>> conv_transpose2d(Tensor([[[[1.0, 2.0]]]]), Tensor([[[[1.0, 1.0, 1.0]]]]), stride=2)
@@ -123,7 +123,7 @@ def _checked(operation: str, axes: int, x: Any, weight: Any, bias: Any, groups: 
     x, weight, bias = narrowed(x, weight, bias)
     x, weight, bias = check_tensors(operation, 2, x=x, weight=weight, bias=bias)
     check_images(operation, x, axes)
-    whole_number(operation, "groups", groups, least=1)
+    as_integer(operation, "groups", groups, least=1)
     if weight.ndim != axes + 2:
         names = "(C, O/groups, kh, kw)" if axes == 2 else "(C, O/groups, k)"
         raise ValueError(f"{operation}: expected weight of {axes + 2} axes {names}, got shape {weight.shape}")
@@ -229,7 +229,7 @@ class ConvTranspose2d(ConvTranspose):
         generator: where the initial weights come from; the default generator if None.
 
     Raises:
-        TypeError: a setting is no whole number.
+        TypeError: a setting is no integer.
         ValueError: a setting is out of range, or groups do not divide the channels.
 
     >>> up = ConvTranspose2d(8, 4, 3, stride=2, padding=1)

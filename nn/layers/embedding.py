@@ -11,10 +11,10 @@ from microtensor.autograd.graph import Node, T
 from microtensor.autograd.nested import array_of_lists
 from microtensor.autograd.op import Rule, op
 from microtensor.ops.indexing import _put, add_flat
-from microtensor.ops.shape import whole_number
 from microtensor.random import Generator
 from microtensor.runtime.arrays import Array, is_array, take, to_device
 from microtensor.runtime.deferred_checks import check_range
+from microtensor.runtime.integers import as_integer
 from microtensor.runtime.sizes import check_size
 from microtensor.tensor import Tensor
 
@@ -31,7 +31,7 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> T:
-    """The rows of `weight` that x names: x (…) of whole numbers, weight (rows, columns) → (…, columns).
+    """The rows of `weight` that x names: x (…) of integers, weight (rows, columns) → (…, columns).
 
     The gradient of a row is the sum of the gradients wherever it was looked up.
 
@@ -46,7 +46,7 @@ def embedding(
     Raises:
         IndexError: a number is out of range. (On a device it is noticed when numbers are next copied from there; until then the
             row is nan.)
-        TypeError: x is not of whole numbers, or weight not of floating-point numbers; a setting is of another kind.
+        TypeError: x is not of integers, or weight not of floating-point numbers; a setting is of another kind.
         ValueError: weight has not two axes; padding_idx is no row of it, max_norm or norm_type is not positive; `sparse`.
 
     >>> embedding([2, 0], Tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
@@ -69,7 +69,7 @@ def _numbers(x: Any, rows: int, weight: Node) -> tuple[Array, Array | None]:
     index = x.array if isinstance(x, Node) else x if is_array(x) else array_of_lists("embedding", x)
     index = index if index.size or is_array(x) or isinstance(x, Node) else index.astype(np.int64)  # of an empty list
     if index.dtype.kind not in "iu":
-        raise TypeError(f"embedding: x must be of whole numbers, got {index.dtype}; use .to('int64')")
+        raise TypeError(f"embedding: x must be of integers, got {index.dtype}; use .to('int64')")
     outside = check_range(
         index, 0, rows, f"embedding: row {{}} is out of range: weight has {rows} rows, counted from 0 to {rows - 1}"
     )
@@ -128,14 +128,14 @@ def _checked(name: str, rows: int, padding_idx: Any, max_norm: Any, norm_type: A
         raise ValueError(f"{name}: gradients are dense here; leave sparse=False")
     if padding_idx is None:
         return None
-    row = whole_number(name, "padding_idx", padding_idx)
+    row = as_integer(name, "padding_idx", padding_idx)
     if not -rows <= row < rows:
         raise ValueError(f"{name}: padding_idx={row} is none of the {rows} rows: it must be from {-rows} to {rows - 1}")
     return row % rows
 
 
 class Embedding(Module):
-    """`embedding` with a table that learns: (…) whole numbers → (…, embedding_dim).
+    """`embedding` with a table that learns: (…) integers → (…, embedding_dim).
 
     `weight` (num_embeddings, embedding_dim) is drawn from N(0, 1); the row `padding_idx` starts at 0, and stays there.
 
@@ -168,8 +168,8 @@ class Embedding(Module):
         *,
         generator: Generator | None = None,
     ) -> None:
-        self.num_embeddings = whole_number("Embedding", "num_embeddings", num_embeddings, least=1)
-        self.embedding_dim = whole_number("Embedding", "embedding_dim", embedding_dim, least=1)
+        self.num_embeddings = as_integer("Embedding", "num_embeddings", num_embeddings, least=1)
+        self.embedding_dim = as_integer("Embedding", "embedding_dim", embedding_dim, least=1)
         self.padding_idx = _checked("Embedding", num_embeddings, padding_idx, max_norm, norm_type, sparse)
         self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse = max_norm, norm_type, scale_grad_by_freq, sparse
         if _weight is not None:

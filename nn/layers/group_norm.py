@@ -10,7 +10,7 @@ import numpy as np
 from microtensor.autograd.arguments import check_tensors
 from microtensor.autograd.autocast import at_least_float32, widened
 from microtensor.autograd.graph import T
-from microtensor.ops.shape import whole_number
+from microtensor.runtime.integers import as_integer
 from microtensor.runtime.sizes import check_size
 from microtensor.tensor import Tensor
 
@@ -26,7 +26,7 @@ def group_norm(x: T, num_groups: int, weight: T | None = None, bias: T | None = 
     One group is layer normalisation over all but the batch, with a weight per channel; C groups are instance normalisation.
 
     Raises:
-        TypeError: the tensors do not share one floating-point dtype, or num_groups is no whole number.
+        TypeError: the tensors do not share one floating-point dtype, or num_groups is no integer.
         ValueError: the groups do not divide the channels, or a shape does not fit; one value per group, whose variance says
             nothing.
 
@@ -36,7 +36,7 @@ def group_norm(x: T, num_groups: int, weight: T | None = None, bias: T | None = 
     check_eps("group_norm", eps)
     x, weight, bias = check_tensors("group_norm", 1, x=widened(x), weight=weight, bias=bias)
     check_channels("group_norm", x, (None, None, weight, bias))
-    groups, channels = whole_number("group_norm", "num_groups", num_groups, least=1), x.shape[1]
+    groups, channels = as_integer("group_norm", "num_groups", num_groups, least=1), x.shape[1]
     if channels % groups:
         raise ValueError(f"group_norm: num_groups={groups} must divide the {channels} channels of x {x.shape}")
     if not x.array.size:
@@ -128,8 +128,8 @@ class GroupNorm(Module):
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, bias: bool = True
     ) -> None:
-        self.num_groups = whole_number("GroupNorm", "num_groups", num_groups, least=1)
-        self.num_channels = whole_number("GroupNorm", "num_channels", num_channels, least=1)
+        self.num_groups = as_integer("GroupNorm", "num_groups", num_groups, least=1)
+        self.num_channels = as_integer("GroupNorm", "num_channels", num_channels, least=1)
         if num_channels % num_groups:
             raise ValueError(f"GroupNorm: num_groups={num_groups} must divide num_channels={num_channels}")
         check_eps("GroupNorm", eps)

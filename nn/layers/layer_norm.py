@@ -19,8 +19,8 @@ from microtensor.autograd.graph import T, mode
 from microtensor.autograd.op import Rule, op
 from microtensor.ops.elementwise import clamp
 from microtensor.ops.extremes import length_of
-from microtensor.ops.shape import whole_numbers
 from microtensor.runtime.arrays import Array, array_module
+from microtensor.runtime.integers import as_integers
 from microtensor.runtime.sizes import check_size
 from microtensor.tensor import Tensor
 
@@ -41,7 +41,7 @@ def layer_norm(x: T, normalized_shape: Any, weight: T | None = None, bias: T | N
         eps: keeps a sample that does not vary from being divided by 0: it becomes the bias.
 
     Raises:
-        TypeError: the tensors do not share one floating-point dtype, or `normalized_shape` is not of whole numbers.
+        TypeError: the tensors do not share one floating-point dtype, or `normalized_shape` is not of integers.
         ValueError: the last axes of x are others, or the shape of weight or bias is.
 
     >>> layer_norm(Tensor([[1.0, 3.0], [5.0, 5.0]]), 2)
@@ -66,7 +66,7 @@ def _last_axes(name: str, x: Any, normalized_shape: Any, **vectors: Any) -> tupl
 
 
 def _lengths(name: str, normalized_shape: Any) -> tuple[int, ...]:
-    lengths = whole_numbers(name, "normalized_shape", normalized_shape, least=1)
+    lengths = as_integers(name, "normalized_shape", normalized_shape, least=1)
     if not lengths:
         raise ValueError(f"{name}: normalized_shape must name one axis or more, the last ones of x, got {normalized_shape!r}")
     return lengths
@@ -243,7 +243,7 @@ class LayerNorm(Module):
         bias: without, the scale is learned alone.
 
     Raises:
-        TypeError: normalized_shape is not of whole numbers, eps is no number.
+        TypeError: normalized_shape is not of integers, eps is no number.
         ValueError: a length is less than 1, eps is negative.
 
     >>> norm = LayerNorm(192)
@@ -279,7 +279,7 @@ class RMSNorm(Module):
         elementwise_affine: whether there is a scale to learn; without, `weight` is None.
 
     Raises:
-        TypeError: normalized_shape is not of whole numbers, eps is no number.
+        TypeError: normalized_shape is not of integers, eps is no number.
         ValueError: a length is less than 1, eps is negative.
     """
 

@@ -15,9 +15,9 @@ from microtensor.autograd.op import Rule, op
 from microtensor.autograd.parallel import aside
 from microtensor.ops.contraction import bilinear
 from microtensor.ops.product import product
-from microtensor.ops.shape import whole_number, whole_numbers
 from microtensor.profiler.costs import each_row
 from microtensor.random import Generator
+from microtensor.runtime.integers import as_integer, as_integers
 from microtensor.runtime.sizes import check_size
 from microtensor.tensor import Tensor
 
@@ -156,7 +156,7 @@ class Bilinear(Module):
 def _check_counts(layer: str, **counts: int) -> None:
     for name, count in counts.items():
         if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or count < 1:
-            raise ValueError(f"{layer}: {name} must be a whole number of 1 or more, got {count!r}")
+            raise ValueError(f"{layer}: {name} must be an integer of 1 or more, got {count!r}")
 
 
 class Flatten(Module):
@@ -183,7 +183,7 @@ class Unflatten(Module):
     """Axis `dim` as several axes of lengths `unflattened_size`, one of which may be −1: the inverse of `Flatten`.
 
     Raises:
-        TypeError: `dim` is no integer, `unflattened_size` is not of whole numbers.
+        TypeError: `dim` is no integer, `unflattened_size` is not of integers.
         ValueError: on call, the axis is longer or shorter than the lengths multiply to.
 
     >>> Unflatten(1, (3, -1))(Tensor([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])).shape
@@ -191,8 +191,8 @@ class Unflatten(Module):
     """
 
     def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
-        self.dim = whole_number("Unflatten", "dim", dim)
-        self.unflattened_size = whole_numbers("Unflatten", "unflattened_size", unflattened_size, least=-1)
+        self.dim = as_integer("Unflatten", "dim", dim)
+        self.unflattened_size = as_integers("Unflatten", "unflattened_size", unflattened_size, least=-1)
 
     def forward(self, x: Tensor) -> Tensor:
         return x.unflatten(self.dim, self.unflattened_size)

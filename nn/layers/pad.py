@@ -6,7 +6,7 @@ from typing import Any
 
 from microtensor.autograd.arguments import is_number
 from microtensor.ops.padding import pad
-from microtensor.ops.shape import whole_numbers
+from microtensor.runtime.integers import as_integers
 from microtensor.tensor import Tensor
 
 from ..module import Module
@@ -21,7 +21,7 @@ class _Pad(Module):
 
     def __init__(self, padding: Any) -> None:
         name, sides = type(self).__name__, 2 * self.axes
-        numbers = whole_numbers(name, "padding", padding)
+        numbers = as_integers(name, "padding", padding)
         if not isinstance(padding, (tuple, list)):
             numbers *= sides
         if len(numbers) != sides:
@@ -54,7 +54,7 @@ class ConstantPad2d(_ConstantPad):
         padding: pixels, one number for all sides or (left, right, top, bottom).
 
     Raises:
-        TypeError: `padding` is not of whole numbers, or `value` no number.
+        TypeError: `padding` is not of integers, or `value` no number.
         ValueError: there are more or fewer than four.
 
     >>> ConstantPad2d((1, 0, 0, 0), 7.0)(Tensor([[[1.0, 2.0]]]))

@@ -13,11 +13,12 @@ from microtensor.autograd.graph import T, mode
 from microtensor.autograd.op import Rule, op
 from microtensor.ops.elementwise import select
 from microtensor.ops.indexing import add_flat
-from microtensor.ops.shape import squeeze, unsqueeze, whole_number
+from microtensor.ops.shape import squeeze, unsqueeze
 from microtensor.runtime import threads
 from microtensor.runtime.arrays import Array, array_module, take
 from microtensor.runtime.blocking import parts, planes
 from microtensor.runtime.cuda.kernels import usable
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from ..module import Module
@@ -46,7 +47,7 @@ def max_pool2d(
         return_indices: give a pair: the maxima, and where they are: row · W + column, int64, in the image without padding.
 
     Raises:
-        TypeError: x is no tensor of numbers, or a setting is no whole number.
+        TypeError: x is no tensor of numbers, or a setting is no integer.
         ValueError: x is no batch of images; the window is larger than the padded image; padding is over half a window, or all
             that a dilated window sees.
 
@@ -98,7 +99,7 @@ def avg_pool2d(
         divisor_override: divide the sum of each window by this number instead.
 
     Raises:
-        TypeError: x is no tensor of numbers, or a setting is no whole number.
+        TypeError: x is no tensor of numbers, or a setting is no integer.
         ValueError: x is no batch of images, the window is larger than the padded image, or padding is over half a window.
 
     >>> import numpy as np
@@ -273,7 +274,7 @@ def _mean(name: str, x: Any, window: Window, ceil_mode: bool, count_include_pad:
     places = hanging.places(name, size)
     few = clipped(hanging, size) if max(hanging.kernel) > 2 * max(size) else hanging
     if divisor is not None:
-        return _avg_pool2d(x, window=few, share=1 / whole_number(name, "divisor_override", divisor, least=1))
+        return _avg_pool2d(x, window=few, share=1 / as_integer(name, "divisor_override", divisor, least=1))
     counted = Counted((0, 0), (size[0], size[1]))
     if count_include_pad:
         (top, bottom), (left, right) = window.padding
@@ -414,7 +415,7 @@ class AvgPool2d(_Pool):
     ) -> None:
         super().__init__(kernel_size, stride, padding)
         if divisor_override is not None:
-            whole_number("AvgPool2d", "divisor_override", divisor_override, least=1)
+            as_integer("AvgPool2d", "divisor_override", divisor_override, least=1)
         self.ceil_mode, self.count_include_pad, self.divisor_override = ceil_mode, count_include_pad, divisor_override
 
     def forward(self, x: Tensor) -> Tensor:

@@ -61,12 +61,14 @@ def pool_window(name: str, kernel_size: Any, stride: Any, padding: Any, dilation
     """The window that the settings of a pool describe, for images or, of one axis, for sequences.
 
     Raises:
-        TypeError: a setting is no whole number, or no pair of them.
+        TypeError: a setting is no integer, or no pair of them.
         ValueError: one is too small, or padding is over half of what the window covers.
     """
     window = Window.of(name, kernel_size, kernel_size if stride is None else stride, padding, dilation, axes=axes)
-    if any(2 * before > reach for (before, _), reach in zip(window.padding, window.reach)):
-        covers = "" if window.dilation == (1, 1) else f", which with dilation {dilation} covers {window.reach[-axes:]}"
+    if any(2 * before > reach for (before, _), reach in zip(window.padding, window.effective_kernel)):
+        covers = (
+            "" if window.dilation == (1, 1) else f", which with dilation {dilation} covers {window.effective_kernel[-axes:]}"
+        )
         raise ValueError(f"{name}: padding {padding} is over half the kernel {kernel_size}{covers}: such a window sees nothing")
     return window
 
@@ -81,7 +83,7 @@ def to_the_end(window: Window, size: Sequence[int]) -> Window:
     ((0, 1), (0, 0))
     """
     padding = []
-    for n, reach, stride, (before, after) in zip(size, window.reach, window.stride, window.padding):
+    for n, reach, stride, (before, after) in zip(size, window.effective_kernel, window.stride, window.padding):
         places = -((reach - n - before - after) // stride) + 1  # a quotient rounded up
         if (places - 1) * stride >= n + before:
             places -= 1
@@ -146,7 +148,7 @@ def check_each_sees(name: str, window: Window, size: Sequence[int]) -> None:
 
 def disjoint(window: Window) -> Pair:
     """So many places apart, down and across, two windows share no pixel."""
-    return -(-window.reach[0] // window.stride[0]), -(-window.reach[1] // window.stride[1])
+    return -(-window.effective_kernel[0] // window.stride[0]), -(-window.effective_kernel[1] // window.stride[1])
 
 
 def over(function: Any, x: Array, axis: int, elements: Axis, places: int, start: float, dtype: Any) -> Array:

@@ -16,7 +16,8 @@ import numpy as np
 
 from microtensor.autograd.arguments import is_number
 from microtensor.autograd.graph import T
-from microtensor.ops.shape import squeeze, unsqueeze, whole_number
+from microtensor.ops.shape import squeeze, unsqueeze
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from ..module import Module
@@ -65,7 +66,7 @@ def interpolate(
 
     Raises:
         MemoryError: the result would be larger than the memory.
-        TypeError: x is no tensor, or a size no whole number, or a factor no number.
+        TypeError: x is no tensor, or a size no integer, or a factor no number.
         ValueError: x is neither images nor sequences, or has no pixels; both or neither of `size` and `scale_factor` are given;
             one is too small; the mode is not one of these, or a setting is none of its.
 
@@ -117,7 +118,7 @@ def _target(
     if size is not None:
         if recompute:
             raise ValueError(f"{name}: recompute_scale_factor=True is for a scale_factor, but size={size!r} is given")
-        return tuple(whole_number(name, "size", n, least=1) for n in each("size", size)), (None,) * axes
+        return tuple(as_integer(name, "size", n, least=1) for n in each("size", size)), (None,) * axes
     factors = []
     for factor in each("scale_factor", scale_factor):
         if not is_number(factor):

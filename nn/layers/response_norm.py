@@ -8,7 +8,7 @@ from microtensor.autograd.arguments import check_tensors, is_number
 from microtensor.autograd.graph import T
 from microtensor.autograd.op import Rule, op
 from microtensor.ops.reduce import wide
-from microtensor.ops.shape import whole_number
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from ..module import Module
@@ -23,7 +23,7 @@ def local_response_norm(x: T, size: int, alpha: float = 1e-4, beta: float = 0.75
     none, 0 counts. Squares of float16 are float32's.
 
     Raises:
-        TypeError: x is no tensor of floating-point numbers, size is no whole number, another setting is no number.
+        TypeError: x is no tensor of floating-point numbers, size is no integer, another setting is no number.
         ValueError: x has no axis of channels, size is less than 1.
 
     >>> local_response_norm(Tensor([[1.0, 2.0, 3.0]]), size=3, alpha=3.0, beta=1.0)
@@ -51,7 +51,7 @@ def _neighbours(x: T, *, before: int, after: int) -> Rule[T]:
 
 
 def _check(name: str, size: int, alpha: float, beta: float, k: float) -> None:
-    whole_number(name, "size", size, least=1)
+    as_integer(name, "size", size, least=1)
     for setting, value in (("alpha", alpha), ("beta", beta), ("k", k)):
         if not is_number(value):
             raise TypeError(f"{name}: {setting} must be a number, got {value!r}")
@@ -67,7 +67,7 @@ class LocalResponseNorm(Module):
         k: what keeps the denominator from 0.
 
     Raises:
-        TypeError: size is no whole number, another setting is no number.
+        TypeError: size is no integer, another setting is no number.
         ValueError: size is less than 1.
 
     >>> LocalResponseNorm(5, alpha=5e-4, k=2.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from microtensor.autograd.arguments import composed
 from microtensor.autograd.graph import T
-from microtensor.ops.shape import permute, reshape, transpose, whole_number
+from microtensor.ops.shape import permute, reshape, transpose
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from ..module import Module
@@ -18,14 +19,14 @@ def pixel_shuffle(x: T, upscale_factor: int) -> T:
     followed by this makes an image of high resolution (Shi et al. 2016, section 2.2, arxiv.org/abs/1609.05158).
 
     Raises:
-        TypeError: x is no tensor, or the factor no whole number.
+        TypeError: x is no tensor, or the factor no integer.
         ValueError: x has fewer than 3 axes, the factor is less than 1, or r² does not divide the channels.
 
     >>> pixel_shuffle(Tensor([[[1.0]], [[2.0]], [[3.0]], [[4.0]]]), 2)
     Tensor([[[1., 2.],
              [3., 4.]]])
     """
-    r = whole_number("pixel_shuffle", "upscale_factor", upscale_factor, least=1)
+    r = as_integer("pixel_shuffle", "upscale_factor", upscale_factor, least=1)
     *batch, channels, height, width = _image("pixel_shuffle", x)
     if channels % (r * r):
         raise ValueError(f"pixel_shuffle: the {channels} channels of x {x.shape} are no multiple of {r}² = {r * r}")
@@ -40,13 +41,13 @@ def pixel_unshuffle(x: T, downscale_factor: int) -> T:
     """Each square of r × r pixels becomes r² channels: (…, C, H · r, W · r) → (…, C · r², H, W). Undoes `pixel_shuffle`.
 
     Raises:
-        TypeError: x is no tensor, or the factor no whole number.
+        TypeError: x is no tensor, or the factor no integer.
         ValueError: x has fewer than 3 axes, the factor is less than 1, or r does not divide height and width.
 
     >>> pixel_unshuffle(Tensor([[[1.0, 2.0], [3.0, 4.0]]]), 2).shape
     (4, 1, 1)
     """
-    r = whole_number("pixel_unshuffle", "downscale_factor", downscale_factor, least=1)
+    r = as_integer("pixel_unshuffle", "downscale_factor", downscale_factor, least=1)
     *batch, channels, height, width = _image("pixel_unshuffle", x)
     if height % r or width % r:
         raise ValueError(f"pixel_unshuffle: the {height} × {width} pixels of x {x.shape} are no multiple of {r}")
@@ -64,13 +65,13 @@ def channel_shuffle(x: T, groups: int) -> T:
     arxiv.org/abs/1707.01083).
 
     Raises:
-        TypeError: x is no tensor, or `groups` no whole number.
+        TypeError: x is no tensor, or `groups` no integer.
         ValueError: x has fewer than 3 axes, or `groups` does not divide the channels, or is less than 1.
 
     >>> channel_shuffle(Tensor([[[1.0], [2.0], [3.0], [4.0]]]), 2).flatten()
     Tensor([1., 3., 2., 4.])
     """
-    g = whole_number("channel_shuffle", "groups", groups, least=1)
+    g = as_integer("channel_shuffle", "groups", groups, least=1)
     if x.ndim < 3 or x.shape[1] % g:
         raise ValueError(f"channel_shuffle: expected x (N, C, …) with a multiple of {g} channels, got shape {x.shape}")
     apart = reshape(x, (x.shape[0], g, x.shape[1] // g, *x.shape[2:]))
@@ -87,7 +88,7 @@ class PixelShuffle(Module):
     """`pixel_shuffle` as a layer: (N, C · r², H, W) → (N, C, H · r, W · r)."""
 
     def __init__(self, upscale_factor: int) -> None:
-        self.upscale_factor = whole_number("PixelShuffle", "upscale_factor", upscale_factor, least=1)
+        self.upscale_factor = as_integer("PixelShuffle", "upscale_factor", upscale_factor, least=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return pixel_shuffle(x, self.upscale_factor)
@@ -100,7 +101,7 @@ class PixelUnshuffle(Module):
     """`pixel_unshuffle` as a layer: (N, C, H · r, W · r) → (N, C · r², H, W)."""
 
     def __init__(self, downscale_factor: int) -> None:
-        self.downscale_factor = whole_number("PixelUnshuffle", "downscale_factor", downscale_factor, least=1)
+        self.downscale_factor = as_integer("PixelUnshuffle", "downscale_factor", downscale_factor, least=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return pixel_unshuffle(x, self.downscale_factor)
@@ -113,7 +114,7 @@ class ChannelShuffle(Module):
     """`channel_shuffle` as a layer: (N, C, …) → the same shape."""
 
     def __init__(self, groups: int) -> None:
-        self.groups = whole_number("ChannelShuffle", "groups", groups, least=1)
+        self.groups = as_integer("ChannelShuffle", "groups", groups, least=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return channel_shuffle(x, self.groups)

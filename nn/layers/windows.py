@@ -32,7 +32,7 @@ MOST = 1 << 31
 
 
 def per_axis(operation: str, name: str, value: Any, least: int, axes: int) -> tuple[int, ...]:
-    """A setting for each of so many axes: one whole number for all, also in a tuple by itself, or one for each.
+    """A setting for each of so many axes: one integer for all, also in a tuple by itself, or one for each.
 
     Raises:
         TypeError: it is neither.
@@ -51,7 +51,7 @@ def per_axis(operation: str, name: str, value: Any, least: int, axes: int) -> tu
     if isinstance(numbers, (tuple, list)) and len(numbers) == 1:
         numbers = (*numbers,) * axes
     if not isinstance(numbers, (tuple, list)) or len(numbers) != axes or not all(map(_whole, numbers)):
-        wanted = "a whole number or two of them (height, width)" if axes == 2 else "a whole number"
+        wanted = "an integer or two of them (height, width)" if axes == 2 else "an integer"
         raise TypeError(f"{operation}: {name} must be {wanted}, got {value!r}")
     if min(numbers) < least:
         raise ValueError(f"{operation}: {name} must be at least {least}, got {value!r}")
@@ -65,7 +65,7 @@ def _whole(value: Any) -> bool:
 
 
 def pair(operation: str, name: str, value: Any, least: int) -> Pair:
-    """A setting for height and width: one whole number for both, or two. Raises as `per_axis`.
+    """A setting for height and width: one integer for both, or two. Raises as `per_axis`.
 
     >>> pair("conv2d", "stride", 2, least=1)
     (2, 2)
@@ -108,13 +108,13 @@ class Window(NamedTuple):
         ((0, 1), (1, 1))
         """
         sides = []
-        for n, stride, reach in zip(size, self.stride, self.reach):
+        for n, stride, reach in zip(size, self.stride, self.effective_kernel):
             total = max((-(-n // stride) - 1) * stride + reach - n, 0)
             sides.append((total // 2, total - total // 2))
         return self._replace(padding=(sides[0], sides[1]))
 
     @property
-    def reach(self) -> Pair:
+    def effective_kernel(self) -> Pair:
         """Pixels from the first to the last of a window, both included: dilation · (kernel − 1) + 1."""
         (kh, kw), (dh, dw) = self.kernel, self.dilation
         return dh * (kh - 1) + 1, dw * (kw - 1) + 1
@@ -130,7 +130,7 @@ class Window(NamedTuple):
             ValueError: the window is larger than the padded image.
         """
         first = 2 - len(size)
-        kernel, reach, dilation = self.kernel[first:], self.reach[first:], self.dilation[first:]
+        kernel, reach, dilation = self.kernel[first:], self.effective_kernel[first:], self.dilation[first:]
         padding = self.padding[first:]
         if any(n + sum(sides) < pixels for n, sides, pixels in zip(size, padding, reach)):
             what, unit = ("image", "pixels") if len(size) == 2 else ("sequence", "numbers")
@@ -159,7 +159,7 @@ class Window(NamedTuple):
         >>> Window.of("conv2d", 3, stride=2, padding=1).covered((3, 3))
         (5, 5)
         """
-        (sh, sw), reach, (rows, columns) = self.stride, self.reach, self.padding
+        (sh, sw), reach, (rows, columns) = self.stride, self.effective_kernel, self.padding
         return (places[0] - 1) * sh + reach[0] - sum(rows), (places[1] - 1) * sw + reach[1] - sum(columns)
 
     def for_kernels(self, size: Sequence[int], places: Sequence[int]) -> np.ndarray:
@@ -200,7 +200,9 @@ class Window(NamedTuple):
 def _places(window: Window, operation: str, size: Pair) -> Pair:
     window.check(operation, size)
     height, width = window.padded(size)
-    return (height - window.reach[0]) // window.stride[0] + 1, (width - window.reach[1]) // window.stride[1] + 1
+    return (height - window.effective_kernel[0]) // window.stride[0] + 1, (width - window.effective_kernel[1]) // window.stride[
+        1
+    ] + 1
 
 
 def check_result(
@@ -245,7 +247,7 @@ def unfold(x: T, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: 
 
     Raises:
         MemoryError: the result would be larger than the memory.
-        TypeError: x is no tensor, or a setting is no whole number or pair of them.
+        TypeError: x is no tensor, or a setting is no integer or pair of them.
         ValueError: x is no batch of images, or the window is larger than the padded image.
 
     >>> import numpy as np
@@ -264,7 +266,7 @@ def fold(x: T, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: A
 
     Raises:
         MemoryError: the result would be larger than the memory.
-        TypeError: x is no tensor, or a setting is no whole number or pair of them.
+        TypeError: x is no tensor, or a setting is no integer or pair of them.
         ValueError: x does not have as many rows and columns as `unfold` makes of an image of `output_size`; or the window is
             larger than the padded image, or a setting too small.
 
@@ -353,7 +355,7 @@ class Unfold(Module):
     """`unfold` as a layer: (N, C, H, W) → (N, C·kh·kw, H'·W').
 
     Raises:
-        TypeError: a setting is no whole number or pair of them.
+        TypeError: a setting is no integer or pair of them.
         ValueError: one is too small.
 
     >>> Unfold(3, padding=1)
@@ -377,7 +379,7 @@ class Fold(Unfold):
     """`fold` as a layer: (N, C·kh·kw, H'·W') → (N, C, H, W), the sum of what overlaps.
 
     Raises:
-        TypeError: a setting is no whole number or pair of them.
+        TypeError: a setting is no integer or pair of them.
         ValueError: one is too small, or the window is larger than the padded image.
 
     >>> Fold((4, 4), 2, stride=2)

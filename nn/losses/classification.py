@@ -16,9 +16,9 @@ from microtensor.autograd.autocast import at_least_float32, widened
 from microtensor.autograd.graph import T, is_floating, mode
 from microtensor.autograd.op import Rule, op, result_type
 from microtensor.ops.reduce import log_softmax, softmax, total, wide
-from microtensor.ops.shape import whole_number
 from microtensor.runtime.arrays import Array
 from microtensor.runtime.cuda.kernels import usable
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from .cross_entropy_kernels import loss_of
@@ -61,7 +61,7 @@ def cross_entropy(
             Inception architecture for computer vision", section 7, arxiv.org/abs/1512.00567.
 
     Raises:
-        TypeError: labels that are no whole numbers, or logits that are not floating point.
+        TypeError: labels that are no integers, or logits that are not floating point.
         ValueError: shapes that do not fit, a label out of range, an unknown reduction. On a GPU nobody waits for the labels:
             one that is out of range makes its loss nan, and the error comes when numbers are next copied from there, as by
             `item()`.
@@ -79,7 +79,7 @@ def cross_entropy(
     axis = class_axis(name, "logits", logits)
     weights = None if weight is None else _class_weights(name, weight, logits, axis)
     smoothing = number_within(name, "label_smoothing", label_smoothing, 0, 1)
-    ignore = whole_number(name, "ignore_index", ignore_index)
+    ignore = as_integer(name, "ignore_index", ignore_index)
     given = as_target(name, target)
     if is_floating(given.dtype) and given.shape == logits.shape:
         if ignore >= 0:
@@ -190,7 +190,7 @@ def nll_loss(x: T, target: Any, weight: Any = None, ignore_index: int = -100, re
     check_prediction(name, "x", x)
     axis = class_axis(name, "x", x)
     weights = None if weight is None else _class_weights(name, weight, x, axis)
-    ignore = whole_number(name, "ignore_index", ignore_index)
+    ignore = as_integer(name, "ignore_index", ignore_index)
     labels = Labels(name, as_target(name, target), "x", x, weights, ignore)
     losses = -_pick(wide(x), labels=labels)
     if reduction == "none":
@@ -247,7 +247,7 @@ class CrossEntropyLoss(Loss):
         super().__init__(reduction)
         self.weight = buffered("CrossEntropyLoss", "weight", weight)
         self._reserve("weight", buffers=True)
-        self.ignore_index = whole_number("CrossEntropyLoss", "ignore_index", ignore_index)
+        self.ignore_index = as_integer("CrossEntropyLoss", "ignore_index", ignore_index)
         self.label_smoothing = number_within("CrossEntropyLoss", "label_smoothing", label_smoothing, 0, 1)
 
     def forward(self, logits: Tensor, target: Any) -> Tensor:
@@ -271,7 +271,7 @@ class NLLLoss(Loss):
         super().__init__(reduction)
         self.weight = buffered("NLLLoss", "weight", weight)
         self._reserve("weight", buffers=True)
-        self.ignore_index = whole_number("NLLLoss", "ignore_index", ignore_index)
+        self.ignore_index = as_integer("NLLLoss", "ignore_index", ignore_index)
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
         return nll_loss(x, target, self.weight, self.ignore_index, self.reduction)

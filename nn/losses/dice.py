@@ -12,7 +12,7 @@ from microtensor.autograd.graph import Node, T, is_floating
 from microtensor.ops.activations import sigmoid
 from microtensor.ops.elementwise import where
 from microtensor.ops.reduce import softmax, wide
-from microtensor.ops.shape import whole_number
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from .labels import Labels, as_target, class_axis
@@ -35,7 +35,7 @@ def dice_loss(logits: T, target: Any, smooth: float = 1.0, ignore_index: int = -
         reduction: "mean" over images and classes, "sum" or "none". The mean of nothing is nan.
 
     Raises:
-        TypeError: labels that are no whole numbers, or logits that are not floating point.
+        TypeError: labels that are no integers, or logits that are not floating point.
         ValueError: shapes that do not fit, labels out of range (on a GPU the error comes when numbers are next copied from
             there), a negative smooth, an unknown reduction.
 
@@ -50,7 +50,7 @@ def dice_loss(logits: T, target: Any, smooth: float = 1.0, ignore_index: int = -
         raise ValueError(f"{name}: expected logits (N, C, …), got shape {logits.shape}")
     classes = logits.shape[class_axis(name, "logits", logits)]
     smooth = number_within(name, "smooth", smooth, 0, math.inf)
-    ignore = whole_number(name, "ignore_index", ignore_index)
+    ignore = as_integer(name, "ignore_index", ignore_index)
     flat = (logits.shape[0], classes, math.prod(logits.shape[2:]))
     scores: Any = wide(logits).reshape(flat)
     p = sigmoid(scores) if classes == 1 else softmax(scores, dim=1)
@@ -91,7 +91,7 @@ class DiceLoss(Loss):
     def __init__(self, smooth: float = 1.0, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.smooth = number_within("DiceLoss", "smooth", smooth, 0, math.inf)
-        self.ignore_index = whole_number("DiceLoss", "ignore_index", ignore_index)
+        self.ignore_index = as_integer("DiceLoss", "ignore_index", ignore_index)
 
     def forward(self, logits: Tensor, target: Any) -> Tensor:
         return dice_loss(logits, target, self.smooth, self.ignore_index, self.reduction)

@@ -28,7 +28,7 @@ def class_axis(name: str, what: str, scores: Node) -> int:
 
 
 def as_target(name: str, target: Any) -> Any:
-    """A target as a tensor or an array: Python's whole numbers as int64, its other numbers as float32."""
+    """A target as a tensor or an array: Python's integers as int64, its other numbers as float32."""
     if isinstance(target, Node):
         return target
     array = as_array(name, target, whole=np.int64)
@@ -70,7 +70,7 @@ class Labels:
             by_kernel: a kernel looks at the labels that are on a GPU, and whoever launches it calls `check_worst`.
 
         Raises:
-            TypeError: labels that are no whole numbers.
+            TypeError: labels that are no integers.
             ValueError: labels of another shape than (N, …), or out of range; see `cross_entropy`.
         """
         axis = class_axis(name, what, scores)
@@ -191,7 +191,7 @@ def _check_shape(name: str, target: Any, what: str, scores: Node, axis: int) -> 
             f"with a single 1 take .argmax({axis}) for class numbers, or .to('float32') for probabilities"
         )
     if target.dtype.kind not in "iu":
-        raise TypeError(f"{name}: labels must be whole numbers of shape {expected}, got {given}; use .to('int64')")
+        raise TypeError(f"{name}: labels must be integers of shape {expected}, got {given}; use .to('int64')")
     if target.shape != expected:
         fits = math.prod(target.shape) == math.prod(expected)
         hint = f"; use .reshape({', '.join(map(str, expected))})" if fits and expected else ""

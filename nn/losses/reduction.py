@@ -75,7 +75,7 @@ def _is_prediction(x: Any) -> bool:
 def refuse_swapped(name: str, what: str, x: Any, target: Any) -> None:
     """Refuse scores and class numbers, or scores and probabilities, in each other's place, where that shows.
 
-    It shows where the target is a tensor of floating-point numbers, x requires no gradient, and x holds whole numbers, of the
+    It shows where the target is a tensor of floating-point numbers, x requires no gradient, and x holds integers, of the
     shape of the target's class numbers or beside a target of others; or where both are of one shape, x holds nothing but 0 and
     1, and the target numbers that are no probabilities. (Of x in floating point, which may be right, the last is looked at on a
     CPU alone: on a GPU the host would wait.)

@@ -11,10 +11,10 @@ import numpy as np
 from microtensor.autograd.arguments import is_number
 from microtensor.autograd.graph import Node
 from microtensor.ops.indexing import refuse_read_only
-from microtensor.ops.shape import whole_number
 from microtensor.runtime.arrays import Array, array_module, device_of, follow, is_array, to_device
 from microtensor.runtime.cuda.kernels import Kernels
 from microtensor.runtime.cuda.multi_tensor import fit, launch
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from ..module import Module
@@ -30,7 +30,7 @@ class ExponentialMovingAverage:
     2015, section 8, arxiv.org/abs/1512.00567. It begins as the weights are, and spans about 1 / (1 − decay) updates.
 
     Buffers are not averaged but copied at each update: the running statistics of batch normalisation are running means
-    already, and counters are to stay whole numbers. The average follows where `model.to(...)` takes the weights.
+    already, and counters are to stay integers. The average follows where `model.to(...)` takes the weights.
 
     Args:
         model: a Module; or its parameters, a sequence of tensors, without any buffers.
@@ -205,7 +205,7 @@ class ExponentialMovingAverage:
                 raise TypeError(f"ExponentialMovingAverage: {name} must be a Tensor or an array, got {type(value).__name__}")
         self._check("load_state_dict: the state", given)
         _check_settings(state_dict["decay"], state_dict["warmup"])
-        whole_number("ExponentialMovingAverage", "updates", state_dict["updates"], least=0)
+        as_integer("ExponentialMovingAverage", "updates", state_dict["updates"], least=0)
         self.decay, self.warmup = float(state_dict["decay"]), state_dict["warmup"]
         self.updates = int(state_dict["updates"])
         for name, average in self.average.items():

@@ -24,7 +24,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     Args:
         optimizer: its groups have the learning rates to start from.
         T_0: steps of the first descent.
-        T_mult: how many times as long as the one before each further descent is; a whole number.
+        T_mult: how many times as long as the one before each further descent is; an integer.
         eta_min: the lowest learning rate.
         last_epoch: as in `LRScheduler`.
 

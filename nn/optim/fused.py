@@ -31,7 +31,7 @@ class Rule(Optimizer):
 
         Returns:
             the arrays remembered of `p`, None where one is not needed; and the numbers of this step, which `plain` and the
-            kernel take: floats, and ints for whole numbers and flags.
+            kernel take: floats, and ints for integers and flags.
         """
         raise NotImplementedError(f"{self._name}: define prepared(self, p, state, group)")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from microtensor.autograd.arguments import is_number
-from microtensor.ops.shape import whole_number
+from microtensor.runtime.integers import as_integer
 
 from .optimizer import Optimizer
 
@@ -177,7 +177,7 @@ class LRScheduler:
         return optimizer
 
     def _whole(self, key: str, value: Any, least: int) -> int:
-        return whole_number(self._name, key, value, least)
+        return as_integer(self._name, key, value, least)
 
     def _number(self, key: str, value: Any, least: float = 0.0, most: float = math.inf) -> float:
         """A finite number from `least` to `most`."""
@@ -200,7 +200,7 @@ class LRScheduler:
 
 
 def _alike(own: Any, value: Any) -> bool:
-    """Whether a value of a state may stand where a schedule has its own: whole numbers for whole numbers, lists for lists …"""
+    """Whether a value of a state may stand where a schedule has its own: integers for integers, lists for lists …"""
     if isinstance(own, (list, tuple)):
         return isinstance(value, (list, tuple)) and all(is_number(x) or not is_number(y) for x, y in zip(value, own))
     if isinstance(own, (bool, str)):

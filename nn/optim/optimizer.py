@@ -256,7 +256,7 @@ class Optimizer:
         if key == "step":
             step = value.item() if hasattr(value, "item") else value
             if not is_number(step) or not 0 <= step < 2**63 or step != int(step):
-                raise ValueError(f"{self._name}: step of the state must be a whole number of 0 or more, got {step!r}")
+                raise ValueError(f"{self._name}: step of the state must be an integer of 0 or more, got {step!r}")
             return int(step)
         array = value.array if isinstance(value, Node) else value if is_array(value) else np.asarray(value)  # PyTorch's too
         fitting = self._fitting(p, key, array)

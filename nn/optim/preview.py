@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from microtensor.autograd.arguments import kind_of
-from microtensor.ops.shape import whole_number
+from microtensor.runtime.integers import as_integer
 
 from .lr_scheduler import LRScheduler
 
@@ -15,7 +15,7 @@ def preview_lr(schedule: LRScheduler, steps: int) -> list[list[float]]:
     `param_groups` of its optimizer, as `OneCycleLR` the momentum. No parameter is touched. `plot.learning_rates` draws it.
 
     Raises:
-        TypeError: `schedule` is none, or `steps` no whole number.
+        TypeError: `schedule` is none, or `steps` no integer.
         ValueError: `steps` is below 1, or the schedule waits for a metric that only training knows; or it ends before.
 
     >>> from microtensor import nn
@@ -31,7 +31,7 @@ def preview_lr(schedule: LRScheduler, steps: int) -> list[list[float]]:
         raise TypeError(
             f"preview_lr: expected a schedule, such as CosineAnnealingLR(optimizer, T_max=10), got {kind_of(schedule)}"
         )
-    steps = whole_number("preview_lr", "steps", steps, least=1)
+    steps = as_integer("preview_lr", "steps", steps, least=1)
     if schedule.needs_metric:
         raise ValueError(
             f'preview_lr: {type(schedule).__name__} waits for a metric, which only training knows; draw the "lr" of a history'

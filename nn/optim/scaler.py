@@ -86,7 +86,7 @@ class GradScaler:
                 raise TypeError(f"GradScaler: {name} must be a number, got {value!r} ({kind_of(value)})")
         for name, value, least in (("growth_interval", interval, 1), ("growth_tracker", tracker, 0)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-                raise ValueError(f"GradScaler: {name} must be a whole number of {least} or more, got {value!r}")
+                raise ValueError(f"GradScaler: {name} must be an integer of {least} or more, got {value!r}")
         if not 0 < scale <= LARGEST:
             raise ValueError(f"GradScaler: init_scale must be more than 0 and finite in float32, got {scale}")
         if not 1 < growth < math.inf:

@@ -115,7 +115,7 @@ class MultiStepLR(_Multiple):
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1) -> None:
         if isinstance(milestones, (str, bytes)) or not isinstance(milestones, Iterable):
-            raise TypeError(f"{self._name}: milestones must be a list of whole numbers, got {milestones!r}")
+            raise TypeError(f"{self._name}: milestones must be a list of integers, got {milestones!r}")
         self.milestones = sorted(self._whole("a milestone", milestone, least=0) for milestone in milestones)
         self.gamma = self._number("gamma", gamma)
         super().__init__(optimizer, last_epoch)

@@ -140,7 +140,7 @@ class EarlyStopping(Watching):
         restore_best_weights: bool = True,
     ) -> None:
         if isinstance(patience, bool) or not isinstance(patience, (int, np.integer)) or patience < 1:
-            raise ValueError(f"EarlyStopping: patience must be a whole number of epochs, 1 or more, got {patience!r}")
+            raise ValueError(f"EarlyStopping: patience must be an integer of epochs, 1 or more, got {patience!r}")
         if not is_number(min_delta) or not min_delta >= 0:
             raise ValueError(f"EarlyStopping: min_delta must be a number of 0 or more, got {min_delta!r}")
         super().__init__(monitor, mode)

@@ -95,7 +95,7 @@ class Checkpoint(Watching):
             if value is None and name == "every":
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"Checkpoint: {name} must be a whole number of 1 or more, got {value!r}")
+                raise ValueError(f"Checkpoint: {name} must be an integer of 1 or more, got {value!r}")
         if not any(resume is choice or isinstance(choice, str) and resume == choice for choice in RESUME):
             raise ValueError(f'Checkpoint: resume must be True, False, "saved", "given" or "restart", got {resume!r}')
         super().__init__(monitor, mode)

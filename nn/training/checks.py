@@ -103,7 +103,7 @@ def check_settings(epochs: Any, accumulate: Any, schedule: Any, schedule_per: An
     """
     for name, value, least in (("epochs", epochs, 0), ("accumulate", accumulate, 1)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"fit: {name} must be a whole number of {least} or more, got {value!r}")
+            raise ValueError(f"fit: {name} must be an integer of {least} or more, got {value!r}")
     if schedule_per not in (None, "step", "epoch"):
         raise ValueError(f'fit: schedule_per must be "step" or "epoch", got {schedule_per!r}')
     if schedule_per is None and isinstance(schedule, LRScheduler) and not schedule.needs_metric:

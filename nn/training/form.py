@@ -25,7 +25,7 @@ def check_form(state: Any) -> None:
     _check_keys("place", place, dict.fromkeys(("epoch", "batch", "step"), int))
     for name in ("epoch", "batch", "step"):
         if isinstance(place[name], bool) or not 0 <= place[name] < 2**63:
-            raise ValueError(f"place: {name} must be a whole number of 0 or more, got {place[name]!r}")
+            raise ValueError(f"place: {name} must be an integer of 0 or more, got {place[name]!r}")
     seconds = place.get("seconds")
     if not is_number(seconds) or not 0 <= seconds < math.inf:
         raise ValueError(f"place: seconds must be a number of 0 or more, got {seconds!r}")

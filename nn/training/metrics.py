@@ -45,7 +45,7 @@ def accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     too: then the likeliest class is the label.
 
     Raises:
-        ValueError: the shapes or the devices do not fit, k is no whole number of 1 or more, or a label is out of range. (On a
+        ValueError: the shapes or the devices do not fit, k is no integer of 1 or more, or a label is out of range. (On a
             GPU the last is noticed when numbers are next copied from there.)
 
     >>> scores = Tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
@@ -53,12 +53,12 @@ def accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     (0.5, 1.0)
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"accuracy: k must be a whole number of 1 or more, got {k!r}")
+        raise ValueError(f"accuracy: k must be an integer of 1 or more, got {k!r}")
     if labels.shape == scores.shape and is_floating(labels.dtype):
         labels = labels.argmax(dim=1)
     if not is_classification(scores, labels):
         raise ValueError(
-            f"accuracy: scores (N, C, …) need whole-number labels (N, …), got {scores.shape} and {labels.dtype} {labels.shape}"
+            f"accuracy: scores (N, C, …) need integer labels (N, …), got {scores.shape} and {labels.dtype} {labels.shape}"
         )
     check_devices("accuracy", [scores, labels])
     xp, given, wanted, count = scores.xp, scores.array, labels.array, scores.shape[1]
@@ -97,7 +97,7 @@ def mode_of_metric(name: str, metrics: Metrics | None) -> str | None:
 
 
 def is_classification(scores: Any, labels: Any) -> bool:
-    """Whether these are scores (N, C, …) and whole-number labels (N, …), or as many probabilities as scores."""
+    """Whether these are scores (N, C, …) and integer labels (N, …), or as many probabilities as scores."""
     if not isinstance(scores, Tensor) or not isinstance(labels, Tensor) or scores.ndim < 2:
         return False
     if labels.dtype.kind in "iu":

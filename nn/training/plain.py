@@ -123,7 +123,7 @@ def _is_passing(value: Any) -> bool:
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    """Public attributes that are settings by their kind: whole numbers may be counters in objects of a user's own."""
+    """Public attributes that are settings by their kind: integers may be counters in objects of a user's own."""
     own = getattr(value, "__dict__", {})
     kinds = (bool, float, str) if isinstance(value, Module) else (bool, int, float, str)
     return {n: x for n, x in own.items() if type(x) in kinds and not n.startswith("_") and not _is_passing(x)}

@@ -12,8 +12,8 @@ from microtensor.autograd.arguments import kind_of
 from microtensor.autograd.backward import no_grad
 from microtensor.data.dataset import Samples, TensorDataset, batch_of
 from microtensor.data.transform import transformed
-from microtensor.ops.shape import whole_number
 from microtensor.runtime.arrays import is_array
+from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
 from ..inspect.activations import layer_of
@@ -80,7 +80,7 @@ def cache_features(
     """
     where, module = find("cache_features", model, None) if at is None else (at, layer_of("cache_features", model, at))
     _check_data(dataset, transform)
-    size = whole_number("cache_features", "batch_size", batch_size, least=1)
+    size = as_integer("cache_features", "batch_size", batch_size, least=1)
     count, device = len(dataset), device_of(model)
     kept: list[Any] = []  # features, labels: made when their first batch is known
     with _Watch(module) as watch, model.evaluating(), no_grad():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from microtensor.autograd.arguments import is_number
-from microtensor.ops.shape import whole_number
+from microtensor.runtime.integers import as_integer
 
 from ..containers import Sequential
 from ..inspect.activations import check_model
@@ -82,7 +82,7 @@ class UnfreezeGradually(Callback):
         learning: the names of the parts that learn at present.
 
     Raises:
-        TypeError: a setting is no whole number.
+        TypeError: a setting is no integer.
         ValueError: it is below 1, or `count` below 2; (when the run begins) the model has no parameters, or the optimizer does
             not hold all of them.
 
@@ -103,8 +103,8 @@ class UnfreezeGradually(Callback):
     settings = ("every", "count")
 
     def __init__(self, every: int = 1, count: int = 3) -> None:
-        self.every = whole_number("UnfreezeGradually", "every", every, least=1)
-        self.count = whole_number("UnfreezeGradually", "count", count, least=2)
+        self.every = as_integer("UnfreezeGradually", "every", every, least=1)
+        self.count = as_integer("UnfreezeGradually", "count", count, least=2)
         self.learning: tuple[str, ...] = ()
 
     def on_start(self, run: Run) -> None:
@@ -148,7 +148,7 @@ def split(model: Module, count: int, function: str) -> list[list[Unit]]:
         TypeError, ValueError: in the name of the function that asks.
     """
     check_model(function, model)
-    whole_number(function, "count", count, least=2)
+    as_integer(function, "count", count, least=2)
     joined: list[list[Unit]] = []
     beside: list[Unit] = []
     for name, module in _units(model):

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias, TypeVar
 
 from microtensor.autograd.arguments import kind_of
-from microtensor.ops.shape import whole_number
 from microtensor.random import Generator
+from microtensor.runtime.integers import as_integer
 
 from ..inspect.activations import check_model, layer_of
 from ..layers.conv import Conv1d, Conv2d
@@ -53,7 +53,7 @@ def replace_head(model: M, num_classes: int, name: str | None = None, *, generat
         generator: where the new weights come from; the default generator if None.
 
     Raises:
-        TypeError: `model` is no Module, `num_classes` no whole number.
+        TypeError: `model` is no Module, `num_classes` no integer.
         ValueError: `num_classes` is below 1; the layer is not found; it is the model itself.
 
     >>> from microtensor import models
@@ -68,7 +68,7 @@ def replace_head(model: M, num_classes: int, name: str | None = None, *, generat
       (5): Linear(in_features=84, out_features=26, bias=True)
     )
     """
-    whole_number("replace_head", "num_classes", num_classes, least=1)
+    as_integer("replace_head", "num_classes", num_classes, least=1)
     for old in _heads("replace_head", model, name):
         if old is model:
             raise ValueError(f"replace_head: the model is the layer itself; make a new one: {type(old).__name__}(…)")

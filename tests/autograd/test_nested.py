@@ -195,7 +195,7 @@ def test_arrays_of_what_tensors_do_not_hold_are_refused_wherever_they_come_in(ar
         with pytest.raises(TypeError, match=r"numbers of 64 bits at most"):
             door(array)
     for door in (lambda d: x.to(d), lambda d: mt.zeros(2, dtype=d), lambda d: mt.Tensor([1.0], dtype=d)):
-        with pytest.raises(TypeError, match="a tensor holds floating-point numbers, whole numbers or bools, not"):
+        with pytest.raises(TypeError, match="a tensor holds floating-point numbers, integers or bools, not"):
             door(array.dtype)
 
 

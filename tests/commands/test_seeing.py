@@ -148,9 +148,9 @@ def test_what_cannot_be_is_refused_in_a_line(arguments, message, capsys):
         (["predict", "a.png", "--weights", "w", "--top", "0"], "argument --top: must be at least 1, got 0"),
         (["saliency", "a.png", "--weights", "w", "--seed", "-1"], "argument --seed: must be at least 0, got -1"),
         (["trace", "maxpool", "--kernel", "0"], "argument --kernel: must be at least 1, got 0"),
-        (["trace", "maxpool", "--padding", "two"], "argument --padding: expected a whole number, got 'two'"),
+        (["trace", "maxpool", "--padding", "two"], "argument --padding: expected an integer, got 'two'"),
         (["demo", "--lr", "fast"], "argument --lr: expected a number, got 'fast'"),
-        (["demo", "--epochs", "x"], "argument --epochs: expected a whole number, got 'x'"),
+        (["demo", "--epochs", "x"], "argument --epochs: expected an integer, got 'x'"),
     ],
 )
 def test_wrong_flags_are_refused(arguments, message, capsys):

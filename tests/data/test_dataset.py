@@ -164,7 +164,7 @@ def test_a_subset_is_some_samples(dataset, kind):
     [
         ([1, 10], IndexError, "expected numbers from 0 to 9, got 10"),
         ([-1], IndexError, "got -1"),
-        ([0.5], TypeError, r"expected whole numbers along one axis, got float64 \(1,\)"),
+        ([0.5], TypeError, r"expected integers along one axis, got float64 \(1,\)"),
         (np.zeros((2, 2), int), TypeError, r"\(2, 2\)"),
         ([True, False], TypeError, "got bool"),
     ],
@@ -202,7 +202,7 @@ def test_lengths_of_fractions_are_those_of_pytorch(n, fractions):
         ([6, 3], ValueError, r"add up to 10, or fractions to 1, but \[6, 3\] add up to 9"),
         ([0.5, 0.4], ValueError, "add up to 0.9"),
         ([11, -1], ValueError, r"no negative number, got \[11, -1\]"),
-        (["6", 4], TypeError, "whole numbers or fractions"),
+        (["6", 4], TypeError, "integers or fractions"),
     ],
 )
 def test_random_split_refuses_wrong_lengths(lengths, error, message):

@@ -134,7 +134,7 @@ def test_wrong_folders_are_refused(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"empty has no pictures \(\.bmp"):
         ImageFolder(tmp_path)
-    with pytest.raises(TypeError, match="ImageFolder: size: expected a whole number or two"):
+    with pytest.raises(TypeError, match="ImageFolder: size: expected an integer or two"):
         ImageFolder(tmp_path, size="big")
     with pytest.raises(TypeError, match="ImageFolder: transform: expected a function or None, got int"):
         ImageFolder(tmp_path, transform=3)

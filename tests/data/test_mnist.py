@@ -96,7 +96,7 @@ def test_images_without_labels_are_missing_files(tmp_path):
         ("labels-idx1", np.zeros(21, np.uint8), "20 images .* 21 labels"),
         ("labels-idx1", np.full(20, 10, np.uint8), "labels-idx1-ubyte: expected labels from 0 to 9, found 10"),
         ("labels-idx1", np.full(20, -1, np.int8), "found -1"),
-        ("labels-idx1", np.zeros((20, 1), np.uint8), r"expected labels as whole numbers \(N,\), found uint8 \(20, 1\)"),
+        ("labels-idx1", np.zeros((20, 1), np.uint8), r"expected labels as integers \(N,\), found uint8 \(20, 1\)"),
         ("labels-idx1", np.zeros(20, np.float32), "found float32"),
     ],
 )

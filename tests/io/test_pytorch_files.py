@@ -124,12 +124,12 @@ def test_what_python_2_wrote(tmp_path):
         (0, (2, 2), (3, 1), "reaches beyond its storage"),
         (4, (), (), "reaches beyond its storage"),
         (0, (2**62, 2**62), (2**62, 1), "more bytes than the file could hold"),
-        (-1, (4,), (1,), "no whole number of 63 bits"),
-        (0, (-4,), (1,), "no whole number of 63 bits"),
-        (3, (4,), (-1,), "no whole number of 63 bits"),
-        (0, (2**63,), (0,), "no whole number of 63 bits"),
-        (0, (True,), (1,), "no whole number of 63 bits"),
-        (0, (1.0,), (1,), "no whole number of 63 bits"),
+        (-1, (4,), (1,), "no integer of 63 bits"),
+        (0, (-4,), (1,), "no integer of 63 bits"),
+        (3, (4,), (-1,), "no integer of 63 bits"),
+        (0, (2**63,), (0,), "no integer of 63 bits"),
+        (0, (True,), (1,), "no integer of 63 bits"),
+        (0, (1.0,), (1,), "no integer of 63 bits"),
         (0, (4,), (), "1 axes and 0 strides"),
         (0, (1,) * 65, (1,) * 65, "65 axes and 65 strides"),
         (0, (2**62,), (0,), "more bytes than the file could hold"),
@@ -197,7 +197,7 @@ def test_one_storage_described_in_two_ways(tmp_path):
 )
 def test_storages_described_wrongly(tmp_path, description):
     data = pickled(Raw(pickled(description)[2:-1] + b"Q"))
-    with pytest.raises(ValueError, match="its pickle|no whole number"):
+    with pytest.raises(ValueError, match="its pickle|no integer"):
         load(tmp_path, archive(data, {"0": FOUR}))
 
 

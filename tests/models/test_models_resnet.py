@@ -410,7 +410,7 @@ def test_each_seed_gives_its_own_weights():
 
 BAD = [
     (lambda: CifarResNet(0), ValueError, "CifarResNet: n must be at least 1, got 0"),
-    (lambda: CifarResNet(1.5), TypeError, "CifarResNet: n must be a whole number, got 1.5"),
+    (lambda: CifarResNet(1.5), TypeError, "CifarResNet: n must be an integer, got 1.5"),
     (
         lambda: cifar_resnet.cifar_resnet20(shortcut="D"),
         ValueError,
@@ -419,9 +419,9 @@ BAD = [
     ),
     (lambda: wrn(20, 10), ValueError, "WideResNet: depth must be 6n + 4, such as 10, 16, 22, 28, 34 or 40, got 20"),
     (lambda: wrn(4, 10), ValueError, "WideResNet: depth must be at least 10, got 4"),
-    (lambda: WideResNet("28", 10), TypeError, "WideResNet: depth must be a whole number, got '28'"),
+    (lambda: WideResNet("28", 10), TypeError, "WideResNet: depth must be an integer, got '28'"),
     (lambda: wrn(28, 0), ValueError, "WideResNet: width must be at least 1, got 0"),
-    (lambda: wrn(28, 2.5), TypeError, "WideResNet: width must be a whole number, got 2.5"),
+    (lambda: wrn(28, 2.5), TypeError, "WideResNet: width must be an integer, got 2.5"),
     (
         lambda: ResNet(BasicBlock, (2, 2, 2)),
         ValueError,

@@ -67,7 +67,7 @@ X, V = Tensor(np.arange(6.0).reshape(2, 3)), Tensor(np.arange(3.0))
     [
         (lambda: V.tril(), ValueError, r"tril: expected a matrix, or a batch of them, got shape \(3,\)"),
         (lambda: V.triu(), ValueError, r"triu: expected a matrix, or a batch of them, got shape \(3,\)"),
-        (lambda: X.tril(0.5), TypeError, "tril: diagonal must be a whole number, got 0.5"),
+        (lambda: X.tril(0.5), TypeError, "tril: diagonal must be an integer, got 0.5"),
         (lambda: V.diagonal(), ValueError, r"diagonal: dim 1 is out of range for shape \(3,\)"),
         (lambda: X.diagonal(0, 1, -1), ValueError, r"diagonal: dim \(1, -1\) names an axis of shape \(2, 3\) twice"),
         (lambda: V[0].diagonal(), ValueError, "diagonal: dim 1 is out of range"),
@@ -76,7 +76,7 @@ X, V = Tensor(np.arange(6.0).reshape(2, 3)), Tensor(np.arange(3.0))
             ValueError,
             r"diag: expected a vector or a matrix, got shape \(1, 2, 3\); diagonal\(\) takes",
         ),
-        (lambda: mt.diag(V, 0.5), TypeError, "diag: diagonal must be a whole number, got 0.5"),
+        (lambda: mt.diag(V, 0.5), TypeError, "diag: diagonal must be an integer, got 0.5"),
         (lambda: mt.diag([1.0]), TypeError, "diag: expected a Tensor, got list"),
     ],
 )

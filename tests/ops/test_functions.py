@@ -141,7 +141,7 @@ def test_round_to_decimals_and_to_tens():
     assert Tensor(np.array([14, 16])).round(-1).tolist() == [10, 20]
 
 
-def test_whole_numbers_are_round_and_keep_their_dtype():
+def test_integers_are_round_and_keep_their_dtype():
     for x in (np.array([3, -4]), np.array([3], np.uint8), np.array([True, False])):
         for name in ("floor", "ceil", "trunc", "round"):
             y = getattr(mt, name)(Tensor(x))
@@ -164,8 +164,8 @@ def test_the_whole_part_and_the_rest_make_the_number_again(number):
         (lambda: mt.exp([1.0]), TypeError, "exp: expected a Tensor, got list"),
         (lambda: mt.sqrt(2.0), TypeError, "sqrt: expected a Tensor, got float"),
         (lambda: mt.exp(Tensor([1.0]), 2), TypeError, "exp: too many arguments: it takes x"),
-        (lambda: Tensor([1.0]).round(1.5), TypeError, "round: decimals must be a whole number, got 1.5"),
-        (lambda: Tensor([1.0]).round("2"), TypeError, "round: decimals must be a whole number, got '2'"),
+        (lambda: Tensor([1.0]).round(1.5), TypeError, "round: decimals must be an integer, got 1.5"),
+        (lambda: Tensor([1.0]).round("2"), TypeError, "round: decimals must be an integer, got '2'"),
         (lambda: mt.atan2(1.0, 2.0), TypeError, "atan2: expected a Tensor, got float, float"),
     ],
 )

@@ -111,7 +111,7 @@ X, V, NUMBER = Tensor(np.arange(6.0).reshape(2, 3)), Tensor(np.arange(3.0)), Ten
         ),
         (lambda: mt.hstack([]), ValueError, "hstack: there is nothing to concatenate"),
         (lambda: X.split(0), ValueError, "split: split_size must be at least 1, got 0"),
-        (lambda: X.split(0.5), TypeError, "split: split_size must be a whole number, got 0.5"),
+        (lambda: X.split(0.5), TypeError, "split: split_size must be an integer, got 0.5"),
         (lambda: X.split([1, 2]), ValueError, r"sections \(1, 2\) add up to 3, but dim 0 of shape \(2, 3\) has length 2"),
         (lambda: X.split([3, -1]), ValueError, r"the numbers of sections must be at least 0, got \[3, -1\]"),
         (lambda: X.chunk(0), ValueError, "chunk: chunks must be at least 1, got 0"),

@@ -242,10 +242,10 @@ NAN = np.where(np.arange(4).reshape(1, 2, 2) == 3, np.nan, 1.0)
         ({"images": np.ones((1, 2, 2)), "maps": NAN * np.inf}, ValueError, r"maps\[0\] has numbers"),
         ({"labels": [1, 2]}, ValueError, r"labels must be one for each of 3 images, got shape \(2,\)"),
         ({"predictions": 1}, ValueError, r"predictions must be one for each of 3 images, got shape \(\)"),
-        ({"predictions": mt.Tensor([1, 2, 3])}, TypeError, "predictions must be whole numbers or names, got float32"),
+        ({"predictions": mt.Tensor([1, 2, 3])}, TypeError, "predictions must be integers or names, got float32"),
         ({"columns": 0}, ValueError, "columns must be at least 1, got 0"),
-        ({"columns": 2.0}, TypeError, "columns must be a whole number, got 2.0"),
-        ({"columns": True}, TypeError, "columns must be a whole number, got True"),
+        ({"columns": 2.0}, TypeError, "columns must be an integer, got 2.0"),
+        ({"columns": True}, TypeError, "columns must be an integer, got True"),
     ],
 )
 def test_wrong_grids(arguments, error, message):
@@ -356,7 +356,7 @@ def test_long_names_do_not_overlap():
         (([], []), ValueError, "0 classes"),
         (([0, 1], [0]), ValueError, r"labels \(2,\) and predictions \(1,\) must be as many"),
         (([[0]], [[0]]), ValueError, "along one axis"),
-        (([[1.0, 0.0], [0.0, 1.0]],), TypeError, "expected whole numbers, got float64"),
+        (([[1.0, 0.0], [0.0, 1.0]],), TypeError, "expected integers, got float64"),
         (([0, -1], [0, 0]), ValueError, "expected numbers from 0 up, got -1"),
         (([0, 5], [0, 0], ["a", "b"]), ValueError, "2 names for 6 classes"),
         (([[1]], None, ["a", "b"]), ValueError, "2 names for 1 classes"),

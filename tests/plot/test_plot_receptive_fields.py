@@ -126,7 +126,7 @@ class Twice(Module):
     [
         (PLAIN, (1, 101), None, ValueError, "101 places are more than 800 pixels can show"),
         (PLAIN, (1, 13), 5, ValueError, "the last layer has the units 0 to 4, got 5"),
-        (PLAIN, (1, 13), 0.5, TypeError, "unit must be a whole number, got 0.5"),
+        (PLAIN, (1, 13), 0.5, TypeError, "unit must be an integer, got 0.5"),
         (PLAIN, (1, 7), None, ValueError, "cannot compute for input_shape"),
         (Conv1d, (1, 7), None, TypeError, "receptive_field_triangles: expected a Module"),
         (Conv2d(1, 1, 3), (1, 7, 7), None, ValueError, r"input_shape must be \(C, L\)"),

@@ -457,8 +457,8 @@ def test_a_profile_of_nothing():
         (lambda p: p.table(by="thread"), ValueError, 'profile: by must be "operation" or "layer", got \'thread\''),
         (lambda p: p.to_csv("rows.csv", by=3), ValueError, 'by must be "operation" or "layer", got 3'),
         (lambda p: p.table(sort="size"), ValueError, "profile: sort must be one of time, name, direction, calls, .*got 'size'"),
-        (lambda p: p.table(limit=0), ValueError, "limit must be a whole number of at least 1, or None for all rows, got 0"),
-        (lambda p: p.table(limit=2.0), ValueError, "limit must be a whole number of at least 1, .* got 2.0"),
+        (lambda p: p.table(limit=0), ValueError, "limit must be an integer of at least 1, or None for all rows, got 0"),
+        (lambda p: p.table(limit=2.0), ValueError, "limit must be an integer of at least 1, .* got 2.0"),
     ],
 )
 def test_wrong_input_is_refused_in_words(wrong, error, message):

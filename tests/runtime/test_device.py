@@ -35,7 +35,7 @@ NEW = {
     "ones": lambda **k: mt.ones(2, 3, **k),
     "empty": lambda **k: mt.empty(2, 3, **k),
     "full": lambda **k: mt.full((2, 3), 7, **k),
-    "arange of whole numbers": lambda **k: mt.arange(3, **k),
+    "arange of integers": lambda **k: mt.arange(3, **k),
     "arange": lambda **k: mt.arange(0, 1, 0.1, **k),
     "linspace": lambda **k: mt.linspace(0, 1, 7, **k),
     "eye": lambda **k: mt.eye(2, 3, **k),

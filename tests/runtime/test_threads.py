@@ -219,8 +219,8 @@ def test_environment_variables_say_how_many():
     ("wrong", "error", "message"),
     [
         (0, ValueError, "1 or more, got 0"),
-        (1.5, TypeError, "whole number, got 1.5"),
-        (True, TypeError, "whole number, got True"),
+        (1.5, TypeError, "integer, got 1.5"),
+        (True, TypeError, "integer, got True"),
     ],
 )
 def test_wrong_numbers_of_threads(wrong, error, message):

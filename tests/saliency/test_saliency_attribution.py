@@ -114,7 +114,7 @@ MODEL, X = linear(draw(0, 4, 3)), draw(1, 2, 1, 2, 2)
     ("call", "error", "message"),
     [
         (lambda: saliency.smooth_grad(MODEL, X, samples=0), ValueError, "smooth_grad: samples must be at least 1"),
-        (lambda: saliency.smooth_grad(MODEL, X, samples=2.5), TypeError, "samples must be a whole number, got 2.5"),
+        (lambda: saliency.smooth_grad(MODEL, X, samples=2.5), TypeError, "samples must be an integer, got 2.5"),
         (lambda: saliency.smooth_grad(MODEL, X, noise=-1), ValueError, "noise must be a number of 0 or more"),
         (lambda: saliency.smooth_grad(MODEL, X, batch_size=0), ValueError, "batch_size must be at least 1"),
         (lambda: saliency.integrated_gradients(MODEL, X, n_steps=0), ValueError, "n_steps must be at least 1"),

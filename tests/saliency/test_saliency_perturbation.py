@@ -129,7 +129,7 @@ MODEL, X = curved(3, 16), draw(0, 2, 1, 4, 4)
         (lambda: saliency.occlusion(MODEL, X, window=2, stride=3), ValueError, r"stride \(3, 3\) must be at most the window"),
         (lambda: saliency.occlusion(MODEL, X, window=(2, 2, 2)), ValueError, "window must be one number, or height and width"),
         (lambda: saliency.occlusion(MODEL, X, window=0), ValueError, "at least 1"),
-        (lambda: saliency.occlusion(MODEL, X, window=2.0), TypeError, "whole numbers"),
+        (lambda: saliency.occlusion(MODEL, X, window=2.0), TypeError, "integers"),
         (lambda: saliency.rise(MODEL, X, p=0), ValueError, r"rise: p must be a number above 0 and up to 1, got 0"),
         (lambda: saliency.rise(MODEL, X, samples=0), ValueError, "samples must be at least 1"),
         (lambda: saliency.rise(MODEL, X, grid=0), ValueError, "grid must be at least 1"),

@@ -169,7 +169,7 @@ NET = nn.Sequential(nn.Conv2d(1, 2, 3))
         (lambda: saliency.reconstruct(NET, X.astype(int), "0", 0), TypeError, "x must be floating point"),
         (lambda: saliency.reconstruct(NET, X, "7", 0), ValueError, "has no layer '7'; there is 0"),
         (lambda: saliency.reconstruct(NET, X, "0", 2), ValueError, "has the units 0 to 1, got 2"),
-        (lambda: saliency.reconstruct(NET, X, "0", 0.5), TypeError, "unit must be whole numbers, got 0.5"),
+        (lambda: saliency.reconstruct(NET, X, "0", 0.5), TypeError, "unit must be integers, got 0.5"),
         (lambda: saliency.reconstruct(NET, X, "0", [0, 1, 0]), ValueError, "one for each of 2 images, got 3"),
         (
             lambda: saliency.reconstruct(NET, X, "0", 0, 3),

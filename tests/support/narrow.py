@@ -1,4 +1,4 @@
-"""NumPy as it is where a pointer has 32 bits, such as WebAssembly: whole numbers are int32 by default, so are indices, and some
+"""NumPy as it is where a pointer has 32 bits, such as WebAssembly: integers are int32 by default, so are indices, and some
 functions refuse those of 64 bits. For a process of its own: `install()` changes NumPy for good.
 """
 
@@ -59,7 +59,7 @@ def summing(function):
 
 
 def defaulting(function):
-    """Whole numbers of Python's become int32 where no dtype is asked for."""
+    """Integers of Python's become int32 where no dtype is asked for."""
 
     @functools.wraps(function)
     def call(*args, **settings):

@@ -37,7 +37,7 @@ def seed_from(generator: Generator | None) -> int:
 
 
 def words(xp: Any, seed: int, count: int, start: int = 0) -> Array:
-    """Random whole numbers from 0 to 2³² − 1, uint32 (count,): those of this seed, from the one with the number 4 · start on.
+    """Random integers from 0 to 2³² − 1, uint32 (count,): those of this seed, from the one with the number 4 · start on.
 
     >>> [hex(word) for word in words(np, 0, 4)]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']

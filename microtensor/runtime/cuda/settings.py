@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 
 from ...autograd.arguments import kind_of
-from ...ops.shape import whole_number
+from ...runtime.integers import as_integer
 from ..arrays import gpu_count, on
 from ..scoped import Block
 
@@ -147,10 +147,10 @@ def set_convolution_workspace(nbytes: int) -> None:
     same.
 
     Raises:
-        TypeError: it is no whole number.
+        TypeError: it is no integer.
         ValueError: it is below 1.
     """
-    settings.workspace = whole_number("set_convolution_workspace", "nbytes", nbytes, least=1)
+    settings.workspace = as_integer("set_convolution_workspace", "nbytes", nbytes, least=1)
 
 
 def get_convolution_workspace() -> int:

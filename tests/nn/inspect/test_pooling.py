@@ -63,7 +63,7 @@ def test_ties_go_to_the_first_and_gradients_count_from_one():
         ({"image": [[1.0, float("nan")]]}, ValueError, "image has numbers that are infinite or nan"),
         ({"gradient": [[1]]}, ValueError, r"gradient must be of the shape of the result, \(3, 3\), got \(1, 1\)"),
         ({"kernel_size": 7}, ValueError, "covers .* more than the image"),
-        ({"kernel_size": 2.5}, TypeError, "trace_max_pool: kernel_size must be a whole number"),
+        ({"kernel_size": 2.5}, TypeError, "trace_max_pool: kernel_size must be an integer"),
         ({"padding": 2}, ValueError, "trace_max_pool: padding 2 is over half the kernel 3"),
     ],
 )

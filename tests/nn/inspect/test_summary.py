@@ -197,7 +197,7 @@ def test_shapes_may_be_lists(shape):
     assert summary(lenet5(), shape).multiply_adds == 416_520
 
 
-def test_a_depth_is_a_whole_number_of_0_or_more():
+def test_a_depth_is_a_integer_of_0_or_more():
     model = Linear(2, 2)
     assert len(summary(model, (2,), depth=0).rows) == 1
     for depth, error in ((-1, ValueError), (0.5, TypeError), ("all", TypeError), (True, TypeError)):

@@ -160,7 +160,7 @@ NET = nn.Sequential(nn.Conv2d(1, 2, 3))
         (lambda: nn.top_patches(NET, images(1), 0), TypeError, 'by its dotted name, such as "features.0", got 0'),
         (lambda: nn.top_patches(NET, images(1), "1"), ValueError, "Sequential has no layer '1'; there is 0"),
         (lambda: nn.top_patches(NET, images(1), "0", 2), ValueError, "layer '0' has the units 0 to 1, got 2"),
-        (lambda: nn.top_patches(NET, images(1), "0", "a"), TypeError, "units must be whole numbers, got 'a'"),
+        (lambda: nn.top_patches(NET, images(1), "0", "a"), TypeError, "units must be integers, got 'a'"),
         (lambda: nn.top_patches(NET, images(1), "0", k=0), ValueError, "k must be at least 1, got 0"),
         (lambda: nn.top_patches(NET, images(1), "0", batch_size=0), ValueError, "batch_size must be at least 1"),
         (lambda: nn.top_patches(NET, images(1)[0], "0"), ValueError, r"a batch must be images \(n, C, H, W\), got shape"),

@@ -68,8 +68,8 @@ def test_nor_when_it_fails():
     [
         (lambda x: x, (3,), None, TypeError, "summary: expected a Module, got <function"),
         (Linear, (3,), None, TypeError, r"summary: expected a Module, .*create one: Linear\("),
-        (Linear(3, 1), "3", None, TypeError, "summary: input_shape must be whole numbers"),
-        (Linear(3, 1), (2.0,), None, TypeError, "summary: input_shape must be whole numbers"),
+        (Linear(3, 1), "3", None, TypeError, "summary: input_shape must be integers"),
+        (Linear(3, 1), (2.0,), None, TypeError, "summary: input_shape must be integers"),
         (Linear(3, 1), (0,), None, ValueError, "summary: the numbers of input_shape must be at least 1"),
         (Linear(3, 1), (3,), "word", TypeError, "summary: 'word' is no dtype"),
         (Linear(3, 1), (3,), ["int64", "int64"], ValueError, "summary: 2 dtypes for 1 inputs"),

@@ -134,11 +134,11 @@ X = Tensor(np.ones((1, 2, 5, 5)))
         (lambda: nn.adaptive_avg_pool2d(X > 0, 2), TypeError, "expected numbers, got bool"),
         (lambda: nn.adaptive_avg_pool2d([1.0], 2), TypeError, "expected x as a Tensor, got list"),
         (lambda: nn.adaptive_avg_pool2d(X, 0), ValueError, "output_size must be at least 1, got 0"),
-        (lambda: nn.adaptive_avg_pool2d(X, 2.5), TypeError, "output_size must be a whole number, got 2.5"),
-        (lambda: nn.adaptive_max_pool2d(X, (1, 2, 3)), TypeError, r"must be a whole number, or 2 of them, got \(1, 2, 3\)"),
+        (lambda: nn.adaptive_avg_pool2d(X, 2.5), TypeError, "output_size must be an integer, got 2.5"),
+        (lambda: nn.adaptive_max_pool2d(X, (1, 2, 3)), TypeError, r"must be an integer, or 2 of them, got \(1, 2, 3\)"),
         (lambda: nn.adaptive_max_pool2d(X[:, :, :0], 2), ValueError, r"x of shape \(1, 2, 0, 5\) has no pixels to pool"),
-        (lambda: nn.AdaptiveMaxPool2d("3"), TypeError, "AdaptiveMaxPool2d: output_size must be a whole number, got '3'"),
-        (lambda: nn.AdaptiveAvgPool1d((2, 2)), TypeError, "AdaptiveAvgPool1d: output_size must be a whole number"),
+        (lambda: nn.AdaptiveMaxPool2d("3"), TypeError, "AdaptiveMaxPool2d: output_size must be an integer, got '3'"),
+        (lambda: nn.AdaptiveAvgPool1d((2, 2)), TypeError, "AdaptiveAvgPool1d: output_size must be an integer"),
     ],
 )
 def test_wrong_input_is_refused_in_words(call, error, message):

@@ -212,7 +212,7 @@ LINES = Tensor(np.ones((8, 1, 5)))
         (lambda: nn.conv2d([[1.0]], KERNEL), TypeError, "conv2d: expected a Tensor, a number or an array, got list; wrap it"),
         (lambda: nn.conv2d(IMAGE, 2.0), TypeError, "conv2d: weight must be a Tensor, got 2.0"),
         (lambda: nn.conv2d(IMAGE, KERNEL[:, :1], groups=0), ValueError, "conv2d: groups must be at least 1, got 0"),
-        (lambda: nn.conv2d(IMAGE, KERNEL[:, :1], groups=1.0), TypeError, "conv2d: groups must be a whole number, got 1.0"),
+        (lambda: nn.conv2d(IMAGE, KERNEL[:, :1], groups=1.0), TypeError, "conv2d: groups must be an integer, got 1.0"),
         (
             lambda: nn.conv2d(IMAGE, KERNEL[:, :1], padding="full"),
             ValueError,
@@ -228,7 +228,7 @@ LINES = Tensor(np.ones((8, 1, 5)))
         (
             lambda: nn.conv1d(LINES, KERNEL[:, :1, 0], stride=(1, 1)),
             TypeError,
-            r"conv1d: stride must be a whole number, got \(1, 1\)",
+            r"conv1d: stride must be an integer, got \(1, 1\)",
         ),
         (
             lambda: nn.conv1d(LINES, Tensor(np.ones((1, 1, 4))), dilation=2, padding=0),
@@ -237,7 +237,7 @@ LINES = Tensor(np.ones((8, 1, 5)))
         ),
         (lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "Conv2d: groups=2 must divide in_channels=3"),
         (lambda: nn.Conv1d(4, 3, 3, groups=2), ValueError, "Conv1d: groups=2 must divide .* and out_channels=3"),
-        (lambda: nn.Conv1d(4, 3, (3, 3)), TypeError, r"Conv1d: kernel_size must be a whole number, got \(3, 3\)"),
+        (lambda: nn.Conv1d(4, 3, (3, 3)), TypeError, r"Conv1d: kernel_size must be an integer, got \(3, 3\)"),
         (lambda: nn.Conv1d(4, 3, 3, padding="SAME"), ValueError, 'Conv1d: padding must be "valid", "same"'),
         (lambda: nn.Conv2d(3, 4, 3, padding_mode="mirror"), ValueError, "padding_mode must be one of zeros, reflect.*'mirror'"),
         (lambda: nn.Conv2d(1, 4, 3, padding_mode="reflect")(IMAGE[0]), ValueError, "Conv2d: expected x of 4 axes"),
@@ -247,7 +247,7 @@ LINES = Tensor(np.ones((8, 1, 5)))
             r"Conv2d: kernel \(7, 7\).* more than the image",
         ),
         (lambda: nn.Conv2d(0, 4, 3), ValueError, "in_channels must be at least 1"),
-        (lambda: nn.Conv2d(3, 4, 3.0), TypeError, "kernel_size must be a whole number"),
+        (lambda: nn.Conv2d(3, 4, 3.0), TypeError, "kernel_size must be an integer"),
         (lambda: nn.Conv2d((3, 3), 4, 3), TypeError, "in_channels"),
     ],
 )

@@ -125,7 +125,7 @@ IMAGE, KERNEL = Tensor(np.ones((8, 2, 3, 3))), Tensor(np.ones((2, 3, 3, 3)))
             ValueError,
             r"of x of size \(3, 3\), kernel \(3, 3\) and padding 3 make an image of size \(-1, -1\): give a larger x",
         ),
-        (lambda: nn.conv_transpose2d(IMAGE, KERNEL, padding="same"), TypeError, "padding must be a whole number .* 'same'"),
+        (lambda: nn.conv_transpose2d(IMAGE, KERNEL, padding="same"), TypeError, "padding must be an integer .* 'same'"),
         (lambda: nn.conv_transpose2d(IMAGE.to("float32"), KERNEL), TypeError, "needs one floating-point dtype"),
         (
             lambda: nn.conv_transpose1d(IMAGE, KERNEL[:, :, 0]),
@@ -150,7 +150,7 @@ IMAGE, KERNEL = Tensor(np.ones((8, 2, 3, 3))), Tensor(np.ones((2, 3, 3, 3)))
             ValueError,
             r"ConvTranspose2d: x \(8, 2, 3, 3\) can become of size \(7, 7\) to \(8, 8\), not of output_size \(9, 8\)",
         ),
-        (lambda: nn.ConvTranspose2d(2, 4, 3)(IMAGE.to("float32"), (5, 5, 5)), TypeError, "output_size must be a whole number"),
+        (lambda: nn.ConvTranspose2d(2, 4, 3)(IMAGE.to("float32"), (5, 5, 5)), TypeError, "output_size must be an integer"),
     ],
 )
 def test_wrong_input_is_refused_in_words(call, error, message):

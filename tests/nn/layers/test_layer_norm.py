@@ -122,7 +122,7 @@ X = Tensor(np.ones((2, 3, 4)))
         ),
         (lambda: nn.layer_norm(X, (1, 2, 3, 4)), ValueError, "the last axes of x"),
         (lambda: nn.layer_norm(X, ()), ValueError, r"normalized_shape must name one axis or more, .* got \(\)"),
-        (lambda: nn.layer_norm(X, 4.0), TypeError, "normalized_shape must be whole numbers, got 4.0"),
+        (lambda: nn.layer_norm(X, 4.0), TypeError, "normalized_shape must be integers, got 4.0"),
         (
             lambda: nn.layer_norm(X, 4, X),
             ValueError,
@@ -137,7 +137,7 @@ X = Tensor(np.ones((2, 3, 4)))
         (lambda: nn.layer_norm([1.0], 1), TypeError, "layer_norm: expected a Tensor"),
         (lambda: nn.rms_norm(X, 3), ValueError, "rms_norm: the last axes of x"),
         (lambda: nn.LayerNorm(0), ValueError, "LayerNorm: the numbers of normalized_shape must be at least 1, got 0"),
-        (lambda: nn.LayerNorm("4"), TypeError, "LayerNorm: normalized_shape must be whole numbers, got '4'"),
+        (lambda: nn.LayerNorm("4"), TypeError, "LayerNorm: normalized_shape must be integers, got '4'"),
         (lambda: nn.LayerNorm(4, eps="a"), TypeError, "LayerNorm: eps must be a number, got 'a'"),
         (lambda: nn.RMSNorm(4, eps=-1.0), ValueError, "RMSNorm: eps must be 0 or more, got -1.0"),
         (lambda: nn.LayerNorm(3)(X.to("float32")), ValueError, "the last axes of x"),

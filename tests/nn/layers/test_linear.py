@@ -95,8 +95,8 @@ def test_what_does_not_fit_is_refused():
 
 
 @pytest.mark.parametrize("counts", [(0, 1), (1, 0), (-3, 2), (2.0, 3), ("3", 2)])
-def test_a_number_of_features_must_be_a_whole_number(counts):
-    with pytest.raises(ValueError, match="features must be a whole number"):
+def test_a_number_of_features_must_be_a_integer(counts):
+    with pytest.raises(ValueError, match="features must be an integer"):
         Linear(*counts)
 
 
@@ -145,7 +145,7 @@ def test_bilinear_starts_as_pytorchs_and_refuses_what_does_not_fit():
         assert np.abs(p.numpy()).max() <= 1 / math.sqrt(400)
     assert layer.weight.numpy().std() == pytest.approx(1 / math.sqrt(3 * 400), rel=0.05)
     for counts in ((0, 1, 1), (1, 2.0, 1), (1, 1, True)):
-        with pytest.raises(ValueError, match="Bilinear: .*features must be a whole number of 1 or more"):
+        with pytest.raises(ValueError, match="Bilinear: .*features must be an integer of 1 or more"):
             Bilinear(*counts)
     with pytest.raises(ValueError, match=r"bilinear: weight \(1, 2, 3\) takes x1 \(…, 2\) and x2 \(…, 3\)"):
         Bilinear(2, 3, 1)(Tensor([[1.0, 2.0]]), Tensor([[1.0]]))
@@ -162,9 +162,9 @@ def test_unflatten_undoes_flatten():
         assert repr(layer) == repr(theirs)
     assert Flatten()(Unflatten(1, (3, 4))(x)).tolist() == x.tolist()
     check_gradients(Unflatten(1, (3, 4)), x, order=2)
-    with pytest.raises(TypeError, match="Unflatten: dim must be a whole number, got '1'"):
+    with pytest.raises(TypeError, match="Unflatten: dim must be an integer, got '1'"):
         Unflatten("1", (2, 2))
-    with pytest.raises(TypeError, match="Unflatten: unflattened_size must be whole numbers, got 2.5"):
+    with pytest.raises(TypeError, match="Unflatten: unflattened_size must be integers, got 2.5"):
         Unflatten(1, 2.5)
     with pytest.raises(ValueError, match="unflatten"):
         Unflatten(1, (5, 5))(x)

@@ -52,7 +52,7 @@ def test_layers_print_their_settings():
             ValueError,
             r"CircularPad1d: padding must be .* \(left, right\), got \(1, 1, 1\)",
         ),
-        (lambda: nn.ReflectionPad2d(0.5), TypeError, "ReflectionPad2d: padding must be whole numbers, got 0.5"),
+        (lambda: nn.ReflectionPad2d(0.5), TypeError, "ReflectionPad2d: padding must be integers, got 0.5"),
         (lambda: nn.ConstantPad2d(1, "0"), TypeError, "ConstantPad2d: value must be a number, got str"),
         (lambda: nn.ZeroPad2d(1)([[1.0]]), TypeError, "pad: expected a Tensor, got list"),
         (lambda: nn.ZeroPad2d(1)(Tensor([1.0])), ValueError, r"at most 1 pairs for shape \(1,\)"),

@@ -239,7 +239,7 @@ def test_wrong_input_is_refused_in_words(pool):
         pool([[1.0]], 2)
     with pytest.raises(TypeError, match="expected numbers, got bool"):
         pool(x > 3, 2)
-    with pytest.raises(TypeError, match="kernel_size must be a whole number"):
+    with pytest.raises(TypeError, match="kernel_size must be an integer"):
         nn.MaxPool2d("2")
 
 
@@ -248,7 +248,7 @@ def test_wrong_input_is_refused_in_words(pool):
     [
         (lambda: nn.max_pool1d(X, 2), ValueError, r"max_pool1d: expected x of 3 axes \(N, C, L\), got shape \(1, 1, 5, 5\)"),
         (lambda: nn.max_pool1d(X[0, 0], 2), ValueError, "a single sequence needs a batch axis"),
-        (lambda: nn.max_pool1d(X[0], (2, 2)), TypeError, r"max_pool1d: kernel_size must be a whole number, got \(2, 2\)"),
+        (lambda: nn.max_pool1d(X[0], (2, 2)), TypeError, r"max_pool1d: kernel_size must be an integer, got \(2, 2\)"),
         (lambda: nn.avg_pool1d(X[0], 6), ValueError, r"avg_pool1d: kernel \(6,\).*more than the sequence \(5,\)"),
         (
             lambda: nn.max_pool2d(X[:, :, :1, :1], 2, padding=1, dilation=2),
@@ -262,10 +262,10 @@ def test_wrong_input_is_refused_in_words(pool):
         ),
         (lambda: nn.max_pool2d(X[:, :, :1], 3, 2, ceil_mode=True), ValueError, "max_pool2d: kernel .* more than the image"),
         (lambda: nn.avg_pool2d(X, 2, divisor_override=0), ValueError, "divisor_override must be at least 1, got 0"),
-        (lambda: nn.AvgPool2d(2, divisor_override=0.5), TypeError, "AvgPool2d: divisor_override must be a whole number"),
+        (lambda: nn.AvgPool2d(2, divisor_override=0.5), TypeError, "AvgPool2d: divisor_override must be an integer"),
         (lambda: nn.MaxPool2d(2, padding=2), ValueError, "MaxPool2d: padding 2 is over half the kernel 2: such a window sees"),
         (lambda: nn.MaxPool1d(2, 0), ValueError, "MaxPool1d: stride must be at least 1, got 0"),
-        (lambda: nn.AvgPool1d((2, 2)), TypeError, "AvgPool1d: kernel_size must be a whole number"),
+        (lambda: nn.AvgPool1d((2, 2)), TypeError, "AvgPool1d: kernel_size must be an integer"),
     ],
 )
 def test_wrong_settings_are_refused_in_words(call, error, message):

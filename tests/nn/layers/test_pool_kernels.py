@@ -99,6 +99,6 @@ def test_sizes_around_a_block_and_views(pool, shape):
     np.testing.assert_array_equal(pool(turned, 1, 1).numpy(), turned.numpy())
 
 
-def test_whole_numbers_are_pooled_by_array_calls():
+def test_integers_are_pooled_by_array_calls():
     y = nn.max_pool2d(Tensor(np.arange(16).reshape(1, 1, 4, 4), device="cuda"), 2)
     assert y.numpy().tolist() == [[[[5, 7], [13, 15]]]]

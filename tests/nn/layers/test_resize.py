@@ -138,7 +138,7 @@ X = Tensor(np.ones((1, 2, 5, 5)))
     [
         (lambda: nn.interpolate(X), ValueError, "give either size or scale_factor, got size=None and scale_factor=None"),
         (lambda: nn.interpolate(X, 3, 2.0), ValueError, "give either size or scale_factor, got size=3 and scale_factor=2.0"),
-        (lambda: nn.interpolate(X, 3.0), TypeError, "interpolate: size must be a whole number, got 3.0"),
+        (lambda: nn.interpolate(X, 3.0), TypeError, "interpolate: size must be an integer, got 3.0"),
         (lambda: nn.interpolate(X, (3, 0)), ValueError, "size must be at least 1, got 0"),
         (lambda: nn.interpolate(X, (3, 3, 3)), ValueError, r"size must be one number, or 2 of them, got \(3, 3, 3\)"),
         (lambda: nn.interpolate(X, scale_factor="2"), TypeError, "scale_factor must be a number, got '2'"),
@@ -170,7 +170,7 @@ X = Tensor(np.ones((1, 2, 5, 5)))
         (lambda: nn.interpolate([[1.0]], 3), TypeError, "interpolate: expected x as a Tensor, got list"),
         (lambda: nn.Upsample(mode="bilinear"), ValueError, "Upsample: give either size or scale_factor"),
         (lambda: nn.Upsample(2, mode="cubic"), ValueError, "Upsample: mode must be one of nearest, .*bicubic, got 'cubic'"),
-        (lambda: nn.Upsample(2.5), TypeError, "Upsample: size must be a whole number, got 2.5"),
+        (lambda: nn.Upsample(2.5), TypeError, "Upsample: size must be an integer, got 2.5"),
     ],
 )
 def test_wrong_input_is_refused_in_words(call, error, message):

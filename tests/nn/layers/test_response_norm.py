@@ -46,7 +46,7 @@ X = Tensor(np.ones((2, 4)))
             r"local_response_norm: x must have axes \(N, C, …\), got shape \(4,\)",
         ),
         (lambda: nn.local_response_norm(X.to("int64"), 2), TypeError, "floating-point dtype, got x int64"),
-        (lambda: nn.LocalResponseNorm(2.5), TypeError, "LocalResponseNorm: size must be a whole number, got 2.5"),
+        (lambda: nn.LocalResponseNorm(2.5), TypeError, "LocalResponseNorm: size must be an integer, got 2.5"),
         (lambda: nn.LocalResponseNorm(2, alpha="1"), TypeError, "LocalResponseNorm: alpha must be a number, got '1'"),
     ],
 )

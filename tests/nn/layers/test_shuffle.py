@@ -46,7 +46,7 @@ X = Tensor(np.ones((1, 6, 5, 4)))
         (lambda: nn.pixel_shuffle(X, 0), ValueError, "upscale_factor must be at least 1, got 0"),
         (lambda: nn.channel_shuffle(X, 4), ValueError, r"expected x \(N, C, …\) with a multiple of 4 channels, got shape"),
         (lambda: nn.channel_shuffle([[1.0]], 1), TypeError, "channel_shuffle: expected a Tensor, got list"),
-        (lambda: nn.PixelShuffle(2.0), TypeError, "PixelShuffle: upscale_factor must be a whole number, got 2.0"),
+        (lambda: nn.PixelShuffle(2.0), TypeError, "PixelShuffle: upscale_factor must be an integer, got 2.0"),
         (lambda: nn.ChannelShuffle(0), ValueError, "ChannelShuffle: groups must be at least 1, got 0"),
     ],
 )

@@ -77,7 +77,7 @@ WHERE = Tensor(np.array([[[[0, 2], [8, 10]]]]))
             ValueError,
             r"output_size \(6, 4\) must be less than a stride \(2, 2\) off \(4, 4\), for pooling to give \(2, 2\)",
         ),
-        (lambda: nn.max_unpool2d(Y, WHERE, 2, output_size=(4, 4, 4)), TypeError, "output_size must be a whole number or two"),
+        (lambda: nn.max_unpool2d(Y, WHERE, 2, output_size=(4, 4, 4)), TypeError, "output_size must be an integer or two"),
         (lambda: nn.max_unpool2d(Y, WHERE, 2, padding=2), ValueError, "leave an image of 0 × 0"),
         (lambda: nn.MaxUnpool2d(0), ValueError, "MaxUnpool2d: kernel_size must be at least 1"),
     ],

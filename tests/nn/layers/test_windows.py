@@ -75,7 +75,7 @@ def test_fold_is_the_adjoint_of_unfold(g, seed):
 
 
 def test_wrong_settings_are_refused():
-    with pytest.raises(TypeError, match=r"conv2d: stride must be a whole number or two of them \(height, width\), got 1.5"):
+    with pytest.raises(TypeError, match=r"conv2d: stride must be an integer or two of them \(height, width\), got 1.5"):
         pair("conv2d", "stride", 1.5, 1)
     with pytest.raises(ValueError, match="stride must be at least 1, got 0"):
         pair("conv2d", "stride", 0, 1)
@@ -83,9 +83,9 @@ def test_wrong_settings_are_refused():
         pair("conv2d", "stride", (1, 2, 3), 1)
     with pytest.raises(TypeError, match="stride must be .*, got True"):
         pair("conv2d", "stride", True, 1)
-    with pytest.raises(TypeError, match=r"conv1d: stride must be a whole number, got \(1, 2\)"):
+    with pytest.raises(TypeError, match=r"conv1d: stride must be an integer, got \(1, 2\)"):
         per_axis("conv1d", "stride", (1, 2), 1, 1)
-    with pytest.raises(TypeError, match="Unfold: kernel_size must be a whole number or two"):
+    with pytest.raises(TypeError, match="Unfold: kernel_size must be an integer or two"):
         nn.Unfold("3")
     with pytest.raises(ValueError, match="Unfold: dilation must be at least 1, got 0"):
         nn.Unfold(3, dilation=0)

@@ -87,7 +87,7 @@ LOGITS, SINGLE = Tensor(np.zeros((2, 3, 4))), Tensor(np.zeros((2, 1, 4)))
         (
             lambda: nn.dice_loss(LOGITS, np.zeros((2, 4))),
             TypeError,
-            r"labels must be whole numbers of shape \(2, 4\), got float64",
+            r"labels must be integers of shape \(2, 4\), got float64",
         ),
         (
             lambda: nn.dice_loss(LOGITS, np.zeros((2, 1, 4), int)),
@@ -100,7 +100,7 @@ LOGITS, SINGLE = Tensor(np.zeros((2, 3, 4))), Tensor(np.zeros((2, 1, 4)))
         (lambda: nn.dice_loss(LOGITS, np.zeros((2, 4), int), -1.0), ValueError, "smooth must be 0 or more, got -1.0"),
         (lambda: nn.dice_loss(LOGITS, np.zeros((2, 4), int), reduction="x"), ValueError, "dice_loss: reduction must be"),
         (lambda: nn.DiceLoss(smooth="1"), TypeError, "DiceLoss: smooth must be a number, got str"),
-        (lambda: nn.DiceLoss(ignore_index=1.5), TypeError, "DiceLoss: ignore_index must be a whole number"),
+        (lambda: nn.DiceLoss(ignore_index=1.5), TypeError, "DiceLoss: ignore_index must be an integer"),
     ],
 )
 def test_wrong_input_is_refused_in_words(call, error, message):

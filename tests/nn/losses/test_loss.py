@@ -196,7 +196,7 @@ PIXELS = Tensor(np.zeros((2, 3, 4, 4)))
         (
             lambda: nn.cross_entropy(LOGITS, [0, 1], ignore_index=None),
             TypeError,
-            "ignore_index must be a whole number, got None",
+            "ignore_index must be an integer, got None",
         ),
         (
             lambda: nn.cross_entropy(LOGITS, [0, 1], [1.0, 2.0]),
@@ -216,7 +216,7 @@ PIXELS = Tensor(np.zeros((2, 3, 4, 4)))
             "ignore_index=0 is a label, and the target gives probabilities",
         ),
         (lambda: nn.nll_loss(LOGITS, [0, 3]), ValueError, "nll_loss: labels must be 0 to 2 for 3 classes, got 3"),
-        (lambda: nn.nll_loss(LOGITS, np.zeros((2, 3))), TypeError, r"nll_loss: labels must be whole numbers of shape \(2,\)"),
+        (lambda: nn.nll_loss(LOGITS, np.zeros((2, 3))), TypeError, r"nll_loss: labels must be integers of shape \(2,\)"),
         (lambda: nn.nll_loss(LOGITS, [0, 1], np.ones(4)), ValueError, r"nll_loss: weight must .* 3 classes, got shape \(4,\)"),
         (lambda: nn.nll_loss([0.0], [0]), TypeError, "nll_loss: expected x as a Tensor, got list"),
         (
@@ -224,7 +224,7 @@ PIXELS = Tensor(np.zeros((2, 3, 4, 4)))
             ValueError,
             "CrossEntropyLoss: label_smoothing must be from 0 to 1, got 2",
         ),
-        (lambda: nn.CrossEntropyLoss(ignore_index=0.5), TypeError, "CrossEntropyLoss: ignore_index must be a whole number"),
+        (lambda: nn.CrossEntropyLoss(ignore_index=0.5), TypeError, "CrossEntropyLoss: ignore_index must be an integer"),
         (lambda: nn.CrossEntropyLoss("mean"), TypeError, "CrossEntropyLoss: weight: expected numbers .* got 'mean'"),
         (lambda: nn.NLLLoss(Tensor([1.0], requires_grad=True)), ValueError, "NLLLoss: weight requires a gradient"),
         (

@@ -257,4 +257,4 @@ def test_launches_to_average():
     with strict.counting() as counts:
         average.update()
     assert counts.names["follow"] == counts.names["copy"] == 1
-    assert counts.kernels == 2 + MOST // 2  # counters of whole numbers are copied each by itself
+    assert counts.kernels == 2 + MOST // 2  # counters of integers are copied each by itself

@@ -180,7 +180,7 @@ def half_gradient():
     (lambda: GradScaler(init_scale=1e39), ValueError, "init_scale must be more than 0 and finite in float32, got 1e\\+39"),
     (lambda: GradScaler(growth_factor=1.0), ValueError, "GradScaler: growth_factor must be more than 1 and finite, got 1.0"),
     (lambda: GradScaler(backoff_factor=1.0), ValueError, "GradScaler: backoff_factor must be more than 0 and less than 1, got 1.0"),
-    (lambda: GradScaler(growth_interval=0), ValueError, "GradScaler: growth_interval must be a whole number of 1 or more, got 0"),
+    (lambda: GradScaler(growth_interval=0), ValueError, "GradScaler: growth_interval must be an integer of 1 or more, got 0"),
     (lambda: GradScaler(enabled=1), TypeError, "GradScaler: enabled must be True or False, got 1 \\(int\\)"),
     (lambda: GradScaler().scale(1.0), TypeError, "GradScaler.scale: expected a loss, as a floating-point Tensor, .* got float"),
     (lambda: GradScaler().step(nn.Linear(1, 1)), TypeError, "GradScaler.step: expected an Optimizer, got Linear"),

@@ -110,7 +110,7 @@ def test_it_says_what_it_watched(capsys):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"patience": 0}, "patience must be a whole number of epochs, 1 or more, got 0"),
+        ({"patience": 0}, "patience must be an integer of epochs, 1 or more, got 0"),
         ({"min_delta": -1}, "min_delta must be a number of 0 or more, got -1"),
         ({"mode": "up"}, 'mode must be "min", "max" or None, got \'up\''),
     ],

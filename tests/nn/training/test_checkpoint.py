@@ -220,7 +220,7 @@ def test_on_a_device_no_checkpoint_is_of_nan(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["every", "keep"])
 def test_wrong_settings_are_refused_in_words(name):
-    with pytest.raises(ValueError, match=f"Checkpoint: {name} must be a whole number of 1 or more, got 0"):
+    with pytest.raises(ValueError, match=f"Checkpoint: {name} must be an integer of 1 or more, got 0"):
         nn.Checkpoint("folder", **{name: 0})
 
 

@@ -47,11 +47,11 @@ def test_probabilities_stand_for_the_likeliest_class():
             np.zeros((2, 3)),
             np.zeros(3, int),
             1,
-            r"scores \(N, C, …\) need whole-number labels \(N, …\), got \(2, 3\) and int64 \(3,\)",
+            r"scores \(N, C, …\) need integer labels \(N, …\), got \(2, 3\) and int64 \(3,\)",
         ),
-        (np.zeros((2, 3)), np.zeros(2), 1, "need whole-number labels"),
+        (np.zeros((2, 3)), np.zeros(2), 1, "need integer labels"),
         (np.zeros((2, 3)), np.array([0, 3]), 1, "labels must be below 3, the number of classes, got 3"),
-        (np.zeros((2, 3)), np.zeros(2, int), 0, "k must be a whole number of 1 or more, got 0"),
+        (np.zeros((2, 3)), np.zeros(2, int), 0, "k must be an integer of 1 or more, got 0"),
     ],
 )
 def test_wrong_input_is_refused_in_words(scores, labels, k, message):

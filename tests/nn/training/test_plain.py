@@ -205,7 +205,7 @@ def test_a_short_cycle_is_made_longer_though_it_begins_with_another_momentum(tmp
     assert len(history) == 2
 
 
-def test_numpys_whole_numbers_are_whole_numbers(tmp_path):
+def test_numpys_integers_are_integers(tmp_path):
     def run(two):
         mt.manual_seed(0)
         model = nn.Linear(4, 2)
@@ -220,5 +220,5 @@ def test_numpys_whole_numbers_are_whole_numbers(tmp_path):
     assert len(run(np.int64(2))) == 2
     with pytest.warns(UserWarning, match="nothing to do"):
         assert len(run(2)) == 2
-    with pytest.raises(ValueError, match="keep must be a whole number of 1 or more, got None"):
+    with pytest.raises(ValueError, match="keep must be an integer of 1 or more, got None"):
         nn.Checkpoint(tmp_path, keep=None)

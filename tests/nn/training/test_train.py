@@ -169,8 +169,8 @@ def test_no_data_is_refused():
     [
         ({"model": None}, TypeError, r"model must be of class Module, got NoneType; fit\(model, data, loss, optimizer\)"),
         ({"optimizer": nn.cross_entropy}, TypeError, "optimizer must be of class Optimizer, got function"),
-        ({"epochs": -1}, ValueError, "epochs must be a whole number of 0 or more, got -1"),
-        ({"accumulate": 0}, ValueError, "accumulate must be a whole number of 1 or more, got 0"),
+        ({"epochs": -1}, ValueError, "epochs must be an integer of 0 or more, got -1"),
+        ({"accumulate": 0}, ValueError, "accumulate must be an integer of 1 or more, got 0"),
         ({"schedule_per": "batch"}, ValueError, 'schedule_per must be "step" or "epoch", got \'batch\''),
         ({"clip_norm": 0}, ValueError, "clip_norm must be a number above 0, got 0"),
         ({"callbacks": [print]}, TypeError, "callbacks must be a list of Callback objects"),

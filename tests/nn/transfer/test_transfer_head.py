@@ -133,7 +133,7 @@ def test_more_than_the_last_layer_may_learn_and_auxiliary_heads_do():
     ("call", "message"),
     [
         (lambda: transfer.replace_head(models.lenet5(), 0), "replace_head: num_classes must be at least 1, got 0"),
-        (lambda: transfer.replace_head(models.lenet5(), 2.0), "replace_head: num_classes must be a whole number, got 2.0"),
+        (lambda: transfer.replace_head(models.lenet5(), 2.0), "replace_head: num_classes must be an integer, got 2.0"),
         (lambda: transfer.replace_head(models.lenet5, 2), r"replace_head: expected a Module, got function"),
         (lambda: transfer.replace_head(nn.Linear, 2), r"got the class Linear; create one: Linear\(\.\.\.\)"),
         (lambda: transfer.replace_head(nn.Linear(2, 2), 3), r"the model is the layer itself; make a new one: Linear\(…\)"),

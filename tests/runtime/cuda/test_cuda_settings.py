@@ -89,7 +89,7 @@ def test_the_workspace(two):
     [
         (lambda: mt.cuda.set_allow_tf32(1), TypeError, r"set_allow_tf32: expected True or False, got 1 \(int\)"),
         (lambda: mt.cuda.allow_tf32("yes").__enter__(), TypeError, r"expected True or False, got 'yes' \(str\)"),
-        (lambda: mt.cuda.set_convolution_workspace(1.5), TypeError, "nbytes must be a whole number, got 1.5"),
+        (lambda: mt.cuda.set_convolution_workspace(1.5), TypeError, "nbytes must be an integer, got 1.5"),
         (lambda: mt.cuda.set_convolution_workspace(0), ValueError, "nbytes must be at least 1, got 0"),
         (lambda: mt.cuda.convolution_workspace(-1).__enter__(), ValueError, "nbytes must be at least 1, got -1"),
     ],

@@ -36,7 +36,7 @@ def whole_power(draw):
 
 @st.composite
 def quotient(draw, ours, theirs):
-    """Two tensors, or a tensor and a number, whose quotient is not near a whole number, where it jumps."""
+    """Two tensors, or a tensor and a number, whose quotient is not near an integer, where it jumps."""
     y = draw(tensors(low=0.5, away_from=[0.0]))
     y = mt.Tensor(y.numpy() * draw(st.sampled_from([1, -1])))
     whole, rest = draw(st.integers(-3, 3)), draw(tensors(st.just(y.shape), low=0.2, high=0.8))

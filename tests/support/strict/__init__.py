@@ -12,7 +12,7 @@ both cases:
 - A name, or a parameter, that CuPy 14.2 does not have is refused. cupy_names.json says which it has; tools/cupy_names.py wrote
   it from a real one. A ufunc computes in CuPy's dtypes, not in NumPy's.
 - A result without axes is an array. To read it, `float`, `bool`, `item`, waits for the device, and is counted.
-- Memory from `empty` and `empty_like` holds nan, and the largest of whole numbers.
+- Memory from `empty` and `empty_like` holds nan, and the largest of integers.
 - Kernels of our own are compiled by g++ from the very source that a GPU gets, and run thread by thread.
 - Streams that did not wait for each other, and pinned memory that is written to or dropped too soon, are found: see streams.py.
 - Where CuPy says nothing and gives any result, this one raises: an array of indices out of range, an assignment that names an

@@ -7,7 +7,7 @@ from .counts import count
 from .names import UFUNCS, VERSION
 
 SCATTERED = {"add": "iILQefd", "sub": "iILQefd", "max": "iILQfd", "min": "iILQfd"}
-"""The dtypes, by their letters, in which `.at` works: those that CUDA adds or compares in one step. Others: whole numbers."""
+"""The dtypes, by their letters, in which `.at` works: those that CUDA adds or compares in one step. Others: integers."""
 
 
 class Ufunc:

@@ -76,7 +76,7 @@ class Bands:
             Part(some, band) for some in threads.slices(images, self.step) for band in threads.slices(rows, self.band)
         ]
         if self.band < rows:
-            self.height = (self.band - 1) * window.stride[0] + window.reach[0]
+            self.height = (self.band - 1) * window.stride[0] + window.effective_kernel[0]
 
     def blank(self) -> Array:
         """Memory for a part of the padded images, (step, C, height, width), flat, and the tail behind it: zeros."""
@@ -130,7 +130,7 @@ def pitch(window: Window, size: Sequence[int]) -> int:
     wider than the window, the row still has room for all places.)
     """
     left, right = window.padding[1]
-    return max(size[1] + max(left, right), window.padded(size)[1] - window.reach[1] + 1)
+    return max(size[1] + max(left, right), window.padded(size)[1] - window.effective_kernel[1] + 1)
 
 
 def strided(array: Array, shape: Sequence[int], strides: Sequence[int]) -> Array:

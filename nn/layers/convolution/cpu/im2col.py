@@ -63,7 +63,9 @@ def to_input(g: Array, weight: Array, bias: Array | None, window: Window, groups
 
 def turned_window(window: Window) -> Window | None:
     """The window with which the adjoint, for stride 1, is a convolution itself; None if its padding would be negative."""
-    padding = [(reach - 1 - before, reach - 1 - after) for reach, (before, after) in zip(window.reach, window.padding)]
+    padding = [
+        (reach - 1 - before, reach - 1 - after) for reach, (before, after) in zip(window.effective_kernel, window.padding)
+    ]
     if window.stride != (1, 1) or min(map(min, padding)) < 0:
         return None
     return window._replace(padding=(padding[0], padding[1]))
@@ -110,7 +112,7 @@ class _Columns(Bands):
         self.groups, self.flat = groups, window.stride == (1, 1) and not whole
         self.rows = shape[1] * window.kernel[0] * window.kernel[1]
         self.row = pitch(window, shape[2:]) if self.flat else window.places("conv2d", shape[2:])[1]
-        tail = max(window.reach[1] - 1, *window.padding[1])
+        tail = max(window.effective_kernel[1] - 1, *window.padding[1])
         super().__init__(xp, dtype, shape, window, self.rows * self.row, bytes_, tail, whole)
 
     def memory(self) -> tuple[Array, Array]:

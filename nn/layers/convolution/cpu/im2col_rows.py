@@ -63,7 +63,10 @@ class _Lines(Bands):
     """
 
     def __init__(self, xp: Any, dtype: np.dtype[Any], shape: Sequence[int], window: Window, bytes_: int) -> None:
-        row, tail = shape[1] * window.kernel[1] * pitch(window, shape[2:]), max(window.reach[1] - 1, *window.padding[1])
+        row, tail = (
+            shape[1] * window.kernel[1] * pitch(window, shape[2:]),
+            max(window.effective_kernel[1] - 1, *window.padding[1]),
+        )
         super().__init__(xp, dtype, shape, window, row, bytes_, tail)
         self.height = min(self.height, self.size[0])
 
@@ -75,7 +78,7 @@ class _Lines(Bands):
     def seen(self, part: Part) -> slice:
         """The rows of the image that the part's places see."""
         first = part.rows.start - self.window.padding[0][0]
-        stop = part.rows.stop - 1 - self.window.padding[0][0] + self.window.reach[0]
+        stop = part.rows.stop - 1 - self.window.padding[0][0] + self.window.effective_kernel[0]
         return slice(min(max(first, 0), self.size[0]), max(min(stop, self.size[0]), 0))
 
     def grid(self, part: Part) -> tuple[int, int, int]:

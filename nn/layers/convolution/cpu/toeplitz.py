@@ -156,7 +156,7 @@ def _best(images: int, size: Pair, window: Window, factor: float = 1) -> tuple[f
     rows, columns = window.places("conv2d", size)
     area, best = prod(window.kernel), (float("inf"), 1)
     for band in range(1, rows + 1):
-        seen = min((band - 1) * window.stride[0] + window.reach[0], size[0]) * size[1]
+        seen = min((band - 1) * window.stride[0] + window.effective_kernel[0], size[0]) * size[1]
         wide = -(-band * columns // WIDTH) * WIDTH / (band * columns)
         kinds = min(-(-rows // band), 3)  # of matrices: one at the top, one at the bottom, one for all between
         calls, elements = CALL / (images * band * columns), ELEMENT * area * band * kinds / (images * rows)
@@ -169,7 +169,7 @@ def _bands_of_places(images: int, size: Pair, window: Window) -> list[Band]:
     rows, step, found = window.places("conv2d", size)[0], _best(images, size, window)[1], []
     for places in threads.slices(rows, step):
         first = places.start * window.stride[0] - window.padding[0][0]
-        stop = (places.stop - 1) * window.stride[0] - window.padding[0][0] + window.reach[0]
+        stop = (places.stop - 1) * window.stride[0] - window.padding[0][0] + window.effective_kernel[0]
         found.append(Band(places, _clip(first, stop, size[0])))
     return _together(found, step, window)
 
@@ -178,7 +178,7 @@ def _bands_of_pixels(images: int, size: Pair, window: Window) -> list[Band]:
     """The rows of pixels cut into bands, with the places that see these."""
     rows, stride, step, found = window.places("conv2d", size)[0], window.stride[0], _best(images, size, window)[1], []
     for pixels in threads.slices(size[0], step * stride):
-        first = -(-(pixels.start + window.padding[0][0] - window.reach[0] + 1) // stride)
+        first = -(-(pixels.start + window.padding[0][0] - window.effective_kernel[0] + 1) // stride)
         stop = (pixels.stop - 1 + window.padding[0][0]) // stride + 1
         found.append(Band(_clip(first, stop, rows), pixels))
     return _together(found, step, window)
