@@ -460,7 +460,7 @@ if not TYPE_CHECKING:
             return getattr(importlib.import_module(f"{__name__}.io.state"), name)
         if name in PARTS:
             try:
-                return importlib.import_module(f"{__name__}.{name}")
+                return importlib.import_module(f"{__name__}.{'io.state' if name == 'state' else name}")
             except ImportError as error:  # of an extra; whoever asks whether there is such a name gets an answer
                 raise AttributeError(f"module {__name__!r} has no attribute {name!r} here: {error}") from error
         raise missing(__name__, name, __dir__())

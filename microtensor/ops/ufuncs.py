@@ -99,7 +99,7 @@ def _advice(ufunc: np.ufunc, method: str, inputs: Sequence[Any], settings: dict[
         return f"{written}: NumPy cannot write into a tensor; write x[...] = the array"
     if settings and method == "__call__":
         return f"{written}: a tensor takes no {', '.join(settings)}; {numbers}"
-    here = importlib.import_module(__package__ or "microtensor")
+    here = importlib.import_module("microtensor")
     name = OTHER_NAMES.get(ufunc.__name__, ufunc.__name__)
     if method == "reduce":
         name = REDUCTIONS.get(ufunc.__name__, "")

@@ -55,7 +55,6 @@ KNOWN = {
         "bincount": "write mt.one_hot(x).sum(0)",
         "set_grad_enabled": "write with mt.no_grad(): … or with mt.enable_grad(): …",
         "inference_mode": "write with mt.no_grad(): …",
-        "autograd": "write mt.grad(outputs, inputs), or y.backward()",
         "func": "write mt.jacobian, mt.hessian, mt.vjp, mt.jvp",
         "optim": "the optimisers are nn.SGD, nn.Adam …, in microtensor.nn and in microtensor.nn.optim",
         "utils": "the loader is microtensor.data.DataLoader; clipping is nn.clip_grad_norm_",
@@ -64,6 +63,15 @@ KNOWN = {
         "draw": "write mt.draw_graph(y)",
         "compile": "there is nothing to compile",
         "jit": "there is nothing to compile",
+    },
+    "microtensor.autograd": {
+        "grad": "write mt.grad(outputs, inputs)",
+        "Function": "write an operation and its derivative as one function, decorated with mt.op",
+        "Variable": "write mt.Tensor(…, requires_grad=True)",
+        "functional": "write mt.jacobian, mt.hessian, mt.vjp, mt.jvp",
+        **{name: f"write mt.{name}" for name in ("no_grad", "enable_grad", "detect_anomaly", "jacobian", "hessian")},
+        "gradcheck": "write mt.gradcheck.check_gradients(f, x)",
+        "profiler": "write mt.profile",
     },
     "microtensor.nn": {
         "functional": "the functions are in nn beside the layers, nn.cross_entropy, nn.conv2d, or in mt, mt.relu, mt.softmax",

@@ -129,7 +129,7 @@ def test_errors_of_the_system_name_the_file_that_was_asked_for(tmp_path, monkeyp
     if step in ("fsync", "replace"):
         monkeypatch.setattr(os, step, refuse)
     elif step == "open":
-        monkeypatch.setattr("microtensor.files.open", refuse, raising=False)
+        monkeypatch.setattr("microtensor.io.files.open", refuse, raising=False)
 
     def save():
         with whole_file(path):

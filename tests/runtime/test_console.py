@@ -165,7 +165,7 @@ def test_whatever_the_library_prints_has_an_equivalent():
 def test_a_program_and_a_command_whose_output_goes_to_a_file(tmp_path, settings):
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONIOENCODING", "PYTHONUTF8")} | settings
     program = (
-        "import sys; from microtensor import nn, cli; print(nn.History([{'epoch': 1, 'loss': 0.5}])); "
+        "import sys; from microtensor import nn; from microtensor.commands import cli; print(nn.History([{'epoch': 1, 'loss': 0.5}])); "
         "print(nn.trace_max_pool([[2, 4], [9, 3]], 2)); sys.exit(cli.main(['summary', 'lenet5']))"
     )
     with open(tmp_path / "out", "wb") as out:

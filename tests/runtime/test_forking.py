@@ -16,7 +16,9 @@ PREPARE = """
 import os, signal, sys, threading, time, warnings
 import numpy as np
 import microtensor as mt
-from microtensor import nn, threads, graph, deferred, random
+from microtensor import nn, random
+from microtensor.autograd import graph
+from microtensor.runtime import deferred_checks, threads
 warnings.simplefilter("ignore")  # Python 3.12 warns of a fork in a process that has threads, which is what is tested
 mt.set_num_threads(2)
 blas = threads.blas()
@@ -54,7 +56,7 @@ def run(script, timeout=120):
 
 @pytest.mark.parametrize(
     "lock",
-    ["graph.lock", "deferred.lock", "random.default._numpy.bit_generator.lock", "threads.settings.lock"]
+    ["graph.lock", "deferred_checks.lock", "random.default._numpy.bit_generator.lock", "threads.settings.lock"]
     + (["blas.lock"] if threads.blas() else []),
 )
 def test_locks_that_another_thread_holds(lock):

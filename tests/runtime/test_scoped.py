@@ -460,7 +460,8 @@ def test_an_interrupt_leaves_no_module_in_the_mode_of_a_block(monkeypatch):
 SIGNALS = """
 import collections, os, random, signal, sys, threading, time
 import microtensor as mt
-from microtensor import graph, threads
+from microtensor.autograd import graph
+from microtensor.runtime import threads
 signal.signal(signal.SIGINT, signal.default_int_handler)
 mt.set_num_threads(2)
 blas = threads.blas()
