@@ -102,7 +102,7 @@ def both(layer):
     rng = np.random.default_rng(0)
     for parameter, there in zip(ours.parameters(), theirs.parameters()):
         numbers = rng.standard_normal(parameter.shape).astype(np.float32)
-        parameter.array, there.array = mt.Tensor(numbers).array, torch.tensor(numbers)
+        parameter.array, there.data = mt.Tensor(numbers).array, torch.tensor(numbers)
     return ours, theirs
 
 
