@@ -1,4 +1,4 @@
-"""How layers nest: one after the other, side by side, and around a body."""
+"""Containers that compute: layers one after the other, in parallel branches, and around a residual body."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from .module import Module
 
 
 class Layers(Ordered[Module]):
-    """Modules in an order, as attributes named "0", "1" … or as the caller names them.
+    """Modules in order, as attributes named "0", "1" … or as the caller names them.
 
-    `layers[i]` and `layers["name"]` give a module, a slice a container of the same modules under the same names, `len` counts
-    them and iteration goes over them. `layers[i] = module` replaces one: a new last layer for a trained network. `append`,
-    `extend`, `insert`, `pop`, `del` and `+` are a list's; where the names are the numbers from 0 on, they stay so.
+    `layers[i]` and `layers["name"]` are modules, a slice is a container of the same modules under the same names. `layers[i] =
+    module` replaces one: a new last layer for a trained network. `len`, iteration, `append`, `extend`, `insert`, `pop`, `del`
+    and `+` are those of a list; names that are the numbers from 0 on are renumbered.
 
     Args:
         modules: modules, or one dict of them by name.
 
     Raises:
-        TypeError: something is no module.
-        ValueError: a name is empty, has a dot or means something else already.
+        TypeError: one of them is no module.
+        ValueError: a name is empty, has a dot or is another attribute already.
     """
 
     def __init__(self, *modules: Any) -> None:
@@ -34,7 +34,7 @@ class Layers(Ordered[Module]):
 
 
 class Sequential(Layers):
-    """One module after the other: each computes on the result of the one before. Without modules, the identity.
+    """One module after the other: the result of each is the input of the next. Without modules, the identity.
 
     >>> from microtensor.nn.layers.activation import ReLU
     >>> from microtensor.nn.layers.linear import Linear
@@ -52,22 +52,22 @@ class Sequential(Layers):
     """
 
     def forward(self, x: Any) -> Any:
-        """x (whatever the first module takes) → what the last one gives."""
-        for module in list(vars(self).values()):  # as `for module in self`, in a third of the time
+        """x (the input of the first module) → the result of the last."""
+        for module in list(vars(self).values()):  # as `for module in self`, three times as fast
             if isinstance(module, Module):
                 x = module(x)
         return x
 
 
 class Concat(Layers):
-    """Branches side by side: each computes on the same input, and their results are joined along axis `dim`.
+    """Parallel branches: each computes on the same input, and their results are concatenated along axis `dim`.
 
     The inception module (Szegedy et al. 2014, figure 2, arxiv.org/abs/1409.4842) is one of four branches; a dense layer
     (Huang et al. 2016, equation 2, arxiv.org/abs/1608.06993) is one of two, the first an Identity.
 
     Args:
         branches: modules, or one dict of them by name.
-        dim: the axis to join along, where the results may differ in length; 1 is the channels'.
+        dim: the axis along which results are concatenated, and may differ in length; 1 is the axis of the channels.
 
     >>> from microtensor.nn.layers.linear import Identity, Linear
     >>> Concat(Identity(), Linear(4, 3))(Tensor([[1.0, 2.0, 3.0, 4.0]])).shape
@@ -87,16 +87,16 @@ class Concat(Layers):
         return cat([branch(x) for branch in self], dim=self.dim)
 
     def extra_repr(self) -> str:
-        """The axis, where it is not the channels'."""
+        """The axis, if it is not that of the channels."""
         return "" if self.dim == 1 else f"dim={self.dim}"
 
 
 class Residual(Module):
-    """body(x) + shortcut(x): the body learns what to add to its input. He et al. 2015, figure 2, arxiv.org/abs/1512.03385.
+    """body(x) + shortcut(x): the body learns the difference from its input. He et al. 2015, figure 2, arxiv.org/abs/1512.03385.
 
     Args:
         body: a module.
-        shortcut: a module that gives x the shape of the body's result; None where x has it already.
+        shortcut: a module whose result has the shape of the body's; None for x itself, where that has this shape.
 
     >>> from microtensor.nn.layers.linear import Identity
     >>> Residual(Identity())(Tensor([1.0, 2.0]))
@@ -111,13 +111,13 @@ class Residual(Module):
         """x → a tensor of the shape of the body's result.
 
         Raises:
-            ValueError: the shapes of the two differ. They are not broadcast: what does not fit is a mistake here.
+            ValueError: the two shapes differ. They are not broadcast, which would hide a mistake.
         """
         y: Tensor = self.body(x)
-        around: Tensor = x if self.shortcut is None else self.shortcut(x)
-        if y.shape != around.shape:
+        shortcut: Tensor = x if self.shortcut is None else self.shortcut(x)
+        if y.shape != shortcut.shape:
             raise ValueError(
-                f"Residual: the body gives {y.shape}, the shortcut {around.shape}; a shortcut must change the shape as the "
+                f"Residual: the body gives {y.shape}, the shortcut {shortcut.shape}; a shortcut must change the shape as the "
                 "body does: a 1×1 convolution with the body's channels and stride"
             )
-        return y + around
+        return y + shortcut

@@ -1,10 +1,10 @@
-"""Hooks: functions that are called when a module computes. They may look, and they may replace what goes through.
+"""Calling a module, and hooks: functions that are called with a module's inputs, results and gradients, and may replace them.
 
     before    hook(module, args)                       → new arguments, or None
     after     hook(module, args, result)               → a new result, or None
     backward  hook(module, grad_input, grad_output)    → a new grad_input, or None
 
-A module without hooks pays for them with one look at an empty tuple, and one at an empty list: that of `watch_calls`.
+Without hooks a call only checks that a tuple (of hooks) and a list (of `watch_calls`) are empty.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Shapes: TypeAlias = Sequence[tuple[int, ...]]
 
 
 class Hook:
-    """A function at a place of a module: "before" it computes, "after" it has, or on the way "backward" through it."""
+    """A function that is called "before" or "after" the forward of a module, or in the "backward" pass through it."""
 
     def __init__(self, place: str, function: Callable[..., Any], with_kwargs: bool = False, always: bool = False) -> None:
         self.place, self.function, self.with_kwargs, self.always = place, function, with_kwargs, always
@@ -48,7 +48,7 @@ class RemovableHandle:
 
 
 class Watcher(NamedTuple):
-    """Who is told of every call of a module in one thread."""
+    """Functions that are called around every call of any module in one thread."""
 
     thread: int
     before: Callable[[Any], Any]
@@ -56,18 +56,18 @@ class Watcher(NamedTuple):
 
 
 watchers: list[Watcher] = []
-"""Those of all threads."""
+"""The watchers of all threads."""
 
 
 def _nothing(*_: Any) -> None:
-    """Nobody wants to know."""
+    """The default of `watch_calls`."""
 
 
 @contextmanager
 def watch_calls(before: Callable[[Any], Any] = _nothing, after: Callable[[Any, Any], Any] = _nothing) -> Iterator[None]:
-    """Inside, call before(module) and after(module, result) around every call of any module in this thread.
+    """Inside the block, call before(module) and after(module, result) around every call of any module in this thread.
 
-    So it is known which modules a function uses, of which nothing else is known.
+    It finds out which modules a function calls.
 
     >>> import microtensor as mt
     >>> from microtensor.nn import Identity, Sequential
@@ -79,7 +79,7 @@ def watch_calls(before: Callable[[Any], Any] = _nothing, after: Callable[[Any, A
     """
     watcher = Watcher(threading.get_ident(), before, after)
     try:
-        watchers.append(watcher)  # inside: Ctrl-C may come right behind it
+        watchers.append(watcher)  # inside try: Ctrl-C may come right after it
         yield
     finally:
         if watcher in watchers:
@@ -87,41 +87,41 @@ def watch_calls(before: Callable[[Any], Any] = _nothing, after: Callable[[Any, A
 
 
 class Hooked:
-    """What can be called, and has hooks."""
+    """Makes a module callable, with hooks. A base class of Module."""
 
     _hooks: tuple[Hook, ...] = ()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes: each module defines its own."""
+        """What the module computes. Each subclass defines it."""
         raise NotImplementedError(f"{type(self).__name__} computes nothing yet: define its method forward(self, x)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         before = nothing[0]
         if kwargs and "input" in kwargs:
-            args, kwargs = _under_pytorchs_name(self, args, kwargs)
+            args, kwargs = _input_as_argument(self, args, kwargs)
         try:
             result = _call(self, args, kwargs) if self._hooks or watchers else self.forward(*args, **kwargs)
         except (TypeError, ValueError, IndexError) as error:
-            _say_where_none_is_from(error, args)
-            _name_the_layer(self, error)
+            _explain_none(error, args)
+            _prefix_with_layer(self, error)
             raise
         except AttributeError as error:  # 'NoneType' object has no attribute …
-            if _say_where_none_is_from(error, args) or hasattr(error, "layer"):
-                _name_the_layer(self, error)
+            if _explain_none(error, args) or hasattr(error, "layer"):
+                _prefix_with_layer(self, error)
             raise
-        if result is None and nothing[0] is before and not (args and args[0] is None):  # else it was another module's
+        if result is None and nothing[0] is before and not (args and args[0] is None):  # else it came from another module
             nothing[0] = (type(self).__name__,)
         return result
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
     ) -> RemovableHandle:
-        """Call hook(module, args) before each computation. What it returns, if not None, takes the place of the arguments.
+        """Call hook(module, args) before each forward. What it returns, if not None, replaces the arguments.
 
         Args:
-            hook: gets the positional arguments as a tuple; returns None, a tuple of new ones, or the only new one.
-            prepend: before the hooks that are there, not after them.
-            with_kwargs: hook(module, args, kwargs), which returns None or (args, kwargs).
+            hook: gets the positional arguments as a tuple; returns None, a tuple of new arguments, or a single new argument.
+            prepend: call it before the registered hooks, not after them.
+            with_kwargs: call hook(module, args, kwargs), which returns None or (args, kwargs).
 
         Returns:
             A handle: `handle.remove()` detaches the hook, as does the end of `with handle:`.
@@ -140,10 +140,10 @@ class Hooked:
     def register_forward_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
     ) -> RemovableHandle:
-        """Call hook(module, args, result) after each computation. What it returns, if not None, takes the result's place.
+        """Call hook(module, args, result) after each forward. What it returns, if not None, replaces the result.
 
-        With `with_kwargs`, hook(module, args, kwargs, result). With `always_call` also where the module or another hook raises:
-        then `result` is None, what the hook returns is of no account, and the error goes on. All else is as in
+        With `with_kwargs`, hook(module, args, kwargs, result). With `always_call` it is also called if the module or another
+        hook raises: with None as `result`; what it returns is ignored, and the error propagates. All else is as in
         `register_forward_pre_hook`.
 
         >>> from microtensor import Tensor
@@ -158,15 +158,15 @@ class Hooked:
         return _attach(self, Hook("after", hook, with_kwargs, always_call), prepend)
 
     def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-        """Call hook(module, grad_input, grad_output) when a backward pass has gone through a computation of this module.
+        """Call hook(module, grad_input, grad_output) when a backward pass has passed through a call of this module.
 
-        Both are tuples: a gradient for each positional argument (None where it has none) and for each part of the result (None
-        where it is no tensor, or has none).
-        What the hook returns, if not None, takes the place of `grad_input`. Where no argument has a gradient, as in a first
-        layer, it is called when that of the result is known. It must not write into the gradients that it is given.
+        `grad_input` is a tuple of the gradients of the positional arguments, `grad_output` one of those of the results; None
+        stands for an argument or result that has no gradient. What the hook returns, if not None, replaces `grad_input`. If no
+        argument has a gradient, as in a first layer, it is called when that of the result is known. It must not write into the
+        gradients that it is given.
 
         Returns:
-            A handle, as `register_forward_pre_hook`. Computations made before it is removed keep the hook.
+            A handle, as `register_forward_pre_hook`. Results computed before it is removed keep the hook.
 
         Raises:
             TypeError: (when the module computes) the result is neither a Tensor nor a tuple with one in it.
@@ -177,16 +177,14 @@ class Hooked:
         >>> handle = layer.register_full_backward_hook(lambda module, grad_input, grad_output: grad_output)
         >>> x = Tensor([-1.0, 2.0], requires_grad=True)
         >>> layer(x).sum().backward()
-        >>> x.grad  # the gradient that came to the result, also where relu would stop it
+        >>> x.grad  # the gradient of the result, also where that of relu is 0
         Tensor([1., 1.])
         """
         return _attach(self, Hook("backward", hook), prepend)
 
 
-def _under_pytorchs_name(
-    module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments of a layer of this library, whose first is `input` in PyTorch, and has another name here."""
+def _input_as_argument(module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Pass a keyword `input` (PyTorch's name) by position, to a layer of this library whose `forward` has another name."""
     forward = type(module).forward
     names = forward.__code__.co_varnames[: forward.__code__.co_argcount]
     if args or "input" in names or len(names) < 2 or not forward.__module__.startswith("microtensor."):
@@ -194,16 +192,16 @@ def _under_pytorchs_name(
     return (kwargs["input"],), {name: value for name, value in kwargs.items() if name != "input"}
 
 
-def _say_where_none_is_from(error: Exception, args: tuple[Any, ...]) -> bool:
-    """Let the message say who returned the None that was to be the module's input. Returns whether there is such."""
+def _explain_none(error: Exception, args: tuple[Any, ...]) -> bool:
+    """Add to the message which function returned the None that is the module's input, if it is one. Returns whether it is."""
     hint = why_none(args[0] if args else 0)
     if hint and len(error.args) == 1 and isinstance(error.args[0], str) and hint not in error.args[0]:
         error.args = (error.args[0] + hint,)
     return bool(hint)
 
 
-def _name_the_layer(module: Any, error: Exception) -> None:
-    """Let the message begin with the dotted name of the layer that raised, seen from `module`, through which it passes."""
+def _prefix_with_layer(module: Any, error: Exception) -> None:
+    """Put the dotted name of the layer that raised, below `module`, at the beginning of the message."""
     if not (len(error.args) == 1 and isinstance(error.args[0], str)):
         return
     layer, message = vars(error).setdefault("layer", (module, error.args[0]))
@@ -243,9 +241,9 @@ def _hooked(module: Hooked, hooks: Sequence[Hook], called: set[Hook], args: tupl
         if hook.place == "before":
             args, kwargs = _replaced(module, hook, args, kwargs)
     backward = [hook.function for hook in hooks if hook.place == "backward"]
-    passage = _Passage(module, backward, len(args)) if backward and mode.recording else None
-    if passage is not None:
-        args = passage.enter(args)
+    call = _BackwardHooks(module, backward, len(args)) if backward and mode.recording else None
+    if call is not None:
+        args = call.wrap_arguments(args)
     result = module.forward(*args, **kwargs)
     for hook in hooks:
         if hook.place == "after":
@@ -253,13 +251,13 @@ def _hooked(module: Hooked, hooks: Sequence[Hook], called: set[Hook], args: tupl
             called.add(hook)
             answer = hook.function(module, *given, result)
             result = result if answer is None else answer
-    return result if passage is None else passage.leave(result)
+    return result if call is None else call.wrap_result(result)
 
 
 def _replaced(
     module: Hooked, hook: Hook, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments, as a hook before the module leaves them."""
+    """The arguments, or what a hook before the forward replaced them with."""
     if not hook.with_kwargs:
         answer = hook.function(module, args)
         return (args if answer is None else answer if isinstance(answer, tuple) else (answer,)), kwargs
@@ -274,29 +272,33 @@ def _replaced(
     return answer[0], answer[1]
 
 
-class _Passage:
-    """One computation of a module, so that the gradient of what came out, then that of what went in, pass by its hooks."""
+class _BackwardHooks:
+    """The backward hooks of one call of a module.
+
+    Identity operations around the module's forward put nodes into the graph, at which the gradients of its result, and then of
+    its arguments, are caught.
+    """
 
     def __init__(self, module: Hooked, hooks: Sequence[Callable[..., Any]], count: int) -> None:
         self.module, self.hooks, self.count = module, hooks, count
         self.places: list[int] = []
-        """Which arguments have a gradient."""
-        self.outer: tuple[Any, ...] = ()
-        """The gradient of what came out, from when it is known until that of what went in is."""
+        """The indices of the arguments that have a gradient."""
+        self.grad_output: tuple[Any, ...] = ()
+        """The gradients of the result, until those of the arguments are known too."""
 
-    def enter(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The arguments, those with a gradient at places of their own in the graph."""
+    def wrap_arguments(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments, those with a gradient as new nodes of the graph."""
         self.places = [i for i, x in enumerate(args) if isinstance(x, Node) and x.requires_grad]
         if not self.places:
             return args
-        gate, apart = _gate([args[i] for i in self.places])
-        shapes = [args[i].shape for i in self.places]  # of the tensors the hook keeps no more than that: it may live long
-        register_hook(gate, lambda g: self.at_entry(g, shapes))
-        fresh = dict(zip(self.places, apart))
-        return tuple(fresh.get(i, x) for i, x in enumerate(args))
+        node, wrapped = _joined([args[i] for i in self.places])
+        shapes = [args[i].shape for i in self.places]  # not the tensors: the hook would keep their memory
+        register_hook(node, lambda g: self.on_grad_input(g, shapes))
+        new = dict(zip(self.places, wrapped))
+        return tuple(new.get(i, x) for i, x in enumerate(args))
 
-    def leave(self, result: Any) -> Any:
-        """The result, at a place of its own in the graph."""
+    def wrap_result(self, result: Any) -> Any:
+        """The result, its tensors as new nodes of the graph."""
         several = isinstance(result, (tuple, list))
         parts = list(result) if several else [result]
         if parts and not any(isinstance(part, Node) for part in parts):
@@ -307,40 +309,40 @@ class _Passage:
         places = [i for i, part in enumerate(parts) if isinstance(part, Node) and part.requires_grad]
         if not places:
             return result
-        gate, apart = _gate([parts[i] for i in places])
+        node, wrapped = _joined([parts[i] for i in places])
         shapes, count = [parts[i].shape for i in places], len(parts)
-        register_hook(gate, lambda g: self.at_exit(g, shapes, places, count))
-        for i, part in zip(places, apart):
+        register_hook(node, lambda g: self.on_grad_output(g, shapes, places, count))
+        for i, part in zip(places, wrapped):
             parts[i] = part
         if not several:
             return parts[0]
         return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
 
-    def at_exit(self, g: Any, shapes: Shapes, places: Sequence[int], count: int) -> None:
-        """The gradient of what came out is complete."""
-        found = dict(zip(places, _parts(g, shapes)))
-        self.outer = tuple(found.get(i) for i in range(count))
-        if not self.places:  # nothing that went in has a gradient: nobody will come by the entry
+    def on_grad_output(self, g: Any, shapes: Shapes, places: Sequence[int], count: int) -> None:
+        """Called when the gradient of the result is complete."""
+        found = dict(zip(places, _split(g, shapes)))
+        self.grad_output = tuple(found.get(i) for i in range(count))
+        if not self.places:  # no argument has a gradient, so `on_grad_input` will not be called
             for hook in self.hooks:
-                answer = hook(self.module, (None,) * self.count, self.outer)
+                answer = hook(self.module, (None,) * self.count, self.grad_output)
                 given = answer if isinstance(answer, (tuple, list)) else (answer,)
                 if any(gradient is not None for gradient in given):
-                    raise ValueError(f"{type(self.module).__name__}: a backward hook replaced a gradient that nothing asks for")
-            self.outer = ()
+                    raise ValueError(f"{type(self.module).__name__}: a backward hook replaced a gradient that is not computed")
+            self.grad_output = ()
 
-    def at_entry(self, g: Any, shapes: Shapes) -> Any:
-        """The gradient of what went in is complete: the hooks see it, and may replace it."""
-        found: dict[int, Any] = dict(zip(self.places, _parts(g, shapes)))
-        outer, self.outer = self.outer, ()
+    def on_grad_input(self, g: Any, shapes: Shapes) -> Any:
+        """Called when the gradient of the arguments is complete: calls the hooks, which may replace it."""
+        found: dict[int, Any] = dict(zip(self.places, _split(g, shapes)))
+        grad_output, self.grad_output = self.grad_output, ()
         for hook in self.hooks:
-            answer = hook(self.module, tuple(found.get(i) for i in range(self.count)), outer)
+            answer = hook(self.module, tuple(found.get(i) for i in range(self.count)), grad_output)
             if answer is not None:
                 found = self.checked(answer, shapes)
         gradients = [found[i] for i in self.places]
         return gradients[0] if len(gradients) == 1 else cat([gradient.reshape(-1) for gradient in gradients])
 
     def checked(self, answer: Any, shapes: Shapes) -> dict[int, Any]:
-        """What a hook returned as the gradient of what went in, if it fits."""
+        """What a hook returned as the gradients of the arguments, if it fits."""
         given = answer if isinstance(answer, (tuple, list)) else (answer,)
         if len(given) == self.count:
             fitting = [given[i] for i in self.places]
@@ -353,21 +355,21 @@ class _Passage:
         )
 
 
-def _gate(tensors: Sequence[Any]) -> tuple[Any, list[Any]]:
-    """One place in the graph that the gradients of all `tensors` pass together; and the tensors behind it.
+def _joined(tensors: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """One node of the graph that the gradients of all `tensors` pass through, and the tensors as computed from it.
 
-    A single tensor passes as it is. Several are laid end to end and cut apart again, which copies them.
+    A single tensor passes through an identity. Several are concatenated and split again, which copies them.
     """
     if len(tensors) == 1:
-        gate = same(tensors[0])
-        return gate, [gate]
-    gate = cat([x.reshape(-1) for x in tensors])
-    parts = _parts(gate, [x.shape for x in tensors])
-    return gate, [part.to(x.dtype) for part, x in zip(parts, tensors)]
+        node = same(tensors[0])
+        return node, [node]
+    node = cat([x.reshape(-1) for x in tensors])
+    parts = _split(node, [x.shape for x in tensors])
+    return node, [part.to(x.dtype) for part, x in zip(parts, tensors)]
 
 
-def _parts(gate: Any, shapes: Shapes) -> list[Any]:
-    """What lies in a gate, in these shapes."""
+def _split(joined: Any, shapes: Shapes) -> list[Any]:
+    """The tensors of these shapes that were concatenated."""
     if len(shapes) == 1:
-        return [gate]
-    return [part.reshape(shape) for part, shape in zip(split(gate, [math.prod(shape) for shape in shapes]), shapes)]
+        return [joined]
+    return [part.reshape(shape) for part, shape in zip(split(joined, [math.prod(shape) for shape in shapes]), shapes)]

@@ -1,4 +1,4 @@
-"""Where learning starts: functions that fill a tensor in place, and return it."""
+"""Initial weights: functions that fill a tensor in place, and return it."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ GAINS = {
     "relu": math.sqrt(2),
     "selu": 3 / 4,
 }
-"""By how much weights must be larger so that signals keep their size through each function. leaky_relu depends on its slope."""
+"""The factor by which weights must be larger, so that each function keeps the variance of its input. leaky_relu's depends on
+its slope."""
 
 
-class _Skipping(threading.local):
-    now = False
+class _Skip(threading.local):
+    active = False
 
 
-_skipping = _Skipping()
+_skip = _Skip()
 
 
 def skipped() -> Block:
-    """Inside, the functions of this file leave tensors as they are, so layers are made without drawing their weights.
+    """Inside the block, the functions of this file leave tensors as they are, so layers are made without drawing weights.
 
-    For weights that are to be loaded, or only counted: memory that nobody writes to takes no room on most systems, and
-    VGG-16, of 138 million parameters, is there at once. What the weights are until then is undefined.
+    For weights that are then loaded, or only counted: most systems assign memory when it is first written to, so VGG-16, of 138
+    million parameters, is made at once. The values of the weights are undefined.
 
     >>> from microtensor import nn
     >>> with skipped():
@@ -52,13 +53,13 @@ def skipped() -> Block:
     >>> layer.weight.shape
     (4096, 25088)
     """
-    return Setting(_skipping, now=True)
+    return Setting(_skip, active=True)
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The gain of a function: standard deviations are multiplied by it.
+    """The gain of an activation function, by which the standard deviation of the weights before it is multiplied.
 
-    For relu it is √2, as half of the signal's power is lost (He et al. 2015, section 2.2, arxiv.org/abs/1502.01852), for
+    For relu it is √2, as it sets half of the signal's power to 0 (He et al. 2015, section 2.2, arxiv.org/abs/1502.01852), for
     leaky_relu with negative slope `param` (0.01 if None) √(2 / (1 + param²)).
 
     Raises:
@@ -76,7 +77,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
-    """How many numbers each output is computed from, and how many outputs each input goes to: (fan_in, fan_out).
+    """How many inputs each output depends on, and how many outputs each input affects: (fan_in, fan_out).
 
     For a weight (out, in) of a linear layer: (in, out). For one (out, in / groups, kh, kw) of a convolution:
     (in / groups · kh · kw, out · kh · kw).
@@ -92,48 +93,48 @@ def fans(tensor: Tensor) -> tuple[int, int]:
             f"init: fan_in and fan_out need a weight of two axes or more, got shape {tensor.shape}; "
             "fill a bias with zeros_ or uniform_"
         )
-    taps = math.prod(tensor.shape[2:])
-    return tensor.shape[1] * taps, tensor.shape[0] * taps
+    kernel_elements = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * kernel_elements, tensor.shape[0] * kernel_elements
 
 
 def uniform_(tensor: X, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> X:
-    """Numbers spread evenly over [a, b).
+    """Fill with values of the uniform distribution over [a, b).
 
     Raises:
         ValueError: a > b.
     """
     if not a <= b:
         raise ValueError(f"uniform_: the interval [{a}, {b}) is empty; a must not be larger than b")
-    if _skipping.now:
+    if _skip.active:
         return tensor
-    return _fill(tensor, _source(generator).uniform(a, b, tensor.shape, tensor.dtype))
+    return _fill(tensor, _generator(generator).uniform(a, b, tensor.shape, tensor.dtype))
 
 
 def normal_(tensor: X, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> X:
-    """Numbers of the normal distribution.
+    """Fill with values of the normal distribution.
 
     Raises:
         ValueError: std < 0.
     """
     if not std >= 0:
         raise ValueError(f"normal_: the standard deviation must not be negative, got {std}")
-    if _skipping.now:
+    if _skip.active:
         return tensor
-    return _fill(tensor, _source(generator).normal(mean, std, tensor.shape, tensor.dtype))
+    return _fill(tensor, _generator(generator).normal(mean, std, tensor.shape, tensor.dtype))
 
 
 def constant_(tensor: X, val: float) -> X:
-    """Every number becomes `val`."""
+    """Fill with `val`."""
     return _fill(tensor, val)
 
 
 def zeros_(tensor: X) -> X:
-    """Every number becomes 0."""
+    """Fill with 0."""
     return _fill(tensor, 0)
 
 
 def ones_(tensor: X) -> X:
-    """Every number becomes 1."""
+    """Fill with 1."""
     return _fill(tensor, 1)
 
 
@@ -144,7 +145,7 @@ def kaiming_uniform_(
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> X:
-    """Uniform over ±√3 · gain / √fan: as `kaiming_normal_`, with the same variance."""
+    """Uniform over ±√3 · gain / √fan: the variance of `kaiming_normal_`, which describes the arguments."""
     bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound, generator)
 
@@ -156,16 +157,16 @@ def kaiming_normal_(
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> X:
-    """Normal with standard deviation gain / √fan: keeps the size of signals through layers with rectifiers.
+    """Normal with standard deviation gain / √fan: keeps the variance of signals through layers with rectifiers.
 
     He et al. 2015, equations 10 and 14, arxiv.org/abs/1502.01852.
 
     Args:
         tensor: a weight (out, in, …).
-        a: the negative slope of leaky_relu; 0 is relu's.
-        mode: "fan_in" keeps the size going forward, "fan_out" going backward.
-        nonlinearity: the function that follows, as in `calculate_gain`.
-        generator: where random numbers come from; the default one if None.
+        a: the negative slope of leaky_relu; 0 for relu.
+        mode: "fan_in" keeps the variance in the forward pass, "fan_out" in the backward pass.
+        nonlinearity: the activation function that follows, as in `calculate_gain`.
+        generator: the source of random numbers; the default generator if None.
 
     Raises:
         ValueError: the mode or the function is not known, or the tensor has fewer than two axes.
@@ -201,13 +202,13 @@ def _xavier_std(tensor: Tensor, gain: float) -> float:
     return gain * math.sqrt(2 / max(sum(fans(tensor)), 1))
 
 
-def _source(generator: Generator | None) -> Generator:
+def _generator(generator: Generator | None) -> Generator:
     return default if generator is None else generator
 
 
 def _fill(tensor: X, values: Array | float) -> X:
-    """Write into the tensor's own memory: what shares it sees the new numbers, and a pending backward pass can refuse."""
-    if _skipping.now:
+    """Write into the tensor's own memory, and count a new version, so that a pending backward pass notices."""
+    if _skip.active:
         return tensor
     with no_grad():
         tensor[...] = values if isinstance(values, (int, float)) else to_device(values, tensor.device)

@@ -1,9 +1,9 @@
-"""Lists and dicts of modules and of parameters: what they hold is found, named, saved and moved, as in no plain list."""
+"""Lists and dicts of modules and of parameters. Unlike in a plain list, what they hold is found, named, saved and moved."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from operator import index as whole
 from typing import Any, ClassVar, Generic, SupportsIndex, TypeVar, overload
 
 from microtensor.runtime.arrays import is_array
@@ -16,24 +16,25 @@ L = TypeVar("L", bound="Ordered[Any]")
 
 
 def _index(index: Any) -> int | None:
-    """A place in a list: anything that Python takes for one, NumPy's integers and tensors of one too. None for what is none."""
+    """An index as an int, from whatever Python accepts as one, NumPy's integers and integer tensors too. None for others."""
     try:
-        return whole(index)
+        return operator.index(index)
     except (TypeError, ValueError):
         return None
 
 
-class _Holder(Module, Generic[V]):
-    """A module whose parts are attributes under names that the caller gives, or that are numbers."""
+class _Container(Module, Generic[V]):
+    """A module that holds modules or parameters, as attributes under names that the caller gives, or under numbers."""
 
     kind: ClassVar[type[Any]] = Module
+    """The class of what it holds: Module or Parameter."""
 
     def _parts(self) -> dict[str, V]:
         return dict(self._own(self.kind))
 
     def _add(self, name: str, value: V) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"{type(self).__name__}: a name must be a text, got {name!r}")
+            raise TypeError(f"{type(self).__name__}: a name must be a string, got {name!r}")
         if not name or "." in name or hasattr(self, name):
             kind = self.kind.__name__.lower()
             raise ValueError(f"{type(self).__name__}: {name!r} cannot name a {kind}: it is empty, has a dot or is taken")
@@ -44,10 +45,10 @@ class _Holder(Module, Generic[V]):
             return value
         if self.kind is Parameter and (isinstance(value, Tensor) or is_array(value)):
             return Parameter(value)
-        raise TypeError(f"{type(self).__name__}: expected a {self.kind.__name__}, got {value!r}{self._instead(value)}")
+        raise TypeError(f"{type(self).__name__}: expected a {self.kind.__name__}, got {value!r}{self._hint(value)}")
 
-    def _instead(self, value: Any) -> str:
-        """What to write instead of something that is none of the kind."""
+    def _hint(self, value: Any) -> str:
+        """What to write instead of a value of another class."""
         if isinstance(value, type) and issubclass(value, Module):
             return f"; create one: {value.__name__}(...)"
         if self.kind is Module and isinstance(value, (list, tuple)) and value and all(isinstance(x, Module) for x in value):
@@ -60,28 +61,28 @@ class _Holder(Module, Generic[V]):
         return sum(1 for _ in self._own(self.kind))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Nothing: what is in a list or a dict is called, one by one, by the module that holds it."""
+        """Not defined: the module that holds the container calls what is in it."""
         raise NotImplementedError(
-            f"{type(self).__name__} holds, and computes nothing: call what is in it, or use a Sequential, which calls one "
-            "module after the other"
+            f"{type(self).__name__} only holds modules or parameters, and computes nothing: call what is in it, or use a "
+            "Sequential, which calls one module after the other"
         )
 
-    def _below(self) -> list[str]:
+    def _child_lines(self) -> list[str]:
         if self.kind is Module:
-            return super()._below()
+            return super()._child_lines()
         return [f"({name}): Parameter {parameter.dtype} {parameter.shape}" for name, parameter in self._own(Parameter)]
 
 
-class Ordered(_Holder[V]):
-    """Parts in an order, as attributes named "0", "1" … or as the caller names them.
+class Ordered(_Container[V]):
+    """Modules or parameters in order, as attributes named "0", "1" … or as the caller names them.
 
-    Where the names are the numbers from 0 on, they stay so after `insert` and `del`; other names stay as they are, and what is
-    added gets the first number that is free.
+    If the names are the numbers from 0 on, `insert` and `del` renumber them; other names stay as they are. What is added gets
+    the first free number as its name.
     """
 
     def append(self: L, value: V) -> L:
         """Add `value` at the end, and return the container itself."""
-        self._add(self._free(), value)
+        self._add(self._free_name(), value)
         return self
 
     def extend(self: L, values: Iterable[V]) -> L:
@@ -91,34 +92,34 @@ class Ordered(_Holder[V]):
         return self
 
     def insert(self: L, index: SupportsIndex, value: V) -> L:
-        """Put `value` before the part that is at `index`, and return the container itself.
+        """Insert `value` before position `index`, and return the container itself.
 
         Raises:
-            IndexError: there is no such place.
+            IndexError: there is no such position.
         """
         names, values = list(self._parts()), list(self)
-        place = _index(index)
-        if place is None or not -len(values) <= place <= len(values):
-            raise IndexError(f"{type(self).__name__}: no place {index!r} to insert at, among {len(values)}")
-        values.insert(place, self._checked(value))
-        names.insert(place, self._free())
-        self._hold(names, values)
+        position = _index(index)
+        if position is None or not -len(values) <= position <= len(values):
+            raise IndexError(f"{type(self).__name__}: cannot insert at {index!r}, there are {len(values)}")
+        values.insert(position, self._checked(value))
+        names.insert(position, self._free_name())
+        self._replace_all(names, values)
         return self
 
     def pop(self, index: Any = -1) -> Any:
-        """Take a part out, the last one if nothing else is said, and return it."""
-        taken = self[index]
+        """Remove what is at `index`, the last one by default, and return it."""
+        removed = self[index]
         del self[index]
-        return taken
+        return removed
 
-    def _free(self) -> str:
+    def _free_name(self) -> str:
         number = len(self)
         while hasattr(self, str(number)):  # a slice keeps its names
             number += 1
         return str(number)
 
-    def _hold(self, names: list[str], values: list[V]) -> None:
-        """Hold these parts instead of those that are there."""
+    def _replace_all(self, names: list[str], values: list[V]) -> None:
+        """Replace all that it holds, and renumber it if it was numbered."""
         before = list(self._parts())
         if before == [str(i) for i in range(len(before))]:
             names = [str(i) for i in range(len(values))]
@@ -131,9 +132,9 @@ class Ordered(_Holder[V]):
         names = list(self._parts())
         if isinstance(index, str) and index in names:
             return index
-        place = _index(index)
-        if place is not None and -len(names) <= place < len(names):
-            return names[place]
+        position = _index(index)
+        if position is not None and -len(names) <= position < len(names):
+            return names[position]
         kind = self.kind.__name__.lower()
         raise IndexError(f"{type(self).__name__}: no {kind} {index!r} among the {len(names)}: {', '.join(names)}")
 
@@ -147,20 +148,20 @@ class Ordered(_Holder[V]):
     def __getitem__(self, index: Any) -> Any:
         if not isinstance(index, slice):
             return vars(self)[self._key(index)]
-        twin = type(self).__new__(type(self))
+        copy = type(self).__new__(type(self))
         parts = self._parts()
-        rest = {name: value for name, value in vars(self).items() if name not in parts and name not in ("_hooks", "_empty")}
-        vars(twin).update(rest | dict(list(parts.items())[index]))
-        return twin
+        rest = {name: value for name, value in vars(self).items() if name not in parts and name not in ("_hooks", "_reserved")}
+        vars(copy).update(rest | dict(list(parts.items())[index]))
+        return copy
 
     def __setitem__(self, index: SupportsIndex | str, value: V) -> None:
         setattr(self, self._key(index), self._checked(value))
 
     def __delitem__(self, index: SupportsIndex | str | slice) -> None:
         names, values = list(self._parts()), list(self)
-        place = index if isinstance(index, slice) else names.index(self._key(index))
-        del names[place], values[place]
-        self._hold(names, values)
+        positions = index if isinstance(index, slice) else names.index(self._key(index))
+        del names[positions], values[positions]
+        self._replace_all(names, values)
 
     def __add__(self: L, other: Iterable[V]) -> L:
         if not isinstance(other, Iterable):
@@ -172,7 +173,7 @@ class Ordered(_Holder[V]):
 
 
 class _List(Ordered[V]):
-    """An Ordered that is made of one iterable, and numbers its parts always."""
+    """An Ordered that is made of one iterable, and is always numbered."""
 
     def __init__(self, values: Iterable[V] | None = None) -> None:
         if values is not None and not isinstance(values, Iterable):
@@ -180,8 +181,8 @@ class _List(Ordered[V]):
             raise TypeError(f"{name}: expected a list of {kind}s, {name}([a, b]), got {type(values).__name__}")
         self.extend(values or ())
 
-    def _hold(self, names: list[str], values: list[V]) -> None:
-        super()._hold([str(i) for i in range(len(values))], values)
+    def _replace_all(self, names: list[str], values: list[V]) -> None:
+        super()._replace_all([str(i) for i in range(len(values))], values)
 
     @overload
     def __getitem__(self, index: SupportsIndex | str) -> V: ...
@@ -190,20 +191,20 @@ class _List(Ordered[V]):
     def __getitem__(self, index: Any) -> Any:
         part: Any = super().__getitem__(index)
         if isinstance(index, slice):
-            part._hold([], list(part))
+            part._replace_all([], list(part))
         return part
 
 
 class ModuleList(_List[Module]):
-    """Modules in a list: for a `forward` that decides by itself how to go through them.
+    """Modules in a list, for a `forward` that calls them in its own way.
 
-    What a list can do it can: index, slice, `len`, iteration, `append`, `extend`, `insert`, `pop`, `del`, `+`.
+    It supports what a list does: index, slice, `len`, iteration, `append`, `extend`, `insert`, `pop`, `del`, `+`.
 
     Args:
         modules: modules, or None.
 
     Raises:
-        TypeError: something is no module.
+        TypeError: one of them is no module.
 
     >>> from microtensor.nn.layers.linear import Linear
     >>> layers = ModuleList([Linear(2, 3), Linear(3, 1)])
@@ -236,8 +237,8 @@ class ParameterList(_List[Parameter]):
         super().__init__(values)
 
 
-class _Dict(_Holder[V], MutableMapping[str, V]):
-    """Parts under names of the caller's: a MutableMapping, with its `keys`, `items`, `get`, `pop`, `update`, `clear`."""
+class _Dict(_Container[V], MutableMapping[str, V]):
+    """Modules or parameters by name: a MutableMapping, with `keys`, `items`, `get`, `pop`, `update`, `clear`."""
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
@@ -270,14 +271,14 @@ class _Dict(_Holder[V], MutableMapping[str, V]):
 
 
 class ModuleDict(_Dict[Module]):
-    """Modules by name, in the order in which they were added: for a `forward` that chooses among them.
+    """Modules by name, in the order in which they were added, for a `forward` that chooses among them.
 
     Args:
         modules: a dict, or (name, module) pairs.
 
     Raises:
-        TypeError: something is no module, a name is no text.
-        ValueError: a name is empty, has a dot or means something else already, as "keys" and "training" do.
+        TypeError: a value is no module, or a name is no string.
+        ValueError: a name is empty, has a dot or is another attribute already, such as "keys" and "training".
 
     >>> from microtensor.nn.layers.activation import ReLU, Tanh
     >>> choices = ModuleDict({"relu": ReLU(), "tanh": Tanh()})

@@ -1,8 +1,8 @@
-"""`Module`: a function with state. Its parameters, buffers and submodules are its attributes, and nothing else."""
+"""`Module`, the base class of layers and networks: `forward` computes, and the attributes hold parameters and submodules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,27 +12,35 @@ from microtensor.autograd.graph import is_floating
 from microtensor.runtime.arrays import follow, parse_gpu
 from microtensor.tensor import Tensor
 
+from .eval_mode import EvalMode
 from .hooks import Hooked
 from .loading import Loaded, load
-from .modes import Modes
+from .module_tree import ModuleTree
 from .parameter import Buffer as Buffer
 from .parameter import Parameter as Parameter
-from .parameter import forget, refuse_hidden
-from .places import Places
+from .parameter import clear_grad
+from .registration import Registration
 
-V = TypeVar("V")
 M = TypeVar("M", bound="Module")
 
 
-class Module(Places, Hooked):
-    """A layer, a network or a part of one: `forward` computes, the attributes remember.
+class Module(Registration, ModuleTree, Hooked):
+    """A layer, a network or a part of one: a function with state.
 
-    Attributes that are a Parameter, a Buffer or a Module are the module's own, in the order in which they were first
-    assigned, and their names, joined by dots, name what the modules below hold. No call of `super().__init__()` is needed.
+    A subclass defines `forward(self, x)`, and assigns what it learns to attributes: each Parameter, Buffer or Module that is an
+    attribute belongs to the module, in the order of first assignment. The parameters of submodules have dotted names, such as
+    `conv1.weight`. `super().__init__()` need not be called.
 
-    Modules or parameters in a plain list, tuple or dict would be found by nobody, and a Tensor that requires a gradient but is
-    no Parameter would never be learned: whoever walks over the module raises TypeError for both, in words. A plain Tensor is
-    neither saved nor moved; assigned where a Buffer stands, it becomes one.
+    What a Module offers, and where it is written:
+
+        calling it, hooks                                  hooks.py
+        parameters(), modules() …, by dotted name          module_tree.py
+        register_buffer(), register_parameter()            registration.py
+        train(), freeze(), to(), apply(), state_dict()     here
+
+    A module or parameter in a plain list, tuple or dict would not be found, and a Tensor that requires a gradient but is no
+    Parameter would not be learned: `parameters()` and all others that walk over the modules raise TypeError for both. A plain
+    Tensor is neither saved nor moved; assigned to an attribute that holds a Buffer, it becomes a Buffer.
 
     >>> class Scale(Module):
     ...     def __init__(self):
@@ -47,109 +55,16 @@ class Module(Places, Hooked):
     """
 
     training: bool = True
-    """Whether the module computes as in training, where dropout drops and batch normalisation uses the batch's statistics."""
+    """Whether dropout drops and batch normalisation uses the statistics of the batch: see `train` and `eval`."""
     frozen: bool = False
-    """Whether `freeze()` was called last, not `unfreeze()`: nothing is learned here, running statistics stay as they are."""
-
-    # What it holds
-
-    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """Each parameter once, also where it is shared: the module's own, then (`recurse`) those of the modules below."""
-        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
-
-    def named_parameters(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Parameter]]:
-        """Each parameter once, under the first dotted name that leads to it; without `remove_duplicate` under every name.
-
-        >>> class Pair(Module):
-        ...     def __init__(self):
-        ...         self.a, self.b = Parameter([1.0]), Parameter([2.0])
-        >>> [name for name, _ in Pair().named_parameters()]
-        ['a', 'b']
-        """
-        return _once(self._named(Parameter, prefix, recurse), remove_duplicate)
-
-    def buffers(self, recurse: bool = True) -> Iterator[Buffer]:
-        """Each buffer once: the module's own, then those of the modules below."""
-        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
-
-    def named_buffers(
-        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Buffer]]:
-        """Each buffer once, under the first dotted name that leads to it; without `remove_duplicate` under every name."""
-        return _once(self._named(Buffer, prefix, recurse), remove_duplicate)
-
-    def children(self) -> Iterator[Module]:
-        """Each module that is an attribute of this one, once."""
-        return (child for _, child in self.named_children())
-
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Each module that is an attribute of this one, once, under the name of the first such attribute."""
-        return _once(self._own(Module))
-
-    def modules(self) -> Iterator[Module]:
-        """This module and each one below it, once, parents first."""
-        return (module for _, module in self.named_modules())
-
-    def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
-        """This module, named `prefix`, and each one below it, once, parents first, under the first dotted name of each.
-
-        Without `remove_duplicate`, under every name.
-        """
-        return _once(((place.removesuffix("."), module) for place, module in self._walk(_place(prefix))), remove_duplicate)
-
-    def get_submodule(self, target: str) -> Module:
-        """The module of this dotted name; this one for the empty name.
-
-        Raises:
-            AttributeError: there is none.
-
-        >>> from microtensor.nn import Linear, Sequential
-        >>> Sequential(Sequential(Linear(2, 1))).get_submodule("0.0")
-        Linear(in_features=2, out_features=1, bias=True)
-        """
-        module: Module = self
-        for name in target.split(".") if target else ():
-            below = dict(module._own(Module))
-            if name not in below:
-                here = ", ".join(below) or "none"
-                raise AttributeError(f"{type(self).__name__}: no module {target!r}; {type(module).__name__} holds {here}")
-            module = below[name]
-        return module
-
-    def get_parameter(self, target: str) -> Parameter:
-        """The parameter of this dotted name.
-
-        Raises:
-            AttributeError: there is none.
-        """
-        return self._get(Parameter, target)
-
-    def get_buffer(self, target: str) -> Buffer:
-        """The buffer of this dotted name.
-
-        Raises:
-            AttributeError: there is none.
-        """
-        return self._get(Buffer, target)
-
-    def _get(self, kind: type[V], target: str) -> V:
-        place, _, name = target.rpartition(".")
-        below = dict(self.get_submodule(place)._own(kind))
-        if name not in below:
-            here = ", ".join(below) or "none"
-            raise AttributeError(f"{type(self).__name__}: no {kind.__name__.lower()} {target!r}; there is {here} beside it")
-        return below[name]
-
-    # How it comes to hold it
+    """Whether `freeze()` was called, and not `unfreeze()` since."""
 
     def register_module(self, name: str, module: Module | None) -> None:
-        """The same as the assignment `self.name = module`, for a name that is only known when the program runs.
+        """The same as the assignment `self.name = module`, for a name that is only known at run time.
 
         Raises:
-            TypeError: `module` is neither a Module nor None; the name is no text.
-            ValueError: the name is empty, has a dot or means something else already.
+            TypeError: `module` is neither a Module nor None; the name is no string.
+            ValueError: the name is empty, has a dot or is another attribute already.
         """
         if not (module is None or isinstance(module, Module)):
             raise TypeError(f"register_module: {name} must be a Module or None, got {type(module).__name__}")
@@ -157,32 +72,7 @@ class Module(Places, Hooked):
 
     add_module = register_module
 
-    def _own(self, kind: type[V]) -> Iterator[tuple[str, V]]:
-        """This module's own attributes of class `kind`, in the order of their first assignment."""
-        return ((name, value) for name, value in vars(self).items() if isinstance(value, kind))
-
-    def _walk(self, place: str = "", above: tuple[Module, ...] = ()) -> Iterator[tuple[str, Module]]:
-        """This module and all below it, parents first, under every name that they have. Below `self` a name ends in a dot."""
-        if any(self is module for module in above):
-            raise ValueError(f"{type(above[0]).__name__}: {place[:-1]} leads back to it; a module cannot hold itself")
-        refuse_hidden(type(self).__name__, vars(self), Module)
-        yield place, self
-        for name, child in self._own(Module):
-            yield from child._walk(f"{place}{name}.", (*above, self))
-
-    def _upwards(self) -> Iterator[Module]:
-        """All modules below, children before parents, then this one; one that several hold, several times."""
-        for child in self.children():
-            yield from child._upwards()
-        yield self
-
-    def _named(self, kind: type[V], prefix: str, recurse: bool) -> Iterator[tuple[str, V]]:
-        walked = self._walk(_place(prefix))
-        for place, module in walked if recurse else [next(walked)]:
-            for name, value in module._own(kind):
-                yield place + name, value
-
-    # What can be done to all of it
+    # Mode
 
     def train(self: M, mode: bool = True) -> M:
         """Set `training` here and in every module below, and return the module itself.
@@ -202,8 +92,8 @@ class Module(Places, Hooked):
         """Set `training` to False, here and in every module below, and return the module itself."""
         return self.train(False)
 
-    def evaluating(self) -> Modes:
-        """In eval mode inside the `with`; afterwards each module is in its own mode again, which need not be one for all.
+    def evaluating(self) -> EvalMode:
+        """Eval mode inside a `with` block; afterwards each module has its former mode again.
 
         >>> class Model(Module):
         ...     pass
@@ -214,14 +104,14 @@ class Module(Places, Hooked):
         >>> model.training
         True
         """
-        return Modes(self.modules)
+        return EvalMode(self.modules)
 
     def freeze(self: M) -> M:
-        """Let nothing here change in training, and return the module itself: transfer learning keeps what was learned so.
+        """Keep all parameters and running statistics as they are in training, and return the module itself: transfer learning.
 
-        No parameter requires a gradient any more, and none keeps one, so no optimiser moves it and no time is spent on it.
-        `frozen` is True here and in every module below: a frozen batch normalisation keeps its running statistics, and
-        normalises by them, in training mode too. Dropout goes on dropping: that is `training`'s business.
+        No parameter requires a gradient, and all gradients are cleared, so no optimiser changes a parameter and no gradient is
+        computed for it. `frozen` becomes True here and in every module below: a frozen batch normalisation normalises by its
+        running statistics and does not update them, also in training mode. Dropout depends on `training` alone.
 
         >>> class Model(Module):
         ...     def __init__(self):
@@ -242,8 +132,8 @@ class Module(Places, Hooked):
     def unfreeze(self: M) -> M:
         """Undo `freeze()`, here or in a part of what was frozen, and return the module itself.
 
-        The parameters that `freeze()` found learnable are learnable again. One that was not stays as it is, and so does one
-        whose `requires_grad` was cleared by hand: `requires_grad_()` makes all learnable.
+        Parameters whose `requires_grad` was cleared by `freeze()` require a gradient again, others stay as they are:
+        `requires_grad_()` sets all.
         """
         for module in self.modules():
             module.frozen = False
@@ -253,18 +143,18 @@ class Module(Places, Hooked):
         return self
 
     def requires_grad_(self: M, requires_grad: bool = True) -> M:
-        """Set `requires_grad` of every parameter, and return the module itself. `freeze` also stops running statistics."""
+        """Set `requires_grad` of every parameter, and return the module itself. `freeze` also keeps running statistics."""
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradient of every parameter: `grad` becomes None, or with `set_to_none=False` zeros."""
+        """Clear the gradient of every parameter: `grad` becomes None, or with `set_to_none=False` zeros."""
         for parameter in self.parameters():
-            forget(parameter, set_to_none)
+            clear_grad(parameter, set_to_none)
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
-        """Call `fn` with every module once, those below a module before it, this one last; return the module itself.
+        """Call `fn` with every module once, children before parents, and return the module itself.
 
         >>> from microtensor.nn import Linear, Sequential, init
         >>> def start(module):
@@ -273,19 +163,19 @@ class Module(Places, Hooked):
         >>> Sequential(Linear(2, 2)).apply(start)[0].bias.detach()
         Tensor([0., 0.])
         """
-        list(self.modules())  # raises for what nobody would find, before anything is done
-        for module in dict.fromkeys(self._upwards()):
+        list(self.modules())  # raises for hidden modules, before fn is called
+        for module in dict.fromkeys(self._walk_up()):
             fn(module)
         return self
 
     def to(self: M, *targets: Any, dtype: DTypeLike | None = None, device: str | None = None) -> M:
         """Move every parameter and buffer to a device, and change the dtype of those that are floating point.
 
-        In place: the Parameter objects stay, so an optimiser goes on with them, and what was shared stays shared. Gradients go
-        along.
+        In place: the Parameter objects stay the same, so an optimiser keeps them, and shared parameters stay shared. Gradients
+        are moved too.
 
         Args:
-            targets: a device ("cpu", "cuda", "cuda:N"), a floating-point dtype, both in either order, or a tensor to be like.
+            targets: a device ("cpu", "cuda", "cuda:N"), a floating-point dtype, both in either order, or a tensor with both.
 
         Returns:
             The module itself.
@@ -301,16 +191,16 @@ class Module(Places, Hooked):
         def moved(tensor: Tensor) -> Tensor:
             return tensor.detach().to(*targets, dtype=dtype, device=device)
 
-        goal = moved(Tensor(np.empty(0, np.float32))).dtype  # whatever is wrong is so before anything moves
-        if not is_floating(goal):
-            raise TypeError(f"to: a module computes in floating point, not in {goal}; use 'float32' or 'float64'")
+        result_dtype = moved(Tensor(np.empty(0, np.float32))).dtype  # raises for wrong targets, before anything is moved
+        if not is_floating(result_dtype):
+            raise TypeError(f"to: a module computes in floating point, not in {result_dtype}; use 'float32' or 'float64'")
         for tensor in [*self.parameters(), *self.buffers()]:
             if is_floating(tensor.dtype):
                 data = moved(tensor).array
-            else:  # to the same device, in its own dtype
+            else:  # integers and bools: to that device, in their own dtype
                 follow(tensor.array)
-                place = moved(tensor.constant(tensor.xp.empty_like(tensor.array, np.float32))).device
-                data = tensor.detach().to(place).array
+                target = moved(tensor.constant(tensor.xp.empty_like(tensor.array, np.float32))).device
+                data = tensor.detach().to(target).array
             if data is not tensor.array:
                 tensor.array = data
             if tensor.grad is not None:
@@ -322,10 +212,10 @@ class Module(Places, Hooked):
         return self.to("cpu")
 
     def cuda(self: M, device: Any = None) -> M:
-        """Move every parameter and buffer to a GPU, the current one or that of this number or name; return the module itself.
+        """Move every parameter and buffer to a GPU, the current one or that of this index or name; return the module itself.
 
         Raises:
-            TypeError, ValueError: it is the number or name of no GPU.
+            TypeError, ValueError: there is no GPU of this index or name.
         """
         return self.to(parse_gpu("cuda", device))
 
@@ -344,9 +234,9 @@ class Module(Places, Hooked):
     # Saving and loading
 
     def get_extra_state(self) -> Any:
-        """What else than tensors `state_dict()` is to hold, as "_extra_state": a module that has any overrides this.
+        """More than tensors for `state_dict()`, saved under "_extra_state": override it in a module that has such state.
 
-        Numbers, texts and tensors, in dicts, lists and tuples, can be saved to a `.npz` file; `save` refuses other objects.
+        Numbers, strings and tensors, in dicts, lists and tuples, can be saved to a `.npz` file; `save` refuses other objects.
 
         Raises:
             RuntimeError: the class does not override it.
@@ -363,7 +253,7 @@ class Module(Places, Hooked):
         raise RuntimeError(f"{type(self).__name__} has set_extra_state(), and no get_extra_state(): define both, or neither")
 
     def set_extra_state(self, state: Any) -> None:
-        """Take back what `get_extra_state()` gave: `load_state_dict` calls it, after the tensors have been loaded.
+        """Restore what `get_extra_state()` returned: `load_state_dict` calls it, after the tensors have been loaded.
 
         Raises:
             RuntimeError: the class does not override it.
@@ -371,81 +261,68 @@ class Module(Places, Hooked):
         raise RuntimeError(f"{type(self).__name__} has get_extra_state(), and no set_extra_state(): define both, or neither")
 
     def state_dict(self, prefix: str = "") -> dict[str, Any]:
-        """Every parameter and persistent buffer under its dotted name behind `prefix`, detached, in the same memory.
+        """Every parameter and persistent buffer by its dotted name, after `prefix`: detached tensors that share the memory.
 
-        A tensor that is shared is there under each of its names. What a module's `get_extra_state()` gives follows its tensors.
+        A shared tensor is there under each of its names. A module's `get_extra_state()` comes after its tensors.
         """
         state: dict[str, Any] = {}
-        for place, module in self._walk():
-            state |= {place + name: tensor.detach() for name, tensor in module._tensors()}
+        for path, module in self._walk():
+            state |= {path + name: tensor.detach() for name, tensor in module._tensors()}
             if _overrides(module, "get_extra_state"):
-                state[place + EXTRA_STATE] = module.get_extra_state()
+                state[path + EXTRA_STATE] = module.get_extra_state()
         return {prefix + name: value for name, value in state.items()} if prefix else state
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """This module's own tensors that are saved."""
+        """This module's own tensors that are saved: parameters and persistent buffers."""
         yield from self._own(Parameter)
         yield from ((name, buffer) for name, buffer in self._own(Buffer) if buffer.persistent)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Loaded:
         """Copy the values of `state_dict` into the parameters and buffers of these names, in their dtype, on their device.
 
-        Each module's `set_extra_state()` then gets what `get_extra_state()` gave. What it raises comes when all else is loaded.
+        Then each module's `set_extra_state()` is called with its extra state: if it raises, all tensors are loaded already.
 
         Args:
             state_dict: tensors or arrays by dotted name, as `state_dict()` gives; PyTorch's tensors too.
-            strict: refuse names that only one side has; otherwise pass over them.
+            strict: refuse missing and unexpected names; otherwise skip them.
 
         Returns:
-            The names that were passed over: `missing_keys`, `unexpected_keys`.
+            The names that were skipped: `missing_keys`, `unexpected_keys`.
 
         Raises:
-            TypeError: `state_dict` is no mapping, or holds something that is no tensor and no array.
-            ValueError: a name is missing or unexpected, or a shape differs. It says how many, and a few; nothing is loaded.
+            TypeError: `state_dict` is no mapping, or a value in it is neither a tensor nor an array.
+            ValueError: a name is missing or unexpected, or a shape differs: the first few are listed, and nothing is loaded.
         """
         own: dict[str, Any] = {}
-        for place, module in self._walk():
-            own |= {place + name: tensor for name, tensor in module._tensors()}
+        for path, module in self._walk():
+            own |= {path + name: tensor for name, tensor in module._tensors()}
             if _overrides(module, "get_extra_state") or _overrides(module, "set_extra_state"):
-                own[place + EXTRA_STATE] = module.set_extra_state
+                own[path + EXTRA_STATE] = module.set_extra_state
         return load(type(self).__name__, own, state_dict, strict)
 
-    # How it shows itself
+    # repr
 
     def extra_repr(self) -> str:
-        """What stands between the parentheses of `repr`: the settings."""
+        """The settings, as `repr` shows them between the parentheses. Override it in a layer."""
         return ""
 
-    def _below(self) -> list[str]:
+    def _child_lines(self) -> list[str]:
         return [f"({name}): {child!r}" for name, child in self._own(Module)]
 
     def __repr__(self) -> str:
         name, settings = type(self).__name__, self.extra_repr()
         if self.frozen and any(self._own(Tensor)):
             settings = f"{settings}, frozen=True" if settings else "frozen=True"
-        below = self._below()
-        if not below:
+        children = self._child_lines()
+        if not children:
             return f"{name}({settings})"
-        lines = "\n".join([settings, *below] if settings else below)
+        lines = "\n".join([settings, *children] if settings else children)
         return f"{name}(\n  " + lines.replace("\n", "\n  ") + "\n)"
 
 
 EXTRA_STATE = "_extra_state"
-"""The name in a state of what `get_extra_state()` gives, as in PyTorch."""
+"""The name of the extra state in a state_dict, as in PyTorch."""
 
 
 def _overrides(module: Module, method: str) -> bool:
     return getattr(type(module), method) is not getattr(Module, method)
-
-
-def _place(prefix: str) -> str:
-    return f"{prefix}." if prefix else ""
-
-
-def _once(named: Iterable[tuple[str, V]], remove_duplicate: bool = True) -> Iterator[tuple[str, V]]:
-    """Each object under its first name, or under all."""
-    seen: set[int] = set()
-    for name, value in named:
-        if id(value) not in seen or not remove_duplicate:
-            seen.add(id(value))
-            yield name, value

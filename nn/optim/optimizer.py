@@ -16,7 +16,7 @@ from microtensor.runtime.arrays import Array, array_module, follow, is_array, to
 from microtensor.tensor import Tensor
 
 from ..module import Module
-from ..parameter import forget
+from ..parameter import clear_grad
 
 BLOCK_BYTES = 1 << 17
 """How much of a parameter is worked on at a time: with its gradient, its memory and a work array it fits a core's cache."""
@@ -105,7 +105,7 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradient of every parameter: `grad` becomes None, or with `set_to_none=False` zeros."""
         for p in self._all():
-            forget(p, set_to_none)
+            clear_grad(p, set_to_none)
 
     def step(self) -> None:
         """Move every parameter that has a gradient one step, in place.

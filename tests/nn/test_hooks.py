@@ -183,7 +183,7 @@ def test_backward_hook_on_the_first_layer_has_no_input_gradient():
     assert grad_input == (None,)
     np.testing.assert_array_equal(grad_output.numpy(), np.ones((4, 2)))
     layer.register_full_backward_hook(lambda module, grad_input, grad_output: grad_output)
-    with pytest.raises(ValueError, match="Linear: a backward hook replaced a gradient that nothing asks for"):
+    with pytest.raises(ValueError, match="Linear: a backward hook replaced a gradient that is not computed"):
         layer(x(4, 3)).sum().backward()
 
 

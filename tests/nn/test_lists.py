@@ -101,7 +101,9 @@ def test_a_slice_has_no_hooks():
 
 def test_lists_hold_and_compute_nothing():
     for holder in (ModuleList([ReLU()]), ModuleDict({"a": ReLU()}), ParameterList(), ParameterDict()):
-        with pytest.raises(NotImplementedError, match=f"{type(holder).__name__} holds, and computes nothing"):
+        with pytest.raises(
+            NotImplementedError, match=f"{type(holder).__name__} only holds modules or parameters, and computes nothing"
+        ):
             holder(Tensor([1.0]))
 
 
@@ -204,14 +206,14 @@ def test_a_dict_goes_through_what_a_dict_does(kind, part):
         ),
         (lambda: ModuleList().extend([ReLU(), None]), TypeError, "expected a Module, got None"),
         (lambda: ModuleList([ReLU()])[1], IndexError, "ModuleList: no module 1 among the 1: 0"),
-        (lambda: ModuleList([ReLU()]).insert(3, ReLU()), IndexError, "no place 3 to insert at, among 1"),
+        (lambda: ModuleList([ReLU()]).insert(3, ReLU()), IndexError, "cannot insert at 3, there are 1"),
         (lambda: ModuleList().pop(), IndexError, "no module -1 among the 0"),
         (lambda: ParameterList([[1.0]]), TypeError, r"ParameterList: expected a Parameter, got \[1.0\]"),
         (lambda: ParameterList([Tensor([1])[0] > 0]), TypeError, "floating"),
         (lambda: ModuleDict(3), TypeError, "ModuleDict: expected modules by name"),
         (lambda: ModuleDict({"a.b": ReLU()}), ValueError, "ModuleDict: 'a.b' cannot name a module: it is empty, has a dot"),
         (lambda: ModuleDict({"keys": ReLU()}), ValueError, "'keys' cannot name a module"),
-        (lambda: ModuleDict({3: ReLU()}), TypeError, "ModuleDict: a name must be a text, got 3"),
+        (lambda: ModuleDict({3: ReLU()}), TypeError, "ModuleDict: a name must be a string, got 3"),
         (lambda: ModuleDict({"a": Linear}), TypeError, "ModuleDict: expected a Module, got <class"),
         (lambda: ParameterDict({"a": 3.0}), TypeError, "ParameterDict: expected a Parameter, got 3.0"),
         (lambda: ParameterDict()["a"], KeyError, "ParameterDict: no parameter 'a' among the 0"),
@@ -265,5 +267,5 @@ def test_all_that_python_takes_for_an_index_is_one(kind, one):
     for wrong in (1.0, "one", None):
         with pytest.raises(IndexError, match=f"{kind}: no "):
             held[wrong]
-        with pytest.raises(IndexError, match=f"{kind}: no place"):
+        with pytest.raises(IndexError, match=f"{kind}: cannot insert"):
             held.insert(wrong, a)

@@ -336,7 +336,7 @@ def test_registering_is_assigning():
     [
         ("register_parameter", ("a", Tensor([1.0])), TypeError, "a must be a Parameter or None, got Tensor; make it one"),
         ("register_parameter", ("a.b", None), ValueError, "'a.b' cannot name a Parameter: it is empty, has a dot or is taken"),
-        ("register_parameter", (3, None), TypeError, "a name must be a text, got 3"),
+        ("register_parameter", (3, None), TypeError, "a name must be a string, got 3"),
         ("register_buffer", ("", np.zeros(1)), ValueError, "'' cannot name a Buffer"),
         ("register_buffer", ("scale", np.zeros(1)), ValueError, "'scale' cannot name a Buffer"),
         ("register_buffer", ("table", "x"), TypeError, "expected numbers"),

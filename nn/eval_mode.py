@@ -1,4 +1,4 @@
-"""Modules in eval mode for a while: whatever interrupts it, each is in its own mode again afterwards."""
+"""Eval mode inside a `with` block; afterwards each module has its former mode again, also after an error or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from microtensor.runtime.scoped import Block
 
 
-class Modes(Block):
-    """A block in which modules are in eval mode. It asks which when it is entered.
+class EvalMode(Block):
+    """A block in which modules are in eval mode. The function that lists them is called when the block is entered.
 
     >>> from microtensor.nn import Dropout
     >>> drop = Dropout(0.5)
-    >>> with Modes(lambda: [drop]):
+    >>> with EvalMode(lambda: [drop]):
     ...     drop.training
     False
     >>> drop.training
@@ -24,14 +24,14 @@ class Modes(Block):
         self._modules = modules
 
     def now(self) -> list[tuple[Any, bool]]:
-        """Each module with its mode."""
+        """Each module with its current mode."""
         return [(module, module.training) for module in self._modules()]
 
     def set(self, value: list[tuple[Any, bool]]) -> None:
-        """Bring each into its mode."""
+        """Set the mode of each module."""
         for module, training in value:
             module.training = training
 
     def wanted(self, before: list[tuple[Any, bool]]) -> list[tuple[Any, bool]]:
-        """All in eval mode."""
+        """The mode inside: eval mode for all."""
         return [(module, False) for module, _ in before]
