@@ -28,7 +28,7 @@ from microtensor.ops import (
 from microtensor.ops.shape import normalize_dims
 from microtensor.runtime.arrays import is_array, to_numpy
 
-from ..layers import batch_norm, conv, dropout, layer_norm, linear, pool, resampling, response_norm, windows
+from ..layers import batch_norm, conv, dropout, layer_norm, linear, pool, pool_argmax, resampling, response_norm, windows
 from ..losses import classification
 from . import spans
 
@@ -442,7 +442,7 @@ RULES: dict[Callable[..., Any], Rule] = {
     pool._max_pool2d: _windows,
     pool._avg_pool2d: _windows,
     conv._to_input: _spread,
-    pool._spread_windows: _spread,
+    pool._avg_pool2d_grad: _spread,
     windows._unfold: _unfold,
     padding._pad: _pad,
     join._cat: _cat,
@@ -451,7 +451,7 @@ RULES: dict[Callable[..., Any], Rule] = {
     shape.reshape: _reshape,
     indexing.getitem: _getitem,
     resampling._resample: _resample,
-    pool._from_winners: _adapt,
+    pool_argmax._gather_argmax: _adapt,
     linear._linear: _product,
     product._matmul: _product,
     **dict.fromkeys((reduce.sum, reduce.mean, reduce.var, reduce.any, reduce.all, reduce.count_nonzero), _reduce),
@@ -467,7 +467,7 @@ RULES: dict[Callable[..., Any], Rule] = {
     **dict.fromkeys((layer_norm._normalize_rows, response_norm._neighbours, dropout._drop), _alike),
     **dict.fromkeys((diagonals.tril, diagonals.triu, elementwise._choose), _alike),
     **dict.fromkeys((diagonals.diagonal, diagonals._on_diagonal, repeating._overlay), _anywhere),
-    **dict.fromkeys((windows._fold, conv._to_weight, pool._to_winners, indexing._put), _anywhere),
+    **dict.fromkeys((windows._fold, conv._to_weight, pool_argmax._scatter_argmax, indexing._put), _anywhere),
     **dict.fromkeys((order._median_of_all, order._index_of_median), _anywhere),
     **dict.fromkeys((classification._cross_entropy, classification._soft_cross_entropy), _anywhere),
     **dict.fromkeys((classification._pick, classification._place), _anywhere),

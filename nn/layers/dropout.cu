@@ -1,14 +1,14 @@
-// Dropout, with a mask that nobody keeps: what is drawn depends on the seed and the place alone, and backward draws it again.
+// Dropout without storing the mask: what is drawn depends on the seed and the index alone, so backward draws the same again.
 //
-// A number is kept if its word, of 32 random bits, is below `threshold`; then it becomes x · scale, else x · 0, so that a nan
-// stays. If `shifted`, `up` is added to what is kept, and `down` to what is not.
+// An element is kept if its word, of 32 random bits, is below `threshold`; then it becomes x * scale, else x * 0, so that a nan
+// stays. If `shifted`, `up` is added to kept elements, and `down` to the others.
 __device__ inline real dropped(real x, bool kept, wide scale, size shifted, wide up, wide down) {
     wide y = (wide)x * (kept ? scale : 0);
     if (shifted) y += kept ? up : down;
     return (real)y;
 }
 
-// Each number by itself. A thread takes four neighbours, for which it draws once.
+// Elements. A thread computes four neighbours, for which it draws once.
 extern "C" __global__ void drop(real *y, const real *x, size seed, size threshold, wide scale, size shifted, wide up, wide down,
                                 size n) {
     EACH(four, (n + 3) / 4) {
@@ -21,7 +21,7 @@ extern "C" __global__ void drop(real *y, const real *x, size seed, size threshol
     }
 }
 
-// Whole channels of `each` numbers: a block for each of them.
+// Whole channels of `each` elements, one block per channel.
 extern "C" __global__ void drop_channels(real *y, const real *x, size seed, size threshold, wide scale, size shifted, wide up,
                                          wide down, size each) {
     const size channel = blockIdx.x, start = channel * each;

@@ -1,4 +1,4 @@
-"""Embedding: a table with a row of numbers to learn for each word, or whatever else is counted off."""
+"""Embedding: a table of vectors to learn, one for each word or other category."""
 
 from __future__ import annotations
 
@@ -31,23 +31,22 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> T:
-    """The rows of `weight` that x names: x (…) of integers, weight (rows, columns) → (…, columns).
+    """Look up rows of `weight` by index: x (…) of integers, weight (rows, columns) → (…, columns).
 
-    The gradient of a row is the sum of the gradients wherever it was looked up.
+    The gradient of a row is the sum of the gradients of all places where it was looked up.
 
     Args:
-        x: a Tensor, an array or a list, of numbers from 0 to rows − 1.
-        padding_idx: a row that gets no gradient: it stands for no word. Negative ones count from the end.
-        max_norm: a row that is looked up and whose norm is larger is first shortened to this norm, in place.
-        norm_type: p of that p-norm.
+        x: a Tensor, an array or a list of integers from 0 to rows − 1.
+        padding_idx: a row that gets no gradient, as it stands for padding. Negative ones count from the end.
+        max_norm: each row that is looked up and has a larger norm is first scaled to this norm, in place.
+        norm_type: the p of that p-norm.
         scale_grad_by_freq: divide the gradient of a row by how often it was looked up.
-        sparse: gradients are dense here, and True is an error.
+        sparse: must be False: gradients are dense.
 
     Raises:
-        IndexError: a number is out of range. (On a device it is noticed when numbers are next copied from there; until then the
-            row is nan.)
-        TypeError: x is not of integers, or weight not of floating-point numbers; a setting is of another kind.
-        ValueError: weight has not two axes; padding_idx is no row of it, max_norm or norm_type is not positive; `sparse`.
+        IndexError: an index is out of range. (On a GPU it is raised by the next copy to the host; until then the row is nan.)
+        TypeError: x is not of integers, or weight not floating point; a setting has the wrong type.
+        ValueError: weight has not two axes; padding_idx is no row of it; max_norm or norm_type is not positive; sparse is True.
 
     >>> embedding([2, 0], Tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
     Tensor([[5., 6.],
@@ -57,17 +56,17 @@ def embedding(
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight must have two axes, (rows, columns), got shape {weight.shape}")
     rows = weight.shape[0]
-    padding = _checked("embedding", rows, padding_idx, max_norm, norm_type, sparse)
-    index, outside = _numbers(x, rows, weight)
+    padding = _check_settings("embedding", rows, padding_idx, max_norm, norm_type, sparse)
+    index, outside = _row_indices(x, rows, weight)
     if max_norm is not None:
-        _shorten(weight, index, max_norm, norm_type)
-    return _embedding(weight, index=index, outside=outside, factor=_factor(index, weight, padding, scale_grad_by_freq))
+        _limit_norms(weight, index, max_norm, norm_type)
+    return _embedding(weight, index=index, outside=outside, factor=_grad_factor(index, weight, padding, scale_grad_by_freq))
 
 
-def _numbers(x: Any, rows: int, weight: Node) -> tuple[Array, Array | None]:
-    """Row numbers as an array where the weight is, and which of them are out of range, where that is not known to be none."""
+def _row_indices(x: Any, rows: int, weight: Node) -> tuple[Array, Array | None]:
+    """x as an array on the device of the weight, and which indices are out of range (None if none is, for sure)."""
     index = x.array if isinstance(x, Node) else x if is_array(x) else array_of_lists("embedding", x)
-    index = index if index.size or is_array(x) or isinstance(x, Node) else index.astype(np.int64)  # of an empty list
+    index = index if index.size or is_array(x) or isinstance(x, Node) else index.astype(np.int64)  # an empty list is float
     if index.dtype.kind not in "iu":
         raise TypeError(f"embedding: x must be of integers, got {index.dtype}; use .to('int64')")
     outside = check_range(
@@ -80,11 +79,11 @@ def _numbers(x: Any, rows: int, weight: Node) -> tuple[Array, Array | None]:
     return index, outside
 
 
-def _factor(index: Array, weight: Node, padding: int | None, by_frequency: bool) -> Array | None:
-    """What the gradient at each number of x is multiplied by: (…, 1), or None for 1."""
+def _grad_factor(index: Array, weight: Node, padding: int | None, by_frequency: bool) -> Array | None:
+    """The factor of the gradient at each index: (…, 1), or None for 1."""
     factor = None
     if by_frequency:
-        dtype = np.result_type(weight.dtype, np.float32)  # float16 counts to 2048
+        dtype = np.result_type(weight.dtype, np.float32)  # float16 has all integers up to 2048 only
         counts, places = weight.xp.zeros(weight.shape[0], dtype), index.reshape(-1)
         add_flat(counts, places, weight.xp.ones(places.shape, dtype))
         factor = (1 / counts[index]).astype(weight.dtype, copy=False)
@@ -107,17 +106,17 @@ def _embedding(weight: Any, *, index: Array, outside: Array | None, factor: Arra
     return data, (vjp,)
 
 
-def _shorten(weight: Any, index: Array, max_norm: float, p: float) -> None:
-    """Bring the rows that are looked up to a norm of `max_norm`, where it is larger."""
-    xp, numbers = weight.xp, index.reshape(-1)
-    rows = weight.array[numbers]
+def _limit_norms(weight: Any, index: Array, max_norm: float, p: float) -> None:
+    """Scale the rows that are looked up to a norm of at most `max_norm`, in place."""
+    xp, index = weight.xp, index.reshape(-1)
+    rows = weight.array[index]
     norms = xp.abs(rows).max(1) if p == xp.inf else (xp.abs(rows) ** p).sum(1) ** (1 / p)
     scale = xp.where(norms > max_norm, max_norm / (norms + 1e-7), 1).astype(weight.dtype)
-    weight.array[numbers] = rows * scale[:, None]  # where a row occurs twice, the same numbers twice
+    weight.array[index] = rows * scale[:, None]  # an index that occurs twice writes the same values twice
     weight.touch()
 
 
-def _checked(name: str, rows: int, padding_idx: Any, max_norm: Any, norm_type: Any, sparse: bool) -> int | None:
+def _check_settings(name: str, rows: int, padding_idx: Any, max_norm: Any, norm_type: Any, sparse: bool) -> int | None:
     """Check the settings. Returns `padding_idx` counted from 0."""
     for setting, value in (("max_norm", 1.0 if max_norm is None else max_norm), ("norm_type", norm_type)):
         if not is_number(value):
@@ -125,7 +124,7 @@ def _checked(name: str, rows: int, padding_idx: Any, max_norm: Any, norm_type: A
         if not value > 0:
             raise ValueError(f"{name}: {setting} must be positive, got {value}")
     if sparse:
-        raise ValueError(f"{name}: gradients are dense here; leave sparse=False")
+        raise ValueError(f"{name}: gradients are dense; leave sparse=False")
     if padding_idx is None:
         return None
     row = as_integer(name, "padding_idx", padding_idx)
@@ -135,19 +134,19 @@ def _checked(name: str, rows: int, padding_idx: Any, max_norm: Any, norm_type: A
 
 
 class Embedding(Module):
-    """`embedding` with a table that learns: (…) integers → (…, embedding_dim).
+    """`embedding` as a layer, with a table to learn: (…) integers → (…, embedding_dim).
 
-    `weight` (num_embeddings, embedding_dim) is drawn from N(0, 1); the row `padding_idx` starts at 0, and stays there.
+    `weight` (num_embeddings, embedding_dim) is drawn from N(0, 1); the row `padding_idx` is 0 and stays 0.
 
     Args:
-        num_embeddings: the number of rows: numbers from 0 to num_embeddings − 1 can be looked up.
+        num_embeddings: the number of rows: indices are from 0 to num_embeddings − 1.
         embedding_dim: the length of a row.
         padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse: see `embedding`.
-        generator: where the initial weights come from; the default generator if None.
+        generator: draws the initial weights; the default generator if None.
 
     Raises:
-        TypeError: a number of rows or columns is not whole, max_norm or norm_type is no number.
-        ValueError: one is less than 1, padding_idx is no row, `sparse`.
+        TypeError: a number of rows or columns is no integer; max_norm or norm_type is no number.
+        ValueError: one is too small; padding_idx is no row; sparse is True.
 
     >>> layer = Embedding(10, 3, padding_idx=0)
     >>> layer([[0, 2, 9, 9]]).shape, layer.weight[0].tolist()
@@ -170,7 +169,7 @@ class Embedding(Module):
     ) -> None:
         self.num_embeddings = as_integer("Embedding", "num_embeddings", num_embeddings, least=1)
         self.embedding_dim = as_integer("Embedding", "embedding_dim", embedding_dim, least=1)
-        self.padding_idx = _checked("Embedding", num_embeddings, padding_idx, max_norm, norm_type, sparse)
+        self.padding_idx = _check_settings("Embedding", num_embeddings, padding_idx, max_norm, norm_type, sparse)
         self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse = max_norm, norm_type, scale_grad_by_freq, sparse
         if _weight is not None:
             self.weight = Parameter(_weight, requires_grad=not _freeze)
@@ -192,14 +191,14 @@ class Embedding(Module):
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
     ) -> Embedding:
-        """A layer with a table that is known: a tensor or an array (rows, columns), whose memory it shares.
+        """A layer with a given table: a tensor or an array (rows, columns), whose memory it shares.
 
         Args:
-            freeze: whether the table is not to be learned any more.
+            freeze: whether the table keeps its values, instead of being learned.
             padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse: see `embedding`.
 
         Raises:
-            TypeError: the table is not of floating-point numbers.
+            TypeError: the table is not floating point.
             ValueError: it has not two axes.
 
         >>> Embedding.from_pretrained(Tensor([[1.0, 2.0], [3.0, 4.0]]))([1])
@@ -218,7 +217,7 @@ class Embedding(Module):
 
     def extra_repr(self) -> str:
         settings = [f"{self.num_embeddings}, {self.embedding_dim}"]
-        for name, usual in (("padding_idx", None), ("max_norm", None), ("norm_type", 2.0), ("scale_grad_by_freq", False)):
-            if getattr(self, name) != usual:
+        for name, default in (("padding_idx", None), ("max_norm", None), ("norm_type", 2.0), ("scale_grad_by_freq", False)):
+            if getattr(self, name) != default:
                 settings.append(f"{name}={getattr(self, name)}")
         return ", ".join(settings)

@@ -1,4 +1,4 @@
-"""Fully connected layers, of one input or of two; and layers that pass their input on, in another shape or as it is."""
+"""Fully connected layers: Linear and Bilinear; and layers that only reshape: Flatten, Unflatten, Identity."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def linear(x: T, weight: T, bias: T | None = None) -> T:
     """x Wᵀ + b: each output is a weighted sum of all inputs. x (…, in), weight (out, in), bias (out,) → (…, out).
 
     Raises:
-        TypeError: an input is a number or no tensor; they do not share one floating-point dtype.
+        TypeError: an input is no tensor; they do not share one floating-point dtype.
         ValueError: the shapes do not fit.
 
     >>> linear(Tensor([1.0, 2.0]), Tensor([[3.0, 4.0], [5.0, 6.0]]), Tensor([0.5, 0.0]))
@@ -43,15 +43,15 @@ def linear(x: T, weight: T, bias: T | None = None) -> T:
         given = f"has {x.shape[-1]}" if x.ndim else "has no axis"
         hint = "; flatten it first, with Flatten()" if math.prod(x.shape[1:]) == weight.shape[1] else ""
         raise ValueError(
-            f"linear: weight {weight.shape} takes {weight.shape[1]} numbers along the last axis, but x {x.shape} {given}{hint}"
+            f"linear: weight {weight.shape} takes {weight.shape[1]} features along the last axis, but x {x.shape} {given}{hint}"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"linear: weight {weight.shape} gives {weight.shape[0]} numbers, but bias has shape {bias.shape}")
+        raise ValueError(f"linear: weight {weight.shape} gives {weight.shape[0]} features, but bias has shape {bias.shape}")
     return _linear(x, weight, bias)
 
 
-# One rule rather than `x @ weight.T + bias`: it writes the gradient of the weight in the weight's own order, and adds the bias
-# in place. LeNet's three layers at batch 64 take 0.40 ms, both passes, where the composition takes 0.55.
+# One rule rather than `x @ weight.T + bias`: the gradient of the weight is contiguous, and the bias is added in place. LeNet's
+# three layers at batch 64 take 0.40 ms, both passes, where the composition takes 0.55.
 @op(multiply_adds=each_row)
 def _linear(x: Any, weight: Any, bias: Any = None) -> Rule[T]:
     rows = math.prod(x.shape[:-1])
@@ -63,12 +63,12 @@ def _linear(x: Any, weight: Any, bias: Any = None) -> Rule[T]:
     def flat(v: Any) -> Any:
         return v if v.ndim == 2 else v.reshape((rows, v.shape[-1]))
 
-    def to_weight(g: Any) -> Any:
+    def grad_weight(g: Any) -> Any:
         return flat(g).mT @ flat(x)
 
     return data.reshape(*x.shape[:-1], weight.shape[0]), (
         lambda g: g @ weight,
-        aside(to_weight, rows * weight.array.size),
+        aside(grad_weight, rows * weight.array.size),
         lambda g: flat(g).sum(0),
     )
 
@@ -80,10 +80,10 @@ class Linear(Module):
     draws them.
 
     Args:
-        in_features: how many numbers it takes, along the last axis.
-        out_features: how many it gives.
-        bias: whether it adds a bias; without, `self.bias` is None.
-        generator: where the initial weights come from; the default generator if None.
+        in_features: the size of the last axis of the input.
+        out_features: that of the result.
+        bias: whether to add a bias; if not, `self.bias` is None.
+        generator: draws the initial weights; the default generator if None.
 
     Raises:
         ValueError: a number of features is less than 1.
@@ -109,7 +109,7 @@ class Linear(Module):
         return linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        """The settings."""
+        """The settings, for `repr`."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
@@ -120,10 +120,10 @@ class Bilinear(Module):
     b = 1/√in1_features, as PyTorch draws them.
 
     Args:
-        in1_features, in2_features: how many numbers it takes of each input, along the last axis.
-        out_features: how many it gives.
-        bias: whether it adds a bias; without, `self.bias` is None.
-        generator: where the initial weights come from; the default generator if None.
+        in1_features, in2_features: the size of the last axis of each input.
+        out_features: that of the result.
+        bias: whether to add a bias; if not, `self.bias` is None.
+        generator: draws the initial weights; the default generator if None.
 
     Raises:
         ValueError: a number of features is less than 1.
@@ -160,7 +160,7 @@ def _check_counts(layer: str, **counts: int) -> None:
 
 
 class Flatten(Module):
-    """Axes `start_dim` to `end_dim` as one; as it is made, all but the batch's: (N, C, H, W) → (N, C·H·W).
+    """Axes `start_dim` to `end_dim` as one; by default all but that of the batch: (N, C, H, W) → (N, C·H·W).
 
     >>> Flatten()(Tensor([[[1.0, 2.0], [3.0, 4.0]]]))
     Tensor([[1., 2., 3., 4.]])
@@ -175,7 +175,7 @@ class Flatten(Module):
         return x.flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
-        """The settings."""
+        """The settings, for `repr`."""
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
 
@@ -183,8 +183,8 @@ class Unflatten(Module):
     """Axis `dim` as several axes of lengths `unflattened_size`, one of which may be −1: the inverse of `Flatten`.
 
     Raises:
-        TypeError: `dim` is no integer, `unflattened_size` is not of integers.
-        ValueError: on call, the axis is longer or shorter than the lengths multiply to.
+        TypeError: `dim` is no integer, or `unflattened_size` no sequence of integers.
+        ValueError: (when called) the length of the axis is not the product of the lengths.
 
     >>> Unflatten(1, (3, -1))(Tensor([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])).shape
     (1, 3, 2)
@@ -202,9 +202,9 @@ class Unflatten(Module):
 
 
 class Identity(Module):
-    """The input as it is: a place where another layer may stand, or a branch that passes everything on.
+    """Returns its input: a placeholder for a layer, or an identity branch.
 
-    It takes any arguments and does nothing with them, so that it can take the place of any layer.
+    It takes and ignores any arguments, so that it can replace any layer.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...

@@ -13,7 +13,7 @@ from ..module import Module
 
 
 class _Pad(Module):
-    """What the layers share: how much room on each side, (left, right) or (left, right, top, bottom)."""
+    """The base class of padding layers: pixels on each side, (left, right) or (left, right, top, bottom)."""
 
     axes = 2
     """2 for images, 1 for sequences."""
@@ -21,13 +21,13 @@ class _Pad(Module):
 
     def __init__(self, padding: Any) -> None:
         name, sides = type(self).__name__, 2 * self.axes
-        numbers = as_integers(name, "padding", padding)
+        amounts = as_integers(name, "padding", padding)
         if not isinstance(padding, (tuple, list)):
-            numbers *= sides
-        if len(numbers) != sides:
+            amounts *= sides
+        if len(amounts) != sides:
             order = "(left, right)" if sides == 2 else "(left, right, top, bottom)"
-            raise ValueError(f"{name}: padding must be one number for all sides, or {order}, got {padding!r}")
-        self.padding = numbers
+            raise ValueError(f"{name}: padding must be one integer for all sides, or {order}, got {padding!r}")
+        self.padding = amounts
 
     def forward(self, x: Tensor) -> Tensor:
         return pad(x, self.padding, self.mode, getattr(self, "value", None))
@@ -48,14 +48,14 @@ class _ConstantPad(_Pad):
 
 
 class ConstantPad2d(_ConstantPad):
-    """A number all round: (…, H, W) → (…, top + H + bottom, left + W + right). Negative padding crops.
+    """A constant on all sides: (…, H, W) → (…, top + H + bottom, left + W + right). Negative padding crops.
 
     Args:
-        padding: pixels, one number for all sides or (left, right, top, bottom).
+        padding: pixels, one integer for all sides or (left, right, top, bottom).
 
     Raises:
-        TypeError: `padding` is not of integers, or `value` no number.
-        ValueError: there are more or fewer than four.
+        TypeError: `padding` is no integer and no sequence of integers, or `value` no number.
+        ValueError: `padding` has not four of them.
 
     >>> ConstantPad2d((1, 0, 0, 0), 7.0)(Tensor([[[1.0, 2.0]]]))
     Tensor([[[7., 1., 2.]]])
@@ -63,13 +63,13 @@ class ConstantPad2d(_ConstantPad):
 
 
 class ConstantPad1d(_ConstantPad):
-    """A number at both ends: (…, L) → (…, left + L + right)."""
+    """A constant at both ends: (…, L) → (…, left + L + right)."""
 
     axes = 1
 
 
 class ZeroPad2d(_Pad):
-    """Zeros all round: (…, H, W) → (…, top + H + bottom, left + W + right).
+    """Zeros on all sides: (…, H, W) → (…, top + H + bottom, left + W + right).
 
     >>> ZeroPad2d(1)(Tensor([[[5.0]]]))
     Tensor([[[0., 0., 0.],
@@ -88,7 +88,7 @@ class ZeroPad1d(_Pad):
 
 
 class ReflectionPad2d(_Pad):
-    """A mirror on the outermost pixels, which are not repeated: (…, H, W) → (…, top + H + bottom, left + W + right).
+    """The image mirrored at its outermost pixels, which are not repeated: (…, H, W) → (…, top + H + bottom, left + W + right).
 
     >>> ReflectionPad2d((2, 0, 0, 0))(Tensor([[[1.0, 2.0, 3.0]]]))
     Tensor([[[3., 2., 1., 2., 3.]]])
@@ -98,14 +98,14 @@ class ReflectionPad2d(_Pad):
 
 
 class ReflectionPad1d(_Pad):
-    """A mirror on the first and the last number: (…, L) → (…, left + L + right)."""
+    """The sequence mirrored at its first and last element: (…, L) → (…, left + L + right)."""
 
     axes = 1
     mode = "reflect"
 
 
 class ReplicationPad2d(_Pad):
-    """The outermost pixels again: (…, H, W) → (…, top + H + bottom, left + W + right).
+    """The outermost pixels repeated: (…, H, W) → (…, top + H + bottom, left + W + right).
 
     >>> ReplicationPad2d((2, 0, 0, 0))(Tensor([[[1.0, 2.0, 3.0]]]))
     Tensor([[[1., 1., 1., 2., 3.]]])
@@ -115,14 +115,14 @@ class ReplicationPad2d(_Pad):
 
 
 class ReplicationPad1d(_Pad):
-    """The first and the last number again: (…, L) → (…, left + L + right)."""
+    """The first and the last element repeated: (…, L) → (…, left + L + right)."""
 
     axes = 1
     mode = "replicate"
 
 
 class CircularPad2d(_Pad):
-    """The other end of the image: (…, H, W) → (…, top + H + bottom, left + W + right).
+    """The image continued periodically: (…, H, W) → (…, top + H + bottom, left + W + right).
 
     >>> CircularPad2d((2, 0, 0, 0))(Tensor([[[1.0, 2.0, 3.0]]]))
     Tensor([[[2., 3., 1., 2., 3.]]])
@@ -132,7 +132,7 @@ class CircularPad2d(_Pad):
 
 
 class CircularPad1d(_Pad):
-    """The other end of the sequence: (…, L) → (…, left + L + right)."""
+    """The sequence continued periodically: (…, L) → (…, left + L + right)."""
 
     axes = 1
     mode = "circular"

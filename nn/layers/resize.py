@@ -1,7 +1,7 @@
-"""Images of another size: interpolation between pixels.
+"""Resizing images by interpolation between pixels.
 
-All modes work on one axis after the other: a number of the new line is a weighted sum of a few of the old one, those around the
-place where it came from. `linear` on both axes is "bilinear", and so on.
+All modes are separable: along each axis, a new pixel is a weighted sum of the old pixels around its position. Linear along both
+axes is "bilinear", cubic is "bicubic".
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from microtensor.tensor import Tensor
 
 from ..module import Module
 from .adaptive import adaptive_avg_pool1d, adaptive_avg_pool2d
-from .resampling import Taps, check_lines, floats, resample
+from .resampling import Taps, as_floating, check_resampled_size, resample
 from .windows import check_images
 
 MODES = {1: ("nearest", "nearest-exact", "linear", "area"), 2: ("nearest", "nearest-exact", "bilinear", "bicubic", "area")}
 """The modes for sequences and for images."""
 
 SMOOTH = ("linear", "bilinear", "bicubic")
-"""The modes to which `align_corners` means something."""
+"""The modes that take `align_corners`."""
 
 
 def interpolate(
@@ -41,34 +41,34 @@ def interpolate(
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> T:
-    """x in another size: (N, C, H, W) → (N, C, H', W'), or (N, C, L) → (N, C, L').
+    """Resize x: (N, C, H, W) → (N, C, H', W'), or (N, C, L) → (N, C, L').
 
-    A pixel is a square of side 1, and its number stands at its middle. So the middle of new pixel i is old pixel
-    (i + ½) · H / H' − ½. There, with t = the distance to the old pixel before:
+    A pixel is a square of side 1 with its value at its centre. So the centre of new pixel i has the old coordinate
+    (i + ½) · H / H' − ½. With t = its distance to the old pixel before it, the new value is:
 
-        "nearest"        old pixel ⌊i · H / H'⌋, which is half a pixel too early; kept for what was trained so
-        "nearest-exact"  the old pixel in which the middle lies
-        "linear", "bilinear"  (1 − t) · the pixel before + t · the one after
-        "bicubic"        of the four before and after, weighted by cubic convolution (Keys 1981, IEEE ASSP 29 (6)), a = −3/4
+        "nearest"        old pixel ⌊i · H / H'⌋, up to half a pixel too early; for networks that were trained so
+        "nearest-exact"  the old pixel in which the centre lies
+        "linear", "bilinear"  (1 − t) · the old pixel before + t · the old pixel after
+        "bicubic"        the two old pixels before and after, by cubic convolution (Keys 1981, IEEE ASSP 29 (6)), a = −3/4
         "area"           the mean of the old pixels that it covers: `adaptive_avg_pool2d`
 
-    Beyond the border, the outermost pixel goes on.
+    Beyond the border, the outermost pixel is repeated.
 
     Args:
-        size: H' and W', one number for both, or L'.
-        scale_factor: instead: H' = ⌊H · scale_factor⌋; one number for both, or two.
-        align_corners: for linear and cubic modes: the middles of the outermost pixels stay where they are, and those of the
-            others are evenly spaced: old pixel i · (H − 1) / (H' − 1).
-        recompute_scale_factor: where H · scale_factor is not whole: take H / H' as if `size` were given. Otherwise coordinates
-            follow from 1 / scale_factor itself, as PyTorch's do.
-        antialias: for "bilinear" and "bicubic": a smaller image takes in all that lies under the curve, made as much wider
-            (with a = −1/2), so that fine patterns do not turn into coarse ones.
+        size: (H', W'), one integer for both, or L'.
+        scale_factor: instead of `size`: H' = ⌊H · scale_factor⌋; one number for both axes, or two.
+        align_corners: for linear and cubic modes: align the centres of the outermost pixels, so that new pixel i has the old
+            coordinate i · (H − 1) / (H' − 1).
+        recompute_scale_factor: compute coordinates from H / H', as if `size` were given; else from 1 / scale_factor, as PyTorch
+            does. They differ where H · scale_factor is no integer.
+        antialias: for "bilinear" and "bicubic": for a smaller image, widen the interpolation kernel by H / H' (with a = −1/2),
+            so that fine patterns do not alias into coarse ones.
 
     Raises:
         MemoryError: the result would be larger than the memory.
         TypeError: x is no tensor, or a size no integer, or a factor no number.
         ValueError: x is neither images nor sequences, or has no pixels; both or neither of `size` and `scale_factor` are given;
-            one is too small; the mode is not one of these, or a setting is none of its.
+            one is too small; the mode is unknown, or does not take a setting.
 
     >>> x = Tensor([[[[1.0, 3.0]]]])
     >>> interpolate(x, scale_factor=(1, 2))
@@ -80,13 +80,13 @@ def interpolate(
     check_images("interpolate", x, axes)
     _check_mode(mode, axes, align_corners, antialias)
     if 0 in x.shape[2:]:
-        raise ValueError(f"interpolate: x of shape {x.shape} has no pixels to go by")
+        raise ValueError(f"interpolate: x of shape {x.shape} has no pixels to interpolate")
     sizes, factors = _target("interpolate", x.shape[2:], size, scale_factor, recompute_scale_factor)
-    check_lines("interpolate", x, sizes, "give a smaller size or scale_factor")
+    check_resampled_size("interpolate", x, sizes, "give a smaller size or scale_factor")
     if mode == "area":
         return adaptive_avg_pool2d(x, sizes) if axes == 2 else adaptive_avg_pool1d(x, sizes)
     if mode in SMOOTH:
-        x = floats(x)
+        x = as_floating(x)
     taps = [_taps(n, m, f, mode, bool(align_corners), antialias) for n, m, f in zip(x.shape[2:], sizes, factors)]
     return resample(x, taps[0], taps[1]) if axes == 2 else squeeze(resample(unsqueeze(x, 2), None, taps[0]), 2)
 
@@ -104,7 +104,7 @@ def _check_mode(mode: str, axes: int, align_corners: bool | None, antialias: boo
 def _target(
     name: str, before: tuple[int, ...], size: Any, scale_factor: Any, recompute: bool | None
 ) -> tuple[tuple[int, ...], tuple[float | None, ...]]:
-    """The new length of each axis, and the factor that its coordinates follow from, if not from the lengths."""
+    """The new length of each axis, and the scale factor for its coordinates, or None to compute them from the lengths."""
     axes = len(before)
 
     def each(what: str, value: Any) -> tuple[Any, ...]:
@@ -132,12 +132,12 @@ def _target(
     return after, (None,) * axes if recompute else tuple(factors)
 
 
-# Where a new number comes from: one axis
+# The weights along one axis
 
 
 @functools.lru_cache(256)
 def _taps(before: int, after: int, factor: float | None, mode: str, align_corners: bool, antialias: bool) -> Taps | None:
-    """What each number of the new line takes of the old one; None where that is the same number alone."""
+    """The old pixels that each new one is a sum of, and their weights; None if the axis stays as it is."""
     cubic, exact = mode == "bicubic", mode == "nearest-exact"
     if mode == "nearest" and after in (before, 2 * before):
         factor = None
@@ -155,39 +155,39 @@ def _taps(before: int, after: int, factor: float | None, mode: str, align_corner
     around = first[:, None] + (np.arange(-1, 3) if cubic else np.arange(2))
     weight = (functools.partial(_cubic, a=-0.75) if cubic else _triangle)(around - source[:, None])
     place = np.broadcast_to(np.arange(after)[:, None], around.shape)
-    index = np.clip(around, 0, before - 1).astype(np.int64)  # beyond the border, the outermost
+    index = np.clip(around, 0, before - 1).astype(np.int64)  # the outermost pixel is repeated
     return Taps(before, after, place.reshape(-1), index.reshape(-1), weight.reshape(-1))
 
 
-def _nearest(before: int, after: int, factor: float | None, middle: float) -> Taps:
-    """One number each. The coordinate is rounded to float32 where PyTorch does so: at a whole one, that decides the pixel."""
+def _nearest(before: int, after: int, factor: float | None, offset: float) -> Taps:
+    """One old pixel each. Coordinates are rounded to float32 as in PyTorch: near an integer, rounding decides the pixel."""
     place = np.arange(after)
     step = np.float32(1 / factor) if factor else np.float32(before) / np.float32(after)
-    source = ((place + middle) * float(step) - middle).astype(np.float32) + np.float32(middle)
+    source = ((place + offset) * float(step) - offset).astype(np.float32) + np.float32(offset)
     return Taps(before, after, place, np.minimum(np.floor(source), before - 1).astype(np.int64), None)
 
 
 def _filtered(before: int, after: int, step: float, curve: Callable[[np.ndarray], np.ndarray], support: int) -> Taps:
-    """The mean of all that lies under the curve, which is as many times as wide as the line becomes shorter."""
-    wider = max(step, 1.0)
-    middle = step * (np.arange(after) + 0.5)
-    start = np.maximum((middle - support * wider + 0.5).astype(np.int64), 0)
-    end = np.minimum((middle + support * wider + 0.5).astype(np.int64), before)
+    """Antialiasing: the mean weighted by an interpolation kernel `curve`, widened by the factor by which the axis shrinks."""
+    width = max(step, 1.0)
+    centre = step * (np.arange(after) + 0.5)
+    start = np.maximum((centre - support * width + 0.5).astype(np.int64), 0)
+    end = np.minimum((centre + support * width + 0.5).astype(np.int64), before)
     index = start[:, None] + np.arange((end - start).max())
-    taken = index < end[:, None]
-    weight = curve((index - middle[:, None] + 0.5) / wider) * taken
+    inside = index < end[:, None]
+    weight = curve((index - centre[:, None] + 0.5) / width) * inside
     weight /= weight.sum(1, keepdims=True)
     place = np.broadcast_to(np.arange(after)[:, None], index.shape)
-    return Taps(before, after, place[taken], index[taken], weight[taken])
+    return Taps(before, after, place[inside], index[inside], weight[inside])
 
 
 def _triangle(distance: np.ndarray) -> np.ndarray:
-    """The weight of linear interpolation, by the distance in pixels."""
+    """The kernel of linear interpolation: the weight of a pixel at this distance, in pixels."""
     return np.maximum(1 - np.abs(distance), 0)
 
 
 def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
-    """The weight of cubic convolution, by the distance in pixels: two cubics, which meet at 1 with slope a."""
+    """The kernel of cubic convolution: the weight of a pixel at this distance, in pixels; a is the slope at 1."""
     d = np.abs(distance)
     near, far = ((a + 2) * d - (a + 3)) * d * d + 1, ((d - 5) * d + 8) * d * a - 4 * a
     return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
@@ -216,7 +216,7 @@ class Upsample(Module):
             raise ValueError(f"{name}: mode must be one of {', '.join(dict.fromkeys(MODES[1] + MODES[2]))}, got {mode!r}")
         given = size if scale_factor is None else scale_factor
         axes = len(given) if isinstance(given, (tuple, list)) and len(given) in (1, 2) else 2
-        _target(name, (1 << 30,) * axes, size, scale_factor, recompute_scale_factor)  # raises, in words
+        _target(name, (1 << 30,) * axes, size, scale_factor, recompute_scale_factor)  # checks the settings
         self.size, self.scale_factor, self.mode = size, scale_factor, mode
         self.align_corners, self.recompute_scale_factor = align_corners, recompute_scale_factor
 
@@ -236,7 +236,7 @@ class UpsamplingNearest2d(Upsample):
 
 
 class UpsamplingBilinear2d(Upsample):
-    """`Upsample(mode="bilinear", align_corners=True)`: (N, C, H, W) → (N, C, H', W'). The corners are aligned, unlike there."""
+    """`Upsample(mode="bilinear", align_corners=True)` for images: (N, C, H, W) → (N, C, H', W')."""
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
         super().__init__(size, scale_factor, "bilinear", True)

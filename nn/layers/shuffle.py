@@ -1,4 +1,4 @@
-"""Numbers that change places: channels become pixels and the reverse, groups of channels mix."""
+"""Rearranging elements: pixel shuffle (channels to pixels) and its inverse, channel shuffle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def pixel_shuffle(x: T, upscale_factor: int) -> T:
     """r² channels become a square of r × r pixels: (…, C · r², H, W) → (…, C, H · r, W · r).
 
     Pixel (h · r + i, w · r + j) of channel c is pixel (h, w) of channel c · r² + i · r + j: a convolution at low resolution
-    followed by this makes an image of high resolution (Shi et al. 2016, section 2.2, arxiv.org/abs/1609.05158).
+    followed by it gives an image of high resolution (Shi et al. 2016, section 2.2, arxiv.org/abs/1609.05158).
 
     Raises:
         TypeError: x is no tensor, or the factor no integer.
@@ -31,14 +31,14 @@ def pixel_shuffle(x: T, upscale_factor: int) -> T:
     if channels % (r * r):
         raise ValueError(f"pixel_shuffle: the {channels} channels of x {x.shape} are no multiple of {r}² = {r * r}")
     n, c = len(batch), channels // (r * r)
-    squares = reshape(x, (*batch, c, r, r, height, width))
-    rows = permute(squares, (*range(n), n, n + 3, n + 1, n + 4, n + 2))  # (…, C, H, r, W, r)
-    return reshape(rows, (*batch, c, height * r, width * r))
+    split = reshape(x, (*batch, c, r, r, height, width))
+    pixels = permute(split, (*range(n), n, n + 3, n + 1, n + 4, n + 2))  # (…, C, H, r, W, r)
+    return reshape(pixels, (*batch, c, height * r, width * r))
 
 
 @composed
 def pixel_unshuffle(x: T, downscale_factor: int) -> T:
-    """Each square of r × r pixels becomes r² channels: (…, C, H · r, W · r) → (…, C · r², H, W). Undoes `pixel_shuffle`.
+    """Each square of r × r pixels becomes r² channels: (…, C, H · r, W · r) → (…, C · r², H, W). Inverts `pixel_shuffle`.
 
     Raises:
         TypeError: x is no tensor, or the factor no integer.
@@ -52,16 +52,16 @@ def pixel_unshuffle(x: T, downscale_factor: int) -> T:
     if height % r or width % r:
         raise ValueError(f"pixel_unshuffle: the {height} × {width} pixels of x {x.shape} are no multiple of {r}")
     n = len(batch)
-    squares = reshape(x, (*batch, channels, height // r, r, width // r, r))
-    apart = permute(squares, (*range(n), n, n + 2, n + 4, n + 1, n + 3))  # (…, C, r, r, H, W)
-    return reshape(apart, (*batch, channels * r * r, height // r, width // r))
+    split = reshape(x, (*batch, channels, height // r, r, width // r, r))
+    squares = permute(split, (*range(n), n, n + 2, n + 4, n + 1, n + 3))  # (…, C, r, r, H, W)
+    return reshape(squares, (*batch, channels * r * r, height // r, width // r))
 
 
 @composed
 def channel_shuffle(x: T, groups: int) -> T:
-    """The channels of g groups taken in turn, one of each group, then the next of each: (N, C, …) → the same shape.
+    """Reorder channels: the first of each of g groups, then the second of each, …: (N, C, …) → the same shape.
 
-    Between two grouped convolutions, so that each group sees all groups (Zhang et al. 2018, section 3.1,
+    Between two grouped convolutions it lets each group see all groups of the first (Zhang et al. 2018, section 3.1,
     arxiv.org/abs/1707.01083).
 
     Raises:
@@ -74,8 +74,8 @@ def channel_shuffle(x: T, groups: int) -> T:
     g = as_integer("channel_shuffle", "groups", groups, least=1)
     if x.ndim < 3 or x.shape[1] % g:
         raise ValueError(f"channel_shuffle: expected x (N, C, …) with a multiple of {g} channels, got shape {x.shape}")
-    apart = reshape(x, (x.shape[0], g, x.shape[1] // g, *x.shape[2:]))
-    return reshape(transpose(apart, 1, 2), x.shape)
+    grouped = reshape(x, (x.shape[0], g, x.shape[1] // g, *x.shape[2:]))
+    return reshape(transpose(grouped, 1, 2), x.shape)
 
 
 def _image(name: str, x: T) -> tuple[int, ...]:

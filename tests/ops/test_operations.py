@@ -74,7 +74,7 @@ def test_float32_stays_float32(name, data):
         assert g is None or g.dtype == np.float32
 
 
-HOST = {"move", "_to_winners", "_from_winners", "dropout", "dropout2d", "alpha_dropout", "feature_alpha_dropout", "rrelu"}
+HOST = {"move", "_scatter_argmax", "_gather_argmax", "dropout", "dropout2d", "alpha_dropout", "feature_alpha_dropout", "rrelu"}
 """Cases that are about the CPU, bring an array of the CPU's, or draw numbers, which a GPU does by itself (`_drop`)."""
 
 

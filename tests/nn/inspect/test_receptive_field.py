@@ -258,7 +258,7 @@ def rule_called(name):
 
 
 NAMES = ["half", "mean", "sum", "_conv2d", "_to_input", "_unfold", "_fold", "_pad", "_cat", "permute", "reshape", "getitem"]
-NAMES += ["_resample", "_from_winners", "_linear", "_matmul", "_embedding", "broadcast_to", "softmax", "relu", "_max_pool2d"]
+NAMES += ["_resample", "_gather_argmax", "_linear", "_matmul", "_embedding", "broadcast_to", "softmax", "relu", "_max_pool2d"]
 
 
 @pytest.mark.parametrize("name", NAMES)

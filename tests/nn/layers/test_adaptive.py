@@ -86,16 +86,16 @@ def test_integers():
     assert nn.adaptive_max_pool1d(x, 4).tolist() == [[[1, 2, 4, 5]]]
 
 
-@pytest.mark.parametrize("part_bytes", [1, 300])
-def test_the_parts_of_a_batch_make_no_difference(monkeypatch, part_bytes):
+@pytest.mark.parametrize("block_bytes", [1, 300])
+def test_the_parts_of_a_batch_make_no_difference(monkeypatch, block_bytes):
     def results():
         x = Tensor(np.random.default_rng(0).standard_normal((3, 2, 7, 5)), requires_grad=True)
         y, z = nn.adaptive_max_pool2d(x, (3, 2)), nn.adaptive_avg_pool2d(x, (3, 2))
         return [t.numpy() for t in (y, z, *mt.grad((y * y * z).sum(), x))]
 
     whole = results()
-    monkeypatch.setattr(blocking, "PART_BYTES", part_bytes)
-    monkeypatch.setattr(blocking, "FEW_BYTES", 0)
+    monkeypatch.setattr(blocking, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(blocking, "MIN_BLOCKED_BYTES", 0)
     for ours, expected in zip(results(), whole):
         np.testing.assert_array_equal(ours, expected)
 

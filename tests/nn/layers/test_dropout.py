@@ -114,7 +114,7 @@ def test_the_layers(name):
 def test_wrong_settings_are_refused_in_words(name):
     layer = getattr(nn, name)
     for error, message, call in (
-        (TypeError, f"{name}: p is the probability to leave a number out, between 0 and 1, got 'a'", lambda: layer("a")),
+        (TypeError, f"{name}: p is the probability to drop an element, between 0 and 1, got 'a'", lambda: layer("a")),
         (TypeError, f"{name}: p is .* got True", lambda: layer(True)),
         (TypeError, f"{name}: inplace must be True or False, got int", lambda: layer(0.5, 1)),
         (ValueError, f"{name}: p is .* got 1.5", lambda: layer(1.5)),
@@ -126,7 +126,7 @@ def test_wrong_settings_are_refused_in_words(name):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda x: nn.dropout(x, "a"), TypeError, "dropout: p is the probability to leave a number out, .* got 'a'"),
+        (lambda x: nn.dropout(x, "a"), TypeError, "dropout: p is the probability to drop an element, .* got 'a'"),
         (lambda x: nn.dropout("a"), TypeError, "dropout: expected a Tensor"),
         (lambda x: nn.dropout(x, 0.5, 1), TypeError, "dropout: training must be True or False, got int"),
         (lambda x: nn.dropout1d(x), ValueError, r"dropout1d: expected x \(N, C, L\), got shape \(2, 3\); a single sample"),

@@ -118,7 +118,7 @@ W = Tensor(np.ones((3, 2)))
         (lambda: nn.embedding([0], 1.0), TypeError, "embedding: "),
         (lambda: nn.embedding([0], W, 3), ValueError, "padding_idx=3 is none of the 3 rows: it must be from -3 to 2"),
         (lambda: nn.embedding([0], W, max_norm=-1.0), ValueError, "embedding: max_norm must be positive, got -1.0"),
-        (lambda: nn.embedding([0], W, sparse=True), ValueError, "gradients are dense here"),
+        (lambda: nn.embedding([0], W, sparse=True), ValueError, "gradients are dense"),
         (lambda: nn.Embedding(0, 2), ValueError, "Embedding: num_embeddings must be at least 1, got 0"),
         (lambda: nn.Embedding(3, 2.0), TypeError, "Embedding: embedding_dim must be an integer, got 2.0"),
         (lambda: nn.Embedding(3, 2, padding_idx=-4), ValueError, "Embedding: padding_idx=-4 is none of the 3 rows"),

@@ -68,7 +68,7 @@ def test_without_bias():
 
 
 def test_a_wrong_number_of_features_is_named():
-    with pytest.raises(ValueError, match=r"takes 84 numbers .* but x \(64, 120\) has 120$"):
+    with pytest.raises(ValueError, match=r"takes 84 features .* but x \(64, 120\) has 120$"):
         Linear(84, 10)(Tensor(np.zeros((64, 120), np.float32)))
     with pytest.raises(ValueError, match=r"takes 400 .* x \(2, 16, 5, 5\) has 5; flatten it first"):
         Linear(400, 10)(Tensor(np.zeros((2, 16, 5, 5), np.float32)))
@@ -95,7 +95,7 @@ def test_what_does_not_fit_is_refused():
 
 
 @pytest.mark.parametrize("counts", [(0, 1), (1, 0), (-3, 2), (2.0, 3), ("3", 2)])
-def test_a_number_of_features_must_be_a_integer(counts):
+def test_a_number_of_features_must_be_an_integer(counts):
     with pytest.raises(ValueError, match="features must be an integer"):
         Linear(*counts)
 

@@ -45,7 +45,7 @@ def test_layers_print_their_settings():
         (
             lambda: nn.ZeroPad2d((1, 1)),
             ValueError,
-            r"ZeroPad2d: padding must be one number for all sides, or \(left, right, top, bottom\), got \(1, 1\)",
+            r"ZeroPad2d: padding must be one integer for all sides, or \(left, right, top, bottom\), got \(1, 1\)",
         ),
         (
             lambda: nn.CircularPad1d((1, 1, 1)),

@@ -152,8 +152,8 @@ def test_indices_are_pytorchs(data, g, ceil_mode, seed):
         np.testing.assert_array_equal(ours.numpy(), expected.numpy(), strict=True)
 
 
-@pytest.mark.parametrize("part_bytes", [1, 300])
-def test_the_parts_of_a_batch_make_no_difference(monkeypatch, part_bytes):
+@pytest.mark.parametrize("block_bytes", [1, 300])
+def test_the_parts_of_a_batch_make_no_difference(monkeypatch, block_bytes):
     def results():
         x = Tensor(np.random.default_rng(0).standard_normal((3, 2, 7, 5)), requires_grad=True)
         y, indices = nn.max_pool2d(x, 3, 2, 1, return_indices=True)
@@ -161,8 +161,8 @@ def test_the_parts_of_a_batch_make_no_difference(monkeypatch, part_bytes):
         return [t.numpy() for t in (y, indices, z, *mt.grad((y * y + z).sum(), x))]
 
     whole = results()
-    monkeypatch.setattr(blocking, "PART_BYTES", part_bytes)
-    monkeypatch.setattr(blocking, "FEW_BYTES", 0)
+    monkeypatch.setattr(blocking, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(blocking, "MIN_BLOCKED_BYTES", 0)
     for ours, expected in zip(results(), whole):
         np.testing.assert_array_equal(ours, expected)
 

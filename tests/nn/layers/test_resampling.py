@@ -31,7 +31,7 @@ def matrix(taps):
 @given(st.data(), tensors(st.tuples(*[st.integers(1, 4)] * 4)))
 def test_resampling_is_a_product_with_matrices(data, x):
     down, across = data.draw(taps(x.shape[2])), data.draw(taps(x.shape[3]))
-    np.testing.assert_allclose(matrix(down.turned), matrix(down).T)
+    np.testing.assert_allclose(matrix(down.transposed), matrix(down).T)
     y = resampling.resample(x, down, across).numpy()
     np.testing.assert_allclose(y, matrix(down) @ x.numpy() @ matrix(across).T, atol=1e-12)
     np.testing.assert_allclose(resampling.resample(x, down, None).numpy(), matrix(down) @ x.numpy(), atol=1e-12)
@@ -59,14 +59,14 @@ def test_what_is_not_taken_is_not_touched():
     np.testing.assert_array_equal(resampling.resample(x, None, pick).numpy(), [[[[1.0, np.inf]]]])
 
 
-@pytest.mark.parametrize("part_bytes", [1, 300])
-def test_the_parts_of_a_batch_make_no_difference(monkeypatch, part_bytes):
+@pytest.mark.parametrize("block_bytes", [1, 300])
+def test_the_parts_of_a_batch_make_no_difference(monkeypatch, block_bytes):
     x = Tensor(np.random.default_rng(0).standard_normal((3, 2, 4, 5)))
     down = resampling.Taps(4, 6, np.arange(6), np.arange(6) % 4, np.arange(6.0))
     across = resampling.Taps(5, 2, np.array([0, 0, 1]), np.array([0, 1, 4]), None)
     whole = resampling.resample(x, down, across).numpy()
-    monkeypatch.setattr(blocking, "PART_BYTES", part_bytes)
-    monkeypatch.setattr(blocking, "FEW_BYTES", 0)
+    monkeypatch.setattr(blocking, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(blocking, "MIN_BLOCKED_BYTES", 0)
     np.testing.assert_array_equal(resampling.resample(x, down, across).numpy(), whole)
 
 

@@ -166,7 +166,7 @@ X = Tensor(np.ones((1, 2, 5, 5)))
             ValueError,
             r"interpolate: expected x of 4 axes \(N, C, H, W\), got shape \(5, 5\)",
         ),
-        (lambda: nn.interpolate(X[:, :, :0], 3), ValueError, "has no pixels to go by"),
+        (lambda: nn.interpolate(X[:, :, :0], 3), ValueError, "has no pixels to interpolate"),
         (lambda: nn.interpolate([[1.0]], 3), TypeError, "interpolate: expected x as a Tensor, got list"),
         (lambda: nn.Upsample(mode="bilinear"), ValueError, "Upsample: give either size or scale_factor"),
         (lambda: nn.Upsample(2, mode="cubic"), ValueError, "Upsample: mode must be one of nearest, .*bicubic, got 'cubic'"),

@@ -61,16 +61,20 @@ WHERE = Tensor(np.array([[[[0, 2], [8, 10]]]]))
         (
             lambda: nn.max_unpool2d(Y, WHERE + 6, 2),
             IndexError,
-            r"max_unpool2d: index 16 is not in an image of 4 × 4; output_size=\(height, width\)",
+            r"max_unpool2d: index 16 is not in an image of 4 × 4; give the size .*: output_size=\(height, width\)",
         ),
         (lambda: nn.max_unpool2d(Y, WHERE - 1, 2), IndexError, "index -1 is not in an image"),
         (
             lambda: nn.max_unpool2d(Y, Y, 2),
             TypeError,
-            "indices must be a Tensor of integers, as max_pool2d gives it, got float64",
+            "indices must be a Tensor of integers, as max_pool2d returns it, got float64",
         ),
         (lambda: nn.max_unpool2d(Y, [0], 2), TypeError, "indices must be a Tensor of integers.* got list"),
-        (lambda: nn.max_unpool2d(Y, WHERE[:, :, 0], 2), ValueError, r"an index for each number of x \(1, 1, 2, 2\), got shape"),
+        (
+            lambda: nn.max_unpool2d(Y, WHERE[:, :, 0], 2),
+            ValueError,
+            r"an index for each element of x \(1, 1, 2, 2\), got shape",
+        ),
         (lambda: nn.max_unpool2d(Y[0], WHERE[0], 2), ValueError, r"max_unpool2d: expected x of 4 axes"),
         (
             lambda: nn.max_unpool2d(Y, WHERE, 2, output_size=(6, 4)),

@@ -4,7 +4,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from cases.common import Case, images, sliding, window_of
-from microtensor.nn.layers import adaptive, pool, pool_windows, unpool
+from microtensor.nn.layers import adaptive, pool, pool_argmax, pool_windows, unpool
 from microtensor.testing import geometries, tensors
 
 
@@ -65,13 +65,14 @@ def pooling_adjoint(draw, of):
     window = window_of(g)
     places = (g.images, g.channels, *window.places("", g.size))
     if of == "mean":
-        share = pool_windows.Counted((0, 0), g.size) if draw(st.booleans()) else 0.5
-        return Case(lambda y: pool._spread_windows(y, window=window, share=share, size=g.size), [draw(tensors(places))])
+        scale = pool_windows.CountedPixels((0, 0), g.size) if draw(st.booleans()) else 0.5
+        return Case(lambda y: pool._avg_pool2d_grad(y, window=window, scale=scale, size=g.size), [draw(tensors(places))])
     x = images(g, draw, distinct=True)
-    winner, apart = pool.max_pool2d(x, g.kernel, **sliding(g), return_indices=True)[1].array, pool_windows.disjoint(window)
-    if of == "to":
-        return Case(lambda y: pool._to_winners(y, winner=winner, apart=apart, size=g.size), [draw(tensors(places))])
-    return Case(lambda x: pool._from_winners(x, winner=winner, apart=apart), [x])
+    indices = pool.max_pool2d(x, g.kernel, **sliding(g), return_indices=True)[1].array
+    settings = {"argmax": indices, "apart": pool_windows.disjoint_distance(window)}
+    if of == "scatter":
+        return Case(lambda y: pool_argmax._scatter_argmax(y, **settings, size=g.size), [draw(tensors(places))])
+    return Case(lambda x: pool_argmax._gather_argmax(x, **settings), [x])
 
 
 @st.composite
@@ -104,10 +105,10 @@ def unpooling(draw):
 
 CASES = {
     "_max_pool2d": max_pooling(),
-    "_to_winners": pooling_adjoint("to"),
-    "_from_winners": pooling_adjoint("from"),
+    "_scatter_argmax": pooling_adjoint("scatter"),
+    "_gather_argmax": pooling_adjoint("gather"),
     "_avg_pool2d": average_pooling(),
-    "_spread_windows": pooling_adjoint("mean"),
+    "_avg_pool2d_grad": pooling_adjoint("mean"),
 }
 
 COMPOSED = {
