@@ -1,9 +1,13 @@
-"""Loading states of other libraries; what a state must be is in test_module.py."""
+"""load_state_dict: what it copies, what it refuses, and states of other libraries."""
 
 import numpy as np
 import pytest
+from small_modules import Net
 
+from microtensor import Tensor
 from microtensor.io.placeholder import Placeholder
+from microtensor.nn.containers import Sequential
+from microtensor.nn.layers.activation import ReLU
 from microtensor.nn.layers.linear import Linear
 from microtensor.nn.module import Buffer, Module
 
@@ -103,3 +107,70 @@ def test_what_is_no_state_is_refused_with_what_to_do():
         net.load_state_dict("net.npz")
     with pytest.raises(TypeError, match=r"several in a file: load_state_dict\(state\['model'\]\)"):
         net.load_state_dict({"model": net.state_dict(), "epoch": 3})
+
+
+@pytest.mark.parametrize("form", [lambda t: t, lambda t: t.numpy().astype(np.float64)], ids=["tensors", "arrays"])
+def test_load_copies_into_the_same_memory(form):
+    source, net = Net(), Net()
+    for i, p in enumerate([*source.parameters(), *source.buffers()]):
+        p.array = p.array + i + 1
+    kept = net.weight.array
+    assert net.load_state_dict({name: form(t) for name, t in source.state_dict().items()}) == ([], [])
+    assert net.weight.array is kept
+    for name, value in net.state_dict().items():
+        assert value.dtype == source.state_dict()[name].dtype
+        np.testing.assert_array_equal(value.numpy(), source.state_dict()[name].numpy())
+        assert not np.shares_memory(value.numpy(), source.state_dict()[name].numpy())
+
+
+def test_load_lists_all_mismatches_and_changes_nothing():
+    net = Net()
+    state = {name: t.numpy() + 1 for name, t in net.state_dict().items()}
+    del state["weight"], state["second.mean"]
+    state |= {"first.scale": np.zeros(3), "extra": np.zeros(1), "second.offset": np.zeros((2, 1))}
+    before = {name: t.numpy().copy() for name, t in net.state_dict().items()}
+    with pytest.raises(ValueError, match="Net") as error:
+        net.load_state_dict(state)
+    for part in (
+        "missing: weight, second.mean",
+        "unexpected: extra",
+        "first.scale is (2,) here, (3,) in the state",
+        "second.offset is (2,) here, (2, 1) in the state",
+    ):
+        assert part in str(error.value)
+    with pytest.raises(ValueError, match=r"another shape: first\.scale"):
+        net.load_state_dict(state, strict=False)
+    for name, t in net.state_dict().items():
+        np.testing.assert_array_equal(t.numpy(), before[name])
+
+
+def test_load_that_is_not_strict_returns_the_skipped_names():
+    net = Net()
+    loaded = net.load_state_dict({"weight": np.array([4.0]), "other": np.array(1)}, strict=False)
+    assert net.weight.item() == 4.0
+    assert loaded.unexpected_keys == ["other"]
+    assert loaded.missing_keys == [name for name in net.state_dict() if name != "weight"]
+
+
+@pytest.mark.parametrize("state", [[1], {"weight": "x"}, {"weight": [1.0]}, {"weight": np.array(["x"])}])
+def test_load_of_anything_but_a_state_is_a_type_error(state):
+    with pytest.raises(TypeError, match="expected|must be"):
+        Net().load_state_dict(state)
+
+
+def test_loading_into_a_pending_backward_is_refused():
+    net = Linear(2, 2)
+    x = Tensor([[1.0, 2.0]], requires_grad=True)
+    y = net(x).sum()
+    net.load_state_dict(Linear(2, 2).state_dict())
+    with pytest.raises(RuntimeError, match="assigned to"):
+        y.backward()
+
+
+def test_pytorchs_state_loads():
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    ours = Sequential(Linear(3, 4), ReLU(), Linear(4, 2))
+    ours.load_state_dict({name: t.numpy() for name, t in theirs.state_dict().items()})
+    x = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    np.testing.assert_allclose(ours(Tensor(x)).detach().numpy(), theirs(torch.tensor(x)).detach().numpy(), rtol=1e-5, atol=1e-6)

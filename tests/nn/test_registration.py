@@ -1,13 +1,15 @@
-"""What modules hold under which names: buffers that come later, tensors under two names, extra state."""
+"""Registered parameters and buffers: reserved attributes, tensors under two names, extra state."""
 
 import copy
 import pickle
 
 import numpy as np
 import pytest
+from small_modules import Block, names
 
 import microtensor as mt
 from microtensor import Tensor, nn
+from microtensor.nn.layers.linear import Linear
 from microtensor.nn.module import Buffer, Module, Parameter
 
 
@@ -190,3 +192,53 @@ def test_a_file_that_cannot_hold_it_says_so(tmp_path):
     pytest.importorskip("safetensors")
     with pytest.raises(TypeError, match="'_extra_state' must be a Tensor .* got dict; .npz holds any tree"):
         mt.save(tmp_path / "model.safetensors", model.state_dict())
+
+
+def test_registering_is_the_same_as_assigning():
+    net = Block()
+    net.register_parameter("extra", Parameter([1.0]))
+    net.register_parameter("nothing", None)
+    net.register_buffer("steps", Tensor([3.0]))
+    net.register_buffer("table", np.zeros(2), persistent=False)
+    net.add_module("inner", Block())
+    net.register_module("inner", Linear(1, 1))  # again: in its place
+    assert names(net.named_parameters()) == ["scale", "offset", "extra", "inner.weight", "inner.bias"]
+    assert names(net.named_buffers()) == ["count", "mean", "steps", "table"]
+    assert [name for name in net.state_dict() if "." not in name] == ["scale", "offset", "extra", "count", "mean", "steps"]
+    assert net.nothing is None
+
+
+@pytest.mark.parametrize(
+    ("register", "args", "error", "message"),
+    [
+        ("register_parameter", ("a", Tensor([1.0])), TypeError, "a must be a Parameter or None, got Tensor; make it one"),
+        ("register_parameter", ("a.b", None), ValueError, "'a.b' cannot name a Parameter: it is empty, has a dot or is taken"),
+        ("register_parameter", (3, None), TypeError, "a name must be a string, got 3"),
+        ("register_buffer", ("", np.zeros(1)), ValueError, "'' cannot name a Buffer"),
+        ("register_buffer", ("scale", np.zeros(1)), ValueError, "'scale' cannot name a Buffer"),
+        ("register_buffer", ("table", "x"), TypeError, "expected numbers"),
+        ("register_module", ("forward", Block()), ValueError, "'forward' cannot name a Module"),
+        ("register_module", ("training", Block()), ValueError, "'training' cannot name a Module"),
+        ("register_module", ("a", Block), TypeError, "a must be a Module or None, got type"),
+    ],
+)
+def test_a_wrong_name_or_value_is_refused(register, args, error, message):
+    net = Block()
+    with pytest.raises(error, match=message):
+        getattr(net, register)(*args)
+
+
+def test_a_tensor_assigned_over_a_buffer_becomes_a_buffer():
+    net = Block()
+    net.mean = net.mean * 0.9
+    assert type(net.mean) is Buffer
+    assert "mean" in net.state_dict()
+    net.register_buffer("table", np.zeros(2), persistent=False)
+    net.table = Tensor([1.0])
+    assert not net.table.persistent
+    with pytest.raises(TypeError, match=r"Block\.mean is a Buffer, .* assign a new Buffer of its \.detach\(\)"):
+        net.mean = net.mean * net.scale
+    with pytest.raises(TypeError, match=r"Block\.scale is a Parameter, .* scale\[\.\.\.\] = x in no_grad"):
+        net.scale = Tensor([1.0, 1.0])
+    net.scale = None
+    net.scale = Tensor([1.0, 1.0])  # nothing is lost

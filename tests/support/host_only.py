@@ -57,8 +57,8 @@ LEFT_OUT = {
     "compares what is on the CPU with what is on a device, and says itself where": """
         test_average.py::test_it_follows_the_model_to_a_device_and_a_dtype
         test_contraction.py::test_on_a_device_that_is_not_numpys
-        test_module.py::test_to_what_is_wrong_moves_nothing
-        test_module.py::test_to_where_it_is_changes_nothing
+        test_module.py::test_to_a_wrong_target_moves_nothing
+        test_module.py::test_to_the_same_device_and_dtype_changes_nothing
         test_operations.py::test_float32_stays_float32[move]
         test_operations.py::test_gradients_of_first_and_second_order[move]
         test_operations.py::test_values_and_gradients_are_pytorchs[move]
