@@ -34,7 +34,7 @@ def test_keys_are_numbers_or_the_names_given(x):
         assert net(x).shape == (2, 4)
 
 
-def test_a_module_twice_computes_twice_and_learns_once(x):
+def test_a_module_that_is_held_twice_has_its_parameters_once(x):
     layer = Linear(3, 3)
     net = Sequential(layer, layer)
     np.testing.assert_array_equal(net(x).numpy(), layer(layer(x)).numpy())
@@ -66,7 +66,7 @@ def test_a_slice_of_a_subclass_keeps_its_settings(x):
 
 
 @pytest.mark.parametrize("index", [3, -4, "3", "training"])
-def test_an_index_that_is_not_there(index):
+def test_an_index_out_of_range(index):
     net = Sequential(ReLU(), ReLU(), ReLU())
     with pytest.raises(IndexError, match="0, 1, 2"):
         net[index]
@@ -74,7 +74,7 @@ def test_an_index_that_is_not_there(index):
         net[index] = ReLU()
 
 
-def test_what_is_no_module_is_refused():
+def test_anything_but_a_module_is_refused():
     for wrong in (3, np.tanh, [ReLU()], None):
         with pytest.raises(TypeError, match="Sequential: expected a Module"):
             Sequential(ReLU(), wrong)
@@ -85,12 +85,12 @@ def test_what_is_no_module_is_refused():
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "forward", "training", "append"])
-def test_a_name_that_means_something_else_is_refused(name):
+def test_a_name_that_is_another_attribute_is_refused(name):
     with pytest.raises(ValueError, match="cannot name"):
         Sequential({name: ReLU()})
 
 
-def test_concat_joins_what_its_branches_compute(x):
+def test_concat_concatenates_the_results_of_its_branches(x):
     branch = Linear(3, 4)
     y = Concat(Identity(), branch)(x)
     np.testing.assert_array_equal(y.numpy(), np.concatenate([x.numpy(), branch(x).numpy()], 1))
@@ -115,7 +115,7 @@ def test_residual_does_not_broadcast(x):
         Residual(Linear(3, 1))(x)
 
 
-def test_gradients_go_through_all_of_them():
+def test_gradients_of_containers():
     net = Sequential(Residual(Sequential(Linear(3, 3), Tanh())), Concat(Identity(), Linear(3, 2)), Tanh()).to("float64")
 
     x = Tensor(np.random.default_rng(1).standard_normal((2, 3)))

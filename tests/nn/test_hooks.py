@@ -1,4 +1,4 @@
-"""Hooks: what they see and replace, forward and backward; compared with PyTorch's on the same layers."""
+"""Forward and backward hooks: what they see and replace, compared with PyTorch's."""
 
 import copy
 import gc
@@ -33,7 +33,7 @@ class Mixed(Module):
         return a * b * factor, a + b.sum(1, keepdim=True)
 
 
-def test_hooks_run_in_order_and_see_what_goes_through():
+def test_hooks_run_in_order_and_see_arguments_and_results():
     layer, log = Linear(2, 2), []
     for name in ("first", "second"):
         layer.register_forward_pre_hook(lambda module, args, name=name: log.append((name, module is layer, len(args))))
@@ -129,7 +129,7 @@ def test_hooks_of_a_copy_are_its_own():
     assert log == [1]
 
 
-def test_what_is_no_function_is_refused():
+def test_a_hook_must_be_a_function():
     for register in ("register_forward_pre_hook", "register_forward_hook", "register_full_backward_hook"):
         with pytest.raises(TypeError, match="Identity: a hook must be a function, got 3"):
             getattr(Identity(), register)(3)
@@ -215,7 +215,7 @@ def test_backward_hook_with_several_tensors_in_and_out():
     np.testing.assert_allclose(grad_output[1].numpy(), 2 * out[1].numpy(), rtol=1e-6)
 
 
-def test_backward_hooks_see_the_gradients_of_branches_apart():
+def test_backward_hooks_see_the_gradient_of_each_branch():
     """The gradient of x has two parts, one through the body and one around it; the hook sees its module's alone."""
     body, seen = Linear(3, 3), []
     net = Residual(body)
@@ -226,7 +226,7 @@ def test_backward_hooks_see_the_gradients_of_branches_apart():
     np.testing.assert_allclose(data.grad.numpy(), seen[0].numpy() + 1, rtol=1e-6)
 
 
-def test_several_backward_hooks_follow_each_other_and_each_pass_is_told():
+def test_several_backward_hooks_run_in_order_in_each_pass():
     layer, seen = Identity(), []
     layer.register_full_backward_hook(lambda m, gi, go: gi[0] * 2)  # not a tuple: the only gradient
     layer.register_full_backward_hook(lambda m, gi, go: seen.append(gi[0].item()))
@@ -246,7 +246,7 @@ def test_backward_hooks_of_second_order():
     assert seen == [True]
 
 
-def test_without_a_graph_backward_hooks_are_silent():
+def test_without_a_graph_backward_hooks_are_not_called():
     layer, seen = ReLU(), []
     layer.register_full_backward_hook(lambda *_: seen.append(1))
     with no_grad():
@@ -256,14 +256,14 @@ def test_without_a_graph_backward_hooks_are_silent():
 
 
 @pytest.mark.parametrize("answer", [lambda gi: (gi[0].sum(),), lambda gi: (gi[0], gi[0]), lambda gi: 3.0])
-def test_a_backward_hook_that_returns_what_does_not_fit(answer):
+def test_a_backward_hook_that_returns_a_wrong_gradient(answer):
     layer = ReLU()
     layer.register_full_backward_hook(lambda m, gi, go: answer(gi))
     with pytest.raises(ValueError, match=r"ReLU: a backward hook must return None or one gradient for each of the 1 arguments"):
         layer(x(2, 3, grad=True)).sum().backward()
 
 
-def test_a_result_that_a_backward_hook_cannot_watch():
+def test_a_result_without_tensors_is_refused_by_a_backward_hook():
     class Named(Module):
         def forward(self, x):
             return {"y": x}
@@ -286,7 +286,7 @@ def test_a_hook_of_a_first_layer_may_return_the_gradients_that_it_was_given(answ
     assert set(grads) == {(None,)}
 
 
-def test_what_is_no_tensor_in_a_result_passes_a_backward_hook():
+def test_a_backward_hook_leaves_other_objects_in_a_result():
     torch = pytest.importorskip("torch")
 
     def forward(self, flag, x, table):
@@ -338,7 +338,7 @@ class TestErrorsNameTheLayer:
 
 @pytest.mark.parametrize("backward", [True, False])
 @pytest.mark.parametrize("forward", [lambda self, a, b: a * b, lambda self, a, b: (a * b, a + b)])
-def test_backward_hooks_leave_nothing_for_the_garbage_collector(forward, backward):
+def test_backward_hooks_make_no_reference_cycles(forward, backward):
     layer = type("Layer", (Module,), {"forward": forward})()
     layer.register_full_backward_hook(lambda module, grad_input, grad_output: None)
     one, other = x(2, 3, grad=True), x(2, 3, grad=True)

@@ -1,4 +1,4 @@
-"""Initial values: their spread, their seeds, and that they are written into the memory that is there."""
+"""Initial weights: variance, seeds, and that they are written in place."""
 
 import math
 
@@ -37,7 +37,7 @@ def test_gains_are_pytorchs():
 @pytest.mark.parametrize(
     "settings", [{}, {"mode": "fan_out", "nonlinearity": "relu"}, {"a": math.sqrt(5)}, {"nonlinearity": "tanh"}]
 )
-def test_kaiming_spreads_as_he_says(shape, settings):
+def test_kaiming_has_the_variance_of_the_paper(shape, settings):
     fan = init.fans(weight(shape))[settings.get("mode") == "fan_out"]
     std = init.calculate_gain(settings.get("nonlinearity", "leaky_relu"), settings.get("a", 0.0)) / math.sqrt(fan)
     normal = init.kaiming_normal_(weight(shape), **settings).numpy()
@@ -52,7 +52,7 @@ def test_kaiming_spreads_as_he_says(shape, settings):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("gain", [1.0, 5 / 3])
-def test_xavier_spreads_as_glorot_says(shape, gain):
+def test_xavier_has_the_variance_of_the_paper(shape, gain):
     std = gain * math.sqrt(2 / sum(init.fans(weight(shape))))
     assert init.xavier_normal_(weight(shape), gain).numpy().std() == pytest.approx(std, rel=0.03)
     uniform = init.xavier_uniform_(weight(shape), gain).numpy()
@@ -60,7 +60,7 @@ def test_xavier_spreads_as_glorot_says(shape, gain):
     assert np.abs(uniform).max() == pytest.approx(std * math.sqrt(3), rel=0.01)
 
 
-def test_a_signal_keeps_its_size_through_thirty_layers():
+def test_a_signal_keeps_its_variance_through_thirty_layers():
     x = Tensor(np.random.default_rng(0).standard_normal((64, 256)).astype(np.float32))
     with mt.no_grad():
         for _ in range(30):
@@ -108,7 +108,7 @@ def test_a_bias_has_no_fans(fill):
         fill(weight((3,)))
 
 
-def test_filling_what_a_pending_backward_needs_is_refused():
+def test_a_backward_pass_refuses_weights_that_were_filled_since():
     layer = Linear(2, 2)
     y = layer(Tensor([[1.0, 2.0]], requires_grad=True)).sum()
     init.zeros_(layer.weight)
@@ -116,7 +116,7 @@ def test_filling_what_a_pending_backward_needs_is_refused():
         y.backward()
 
 
-def test_inside_skipped_nothing_is_drawn_or_written():
+def test_skipped_draws_and_writes_nothing():
     state, weight = mt.random.default.get_state(), mt.Tensor([[3.0, 4.0]])
     with init.skipped():
         assert init.kaiming_normal_(weight) is weight

@@ -1,4 +1,4 @@
-"""Lists and dicts of modules and parameters: what a list or dict can do, under PyTorch's names and keys."""
+"""Lists and dicts of modules and parameters: their methods, and PyTorch's names and keys."""
 
 import copy
 import pickle
@@ -28,7 +28,7 @@ LISTS = {
 
 
 @given(st.data())
-def test_a_list_of_modules_goes_through_what_a_list_does(data):
+def test_a_module_list_has_the_methods_of_a_list(data):
     """A random walk of list operations, on a plain list, on ours and on PyTorch's, whose keys stay the same."""
     torch = pytest.importorskip("torch")
     make, theirs = LISTS[data.draw(st.sampled_from(sorted(LISTS)))]
@@ -99,7 +99,7 @@ def test_a_slice_has_no_hooks():
     assert net[:1](Tensor([1.0])).item() == 1
 
 
-def test_lists_hold_and_compute_nothing():
+def test_lists_cannot_be_called():
     for holder in (ModuleList([ReLU()]), ModuleDict({"a": ReLU()}), ParameterList(), ParameterDict()):
         with pytest.raises(
             NotImplementedError, match=f"{type(holder).__name__} only holds modules or parameters, and computes nothing"
@@ -120,7 +120,7 @@ class Model(Module):
         return self.heads[head](x) + self.named["shift"]
 
 
-def test_what_is_in_them_is_found_named_learned_and_copied():
+def test_modules_in_lists_are_found_named_trained_and_copied():
     torch = pytest.importorskip("torch")
     net, theirs = Model(), torch.nn.Module()
     theirs.blocks = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)])
@@ -139,7 +139,7 @@ def test_what_is_in_them_is_found_named_learned_and_copied():
     assert net.to("float64").scales[1].dtype == np.float64
 
 
-def test_repr_names_what_is_held():
+def test_repr_lists_modules_and_parameters():
     assert repr(Model()) == (
         "Model(\n"
         "  (blocks): ModuleList(\n"
@@ -164,7 +164,7 @@ def test_repr_names_what_is_held():
 
 
 @pytest.mark.parametrize(("kind", "part"), [(ModuleDict, ReLU), (ParameterDict, lambda: Parameter([1.0]))])
-def test_a_dict_goes_through_what_a_dict_does(kind, part):
+def test_a_module_dict_has_the_methods_of_a_dict(kind, part):
     parts = {"b": part(), "a": part()}
     held = kind(parts)
     assert list(held) == list(held.keys()) == ["b", "a"]
@@ -219,7 +219,7 @@ def test_a_dict_goes_through_what_a_dict_does(kind, part):
         (lambda: ParameterDict()["a"], KeyError, "ParameterDict: no parameter 'a' among the 0"),
     ],
 )
-def test_what_is_refused(make, error, message):
+def test_wrong_input_is_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
 
@@ -241,7 +241,7 @@ class Index:
 
 @pytest.mark.parametrize("one", [np.int64(1), np.uint8(1), np.array(1), Tensor(np.array(1)), Index(), True], ids=repr)
 @pytest.mark.parametrize("kind", ["Sequential", "ModuleList", "ParameterList"])
-def test_all_that_python_takes_for_an_index_is_one(kind, one):
+def test_everything_that_python_accepts_as_an_index(kind, one):
     def parts(count):
         return [Parameter([float(i)]) if kind == "ParameterList" else ReLU() for i in range(count)]
 

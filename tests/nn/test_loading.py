@@ -32,14 +32,14 @@ class Foreign:
         return self.array
 
 
-def test_other_tensors_are_detached_fetched_and_read():
+def test_tensors_of_other_libraries_are_detached_and_copied():
     net = Linear(2, 1)
     net.load_state_dict({"weight": Foreign(np.array([[1.0, 2.0]])), "bias": Foreign(np.array([3.0]))})
     np.testing.assert_array_equal(net.weight.numpy(), [[1, 2]])
     assert net.weight.dtype == np.float32
 
 
-def test_what_numpy_cannot_read_is_an_error_in_words():
+def test_a_tensor_that_numpy_cannot_read_is_a_type_error():
     with pytest.raises(TypeError, match="load_state_dict: NumPy cannot read weight, a Foreign: Got unsupported ScalarType"):
         Linear(2, 1).load_state_dict({"weight": Foreign(None), "bias": np.zeros(1)})
 
@@ -54,7 +54,7 @@ def test_pytorchs_tensors_load_as_they_are():
         ours.load_state_dict(theirs.bfloat16().state_dict())
 
 
-def test_what_is_not_saved_is_not_missed():
+def test_buffers_that_are_not_persistent_are_not_missing():
     class Table(Module):
         def __init__(self):
             self.kept, self.made = Buffer(np.zeros(1)), Buffer(np.ones(1), persistent=False)
@@ -67,7 +67,7 @@ def test_what_is_not_saved_is_not_missed():
     assert [name for name, _ in net.named_buffers()] == ["kept", "made"]
 
 
-def test_what_was_passed_over_is_pytorchs_result():
+def test_skipped_names_are_pytorchs():
     net = Linear(2, 2)
     given = {"weight": np.ones((2, 2)), "head.weight": np.ones(3), "epoch": 3}
     found = net.load_state_dict(given, strict=False)
@@ -81,7 +81,7 @@ def test_what_was_passed_over_is_pytorchs_result():
     assert tuple(torch.nn.Linear(2, 2).load_state_dict(given, strict=False)) == (missing, unexpected)
 
 
-def test_many_names_are_said_in_few_words():
+def test_a_message_lists_only_the_first_names():
     net = Linear(2, 2)
     with pytest.raises(ValueError, match="missing: weight, bias\n  unexpected: 0, 1, 2 and 97 more") as error:
         net.load_state_dict({str(i): np.ones(2) for i in range(100)})
@@ -91,17 +91,17 @@ def test_many_names_are_said_in_few_words():
     assert len(str(error.value)) < 500
 
 
-def test_what_was_not_read_is_no_tensor():
+def test_a_placeholder_is_no_tensor():
     with pytest.raises(TypeError, match="weight must be a Tensor or an array, got <a tensor of complex64, not read>"):
         Linear(2, 1).load_state_dict({"weight": Placeholder("a tensor of complex64"), "bias": np.zeros(1)})
 
 
-def test_a_prefix_is_put_before_every_name():
+def test_state_dict_with_a_prefix():
     assert list(Linear(1, 1).state_dict(prefix="head.")) == ["head.weight", "head.bias"]
     assert list(Linear(1, 1).state_dict("head.")) == ["head.weight", "head.bias"]
 
 
-def test_what_is_no_state_is_refused_with_what_to_do():
+def test_a_wrong_state_is_refused_with_a_hint():
     net = Linear(2, 1)
     with pytest.raises(TypeError, match=r"as state_dict\(\) gives, got str; read it first: microtensor.load\(path\)"):
         net.load_state_dict("net.npz")

@@ -24,7 +24,7 @@ class Two(Module):
 
 
 @pytest.mark.parametrize("persistent", [True, False])
-def test_a_buffer_registered_as_none_and_set_later_is_one(persistent):
+def test_a_tensor_assigned_to_a_reserved_name_becomes_a_buffer(persistent):
     module = Module()
     module.register_buffer("mean", None, persistent=persistent)
     assert dict(module.named_buffers()) == {}
@@ -44,7 +44,7 @@ def test_a_buffer_registered_as_none_and_set_later_is_one(persistent):
     assert not dict(module.named_buffers())
 
 
-def test_copies_of_a_module_remember_its_empty_places_for_themselves():
+def test_copies_of_a_module_have_their_own_reserved_names():
     module = Module()
     module.register_buffer("mean", None)
     for twin in (copy.copy(module), copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
@@ -54,7 +54,7 @@ def test_copies_of_a_module_remember_its_empty_places_for_themselves():
     assert [*module.state_dict()] == ["mean"]
 
 
-def test_what_would_be_lost_is_refused():
+def test_a_value_that_state_dict_would_miss_is_refused():
     module = nn.Linear(2, 3, bias=False)
     for value in (Tensor([1.0, 1.0, 1.0]), np.ones(3), 1.0):
         with pytest.raises(TypeError, match=r"Linear\.bias is a Parameter, and a .* in its place would be lost"):
@@ -76,7 +76,7 @@ def test_what_would_be_lost_is_refused():
     assert [*module.state_dict()] == ["scale"]
 
 
-def test_one_tensor_under_two_names_is_one():
+def test_one_tensor_under_two_names_is_one_buffer():
     module = Two()
     assert module.a is module.b
     assert [name for name, _ in module.named_buffers()] == ["a", "v"][:1]
@@ -99,7 +99,7 @@ def test_one_tensor_under_two_names_is_one():
     assert module.b.tolist() == [7.0, 7.0]
 
 
-def test_one_tensor_in_two_modules_is_one():
+def test_one_tensor_in_two_modules_is_one_buffer():
     table, a, b = Tensor([1.0]), Module(), Module()
     a.register_buffer("table", table)
     b.register_buffer("table", table)
@@ -129,7 +129,7 @@ class Counted(Module):
 
 
 @pytest.mark.parametrize("state", [3, {"calls": [1, 2], "name": "a"}, (1.5, None), Tensor([1.0, 2.0])])
-def test_extra_state_is_saved_and_comes_back(tmp_path, state):
+def test_extra_state_is_saved_and_restored(tmp_path, state):
     model = nn.Sequential(Counted(), nn.Linear(1, 1), Counted())
     model[0].seen = state
     saved = model.state_dict()
@@ -163,7 +163,7 @@ def test_the_keys_are_pytorchs():
     assert [*Ours().state_dict()] == [*Theirs().state_dict()]
 
 
-def test_extra_state_that_is_missing_or_unexpected_is_told_and_nothing_is_loaded():
+def test_missing_or_unexpected_extra_state_is_listed_and_nothing_is_loaded():
     model = nn.Sequential(Counted())
     with pytest.raises(ValueError, match="missing: 0._extra_state"):
         model.load_state_dict({"0.weight": Tensor([5.0])})
@@ -183,7 +183,7 @@ def test_extra_state_that_is_missing_or_unexpected_is_told_and_nothing_is_loaded
         Half().load_state_dict({"_extra_state": 1})
 
 
-def test_a_file_that_cannot_hold_it_says_so(tmp_path):
+def test_extra_state_that_a_file_format_cannot_store_is_refused(tmp_path):
     model = Counted()
     model.seen = object()
     with pytest.raises(TypeError, match="save: '_extra_state' is of type object"):

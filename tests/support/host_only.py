@@ -11,7 +11,7 @@ LEFT_OUT = {
         test_average.py::test_copies_are_for_good_and_for_other_models
         test_clip.py::test_one_parameter_and_none
         test_creation.py::test_who_shares_memory
-        test_embedding.py::test_a_known_table_is_shared_and_frozen_or_not
+        test_embedding.py::test_from_pretrained_shares_memory_and_can_be_frozen
         test_backward.py::test_an_array_operand_is_taken_as_it_is_then
         test_inplace.py::test_the_array_that_a_tensor_was_made_of_changes_too
         test_inplace.py::test_read_only_memory_is_refused*

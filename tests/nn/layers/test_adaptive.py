@@ -55,13 +55,13 @@ def test_indices_are_pytorchs(data, seed):
         np.testing.assert_array_equal(found.numpy(), expected.numpy(), strict=True)
 
 
-def test_of_equal_numbers_the_first_gets_the_gradient():
+def test_of_equal_values_the_first_gets_the_gradient():
     x = Tensor(np.full((1, 1, 3, 3), 5.0), requires_grad=True)
     nn.adaptive_max_pool2d(x, 2).sum().backward()
     np.testing.assert_array_equal(x.grad.numpy()[0, 0], [[1, 1, 0], [1, 1, 0], [0, 0, 0]])
 
 
-def test_windows_that_overlap_add_up():
+def test_gradients_of_overlapping_windows_are_added():
     x = Tensor(np.array([[[1.0, 9.0, 2.0]]]), requires_grad=True)
     nn.adaptive_max_pool1d(x, 2).sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), [[[0, 2, 0]]])
@@ -87,7 +87,7 @@ def test_integers():
 
 
 @pytest.mark.parametrize("block_bytes", [1, 300])
-def test_the_parts_of_a_batch_make_no_difference(monkeypatch, block_bytes):
+def test_the_size_of_blocks_does_not_change_results(monkeypatch, block_bytes):
     def results():
         x = Tensor(np.random.default_rng(0).standard_normal((3, 2, 7, 5)), requires_grad=True)
         y, z = nn.adaptive_max_pool2d(x, (3, 2)), nn.adaptive_avg_pool2d(x, (3, 2))
@@ -100,7 +100,7 @@ def test_the_parts_of_a_batch_make_no_difference(monkeypatch, block_bytes):
         np.testing.assert_array_equal(ours, expected)
 
 
-def test_a_batch_of_none():
+def test_an_empty_batch():
     x = Tensor(np.zeros((0, 2, 5, 5)), requires_grad=True)
     for pool in (nn.adaptive_avg_pool2d, nn.adaptive_max_pool2d):
         y = pool(x, (2, 3))

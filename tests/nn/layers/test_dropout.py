@@ -1,4 +1,4 @@
-"""Dropout: what it keeps, what it expects, where its random numbers come from."""
+"""Dropout: expected values, masks, generators, layers, errors."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_gradients_to_second_order(x, p, seed):
 
 
 @given(tensors(away_from=[0.0]), probabilities, st.integers(0, 99), st.sampled_from([np.float32, np.float64]))
-def test_each_number_is_left_out_or_divided(x, p, seed, dtype):
+def test_each_element_is_dropped_or_scaled(x, p, seed, dtype):
     x = x.to(dtype).requires_grad_()
     y = dropout(x, p, generator=mt.Generator(seed))
     assert y.dtype == dtype
@@ -31,13 +31,13 @@ def test_each_number_is_left_out_or_divided(x, p, seed, dtype):
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
-def test_so_many_are_left_out_and_the_mean_stays(p):
+def test_the_fraction_of_dropped_elements_and_the_mean(p):
     y = dropout(Tensor(np.ones(100_000)), p, generator=mt.Generator(0)).numpy()
     assert (y == 0).mean() == pytest.approx(p, abs=0.01)
     assert y.mean() == pytest.approx(1, abs=0.02)
 
 
-def test_the_ends_and_not_training():
+def test_p_of_0_and_1_and_eval_mode():
     x = Tensor([1.0, 2.0])
     assert dropout(x, 0.0) is x
     assert dropout(x, 0.7, training=False) is x
@@ -70,7 +70,7 @@ CHANNELS = [
 
 
 @pytest.mark.parametrize(("name", "shape"), CHANNELS)
-def test_whole_channels_are_left_out(name, shape):
+def test_whole_channels_are_dropped(name, shape):
     y = getattr(nn, name)(Tensor(np.ones(shape)), 0.3, True, generator=mt.Generator(0)).numpy().reshape(*shape[:2], -1)
     np.testing.assert_array_equal(y, np.broadcast_to(y[..., :1], y.shape))
     low = y.min()
@@ -87,7 +87,7 @@ def test_alpha_dropout_keeps_mean_and_variance(name, p):
     assert y.var() == pytest.approx(1, abs=0.03)
 
 
-def test_alpha_dropout_of_a_number_is_pytorchs():
+def test_alpha_dropout_of_a_constant_is_pytorchs():
     """PyTorch draws other random numbers, but each number has two possible results."""
     torch = pytest.importorskip("torch")
     for value in (1.0, -3.0):

@@ -1,4 +1,4 @@
-"""Dropout on a device: nothing is drawn or copied on the host, and the kernels do what array calls do."""
+"""Dropout on a GPU: kernels against array calls, without drawing or copying on the host."""
 
 import math
 import sys
@@ -49,7 +49,7 @@ def result_and_gradient(name, x, g, p, seed):
     seed=st.integers(0, 99),
     dtype=st.sampled_from([np.float16, np.float32, np.float64]),
 )
-def test_a_kernel_leaves_out_what_array_calls_leave_out(case, p, seed, dtype):
+def test_a_kernel_drops_the_same_elements_as_array_calls(case, p, seed, dtype):
     """The same bits; of float16 too, for both compute in float32 and round once."""
     (name, shape), rng = case, np.random.default_rng(seed)
     x, g = (np.asarray(rng.standard_normal(shape), dtype) for _ in range(2))
@@ -65,7 +65,7 @@ def test_a_kernel_leaves_out_what_array_calls_leave_out(case, p, seed, dtype):
 
 
 @pytest.mark.parametrize(("name", "shape"), [(name, shapes[-1]) for name, shapes in FUNCTIONS.items()])
-def test_nothing_comes_from_the_host(name, shape):
+def test_no_copies_from_the_host(name, shape):
     x = Tensor(np.ones(shape, "float32"), device="cuda", requires_grad=True)
     g = Tensor(np.ones(shape, "float32"), device="cuda")
     with strict.counting() as forward:
@@ -88,7 +88,7 @@ def test_a_transposed_input(name, shape):
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
-def test_so_many_are_left_out_and_each_call_draws_anew(p):
+def test_the_fraction_of_dropped_elements_and_a_new_mask_for_each_call(p):
     x, generator, count = Tensor(np.ones(100_000, "float32"), device="cuda"), mt.Generator(0), 100_000
     first, second = (nn.dropout(x, p, generator=generator).numpy() == 0 for _ in range(2))
     spread = 6 * math.sqrt(p * (1 - p) / count)
@@ -105,7 +105,7 @@ def test_alpha_dropout_keeps_mean_and_variance():
     assert y.std() == pytest.approx(1, abs=0.01)
 
 
-def test_a_mask_is_kept_by_nobody():
+def test_no_mask_is_stored():
     """What the graph of a step holds is its input and no more."""
     x = Tensor(np.ones((64, 64), "float32"), device="cuda", requires_grad=True)
     y = nn.dropout(x, 0.5)

@@ -25,7 +25,7 @@ ROWS = 5
     st.sampled_from([1.0, 2.0, 3.0]),
     st.integers(0, 99),
 )
-def test_values_gradients_and_the_shortened_table_are_pytorchs(index, table, padding_idx, by_frequency, max_norm, p, seed):
+def test_values_gradients_and_max_norm_are_pytorchs(index, table, padding_idx, by_frequency, max_norm, p, seed):
     torch = pytest.importorskip("torch")
     theirs = torch.tensor(table.numpy().copy(), requires_grad=True)
     weight = table.requires_grad_()
@@ -51,7 +51,7 @@ def test_the_gradient_by_frequency_can_be_differentiated():
     assert h.tolist() == [[3.0, 3.0], [0.0, 0.0], [0.0, 0.0]]  # and the way back through the table halves again
 
 
-def test_the_layer_is_pytorchs_and_starts_as_it_does():
+def test_the_layer_and_its_initial_values_are_pytorchs():
     torch = pytest.importorskip("torch")
     for settings in ({}, {"padding_idx": -1}, {"max_norm": 1.0, "norm_type": 1.0, "scale_grad_by_freq": True}):
         ours, theirs = nn.Embedding(4, 3, **settings), torch.nn.Embedding(4, 3, **settings)
@@ -65,7 +65,7 @@ def test_the_layer_is_pytorchs_and_starts_as_it_does():
     assert weight.std() == pytest.approx(1, abs=0.02)
 
 
-def test_a_known_table_is_shared_and_frozen_or_not():
+def test_from_pretrained_shares_memory_and_can_be_frozen():
     table = np.arange(6, dtype=np.float32).reshape(3, 2)
     layer = nn.Embedding.from_pretrained(table, padding_idx=0)
     assert layer.weight.numpy() is table or np.shares_memory(layer.weight.numpy(), table)
@@ -75,7 +75,7 @@ def test_a_known_table_is_shared_and_frozen_or_not():
     assert layer.weight.numpy()[0].tolist() == [0.0, 1.0]  # as it was given
 
 
-def test_a_table_that_is_shortened_before_backward_is_refused():
+def test_a_table_scaled_to_max_norm_before_backward_is_refused():
     layer = nn.Embedding(3, 2, max_norm=0.5)
     square = (layer.weight * layer.weight).sum()
     layer([0, 1, 2])
@@ -83,7 +83,7 @@ def test_a_table_that_is_shortened_before_backward_is_refused():
         square.backward()
 
 
-def test_what_x_may_be():
+def test_indices_may_be_a_tensor_an_array_or_a_list():
     weight = Tensor(np.arange(6.0).reshape(3, 2))
     for x in (2, [2, 0], np.array([[1], [2]], np.uint8), Tensor(np.array([], np.int64)), []):
         index = np.asarray(x.numpy() if isinstance(x, Tensor) else x, None if np.size(x) else np.int64)

@@ -73,7 +73,7 @@ def test_gradients_of_second_order_of_an_empty_batch_are_zeros(layer, shape):
 
 
 @pytest.mark.parametrize(("layer", "shape"), layer_tables.shapes(layer_tables.EMPTY_AXIS))
-def test_nothing_in_another_axis_is_computed_or_refused_in_words(layer, shape):
+def test_another_empty_axis_is_computed_or_refused(layer, shape):
     """Where PyTorch computes, so do we. Where it refuses, the result follows from the formula, or is refused by the layer's name."""
     ours, x = made(layer, nn), mt.Tensor(np.zeros(shape, np.float32), requires_grad=True)
     theirs = in_pytorch(layer, shape)
@@ -155,7 +155,7 @@ LOSSES = {
 @pytest.mark.filterwarnings("ignore:reduction. 'mean'")
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 @pytest.mark.parametrize("case", LOSSES)
-def test_a_loss_of_nothing_is_pytorchs(case, reduction):
+def test_a_loss_of_an_empty_batch_is_pytorchs(case, reduction):
     name, (shape, target) = case.partition(" ")[0], LOSSES[case]
     x, there = mt.Tensor(np.zeros(shape, np.float32), requires_grad=True), torch.zeros(shape, requires_grad=True)
     loss = getattr(nn, name)(x, target(), reduction=reduction)
@@ -165,7 +165,7 @@ def test_a_loss_of_nothing_is_pytorchs(case, reduction):
     assert x.grad.shape == shape
 
 
-def test_an_empty_batch_of_words_of_pairs_and_of_maxima():
+def test_empty_batches_of_layers_with_several_inputs():
     table = nn.Embedding(5, 3, padding_idx=0, scale_grad_by_freq=True, max_norm=1.0)
     for words in (np.zeros((0, 4), np.int64), np.zeros((2, 0), np.int64), []):
         y = table(words)

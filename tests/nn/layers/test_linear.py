@@ -76,7 +76,7 @@ def test_a_wrong_number_of_features_is_named():
         Linear(1, 1)(Tensor(1.0))
 
 
-def test_what_does_not_fit_is_refused():
+def test_mismatched_shapes_and_dtypes_are_refused():
     x, w = Tensor(np.zeros((2, 3))), Tensor(np.zeros((4, 3)))
     for error, arguments in (
         (ValueError, (x, Tensor(np.zeros(3)))),
@@ -111,7 +111,7 @@ def test_flatten_is_pytorchs(x, data):
     check_gradients(Flatten(start, end), x, order=2)
 
 
-def test_flatten_keeps_the_batch_and_identity_all():
+def test_flatten_keeps_the_batch_and_identity_returns_its_input():
     x = Tensor(np.zeros((2, 3, 4, 5)))
     assert Flatten()(x).shape == (2, 60)
     assert Identity()(x) is x
@@ -139,7 +139,7 @@ def test_bilinear_is_pytorchs(bias):
         np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-4, atol=1e-5, strict=True)
 
 
-def test_bilinear_starts_as_pytorchs_and_refuses_what_does_not_fit():
+def test_initial_values_and_errors_of_bilinear():
     layer = Bilinear(400, 3, 20, generator=mt.Generator(0))
     for p in layer.parameters():
         assert np.abs(p.numpy()).max() <= 1 / math.sqrt(400)

@@ -28,13 +28,13 @@ def test_the_slides_example_forward_and_backward():
     np.testing.assert_array_equal(x.grad.numpy()[0, 0], expected)
 
 
-def test_of_equal_numbers_the_first_gets_the_gradient():
+def test_of_equal_values_the_first_gets_the_gradient():
     x = images([[5, 5], [5, 5]])
     nn.max_pool2d(x, 2).backward()
     np.testing.assert_array_equal(x.grad.numpy()[0, 0], [[1, 0], [0, 0]])
 
 
-def test_padding_never_wins_and_gets_nothing():
+def test_padding_is_never_the_maximum():
     x = images([[-3.0]])
     y = nn.max_pool2d(x, 2, stride=1, padding=1)
     np.testing.assert_array_equal(y.numpy(), np.full((1, 1, 2, 2), -3.0))
@@ -54,7 +54,7 @@ def test_kernels_of_more_than_256_pixels():
     np.testing.assert_array_equal(leaf.grad.numpy(), x)
 
 
-def test_pooling_after_its_input_was_overwritten_is_refused():
+def test_backward_after_the_input_was_overwritten_is_refused():
     x = Tensor(np.ones((1, 1, 2, 2)), requires_grad=True)
     h = x * 2
     y = nn.max_pool2d(h, 2)
@@ -73,7 +73,7 @@ def test_overwriting_the_result_is_refused():
         y.backward()
 
 
-def test_a_nan_wins_and_gets_the_gradient():
+def test_a_nan_is_the_maximum_and_gets_the_gradient():
     x = images([[1.0, np.nan], [3.0, 2.0]])
     y = nn.max_pool2d(x, 2)
     assert np.isnan(y.item())
@@ -81,7 +81,7 @@ def test_a_nan_wins_and_gets_the_gradient():
     np.testing.assert_array_equal(x.grad.numpy()[0, 0], [[0, 1], [0, 0]])
 
 
-def test_an_infinite_gradient_goes_to_the_winner_alone():
+def test_an_infinite_gradient_goes_to_the_argmax_alone():
     x = images([[1.0, 4.0], [3.0, 2.0]])
     nn.max_pool2d(x, 2).backward(Tensor(np.full((1, 1, 1, 1), np.inf)))
     np.testing.assert_array_equal(x.grad.numpy()[0, 0], [[0, np.inf], [0, 0]])
@@ -153,7 +153,7 @@ def test_indices_are_pytorchs(data, g, ceil_mode, seed):
 
 
 @pytest.mark.parametrize("block_bytes", [1, 300])
-def test_the_parts_of_a_batch_make_no_difference(monkeypatch, block_bytes):
+def test_the_size_of_blocks_does_not_change_results(monkeypatch, block_bytes):
     def results():
         x = Tensor(np.random.default_rng(0).standard_normal((3, 2, 7, 5)), requires_grad=True)
         y, indices = nn.max_pool2d(x, 3, 2, 1, return_indices=True)
@@ -168,7 +168,7 @@ def test_the_parts_of_a_batch_make_no_difference(monkeypatch, block_bytes):
 
 
 @pytest.mark.parametrize("pool", [nn.max_pool2d, nn.avg_pool2d])
-def test_nothing_to_pool(pool):
+def test_empty_batches(pool):
     for shape in [(0, 2, 4, 4), (2, 0, 4, 4)]:
         x = Tensor(np.zeros(shape), requires_grad=True)
         y = pool(x, 2)
@@ -178,7 +178,7 @@ def test_nothing_to_pool(pool):
 
 
 @given(tensors(st.just((2, 3, 5, 4))))
-def test_images_whose_axes_were_exchanged(x):
+def test_transposed_images(x):
     turned = x.permute(1, 0, 3, 2)
     for pool in (nn.max_pool2d, nn.avg_pool2d):
         expected = pool(Tensor(turned.numpy().copy()), 3, 2, 1)

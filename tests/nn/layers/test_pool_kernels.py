@@ -1,4 +1,4 @@
-"""Pooling by kernels, against the array calls that they take the place of."""
+"""Kernels of pooling, against the array calls that they replace."""
 
 import sys
 

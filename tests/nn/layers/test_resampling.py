@@ -46,21 +46,21 @@ def test_a_round_has_each_place_at_most_once(data, before):
         assert (np.diff(found.place[step]) > 0).all()
 
 
-def test_the_result_has_memory_of_its_own():
+def test_the_result_does_not_share_memory():
     x = Tensor(np.ones((1, 1, 2, 2)))
     y = resampling.resample(x, None, None)
     y[...] = 0.0
     assert x.sum().item() == 4.0
 
 
-def test_what_is_not_taken_is_not_touched():
+def test_a_nan_that_is_not_used_does_not_spread():
     pick = resampling.Taps(3, 2, np.arange(2), np.array([0, 2]), np.array([1.0, 0.5]))
     x = Tensor(np.array([[[[1.0, np.nan, np.inf]]]]))
     np.testing.assert_array_equal(resampling.resample(x, None, pick).numpy(), [[[[1.0, np.inf]]]])
 
 
 @pytest.mark.parametrize("block_bytes", [1, 300])
-def test_the_parts_of_a_batch_make_no_difference(monkeypatch, block_bytes):
+def test_the_size_of_blocks_does_not_change_results(monkeypatch, block_bytes):
     x = Tensor(np.random.default_rng(0).standard_normal((3, 2, 4, 5)))
     down = resampling.Taps(4, 6, np.arange(6), np.arange(6) % 4, np.arange(6.0))
     across = resampling.Taps(5, 2, np.array([0, 0, 1]), np.array([0, 1, 4]), None)
@@ -70,7 +70,7 @@ def test_the_parts_of_a_batch_make_no_difference(monkeypatch, block_bytes):
     np.testing.assert_array_equal(resampling.resample(x, down, across).numpy(), whole)
 
 
-def test_what_is_known_beforehand_is_copied_to_a_device_once(monkeypatch):
+def test_taps_are_copied_to_a_device_once(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
     x = Tensor(np.ones((2, 3, 11, 13), np.float32), device="cuda", requires_grad=True)
     calls = (

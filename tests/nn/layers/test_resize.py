@@ -54,7 +54,7 @@ def test_weights_sum_to_1(mode, before, after, align_corners, antialias):
     np.testing.assert_allclose(nn.interpolate(x, after, mode=mode, **settings).numpy(), 3.0)
 
 
-def test_a_ramp_stays_a_ramp():
+def test_a_linear_ramp_stays_linear():
     """Away from the borders, where the outermost pixel goes on."""
     x = Tensor(np.broadcast_to(np.arange(8.0), (1, 1, 2, 8)))
     aligned = nn.interpolate(x, (2, 22), mode="bilinear", align_corners=True).numpy()[0, 0, 0]
@@ -63,7 +63,7 @@ def test_a_ramp_stays_a_ramp():
     np.testing.assert_allclose(y, np.clip((np.arange(24) + 0.5) / 3 - 0.5, 0, 7))
 
 
-def test_antialias_keeps_a_fine_pattern_from_turning_coarse():
+def test_antialias_prevents_aliasing():
     stripes = Tensor(np.tile([0.0, 0.0, 0.0, 1.0], 16).reshape(1, 1, 1, 64).repeat(8, 2))
     for mode in ("bilinear", "bicubic"):
         plain, smooth = (nn.interpolate(stripes, (8, 15), mode=mode, antialias=flag).numpy() for flag in (False, True))
@@ -73,7 +73,7 @@ def test_antialias_keeps_a_fine_pattern_from_turning_coarse():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_nan_or_an_infinity_stays_where_it_is(value):
+def test_a_nan_or_an_infinity_does_not_spread(value):
     x = np.zeros((1, 1, 6, 6))
     x[0, 0, 2, 2] = value
     for mode in ("nearest", "bilinear", "bicubic", "area"):
@@ -98,7 +98,7 @@ def test_dtypes_of_the_smooth_modes():
     assert (y.numpy() == 60000).all()  # no sum was too large
 
 
-def test_a_batch_of_none():
+def test_an_empty_batch():
     assert nn.interpolate(Tensor(np.zeros((0, 2, 4, 4))), 8, mode="bilinear").shape == (0, 2, 8, 8)
 
 

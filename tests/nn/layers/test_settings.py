@@ -44,7 +44,7 @@ def test_a_setting_that_is_changed_takes_effect_as_in_pytorch(layer, shape, name
 
 
 @pytest.mark.parametrize(("layer", "shape", "name", "value"), layer_tables.settings(layer_tables.WRONG))
-def test_a_setting_that_is_changed_to_nonsense_is_refused_in_words(layer, shape, name, value):
+def test_a_wrong_setting_is_refused(layer, shape, name, value):
     """Where it is set, or by the next computation: never later, never in NumPy's words or Python's."""
     module = eval(layer, vars(nn).copy())
     x = mt.Tensor(np.random.default_rng(0).standard_normal(shape).astype(np.float32))

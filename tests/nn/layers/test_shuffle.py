@@ -10,7 +10,7 @@ from microtensor.testing import tensors
 
 
 @given(st.data(), st.integers(1, 3), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3))
-def test_pixel_shuffle_is_its_definition_and_undone(data, r, channels, height, width):
+def test_pixel_shuffle_is_its_definition_and_inverted(data, r, channels, height, width):
     x = data.draw(tensors((2, channels * r * r, height, width)))
     y = nn.pixel_shuffle(x, r)
     for c, h, w, i, j in np.ndindex(channels, height, width, r, r):

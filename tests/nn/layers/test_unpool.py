@@ -22,7 +22,7 @@ def test_pooling_again_finds_the_maxima_again(data, kernel, stride, padded):
     np.testing.assert_array_equal(nn.max_pool2d(back, kernel, stride, padding).numpy(), y.numpy())
 
 
-def test_of_several_numbers_for_one_pixel_the_last_stays_and_has_the_gradient():
+def test_of_several_values_for_one_pixel_the_last_is_kept_and_gets_the_gradient():
     x = Tensor(np.arange(1.0, 5.0).reshape(1, 1, 2, 2), requires_grad=True)
     y = nn.max_unpool2d(x, Tensor(np.array([[[[3, 0], [3, 3]]]])), 2, stride=1)
     np.testing.assert_array_equal(y.numpy()[0, 0], [[2, 0, 0], [4, 0, 0], [0, 0, 0]])
@@ -46,7 +46,7 @@ def test_the_layer_is_pytorchs(kernel, stride, padding, size):
     assert not ours.state_dict()
 
 
-def test_nothing_to_unpool():
+def test_an_empty_batch():
     indices = Tensor(np.zeros((0, 2, 3, 3), np.int64))
     assert nn.max_unpool2d(Tensor(np.zeros((0, 2, 3, 3))), indices, 2).shape == (0, 2, 6, 6)
 
