@@ -109,11 +109,11 @@ def _drop(x: T, *, seed: int, keep: float, shared: int, scale: float, shifts: tu
 
     The derivative draws the same mask from the seed.
     """
-    data = _dropped(x.array, seed, threshold(keep), shared, float(scale), shifts)
+    data = _drop_array(x.array, seed, threshold(keep), shared, float(scale), shifts)
     return data, (lambda g: _drop(g, seed=seed, keep=keep, shared=shared, scale=scale, shifts=None),)
 
 
-def _dropped(x: Array, seed: int, below: int, shared: int, scale: float, shifts: tuple[float, float] | None) -> Array:
+def _drop_array(x: Array, seed: int, below: int, shared: int, scale: float, shifts: tuple[float, float] | None) -> Array:
     xp, each = array_module(x), math.prod(x.shape[x.ndim - shared :])
     if usable(x):
         x, y = xp.ascontiguousarray(x).reshape(x.shape), xp.empty(x.shape, x.dtype)
