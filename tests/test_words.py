@@ -84,7 +84,7 @@ def test_a_none_that_no_module_returned_is_not_laid_to_one():
         nn.Linear(3, 3)(None)
     assert "returned None" not in str(caught.value)
     Block()(Tensor(X))
-    with pytest.raises(ValueError, match="takes 3 numbers") as caught:
+    with pytest.raises(ValueError, match="takes 3 features") as caught:
         nn.Linear(3, 3)(mt.ones(2, 4))
     assert "returned None" not in str(caught.value)
 

@@ -13,7 +13,7 @@ BLOCK_BYTES = 1 << 21
 which leave the cache, pooling a large batch takes up to twice as long."""
 
 MIN_BLOCKED_BYTES = 1 << 22
-"""Smaller batches are one block, for one thread: waking another thread and waiting for it takes as long as it saves. Measured."""
+"""Smaller batches are one block, for one thread: waking another thread takes as long as it saves. Measured."""
 
 
 def feature_maps(x: Array) -> Array:

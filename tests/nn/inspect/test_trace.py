@@ -79,7 +79,7 @@ def test_nor_when_it_fails():
             None,
             ValueError,
             r"summary: Sequential cannot compute for input_shape \(1, 2, 2\), which is that of one sample, without the batch "
-            r"axis: 1 \(Linear\): linear: weight \(1, 3\) takes 3 numbers",
+            r"axis: 1 \(Linear\): linear: weight \(1, 3\) takes 3 features",
         ),
         (Linear(3, 1), ((3,), (3,)), None, TypeError, r"inputs are to be a list, got .*; write \[\(3,\), \(3,\)\]"),
         (
