@@ -8,8 +8,8 @@ from microtensor.runtime.names import missing
 
 from . import init, transfer
 from .containers import Concat, Residual, Sequential
-from .inspect.activations import activations
 from .inspect.effective_field import effective_receptive_field, seen_pixels
+from .inspect.layer_outputs import activations
 from .inspect.pooling import trace_max_pool
 from .inspect.receptive_field import receptive_field
 from .inspect.summary import summary
@@ -105,18 +105,35 @@ from .losses.likelihood import (
 )
 from .losses.regression import HuberLoss, L1Loss, MSELoss, SmoothL1Loss, huber_loss, l1_loss, mse_loss, smooth_l1_loss
 from .module import Buffer, Module, Parameter
-from .optim.average import ExponentialMovingAverage
-from .optim.clip import clip_grad_norm_, clip_grad_value_
-from .optim.cycles import CosineAnnealingWarmRestarts, OneCycleLR
-from .optim.lr_scheduler import LRScheduler, SequentialLR
-from .optim.optimizer import Optimizer, decay_groups
-from .optim.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
-from .optim.plateau import ReduceLROnPlateau
-from .optim.preview import preview_lr
-from .optim.scaler import GradScaler
-from .optim.schedules import ConstantLR, CosineAnnealingLR, ExponentialLR, LambdaLR, LinearLR, MultiStepLR, PolynomialLR, StepLR
+from .optim import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    ConstantLR,
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    ExponentialLR,
+    ExponentialMovingAverage,
+    GradScaler,
+    LambdaLR,
+    LinearLR,
+    LRScheduler,
+    MultiStepLR,
+    OneCycleLR,
+    Optimizer,
+    PolynomialLR,
+    ReduceLROnPlateau,
+    RMSprop,
+    SequentialLR,
+    StepLR,
+    clip_grad_norm_,
+    clip_grad_value_,
+    decay_groups,
+    preview_lr,
+)
 from .training.callbacks import Callback, EarlyStopping
-from .training.checkpoint import Checkpoint
+from .training.checkpoint_callback import Checkpoint
 from .training.history import History
 from .training.metrics import accuracy
 from .training.run import Run

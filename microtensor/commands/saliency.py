@@ -14,7 +14,7 @@ from ..autograd.arguments import kind_of
 from ..autograd.backward import no_grad
 from ..models.imagenet import classes, preprocessing
 from ..nn import Module, init
-from ..nn.inspect.activations import layer_of
+from ..nn.inspect.layer_outputs import layer_of
 from ..random import Generator
 from ..runtime.text import shape_text
 from ..saliency.attribution import input_x_gradient, integrated_gradients, smooth_grad

@@ -155,7 +155,7 @@ def _layers(who: str, model: Any, input_shape: Any, axes: int) -> list[Layer]:
         TypeError: it is no Module.
         ValueError: there is none; or they are not computed one after the other, so that one's input is no other's result.
     """
-    from ..nn.inspect.activations import check_model
+    from ..nn.inspect.layer_outputs import check_model
     from ..nn.inspect.receptive_field import receptive_field, unknown_text
 
     check_model(who, model)

@@ -8,7 +8,7 @@ from typing import Any
 from ..autograd.backward import enable_grad, topological
 from ..autograd.graph import Node
 from ..nn.hooks import watch_calls
-from ..nn.inspect.activations import layer_of
+from ..nn.inspect.layer_outputs import layer_of
 from ..nn.layers.resize import interpolate
 from ..ops.activations import relu as rectified
 from ..ops.join import cat

@@ -11,7 +11,7 @@ import numpy as np
 from ..autograd.arguments import kind_of
 from ..autograd.backward import enable_grad, grad
 from ..autograd.graph import Node
-from ..nn.inspect.activations import check_model, layer_of, output_of
+from ..nn.inspect.layer_outputs import check_model, layer_of, output_of
 from ..nn.inspect.top_patches import check_maps, check_units
 from ..nn.layers.response_norm import LocalResponseNorm
 from ..ops.join import stack

@@ -24,7 +24,7 @@ from microtensor.runtime.integers import as_integer, as_integers
 from microtensor.tensor import Tensor
 
 from ..module import Module
-from .activations import check_model, device_of, layer_of, output_of
+from .layer_outputs import check_model, device_of, layer_of, output_of
 from .receptive_field import Field, Fields, receptive_field, unknown_text
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from microtensor.runtime.console import legible
 from microtensor.runtime.text import branches, shape_text, sides_text, table
 
-from . import spans
-from .reach import Unknown
+from . import receptive_field_spans as spans
+from .receptive_field_tracker import Unknown
 from .trace import trace
 
 

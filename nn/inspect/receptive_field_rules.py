@@ -30,7 +30,7 @@ from microtensor.runtime.arrays import is_array, to_numpy
 
 from ..layers import batch_norm, conv, dropout, layer_norm, linear, pool, pool_argmax, resampling, response_norm, windows
 from ..losses import classification
-from . import spans
+from . import receptive_field_spans as spans
 
 
 class Track(NamedTuple):

@@ -19,8 +19,8 @@ from ..layers.group_norm import GroupNorm, InstanceNorm2d
 from ..layers.layer_norm import LayerNorm
 from ..layers.linear import Bilinear, Linear
 from ..module import Module, Parameter
-from .reach import Unknown
 from .receptive_field import unknown_text
+from .receptive_field_tracker import Unknown
 from .trace import Called, trace
 
 WORDS: dict[type[Module], str] = {

@@ -19,7 +19,7 @@ from microtensor.runtime.scoped import Block, Setting
 from microtensor.tensor import Tensor
 
 from ..module import Module, Parameter
-from .reach import Reach, Reaches, Unknown
+from .receptive_field_tracker import Reach, Reaches, Unknown
 
 
 class Called:

@@ -11,7 +11,7 @@ from microtensor.runtime.cuda.multi_tensor import Row, fit, launch
 
 from .optimizer import Optimizer
 
-kernels = Kernels(__file__, "optimizers.cu")
+kernels = Kernels(__file__, "fused.cu")
 
 
 class Rule(Optimizer):

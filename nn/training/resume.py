@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from microtensor.random import Generator
 
 from ..module import Module
-from .form import check_form
+from .checkpoint_format import check_form
+from .fingerprint import plain
 from .history import History
 from .metrics import Means
-from .plain import plain
-from .settings import MISSING, Difference, differences, length_of, same, told, warn
+from .run_settings import MISSING, Difference, differences, length_of, same, told, warn
 
 if TYPE_CHECKING:
     from .run import Run

@@ -16,14 +16,14 @@ from microtensor.runtime.console import fitting
 from microtensor.tensor import Tensor
 
 from ..module import Module
-from ..optim.average import ExponentialMovingAverage
+from ..optim.grad_scaler import GradScaler
 from ..optim.lr_scheduler import LRScheduler
+from ..optim.moving_average import ExponentialMovingAverage
 from ..optim.optimizer import Optimizer
-from ..optim.scaler import GradScaler
 from .history import History, Row
 from .metrics import Means, Metrics, mode_of_metric
 from .resume import Undo, go_on
-from .settings import length_of
+from .run_settings import length_of
 
 if TYPE_CHECKING:
     from .callbacks import Callback

@@ -16,18 +16,18 @@ from microtensor.tensor import Tensor
 
 from ..losses.classification import cross_entropy
 from ..module import Module
-from ..optim.average import ExponentialMovingAverage
-from ..optim.clip import clip_grad_norm_
+from ..optim.clip_grad import clip_grad_norm_
+from ..optim.grad_scaler import GradScaler
 from ..optim.lr_scheduler import LRScheduler
+from ..optim.moving_average import ExponentialMovingAverage
 from ..optim.optimizer import Optimizer
-from ..optim.scaler import GradScaler
 from .callbacks import Callback, Watching
-from .checkpoint import Checkpoint
-from .checks import Batch, batch_of, check_batches, check_cycle, check_run, check_settings, scaler_of
+from .checkpoint_callback import Checkpoint
+from .fit_checks import Batch, batch_of, check_batches, check_cycle, check_run, check_settings, scaler_of
 from .history import History, Row
 from .metrics import Means, Metrics, usual_metrics
 from .run import Batches, Loss, Run, device_of, diverged
-from .settings import leave, length_of, settings_of, warn
+from .run_settings import leave, length_of, settings_of, warn
 
 SHOW_EVERY = 20
 """Steps between two looks at the loss, on a device: each look waits for it. On the CPU every step is looked at."""

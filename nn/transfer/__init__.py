@@ -17,7 +17,7 @@ The lower layers of a trained network are of use for many tasks, the upper ones 
 transferable are features in deep neural networks?", arxiv.org/abs/1411.1792).
 """
 
-from .features import Features, cache_features
+from .cached_features import Features, cache_features
 from .groups import UnfreezeGradually, layer_groups
 from .head import freeze_base, head_of, replace_head
 

@@ -11,7 +11,7 @@ from microtensor.autograd.arguments import is_number
 from microtensor.runtime.integers import as_integer
 
 from ..containers import Sequential
-from ..inspect.activations import check_model
+from ..inspect.layer_outputs import check_model
 from ..lists import ModuleDict, ModuleList
 from ..module import Module
 from ..training.callbacks import Callback

@@ -9,7 +9,7 @@ from microtensor.autograd.arguments import kind_of
 from microtensor.random import Generator
 from microtensor.runtime.integers import as_integer
 
-from ..inspect.activations import check_model, layer_of
+from ..inspect.layer_outputs import check_model, layer_of
 from ..layers.conv import Conv1d, Conv2d
 from ..layers.linear import Linear
 from ..module import Buffer, Module, Parameter

@@ -15,8 +15,8 @@ from microtensor import Tensor, nn
 from microtensor.nn.layers.linear import Linear
 from microtensor.nn.module import Parameter
 from microtensor.nn.optim import optimizer as shared
+from microtensor.nn.optim.adam import SGD, Adagrad, Adam, AdamW, RMSprop
 from microtensor.nn.optim.optimizer import Optimizer
-from microtensor.nn.optim.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 
 KINDS = [SGD, Adam, AdamW, RMSprop, Adagrad]
 SHAPES = [(3, 4), (5,), (), (2, 0), (7, 3, 2)]

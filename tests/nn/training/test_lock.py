@@ -13,7 +13,7 @@ import pytest
 
 import microtensor as mt
 from microtensor import nn
-from microtensor.nn.training import lock
+from microtensor.nn.training import folder_lock as lock
 
 PROGRAM = """
 import sys, time

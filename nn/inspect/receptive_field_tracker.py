@@ -22,7 +22,7 @@ import numpy as np
 from microtensor.autograd.graph import Node
 
 from ..layers.embedding import _embedding
-from . import spans
+from . import receptive_field_spans as spans
 from .receptive_field_rules import Call, Track, Tracks, rule
 
 

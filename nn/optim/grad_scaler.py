@@ -16,7 +16,7 @@ from microtensor.tensor import Tensor
 
 from .optimizer import Optimizer, blocks
 
-kernels = Kernels(__file__, "scaler.cu")
+kernels = Kernels(__file__, "grad_scaler.cu")
 
 LARGEST = float(np.finfo(np.float32).max)
 """The scale grows no further."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .settings import warn
+from .run_settings import warn
 
 fcntl: Any = None
 msvcrt: Any = None

@@ -20,7 +20,7 @@ from microtensor.tensor import Tensor
 from ..module import Module
 from .optimizer import blocks, listed
 
-kernels = Kernels(__file__, "average.cu")
+kernels = Kernels(__file__, "moving_average.cu")
 
 
 class ExponentialMovingAverage:

@@ -22,7 +22,7 @@ from microtensor.tensor import Tensor
 from ..module import Module
 from .optimizer import blocks, listed
 
-kernels = Kernels(__file__, "clip.cu")
+kernels = Kernels(__file__, "clip_grad.cu")
 
 
 def clip_grad_norm_(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .lr_scheduler import LRScheduler
+from .lr_schedules import cosine
 from .optimizer import Optimizer
-from .schedules import cosine
 
 
 def line(start: float, end: float, part: float) -> float:

@@ -18,7 +18,7 @@ from microtensor.data.images import LabelledImages
 from microtensor.runtime.arrays import is_array
 from microtensor.tensor import Tensor
 
-from .plain import LOOKED_AT, checksum, host, is_listed, of_module, of_others, plain
+from .fingerprint import LOOKED_AT, checksum, host, is_listed, of_module, of_others, plain
 
 if TYPE_CHECKING:
     from .run import Run

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import microtensor as mt
 from microtensor import nn
-from microtensor.nn.optim.scaler import GradScaler
+from microtensor.nn.optim.grad_scaler import GradScaler
 
 KINDS = [nn.SGD, nn.Adam, nn.AdamW, nn.RMSprop, nn.Adagrad]
 SETTINGS = {nn.SGD: {"lr": 0.1, "momentum": 0.9}}

@@ -16,7 +16,7 @@ from microtensor.runtime.arrays import is_array
 from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
-from ..inspect.activations import layer_of
+from ..inspect.layer_outputs import layer_of
 from ..module import Module
 from ..training.run import device_of
 from .head import find

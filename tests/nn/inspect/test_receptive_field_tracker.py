@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import microtensor as mt
 from microtensor import Tensor, nn
 from microtensor.autograd.graph import mode
-from microtensor.nn.inspect.reach import Reach, Reaches
+from microtensor.nn.inspect.receptive_field_tracker import Reach, Reaches
 from microtensor.nn.layers.adaptive import adaptive_avg_pool2d, adaptive_max_pool2d
 from microtensor.nn.layers.conv import conv2d
 from microtensor.nn.layers.conv_transpose import conv_transpose2d

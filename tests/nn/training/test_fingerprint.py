@@ -10,7 +10,7 @@ import pytest
 import microtensor as mt
 from microtensor import nn
 from microtensor.data import DataLoader, TensorDataset
-from microtensor.nn.training.plain import plain
+from microtensor.nn.training.fingerprint import plain
 
 POINTS = np.random.default_rng(0).standard_normal((24, 4)).astype(np.float32)
 LABELS = (POINTS.sum(1) > 0).astype(np.int64)

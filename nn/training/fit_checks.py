@@ -12,15 +12,15 @@ from microtensor.autograd.arguments import is_number, kind_of
 from microtensor.tensor import Tensor
 
 from ..module import Module
-from ..optim.average import ExponentialMovingAverage
-from ..optim.cycles import OneCycleLR
+from ..optim.grad_scaler import GradScaler
+from ..optim.lr_cycles import OneCycleLR
+from ..optim.lr_plateau import ReduceLROnPlateau
 from ..optim.lr_scheduler import LRScheduler, SequentialLR
+from ..optim.moving_average import ExponentialMovingAverage
 from ..optim.optimizer import Optimizer
-from ..optim.plateau import ReduceLROnPlateau
-from ..optim.scaler import GradScaler
 from .callbacks import Callback
-from .checkpoint import Checkpoint
-from .settings import length_of
+from .checkpoint_callback import Checkpoint
+from .run_settings import length_of
 
 if TYPE_CHECKING:
     from .run import Run

@@ -16,10 +16,10 @@ from microtensor.io import safetensors
 from microtensor.io.state import load, save
 
 from .callbacks import Watching
+from .folder_lock import locked
 from .history import is_better
-from .lock import locked
 from .resume import OtherSettings, go_on
-from .settings import told, warn
+from .run_settings import told, warn
 
 if TYPE_CHECKING:
     from .run import Run
