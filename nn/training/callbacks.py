@@ -1,4 +1,4 @@
-"""What happens at the side of a training run: `Callback`, and stopping early."""
+"""Callbacks of `fit`: the base class, and early stopping."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Called by `fit` at four moments, with the run: its model, optimizer, history, step … Override what is needed.
+    """Called by `fit` at four points, with the run: its model, optimizer, history, step … Override the methods you need.
 
-    What a callback remembers goes into checkpoints if `state_dict` gives it, a tree of tensors, numbers and text.
+    State that a checkpoint is to save is returned by `state_dict`, as nested dicts and lists of tensors, numbers and text.
 
     >>> class Announce(Callback):
     ...     def on_epoch(self, run):
@@ -29,13 +29,12 @@ class Callback:
     """
 
     settings: ClassVar[tuple[str, ...]] = ()
-    """The attributes, numbers and text, that make a run another one: a checkpoint notes them, and `fit` compares."""
+    """The names of the attributes, numbers and text, that a checkpoint saves, and `fit` compares when a run is resumed."""
 
     def on_start(self, run: Run) -> None:
         """Before the first step, or the first after resuming.
 
-        What is in no checkpoint is to be done here again: a callback that unfreezes a part after some epochs looks at
-        `run.epoch`.
+        Restore here what is in no checkpoint: a callback that unfreezes layers after some epochs looks at `run.epoch`.
         """
 
     def on_step(self, run: Run) -> None:
@@ -48,29 +47,29 @@ class Callback:
         """After the last epoch."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What to remember."""
+        """The state to save in checkpoints."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Remember what `state_dict` gave.
+        """Restore what `state_dict` returned.
 
         Raises:
-            TypeError, ValueError: it is nothing that it gave. The run is refused then, and as it was.
+            TypeError, ValueError: this is no such state. Then the checkpoint is refused, and the run is as it was.
         """
 
     def check_resumed(self, run: Run) -> None:
-        """After all of a checkpoint was read: whether what this one remembers fits the run.
+        """After all of a checkpoint was loaded: check that the state of this callback fits the run.
 
         Raises:
-            ValueError: it does not. The run is refused then, and as it was.
+            ValueError: it does not. Then the checkpoint is refused, and the run is as it was.
         """
 
 
-class Watching(Callback):
-    """A callback that looks for the best epoch: the one in which `monitor` is highest or lowest.
+class MonitorCallback(Callback):
+    """A callback that looks for the best epoch: the one in which the column `monitor` of the history is highest or lowest.
 
     Attributes:
-        mode: "max" or "min"; None until `fit` has asked the metric, where the name does not say.
+        mode: "max" or "min"; None if the name does not say which, until `fit` has asked the metric.
     """
 
     def __init__(self, monitor: str | None, mode: str | None) -> None:
@@ -78,18 +77,18 @@ class Watching(Callback):
         if monitor is not None and not isinstance(monitor, str):
             raise TypeError(f'{name}: monitor must be a name of the history, such as "val_loss", got {kind_of(monitor)}')
         check_mode(name, mode)
-        self.monitor, self._given = monitor, mode
+        self.monitor, self._given_mode = monitor, mode
         self.mode = mode or mode_of(monitor or "loss")
         self.best: float | None = None
 
     def choose_mode(self, metrics: Metrics | None) -> None:
-        """Before a run: which way is better, as it was said, or as the metric or its name says.
+        """Before a run: whether higher or lower is better, as given, or as the metric or its name says.
 
         Raises:
-            ValueError: nothing says it.
+            ValueError: nothing says which.
         """
         name, own = self.monitor or "loss", type(self).__name__
-        self.mode = self._given or mode_of_metric(name, metrics)
+        self.mode = self._given_mode or mode_of_metric(name, metrics)
         if self.mode is None:
             raise ValueError(
                 f'{own}: {unclear(name)}; say {own}(…, monitor={name!r}, mode="max") if higher is better, or mode="min"; or '
@@ -103,27 +102,27 @@ class Watching(Callback):
         return best
 
 
-class EarlyStopping(Watching):
-    """Stop when `monitor` has not become better for `patience` epochs, and go back to the weights of the best epoch.
+class EarlyStopping(MonitorCallback):
+    """Stop when `monitor` has not improved for `patience` epochs, and restore the weights of the best epoch.
 
-    The best weights are put back at the end in any case, also where all epochs were run. They are kept as a copy of the
-    model's state, on its device, until the next run begins. (Prechelt 1998, "Early stopping – but when?", section 2: the third
-    class of criteria.)
+    The best weights are restored at the end in any case, also if all epochs were run. A copy of the model's state is kept for
+    this, on its device, until the next run starts. (Prechelt 1998, "Early stopping – but when?", section 2, the third class of
+    criteria.)
 
     Args:
         patience: epochs without a better value before it stops.
-        monitor: a name of the history; None: "val_loss" if there is validation, else "loss".
-        min_delta: by how much a value must be better to count as better.
+        monitor: a column of the history; None: "val_loss" if there is validation, else "loss".
+        min_delta: by how much a value must improve to count as better.
         mode: "min" if lower is better, "max" if higher. None: as the metric says (its attribute `higher_is_better`), or its
-            name: loss and error are better lower, accuracy and top5 higher, also behind "val_".
-        restore_best_weights: whether to go back to the best epoch's weights.
+            name: loss and error are better lower, accuracy and top5 higher, also after "val_".
+        restore_best_weights: whether to restore the weights of the best epoch at the end.
 
     Attributes:
         best: the best value so far; None before the first epoch.
         best_epoch: the epoch that it is from.
 
     Raises:
-        TypeError, ValueError: a setting means nothing; or, when a run begins, nothing says which way `monitor` is better.
+        TypeError, ValueError: a setting is invalid; or, when a run starts, nothing says whether higher or lower is better.
 
     >>> EarlyStopping(patience=3, monitor="val_accuracy").mode
     'max'
@@ -151,25 +150,25 @@ class EarlyStopping(Watching):
         self._resumed = False
 
     def on_start(self, run: Run) -> None:
-        """Forget the run before, unless this one goes on from a checkpoint."""
+        """Forget an earlier run, unless this one was resumed from a checkpoint."""
         if not self._resumed:
             self.best, self.best_epoch, self._weights = None, 0, {}
         self._resumed = False
 
     def on_epoch(self, run: Run) -> None:
-        """Compare this epoch with the best; stop if that is too long ago."""
+        """Compare this epoch with the best one; stop if that is `patience` epochs ago."""
         name = self.monitor or ("val_loss" if "val_loss" in run.history[-1] else "loss")
         value = run.watched(name, "EarlyStopping")
         if is_better(value, self.best, self.mode == "max", self.min_delta):
             self.best, self.best_epoch = value, run.epoch
             if self.restore_best_weights:
                 with run.averaged():
-                    self._weights = copy.deepcopy(run.model.state_dict())  # extra state is no tensor
+                    self._weights = copy.deepcopy(run.model.state_dict())  # deep: extra state may be any object
         elif run.epoch - self.best_epoch >= self.patience:
             run.stop(f"{name} has not become better than {self.best:.4g} since epoch {self.best_epoch}")
 
     def on_end(self, run: Run) -> None:
-        """Back to the best weights."""
+        """Restore the best weights."""
         if self._weights:
             run.model.load_state_dict(self._weights)
 
@@ -178,14 +177,14 @@ class EarlyStopping(Watching):
         return {"best": self.best, "best_epoch": self.best_epoch, "weights": self._weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Restore `state_dict`."""
         best, epoch, weights = self._best_of(state), state["best_epoch"], dict(state["weights"])
         if type(epoch) is not int or epoch < 0 or not all(isinstance(x, Tensor) for x in weights.values()):
             raise ValueError(f"EarlyStopping: expected an epoch and weights, got {epoch!r} and {len(weights)} of them")
         self.best, self.best_epoch, self._weights, self._resumed = best, epoch, weights, True
 
     def check_resumed(self, run: Run) -> None:
-        """The best weights are of the model: they are put back at the very end."""
+        """Check that the best weights fit the model, which gets them at the end."""
         shapes = {name: x.shape for name, x in run.model.state_dict().items()}
         if self._weights and {name: x.shape for name, x in self._weights.items()} != shapes:
             raise ValueError("EarlyStopping: the weights of the best epoch do not fit the model")

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a training run needs to go on as if nothing had happened, in one file, the last few kept."""
+"""The `Checkpoint` callback: resumable training. The whole state of a run in one file; the newest few files are kept."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import numpy as np
 from microtensor.io import safetensors
 from microtensor.io.state import load, save
 
-from .callbacks import Watching
+from .callbacks import MonitorCallback
 from .folder_lock import locked
 from .history import is_better
-from .resume import OtherSettings, go_on
-from .run_settings import told, warn
+from .resume import SettingsDiffer, resume_run
+from .run_settings import difference_lines, warn
 
 if TYPE_CHECKING:
     from .run import Run
@@ -29,50 +29,47 @@ RESUME = (True, False, "saved", "given", "restart")
 SUFFIXES = (".npz", ".safetensors")
 
 
-class Checkpoint(Watching):
-    """Save a run to a folder as it goes, and go on from the newest file there when the program is started again.
+class Checkpoint(MonitorCallback):
+    """Save a run to a folder as it goes, and resume from the newest file there when the program is started again.
 
-    A file has the weights and buffers, the optimizer, the schedule, the averaged weights, the random generators, the place in
-    the data, the history and what callbacks remember: a run that is killed at any moment and started again ends with the same
-    weights, bit for bit. What was done since the newest file is done again. (On the CPU. Numbers that the program draws from
-    elsewhere, such as `random.random()`, are its own affair.) Each file is written under another name, down to the disk, and
-    then renamed: there is never half of one.
+    A file has the weights and buffers, the optimizer, the schedule, the averaged weights, the random generators, the position
+    in the data, the history and the state of the callbacks. So a run that is killed at any moment and started again repeats
+    the steps since the newest file, and ends with the same weights, bit for bit. (On the CPU, and if the program draws random
+    numbers from microtensor's generators only.) Files are written atomically: to another name, synced to the disk, renamed.
 
-    A file also notes the settings that the run was begun with: of optimizer, schedule, loss, model, data, and what else `fit`
-    was given. A program with others is refused, and told which, unless `resume` says what to do; a refused checkpoint leaves
-    model, optimizer and all else as they were. More epochs are no other setting. For a run that has ended, neither is a longer
-    schedule together with more epochs: it goes on with that, and a warning says so. Devices, readings of the clock, and what
-    losses and transforms count as they are called, are no settings. What cannot be seen is the inside of a data
-    set on disk, of which the number of samples is compared, and of functions more than their name and the numbers in them.
+    A file also has the settings that the run was started with: those of the optimizer, the schedule, the loss, the model and
+    the data, and the arguments of `fit`. A program with other settings is refused, with a list of them, unless `resume` says
+    what to do; everything is as it was then. More epochs may be asked for at any time, and together with a longer schedule if
+    the run had ended; a warning says so. Not compared are devices, readings of the clock, and counters in losses and
+    transforms. Of a data set on disk only the number of samples is compared, of a function its name and the constants in it.
 
-    While a run lasts no other begins in the same folder: a lock says so, and ends with the process, however that ends.
+    A file lock keeps other runs out of the folder. The system releases it when the process ends, however it ends.
 
     Args:
-        folder: where `step-00000120.npz` and the others go; made if it is not there. One run, one folder.
-        every: save after so many steps of the optimizer too; None: after each epoch alone.
-        keep: how many of the newest files stay.
-        monitor: a name of the history, such as "val_accuracy"; when it is better than ever, the weights alone are also written
-            to `best.npz`, for `model.load_state_dict(microtensor.load(...))`.
+        folder: for the files, `step-00000120.npz` and so on; created if it does not exist. Each run needs its own folder.
+        every: also save after so many steps of the optimizer; None: after each epoch only.
+        keep: how many of the newest files are kept.
+        monitor: a column of the history, such as "val_accuracy": when it is better than ever before, the weights alone are
+            written to `best.npz`, for `model.load_state_dict(microtensor.load(...))`.
         resume: what to do if the folder has a checkpoint.
-            True: go on from the newest; refuse if it is of a run with other settings.
-            "given": go on from the newest with the settings given now: what differs is taken from the program (a smaller
-            learning rate from here on, other data), and all else goes on. A schedule of the same kind goes on at its place,
-            with the new settings; an optimizer or a schedule of another kind begins. An epoch that was under way begins again
-            if its batches are others.
-            "saved": go on from the newest with its own settings, whatever the program gives to optimizer, schedule, average,
-            scaler, `clip_norm`, `accumulate`, seeds and callbacks; refuse if others differ, which it cannot put back.
-            "restart": begin anew, each time that the program is started; the folder's checkpoints are deleted when the first
-            new one is written.
+            True: resume from the newest; refuse if its settings differ.
+            "given": resume from the newest, with the settings given now where they differ: a smaller learning rate from here
+            on, other data. A schedule of the same class continues with the new settings; an optimizer or a schedule of another
+            class starts afresh, and so does an interrupted epoch whose batches are others.
+            "saved": resume from the newest, with its settings of optimizer, schedule, average, scaler, `clip_norm`,
+            `accumulate`, seeds and callbacks; refuse if others differ, which only the program can set.
+            "restart": start afresh each time that the program is started; the old checkpoints are deleted when the first new
+            one is written.
             False: refuse.
-        mode: "max" if `monitor` is better when it is higher, "min" if when it is lower. None: as the metric says (its attribute
-            `higher_is_better`), or its name: loss and error are better lower, accuracy and top5 higher, also behind "val_".
-        weights: the file of the best weights, `best.npz` or another name; `.safetensors` needs the extra of that name.
+        mode: "max" if a higher value of `monitor` is better, "min" if a lower one is. None: as the metric says (its attribute
+            `higher_is_better`), or its name: loss and error are better lower, accuracy and top5 higher, also after "val_".
+        weights: the name of the file of the best weights; `.safetensors` needs the extra of that name.
 
     Raises:
-        TypeError, ValueError: a setting means nothing; the folder is named like a file. When a run begins: the checkpoint is of
-            a run with other settings, or no checkpoint at all; nothing says which way `monitor` is better.
-        BlockingIOError: (when a run begins) another one is under way in the folder.
-        FileExistsError: (when a run begins) `resume` is False, and there are checkpoints; the folder is a file.
+        TypeError, ValueError: a setting is invalid; the folder is named like a file. When a run starts: the checkpoint has
+            other settings, or is not a checkpoint; nothing says whether higher or lower is better for `monitor`.
+        BlockingIOError: (when a run starts) another one is writing to the folder.
+        FileExistsError: (when a run starts) `resume` is False, and there are checkpoints; the folder is a file.
         ImportError: `weights` needs a library that is missing.
 
     >>> Checkpoint("runs/lenet", every=100).keep
@@ -105,7 +102,7 @@ class Checkpoint(Watching):
             raise ValueError(
                 f"Checkpoint: {folder} is named like a file, and a folder is needed, of one run: Checkpoint({better!r})"
             )
-        self.every, self.keep, self.resume, self.weights = every, keep, resume, _weights(weights)
+        self.every, self.keep, self.resume, self.weights = every, keep, resume, _checked_weights_name(weights)
         self._old: list[Path] = []
 
     def files(self) -> list[Path]:
@@ -114,11 +111,11 @@ class Checkpoint(Watching):
         return sorted(found, key=lambda path: int(path.stem.removeprefix("step-")))
 
     def locked(self) -> AbstractContextManager[None]:
-        """The folder, made if it is not there; inside, no other run begins in it.
+        """Create the folder and lock it: inside the `with`, no other run starts in it.
 
         Raises:
-            BlockingIOError: one is under way.
-            FileExistsError: it is a file.
+            BlockingIOError: another run has the lock.
+            FileExistsError: the folder is a file.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -127,8 +124,8 @@ class Checkpoint(Watching):
         return locked(self.folder)
 
     def on_start(self, run: Run) -> None:
-        """Go on from the newest checkpoint that can be read."""
-        self.best, self._old = None, []  # that of another run
+        """Resume from the newest checkpoint that can be read."""
+        self.best, self._old = None, []  # forget an earlier run
         self.folder.mkdir(parents=True, exist_ok=True)
         files = self.files()
         if files and self.resume is False:
@@ -145,20 +142,20 @@ class Checkpoint(Watching):
             except ValueError as error:
                 warn(f"{error}; trying the checkpoint before it")
                 continue
-            notes = self._go_on(run, path, state)
+            notes = self._resume(run, path, state)
             place = f"in epoch {run.epoch + 1}" if run.batch else f"after epoch {run.epoch}"
-            run.say("\n".join([f"going on from {path}: {place}, {run.step:,} steps done", *notes]))
+            run.say("\n".join([f"resuming from {path}: {place}, {run.step:,} steps done", *notes]))
             return
 
-    def _go_on(self, run: Run, path: Path, state: Any) -> list[str]:
-        """Read a checkpoint into the run; what cannot be done is said in words, and the run is as it was."""
+    def _resume(self, run: Run, path: Path, state: Any) -> list[str]:
+        """Load a checkpoint into the run. On an error the run is as it was, and the message names the file."""
         try:
-            return go_on(run, state, self.resume if isinstance(self.resume, str) else "same")
-        except OtherSettings as error:
-            raise ValueError(_of_other_settings(path, self.folder, error, saved=self.resume == "saved")) from None
+            return resume_run(run, state, self.resume if isinstance(self.resume, str) else "same")
+        except SettingsDiffer as error:
+            raise ValueError(_settings_message(path, self.folder, error, saved=self.resume == "saved")) from None
         except MemoryError:
             raise
-        except Exception as error:  # whatever an edited file leads to
+        except Exception as error:  # an edited file can cause any
             words = str(error) if isinstance(error, (TypeError, ValueError)) else f"{type(error).__name__}: {error}"
             raise ValueError(
                 f"Checkpoint: {path} is of another run, and does not fit this one: {words}\n"
@@ -167,9 +164,9 @@ class Checkpoint(Watching):
             ) from error
 
     def on_step(self, run: Run) -> None:
-        """Save if it is time."""
+        """Save, if `every` divides the number of steps."""
         if self.every is not None and run.step % self.every == 0 and not run.pass_is_over():  # on_epoch saves then
-            run.check_loss()  # no good file is to make room for one of nan
+            run.check_loss()  # a checkpoint with nan would replace a good one
             self.save(run)
 
     def on_epoch(self, run: Run) -> None:
@@ -183,7 +180,7 @@ class Checkpoint(Watching):
         self.save(run)
 
     def save(self, run: Run) -> Path:
-        """Write a checkpoint now, delete those that are one too many, and return its path."""
+        """Write a checkpoint now, delete all but the newest `keep`, and return its path."""
         path = self.folder / f"step-{run.step:08d}.npz"
         save(path, run.state_dict())
         for file in self._old:
@@ -193,7 +190,7 @@ class Checkpoint(Watching):
             (self.folder / self.weights).unlink(missing_ok=True)
         self._old = []
         files = self.files()
-        newest = files[: files.index(path) + 1][-self.keep :]  # a file of a later step is one that could not be read
+        newest = files[: files.index(path) + 1][-self.keep :]  # files of later steps could not be read
         for file in files:
             if file not in newest:
                 file.unlink(missing_ok=True)
@@ -204,12 +201,12 @@ class Checkpoint(Watching):
         return {"best": self.best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Restore `state_dict`."""
         self.best = self._best_of(state)
 
 
-def _weights(name: Any) -> str:
-    """The name of the file of the best weights, if it can be written: better now than after the first epoch."""
+def _checked_weights_name(name: Any) -> str:
+    """The name of the file of the best weights, checked before the training and not after the first epoch."""
     if not isinstance(name, str) or Path(name).name != name or Path(name).suffix.lower() not in SUFFIXES:
         raise ValueError(f'Checkpoint: weights must be the name of a file, "best.npz" or "best.safetensors", got {name!r}')
     if re.fullmatch(r"step-\d+\.npz", name):
@@ -220,16 +217,16 @@ def _weights(name: Any) -> str:
     return name
 
 
-def _of_other_settings(path: Path, folder: Path, error: OtherSettings, saved: bool) -> str:
-    """What to say of a checkpoint with other settings: which, and what can be done."""
-    lines = "".join(f"\n  {line}" for line in told(error.found))
+def _settings_message(path: Path, folder: Path, error: SettingsDiffer, saved: bool) -> str:
+    """The message about a checkpoint with other settings: which they are, and what can be done."""
+    lines = "".join(f"\n  {line}" for line in difference_lines(error.found))
     name = f"Checkpoint({str(folder)!r}, resume="
     choices = {
         "given": "goes on with the settings given here",
         "saved": "goes on with those of the checkpoint",
         "restart": "begins anew, and deletes the checkpoints in the folder; another folder keeps both runs",
     }
-    if saved or not error.can_be_put_back():
+    if saved or not error.can_be_restored():
         del choices["saved"]
     hints = "".join(f'\n  {name}"{choice}") {effect}' for choice, effect in choices.items())
     what = 'has settings that resume="saved" cannot put back' if saved else "is of a run with other settings"

@@ -1,4 +1,4 @@
-"""What a checkpoint looks like: checked before anything of it is read into a run, for files can be edited."""
+"""The format of a checkpoint, checked before anything is loaded into a run: files can be edited or damaged."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from microtensor.autograd.arguments import is_number
 
 
-def check_form(state: Any) -> None:
-    """Refuse what no checkpoint is.
+def check_format(state: Any) -> None:
+    """Check that this has the structure of `Run.state_dict()`.
 
     Raises:
-        TypeError, ValueError: saying what is wrong.
+        TypeError, ValueError: it has not; the message says what is wrong.
     """
     keys = {"parts": Mapping, "callbacks": list, "generators": Mapping, "place": Mapping, "stopping": bool, "history": list}
     _check_keys("the file", state, keys)
@@ -30,8 +30,9 @@ def check_form(state: Any) -> None:
     if not is_number(seconds) or not 0 <= seconds < math.inf:
         raise ValueError(f"place: seconds must be a number of 0 or more, got {seconds!r}")
     for row in state["history"]:
-        numbers = isinstance(row, Mapping) and all(isinstance(n, str) and is_number(x) and _fits(x) for n, x in row.items())
-        if not numbers or "epoch" not in row:
+        if not (
+            isinstance(row, Mapping) and "epoch" in row and all(isinstance(n, str) and _is_float(x) for n, x in row.items())
+        ):
             raise ValueError(f"history: expected a dict of numbers for each epoch, got {row!r}")
     if len(state["history"]) != place["epoch"]:
         raise ValueError(f"history: there are {len(state['history'])} rows, and {place['epoch']} epochs are done")
@@ -59,9 +60,9 @@ def check_form(state: Any) -> None:
             raise TypeError("given: callbacks and groups must be dicts")
 
 
-def _fits(number: Any) -> bool:
-    """Whether a float can hold it."""
-    return not isinstance(number, int) or abs(number) < 1 << 1000
+def _is_float(value: Any) -> bool:
+    """Whether this is a number that a float can hold: an integer of Python may have any number of digits."""
+    return is_number(value) and (not isinstance(value, int) or abs(value) < 1 << 1000)
 
 
 def _check_keys(where: str, tree: Any, kinds: Mapping[str, Any]) -> None:

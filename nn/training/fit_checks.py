@@ -1,4 +1,4 @@
-"""What a training run cannot begin with, in words: settings that mean nothing, and parts that do not belong together."""
+"""Checks of the arguments of `fit`: their types and ranges, and whether they belong together."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from .run import Run
 
 OWN_COLUMNS = ("epoch", "loss", "lr", "seconds")
-"""What a history has beside the metrics."""
+"""The columns of a history that are not metrics."""
 
 
-def check_run(
+def check_parts(
     model: Any, loss: Any, optimizer: Any, schedule: Any, average: Any, callbacks: Any, checkpoint: Any, metrics: Any
 ) -> None:
-    """Refuse parts of a run that are of another kind, or made for another model: they would train nothing, in silence.
+    """Refuse parts of the wrong type, or made for another model, which would train nothing without an error.
 
     Raises:
-        TypeError, ValueError: saying which, and what to do.
+        TypeError, ValueError: the message says which, and what to do.
     """
     for name, value, kind, optional in (
         ("model", model, Module, False),
@@ -96,10 +96,10 @@ def _check_parameters(model: Module, optimizer: Optimizer, loss: Any) -> None:
 
 
 def check_settings(epochs: Any, accumulate: Any, schedule: Any, schedule_per: Any, clip_norm: Any) -> None:
-    """Refuse numbers and words that mean nothing.
+    """Check numbers and names.
 
     Raises:
-        ValueError: saying what is expected; or a schedule is given, and not whether it counts steps or epochs.
+        ValueError: one is invalid; or a schedule is given without `schedule_per`.
     """
     for name, value, least in (("epochs", epochs, 0), ("accumulate", accumulate, 1)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
@@ -116,10 +116,10 @@ def check_settings(epochs: Any, accumulate: Any, schedule: Any, schedule_per: An
 
 
 def scaler_of(precision: Any) -> GradScaler:
-    """The scaler that goes with `fit`'s `precision`: one that is enabled means mixed precision.
+    """The GradScaler for the `precision` of `fit`: enabled for mixed precision.
 
     Raises:
-        TypeError, ValueError: it is none that is known, or cannot be had.
+        TypeError, ValueError: the precision is unknown or not supported.
     """
     if isinstance(precision, GradScaler):
         return precision
@@ -133,13 +133,13 @@ def scaler_of(precision: Any) -> GradScaler:
 
 
 def check_cycle(run: Run) -> None:
-    """Refuse a cycle that would be over before the training is: better at the start than in the last epoch.
+    """Refuse a OneCycleLR that is shorter than the training: now, and not in the last epoch.
 
     Raises:
-        ValueError: saying how long it is to be.
+        ValueError: it is too short; the message says how long it must be.
     """
     schedule, data = run.schedule, run.data
-    before = 0  # the steps of schedules that come before the cycle
+    before = 0  # steps of the schedules that precede the cycle
     if isinstance(schedule, SequentialLR) and isinstance(schedule._schedulers[-1], OneCycleLR):
         before, cycle = schedule._milestones[-1] if schedule._milestones else 0, schedule._schedulers[-1]
     else:
@@ -154,7 +154,7 @@ def check_cycle(run: Run) -> None:
     if steps > left:
         again = ""
         if run.step:
-            again = ", and the checkpoint goes on with it" if run.had_ended else ', and Checkpoint(…, resume="given")'
+            again = ", and the checkpoint goes on with it" if run.was_complete else ', and Checkpoint(…, resume="given")'
         raise ValueError(
             f"fit: the training takes {steps:,} steps, and the cycle of OneCycleLR is over after {left:,}; "
             f"make it with total_steps={steps + schedule.last_epoch - before}{again}"
@@ -162,10 +162,10 @@ def check_cycle(run: Run) -> None:
 
 
 def check_batches(who: str, data: Any, passes: int) -> None:
-    """Refuse what is no batches: single samples; and what gives them once where they are wanted several times.
+    """Refuse data that gives single samples, not batches; and an iterator, which is used up after one pass, for several.
 
     Raises:
-        TypeError: saying what to do.
+        TypeError: the message says what to do.
     """
     if callable(getattr(data, "batch", None)) and hasattr(data, "__getitem__"):
         raise TypeError(
@@ -180,27 +180,27 @@ def check_batches(who: str, data: Any, passes: int) -> None:
 
 
 class Batch(NamedTuple):
-    """Tensors with the samples on axis 0: what the model gets, and what its scores are compared with."""
+    """The inputs of the model and the labels: tensors with the samples on axis 0."""
 
     inputs: tuple[Tensor, ...]
     labels: Tensor
 
     @property
     def samples(self) -> int:
-        """How many there are."""
+        """The number of samples."""
         return len(self.labels)
 
     def to(self, device: str) -> Batch:
-        """The same on a device."""
+        """The batch, moved to a device."""
         return Batch(tuple(x.to(device) for x in self.inputs), self.labels.to(device))
 
 
 def batch_of(who: str, batch: Any) -> Batch:
-    """What data gives, if it is a batch: a tuple of tensors, the inputs and, last, the labels.
+    """A tuple of tensors, the inputs and last the labels, as a `Batch`.
 
     Raises:
-        TypeError: saying what it is instead.
-        ValueError: it has no axis of samples.
+        TypeError: it is something else.
+        ValueError: a tensor has no axis of samples.
     """
     listed = isinstance(batch, (tuple, list))
     if not listed or len(batch) < 2 or not all(isinstance(x, Tensor) for x in batch):
@@ -221,5 +221,5 @@ def batch_of(who: str, batch: Any) -> Batch:
 
 
 def _instance(value: Any) -> str:
-    """What to say to someone who gave a class, and not an object of it."""
+    """A hint, if a class was given instead of an instance."""
     return f"; create one: {value.__name__}(...)" if isinstance(value, type) else ""

@@ -1,4 +1,4 @@
-"""One run, one folder: a lock that lasts as long as the process that holds it, however that ends."""
+"""A file lock, so that one run at a time writes to a folder. The system releases it when the process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from .run_settings import warn
 
 fcntl: Any = None
 msvcrt: Any = None
-with suppress(ImportError):  # neither is there in WebAssembly, where there is one process
+with suppress(ImportError):  # WebAssembly has neither; it has one process only
     import fcntl
 with suppress(ImportError):
     import msvcrt
 
 NAME = ".microtensor-lock"
 HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-"""What a system says of a lock that another process has."""
+"""The error numbers for a lock that another process holds."""
 
 _taken: dict[Any, int] = {}
-"""The folders that this process trains in, and its number: a forked child finds that of its parent."""
+"""The folders that this process has locked → its process id. A forked child inherits the dict, with the id of its parent."""
 _guard = threading.Lock()
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Inside, no other `locked` on this folder begins: in this process, in any other on this machine, nor, where the file
-    system can lock across machines, in any other there.
+    """Lock a folder: for this process, for others on this machine, and on other machines if the file system supports that.
 
-    The lock is the system's, on a file `.microtensor-lock` in the folder: it ends with the process, also by `kill -9`, and a
-    file that is left behind locks nothing. Where the file system has no locks, a warning says so.
+    It is a lock of the system (fcntl, or msvcrt on Windows) on a file `.microtensor-lock` in the folder. It is released when
+    the process ends, also by `kill -9`: a file that is left behind locks nothing. If the file system has no locks, a warning
+    says so.
 
     Raises:
-        BlockingIOError: another run holds it.
+        BlockingIOError: another run holds the lock.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder)):
@@ -74,7 +74,7 @@ def _refusal(folder: Path, who: str) -> str:
 
 
 def _acquire(folder: Path) -> int | None:
-    """The locked file; None where there are no locks."""
+    """The descriptor of the locked file; None if locks are not supported."""
     if fcntl is None and msvcrt is None:
         return None
     path = folder / NAME
@@ -94,11 +94,11 @@ def _acquire(folder: Path) -> int | None:
             os.close(file)
             if isinstance(error, BlockingIOError):
                 raise
-            if sys.platform not in ("emscripten", "wasi"):  # there is one process there
+            if sys.platform not in ("emscripten", "wasi"):  # one process only
                 _warn(folder, f"its file system has no locks ({error.strerror})")
             return None
         with suppress(OSError):
-            if os.path.samestat(os.fstat(file), os.stat(path)):  # it was not removed by who held it before
+            if os.path.samestat(os.fstat(file), os.stat(path)):  # the last holder has not deleted it
                 os.ftruncate(file, 0)
                 os.pwrite(file, f" process {os.getpid()} on {socket.gethostname()}".encode(), 0) if fcntl else None
                 return file
@@ -106,7 +106,7 @@ def _acquire(folder: Path) -> int | None:
 
 
 def _lock(file: int) -> bool:
-    """Lock it, and say whether that was possible. A lock of fcntl's kind is the process's own: forked children have no part."""
+    """Try to lock the file, and return whether it worked. Forked children do not inherit a lock of fcntl."""
     try:
         if fcntl is not None:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -120,7 +120,7 @@ def _lock(file: int) -> bool:
 
 
 def _holder(file: int) -> str:
-    """Who wrote into the file last."""
+    """The process that holds the lock, which has written its id to the file."""
     with suppress(OSError, ValueError):
         if words := os.pread(file, 200, 0).decode().strip() if fcntl else "":
             return words
@@ -130,11 +130,11 @@ def _holder(file: int) -> str:
 def _release(path: Path, file: int) -> None:
     with suppress(OSError):
         if fcntl is not None:
-            os.unlink(path)  # while it is locked: whoever opened it meanwhile sees that it is gone
+            os.unlink(path)  # while it is locked: a process that has opened it already finds it deleted, and tries again
     os.close(file)
     with suppress(OSError):
         if fcntl is None:
-            os.unlink(path)  # Windows removes no open file; fails where the next one has it
+            os.unlink(path)  # Windows deletes no open file: this fails if another run has opened it
 
 
 def _warn(folder: Path, why: str) -> None:

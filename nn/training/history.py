@@ -1,4 +1,4 @@
-"""What happened in each epoch of a training run: a list that prints as a table, draws itself and writes CSV."""
+"""The history of a training run, a row per epoch: it prints as a table, plots itself, and reads and writes CSV."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 Row: TypeAlias = dict[str, float]
 
 HIGHER, LOWER = ("accuracy", "top5"), ("loss", "error")
-"""Whole names that say by themselves which way is better: the columns that `fit` names, and "error". No part of a name does:
-a Dice score and a Dice loss are both called dice."""
+"""Names of columns that are better when they are higher, or lower. They must match completely: a Dice score and a Dice loss
+may both be called "dice"."""
 
 
 @legible
@@ -29,7 +29,7 @@ class History(list[Row]):
     """A dict for each epoch, in order: "epoch" (from 1), "loss", and whatever else was measured.
 
     Attributes:
-        modes: "max" or "min" for columns of which more is known than their name: `fit` writes down here what its metrics say.
+        modes: "max" or "min" by column, where the metrics given to `fit` say which is better.
 
     >>> history = History([{"epoch": 1, "loss": 0.5, "accuracy": 0.8}, {"epoch": 2, "loss": 0.6, "accuracy": 0.9}])
     >>> history.best("accuracy")["epoch"], history.best("loss")["epoch"]
@@ -44,14 +44,14 @@ class History(list[Row]):
     modes: Mapping[str, str] = {}
 
     def best(self, name: str, mode: str | None = None) -> Row:
-        """The row in which `name` is best. The first of equals.
+        """The row in which the column `name` is best; the first of equals.
 
         Args:
-            mode: "max" if it is better when it is higher, "min" if when it is lower. None: as the metric said to `fit` (see
-                `modes`); or as the name says: loss and error are better lower, accuracy and top5 higher, also behind "val_".
+            mode: "max" if higher is better, "min" if lower is. None: as the metric says (see `modes`), or the name: loss and
+                error are better lower, accuracy and top5 higher, also after "val_".
 
         Raises:
-            ValueError: no row has a number of this name; or nothing says which way is better.
+            ValueError: no row has a number of this name; or nothing says whether higher or lower is better.
         """
         rows = [row for row in self if row.get(name) == row.get(name, 0.0) and name in row]
         if not rows:
@@ -63,7 +63,7 @@ class History(list[Row]):
         return (max if mode == "max" else min)(rows, key=lambda row: row[name])
 
     def names(self) -> list[str]:
-        """What was measured in any epoch, in the order of its first appearance."""
+        """The names of all columns, in the order of their first appearance."""
         return list(dict.fromkeys(name for row in self for name in row))
 
     def plot(self) -> Figure:
@@ -73,7 +73,7 @@ class History(list[Row]):
         return training_curve(self)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write one line per epoch under a line of names, whole or not at all. What an epoch did not measure is left empty.
+        """Write a CSV file atomically: a line of names, then a line per epoch, with an empty cell for what it did not measure.
 
         Raises:
             TypeError: a value is no number, or a name no text.
@@ -93,11 +93,11 @@ class History(list[Row]):
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> History:
-        """The history that `to_csv` wrote, number for number. Windows' line ends and a byte order mark are understood.
+        """The history that `to_csv` wrote, with the same numbers. Windows' line ends and a byte order mark are accepted.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: it is no table of numbers; the message names the file, the line and what stands there.
+            ValueError: it is no table of numbers; the message names the file, the line and its content.
         """
         with open(path, "rb") as file:
             content = file.read()
@@ -123,7 +123,7 @@ class History(list[Row]):
 
 
 def mode_of(name: str) -> str | None:
-    """Which way a column of this name is better, "max" or "min"; None if its name does not say.
+    """Whether higher ("max") or lower ("min") is better for a column of this name; None if its name does not say.
 
     >>> mode_of("val_accuracy"), mode_of("val_loss"), mode_of("val_dice")
     ('max', 'min', None)
@@ -133,7 +133,7 @@ def mode_of(name: str) -> str | None:
 
 
 def higher_is_better(name: str) -> bool:
-    """Whether a column of this name is better when it is higher.
+    """Whether higher is better for a column of this name.
 
     Raises:
         ValueError: its name does not say.
@@ -144,22 +144,22 @@ def higher_is_better(name: str) -> bool:
 
 
 def unclear(name: str) -> str:
-    """What to say of a name that does not tell which way is better."""
+    """The message about a name that does not say whether higher or lower is better."""
     return f"{name!r} does not say whether higher or lower is better"
 
 
 def check_mode(who: str, mode: Any) -> None:
-    """Refuse a mode that is none.
+    """Check that a mode is "min", "max" or None.
 
     Raises:
-        ValueError: saying what there is.
+        ValueError: it is something else.
     """
     if mode not in (None, "min", "max"):
         raise ValueError(f'{who}: mode must be "min", "max" or None, got {mode!r}')
 
 
 def is_better(value: float, best: float | None, higher: bool, by: float = 0.0) -> bool:
-    """Whether a value is better, by more than so much, than the best so far. Any is better than None, any number than nan.
+    """Whether a value is better than the best so far, by more than `by`. Any value is better than None, any number than nan.
 
     >>> is_better(0.5, None, higher=True), is_better(0.5, math.nan, higher=True), is_better(0.5, 0.4, higher=False)
     (True, True, False)
@@ -176,7 +176,7 @@ def _written_name(name: Any) -> str:
 
 
 def _written(name: str, value: Any) -> float:
-    """The number as Python writes it: NumPy's float32 would be written with its own few digits, and read as another number."""
+    """The number as a Python float or integer: a NumPy float32 would be written with fewer digits, another number."""
     if not is_number(value):
         raise TypeError(f"History: {name!r} must be a number to be written, got {kind_of(value)}")
     return value if type(value) in (int, float) else value.item() if hasattr(value, "item") else float(value)
@@ -200,7 +200,7 @@ def _rows(reader: Any) -> Iterator[Row]:
 def _number(name: str, text: str) -> float:
     shown = text if len(text) <= 40 else f"{text[:40]}… ({len(text):,} characters)"
     wrong = ValueError(f"{name!r}: expected a number, got {shown!r}")
-    if "_" in text:  # Python takes 1_000
+    if "_" in text:  # float("1_000") is 1000.0
         raise wrong
     try:
         return int(text)

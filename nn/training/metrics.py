@@ -1,4 +1,4 @@
-"""How good scores are, beside the loss: fractions of right answers, summed up over batches without waiting for the device."""
+"""Metrics, such as accuracy, and their means over the batches of an epoch, kept on the device."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from ..losses.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
 from .history import mode_of
 
 Metrics: TypeAlias = Mapping[str, Callable[[Tensor, Tensor], Any]]
-"""Name → a function of scores and labels that gives a mean over the batch: one number.
+"""Name → a function of scores and labels that returns the mean over the batch, one number.
 
-An attribute `higher_is_better` of the function, True or False as in torchmetrics, says which way is better, to whatever looks
-for the best epoch. `accuracy` has it; the losses of this library are better lower.
+An attribute `higher_is_better` of the function, True or False as in torchmetrics, says whether higher or lower is better, for
+callbacks that look for the best epoch. `accuracy` has it; the losses of this library are better when they are lower.
 """
 
 
@@ -34,19 +34,19 @@ LOSSES = (
     cross_entropy, nll_loss, dice_loss, binary_cross_entropy, binary_cross_entropy_with_logits, kl_div, huber_loss, l1_loss,
     mse_loss, smooth_l1_loss,
 )  # fmt: skip
-"""The functions of this library that are better lower."""
+"""The functions of this library for which lower is better."""
 
 
 def accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     """The fraction of labels among the k highest scores: scores (N, C, …), labels (N, …) → one number, on the same device.
 
-    Of equal scores the first counts as the highest, so a network that gives the same score to all classes is not always
-    right; a nan is never right. Labels below 0, such as an ignored −100, are left out. Labels may be probabilities (N, C, …)
-    too: then the likeliest class is the label.
+    Of equal scores the first counts as the highest, so that a network which gives all classes the same score is not always
+    right. A nan is never right. Labels below 0, such as an ignored −100, are left out. Labels may also be probabilities
+    (N, C, …): the label is the class with the highest.
 
     Raises:
         ValueError: the shapes or the devices do not fit, k is no integer of 1 or more, or a label is out of range. (On a
-            GPU the last is noticed when numbers are next copied from there.)
+            GPU a label out of range is reported at the next copy to the host.)
 
     >>> scores = Tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
     >>> accuracy(scores, Tensor([1, 2], dtype="int64")).item(), accuracy(scores, Tensor([1, 1], dtype="int64"), k=2).item()
@@ -61,26 +61,25 @@ def accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
             f"accuracy: scores (N, C, …) need integer labels (N, …), got {scores.shape} and {labels.dtype} {labels.shape}"
         )
     check_devices("accuracy", [scores, labels])
-    xp, given, wanted, count = scores.xp, scores.array, labels.array, scores.shape[1]
-    follow(given)
-    asked = wanted >= 0
-    wanted = xp.maximum(wanted, 0)
+    xp, values, targets, count = scores.xp, scores.array, labels.array, scores.shape[1]
+    follow(values)
+    counted = targets >= 0
+    targets = xp.maximum(targets, 0)
     message = f"accuracy: labels must be below {count}, the number of classes, got {{}}"
-    outside = check_range(wanted, 0, count, message, ValueError)
-    wanted = (wanted if outside is None else xp.where(outside, 0, wanted))[:, None]
-    own = xp.take_along_axis(given, wanted, axis=1)
+    outside = check_range(targets, 0, count, message, ValueError)
+    targets = (targets if outside is None else xp.where(outside, 0, targets))[:, None]
+    target_scores = xp.take_along_axis(values, targets, axis=1)
     classes = xp.arange(count).reshape(-1, *[1] * (scores.ndim - 2))
-    before = ~(given <= own) | ((given == own) & (classes < wanted))  # what stands before the label in the order of scores
-    right = (before.sum(1) < k) & asked
-    counted = xp.maximum(asked.sum(), 1)
-    return scores.constant(xp.asarray(right.sum() / counted, dtype="float64"))  # 0.965, not 0.9649999738
+    before = ~(values <= target_scores) | ((values == target_scores) & (classes < targets))  # ranked before the label
+    right = (before.sum(1) < k) & counted
+    return scores.constant(xp.asarray(right.sum() / xp.maximum(counted.sum(), 1), dtype="float64"))  # 0.965, not 0.9649999738
 
 
 accuracy.higher_is_better = True  # type: ignore[attr-defined]
 
 
 def mode_of_metric(name: str, metrics: Metrics | None) -> str | None:
-    """Which way a column of the history is better, "max" or "min": as its metric says, or else as its name does; None: neither.
+    """Whether higher ("max") or lower ("min") is better for a column, as its metric says, or else its name; None: neither.
 
     >>> mode_of_metric("val_top3", {"top3": functools.partial(accuracy, k=3)}), mode_of_metric("val_mae", {"mae": l1_loss})
     ('max', 'min')
@@ -106,10 +105,9 @@ def is_classification(scores: Any, labels: Any) -> bool:
 
 
 def usual_metrics(scores: Any, labels: Any) -> Metrics:
-    """What is measured where nobody says what: the accuracy of a classifier, and of one with more than ten classes top-5 too.
+    """The default metrics: the accuracy of a classifier, and with more than ten classes top-5 too; none for a regression.
 
-    Labels of floating point are regression's or probabilities; they are taken for probabilities where they are none below 0
-    and sum up to one for every sample, which is looked at in the first batch alone.
+    Floating-point labels are probabilities if none is negative and those of each sample add up to 1, and else a regression's.
     """
     if not is_classification(scores, labels) or is_floating(labels.dtype) and not _are_probabilities(labels):
         return {}
@@ -118,17 +116,17 @@ def usual_metrics(scores: Any, labels: Any) -> Metrics:
 
 
 def _are_probabilities(labels: Tensor) -> bool:
-    with_one = abs(labels.array.sum(1) - 1) < 1e-3
-    return bool(with_one.all()) and bool((labels.array >= 0).all())
+    sums_to_one = abs(labels.array.sum(1) - 1) < 1e-3
+    return bool(sums_to_one.all()) and bool((labels.array >= 0).all())
 
 
 class Means:
-    """Means over samples, batch by batch. On a device the sums stay there: nothing waits for them before `values`.
+    """Running means over samples. On a GPU the sums stay there: nothing waits for the device before `values`.
 
     Attributes:
         count: samples so far.
-        sums: of each mean times its samples.
-        counts: samples of each: fewer than `count` where a pass was resumed that measured something else before.
+        sums: name → the sum of the batches' means, each times its number of samples.
+        counts: name → samples; fewer than `count` if the pass was resumed with other metrics than before.
     """
 
     def __init__(self) -> None:
@@ -137,10 +135,10 @@ class Means:
         self.counts: dict[str, int] = {}
 
     def add(self, count: int, **means: Any) -> None:
-        """Take in a batch of `count` samples with these means.
+        """Add the means of a batch of `count` samples.
 
         Raises:
-            TypeError: one is no number.
+            TypeError: one is not a number.
         """
         self.count += count
         for name, mean in means.items():
@@ -154,31 +152,31 @@ class Means:
             self.counts[name] = self.counts.get(name, 0) + count
 
     def values(self) -> dict[str, float]:
-        """The means over everything so far.
+        """The means over all samples so far.
 
         Raises:
-            ValueError: there was nothing.
+            ValueError: there are none.
         """
         if not self.count:
             raise ValueError("the data has no batch: a data set that is empty, or smaller than a batch with drop_last")
         return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums, to go on from."""
+        """The sums and the counts."""
         sums = {name: float(total) for name, total in self.sums.items()}
         return {"count": self.count, "sums": sums, "counts": dict(self.counts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was taken.
+        """Restore `state_dict`.
 
         Raises:
             ValueError: it is no such state.
         """
         count, sums = state["count"], dict(state["sums"])
-        counts = dict(state.get("counts") or dict.fromkeys(sums, count))  # files of before have one count for all
-        whole = [count, *counts.values()]
+        counts = dict(state.get("counts") or dict.fromkeys(sums, count))  # older files have one count for all
+        integers = [count, *counts.values()]
         if (
-            any(type(n) is not int or n < 0 for n in whole)
+            any(type(n) is not int or n < 0 for n in integers)
             or sums.keys() != counts.keys()
             or not all(map(is_number, sums.values()))
         ):

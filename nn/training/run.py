@@ -1,10 +1,10 @@
-"""What a training run consists of: all that changes while it goes on, for callbacks to see and checkpoints to save."""
+"""The state of a training run: what callbacks see, and what a checkpoint saves and restores."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,9 +20,11 @@ from ..optim.grad_scaler import GradScaler
 from ..optim.lr_scheduler import LRScheduler
 from ..optim.moving_average import ExponentialMovingAverage
 from ..optim.optimizer import Optimizer
+from .checkpoint_callback import Checkpoint
+from .fit_checks import check_batches, check_parts, check_settings, scaler_of
 from .history import History, Row
 from .metrics import Means, Metrics, mode_of_metric
-from .resume import Undo, go_on
+from .resume import Rollback, resume_run
 from .run_settings import length_of
 
 if TYPE_CHECKING:
@@ -33,75 +35,85 @@ Batches: TypeAlias = Iterable[Sequence[Any]]
 Loss: TypeAlias = Callable[[Tensor, Any], Tensor]
 
 PARTS = ("model", "loss", "optimizer", "schedule", "average", "data", "validation", "means", "scaler")
-"""Of a run: what a checkpoint has the state of, if there is one. The loss may be a layer that learns."""
+"""The attributes of a run whose `state_dict()` goes into a checkpoint, where they have one. The loss may have parameters."""
 
 
 class Run:
-    """A training run as it stands: what callbacks see, and what a checkpoint consists of.
+    """A training run: what `fit` was given, and how far it is. The arguments are those of `fit`, which says what they mean.
 
     Attributes:
         model, data, loss, optimizer, validation, schedule, average, callbacks, epochs, schedule_per, accumulate, clip_norm: as
-            given to `fit`.
-        epoch: complete passes over the data.
-        batch: batches of the present pass that are done.
+            given to `fit`; the checkpoint is the last of the callbacks, so that it saves what the others have just changed.
+        epoch: completed passes over the data.
+        batch: completed batches of this pass.
         step: steps of the optimizer, in all.
-        history: a row for each complete epoch.
-        means: what was measured in the present pass.
-        scaler: of the gradients; enabled in mixed precision alone.
-        last_loss: the loss of the last step, a Tensor where the model is; None before the first.
-        seconds: how long the present pass has taken.
-        stopping: whether training ends after this epoch; `stop` says so.
-        given: the settings with which it was begun, see settings.py; None where there is no checkpoint to compare them with.
+        history: a row for each completed epoch.
+        means: the means of the loss and the metrics in this pass.
+        scaler: the GradScaler; enabled in mixed precision only.
+        last_loss: the loss of the last step, a Tensor on the device of the model; None before the first.
+        seconds: how long this pass has taken.
+        stopping: whether training ends after this epoch; `stop` sets it.
+        given: the settings that the run was started with, see run_settings.py; None if there is no checkpoint.
+
+    Raises:
+        TypeError, ValueError: an argument is not what `fit` takes.
     """
 
     def __init__(
-        self,
-        model: Module,
-        data: Batches,
-        loss: Loss,
-        optimizer: Optimizer,
-        validation: Batches | None,
-        schedule: LRScheduler | None,
-        average: ExponentialMovingAverage | None,
-        callbacks: Sequence[Callback],
-        progress: bool,
-        scaler: GradScaler,
-        metrics: Metrics | None = None,
-        epochs: int = 1,
-        schedule_per: str | None = None,
-        accumulate: int = 1,
-        clip_norm: float | None = None,
-    ) -> None:
+        self, model: Module, data: Batches, loss: Loss, optimizer: Optimizer, epochs: int, validation: Batches | None,
+        metrics: Metrics | None, schedule: LRScheduler | None, schedule_per: str | None, accumulate: int,
+        clip_norm: float | None, average: ExponentialMovingAverage | None, precision: str | GradScaler | None,
+        callbacks: Sequence[Callback], checkpoint: Checkpoint | None, progress: bool,
+    ) -> None:  # fmt: skip
+        check_settings(epochs, accumulate, schedule, schedule_per, clip_norm)
+        self.scaler = scaler_of(precision)
+        check_parts(model, loss, optimizer, schedule, average, callbacks, checkpoint, metrics)
+        for batches in (data, validation):
+            check_batches("fit", batches, epochs)
         self.model, self.data, self.loss, self.optimizer = model, data, loss, optimizer
-        self.validation, self.schedule = validation, schedule
-        self.average, self.callbacks, self.progress, self.scaler = average, callbacks, progress, scaler
-        self.epoch = self.batch = self.step = 0
-        self.history, self.means, self.seconds = History(), Means(), 0.0
-        self.metrics = metrics
-        self.epochs, self.schedule_per, self.accumulate, self.clip_norm = epochs, schedule_per, accumulate, clip_norm
-        self.given: dict[str, Any] | None = None
-        self.had_ended = False  # whether the run of the checkpoint had done all its epochs
-        self.undo: Undo | None = None
-        self.last_loss: Tensor | None = None
+        self.validation, self.schedule, self.average = validation, schedule, average
+        self.callbacks: Sequence[Callback] = (*callbacks, *([checkpoint] if checkpoint is not None else []))
+        self.epochs, self.accumulate = int(epochs), int(accumulate)  # a checkpoint is to hold no NumPy integers
+        self.schedule_per, self.clip_norm, self.progress = schedule_per, clip_norm, progress
+        self.given_metrics = self.metrics = metrics
         self.device = device_of(model)
+        self.epoch = self.batch = self.step = 0
+        self.history, self.means = History(), Means()
+        self.seconds = self.epoch_began = 0.0
+        self.last_loss: Tensor | None = None
         self.stopping = False
+        self.given: dict[str, Any] | None = None
+        self.was_complete = False  # whether the resumed checkpoint is of a run that had done all its epochs
+        self.rollback: Rollback | None = None
+
+    def locked(self) -> ExitStack:
+        """Inside, no other run writes to the folder of a checkpoint of this one.
+
+        Raises:
+            BlockingIOError: another run does.
+        """
+        with ExitStack() as locks:
+            for callback in self.callbacks:
+                if isinstance(callback, Checkpoint):
+                    locks.enter_context(callback.locked())
+            return locks.pop_all()
 
     def remaining(self) -> Iterator[Sequence[Any]]:
-        """What is left of the present pass: all of it, but after resuming."""
+        """The batches of this pass that are left: all of them, unless the run was resumed within an epoch."""
         data: Any = self.data
         if hasattr(data, "batches_on") and self.device != "cpu":
-            return iter(data.batches_on(self.device))  # they set out for the GPU ahead of their use
+            return iter(data.batches_on(self.device))  # uploaded to the GPU ahead of their use
         if hasattr(data, "load_state_dict"):
-            return iter(data)  # it knows where it stands
+            return iter(data)  # a DataLoader continues after the batch that it was at
         return islice(iter(self.data), self.batch, None)
 
     def pass_is_over(self) -> bool:
-        """Whether the present pass has no batch left, as far as the data says how many it has."""
+        """Whether no batch of this pass is left; False if the data does not say how many it has."""
         count = length_of(self.data)
         return count is not None and self.batch >= count
 
-    def ended(self, row: Row) -> None:
-        """The present pass is over."""
+    def end_epoch(self, row: Row) -> None:
+        """Add the row of this epoch to the history, and begin the next."""
         self.history.append(row)
         self.history.modes = {name: mode for name in self.history.names() if (mode := mode_of_metric(name, self.metrics))}
         self.epoch, self.batch, self.means, self.seconds = self.epoch + 1, 0, Means(), 0.0
@@ -117,19 +129,19 @@ class Run:
             print(fitting(line), flush=True)
 
     def averaged(self) -> AbstractContextManager[Any]:
-        """Inside, the model has its averaged weights, if they are averaged."""
+        """Inside, the model has its averaged weights, if `fit` was given an average."""
         return nullcontext() if self.average is None else self.average.applied()
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Inside, model and loss compute in mixed precision, if the run does."""
+        """Inside, model and loss compute in mixed precision, if `fit` was asked for it."""
         return autocast() if self.scaler.is_enabled() else nullcontext()
 
-    def overflowing(self) -> AbstractContextManager[Any]:
-        """Inside, NumPy says nothing of an overflow if there is a scaler to see to it."""
+    def overflow_ignored(self) -> AbstractContextManager[Any]:
+        """Inside, NumPy does not warn of overflows if the GradScaler is enabled, which handles them."""
         return np.errstate(over="ignore", invalid="ignore") if self.scaler.is_enabled() else nullcontext()
 
     def watched(self, name: str | None, who: str) -> float:
-        """What the last epoch's row has under `name`; under None the loss, of the validation if there is one.
+        """The value in the last row of the history under `name`; None: "val_loss" if there is validation, else "loss".
 
         Raises:
             ValueError: nothing of this name was measured.
@@ -142,24 +154,28 @@ class Run:
         return row[name]
 
     def check_loss(self) -> None:
-        """Raise FloatingPointError if a loss in this pass was nan or infinite: on a device, `fit` looks at few of them."""
+        """Check that all losses of this pass were finite: on a GPU `fit` looks at some of them only.
+
+        Raises:
+            FloatingPointError: one was nan or infinite.
+        """
         mean = self.means.values()["loss"]
         if not math.isfinite(mean):
             raise diverged(self, f"a loss was {mean} in epoch {self.epoch + 1}, by step {self.step}")
 
     def generators(self) -> dict[str, random.Generator]:
-        """Every source of random numbers that the run draws from, by name: the default one, and those that modules hold."""
+        """Every random number generator of the run, by name: the default one, and those that modules hold."""
         held = (
-            (f"{place}.{name}", value)
+            (f"{path}.{name}", value)
             for part, prefix in ((self.model, ""), (self.loss, "loss"))
-            for place, module in (part.named_modules(prefix) if isinstance(part, Module) else ())
+            for path, module in (part.named_modules(prefix) if isinstance(part, Module) else ())
             for name, value in vars(module).items()
             if isinstance(value, random.Generator)
         )
         return {"default": random.default, **dict(held)}
 
     def states(self) -> dict[str, Any]:
-        """The states of the parts that have one."""
+        """The `state_dict()` of each of the `PARTS` that has one."""
         states = {}
         for name in PARTS:
             part = getattr(self, name)
@@ -168,7 +184,7 @@ class Run:
         return states
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes while a run goes on, as a tree of tensors, numbers and text."""
+        """Everything that changes during a run, as nested dicts and lists of tensors, numbers and text."""
         return {
             "parts": self.states(),
             "callbacks": [[type(callback).__name__, callback.state_dict()] for callback in self.callbacks],
@@ -180,24 +196,24 @@ class Run:
         }
 
     def load_state_dict(self, state: Any) -> None:
-        """Go on from where `state_dict` was taken, by a run with the same settings. If that cannot be, the run is as it was.
+        """Resume from the `state_dict` of a run with the same settings. On an error the run is as it was before.
 
         Raises:
             KeyError, TypeError, ValueError …: it is the state of another run: of another model, other callbacks …
         """
-        go_on(self, state)
-        self.undo = None
+        resume_run(self, state)
+        self.rollback = None
 
-    def take_back(self) -> None:
-        """Be as before a checkpoint was read, if one was."""
-        if self.undo is not None:
-            undo, self.undo = self.undo, None
-            undo.restore()
-            self.undo = None
+    def roll_back(self) -> None:
+        """Undo the loading of a checkpoint, if one was loaded."""
+        if self.rollback is not None:
+            rollback, self.rollback = self.rollback, None
+            rollback.restore()
+            self.rollback = None  # restore() puts every attribute back, this one too
 
 
 def diverged(run: Run, what: str) -> FloatingPointError:
-    """The error of a run whose loss is nan or infinite, with what to try."""
+    """The error for a loss that is nan or infinite, with what to try."""
     rates = ", ".join(f"{group['lr']:g}" for group in run.optimizer.param_groups)
     return FloatingPointError(
         f"fit: {what}. The learning rate is {rates}: try a tenth of it, or clip_norm=1.0; look for nan and very large numbers "
@@ -206,5 +222,5 @@ def diverged(run: Run, what: str) -> FloatingPointError:
 
 
 def device_of(model: Module) -> str:
-    """Where a model is: on the device of its first tensor."""
+    """The device of a model: that of its first parameter or buffer."""
     return next((x.device for x in (*model.parameters(), *model.buffers())), "cpu")

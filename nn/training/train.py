@@ -1,13 +1,10 @@
-"""The training loop: forward, loss, backward, step; and what to measure on the way."""
+"""The training loop: for each epoch, for each batch: forward, loss, backward, step."""
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -21,78 +18,53 @@ from ..optim.grad_scaler import GradScaler
 from ..optim.lr_scheduler import LRScheduler
 from ..optim.moving_average import ExponentialMovingAverage
 from ..optim.optimizer import Optimizer
-from .callbacks import Callback, Watching
+from .callbacks import Callback, MonitorCallback
 from .checkpoint_callback import Checkpoint
-from .fit_checks import Batch, batch_of, check_batches, check_cycle, check_run, check_settings, scaler_of
+from .fit_checks import Batch, batch_of, check_batches, check_cycle
 from .history import History, Row
 from .metrics import Means, Metrics, usual_metrics
+from .progress import epoch_line, progress_bar
 from .run import Batches, Loss, Run, device_of, diverged
-from .run_settings import leave, length_of, settings_of, warn
+from .run_settings import remember_settings_after, settings_of, warn
 
-SHOW_EVERY = 20
-"""Steps between two looks at the loss, on a device: each look waits for it. On the CPU every step is looked at."""
+CHECK_EVERY_STEPS = 20
+"""Steps between two checks that the loss is finite, on a GPU, where reading it waits for the device. On the CPU: every step."""
 
 
 def fit(
-    model: Module,
-    data: Batches,
-    loss: Loss,
-    optimizer: Optimizer,
-    *,
-    epochs: int = 1,
-    validation: Batches | None = None,
-    metrics: Metrics | None = None,
-    schedule: LRScheduler | None = None,
-    schedule_per: str | None = None,
-    accumulate: int = 1,
-    clip_norm: float | None = None,
-    average: ExponentialMovingAverage | None = None,
-    precision: str | GradScaler | None = None,
-    callbacks: Sequence[Callback] = (),
-    checkpoint: Checkpoint | None = None,
-    progress: bool = True,
-) -> History:
-    """Train `model` to make the `loss` of its scores small: so many passes over `data`, a step of the optimizer per batch.
+    model: Module, data: Batches, loss: Loss, optimizer: Optimizer, *, epochs: int = 1, validation: Batches | None = None,
+    metrics: Metrics | None = None, schedule: LRScheduler | None = None, schedule_per: str | None = None, accumulate: int = 1,
+    clip_norm: float | None = None, average: ExponentialMovingAverage | None = None, precision: str | GradScaler | None = None,
+    callbacks: Sequence[Callback] = (), checkpoint: Checkpoint | None = None, progress: bool = True,
+) -> History:  # fmt: skip
+    """Train `model` to minimise `loss`: `epochs` passes over `data`, one step of the optimizer per batch.
 
-    A batch is (inputs, labels), tensors with the samples on axis 0; of a model with several inputs (first, second, …, labels).
-    Batches go to the device on which the model is. Afterwards the model is in eval mode, in which the validation measured it,
-    and ready to predict: also where training was stopped, by Ctrl-C or an error too, or nothing was left to do. Each epoch puts
-    it into training mode.
+    A batch is (inputs, labels), or (input, …, labels) for a model with several inputs: tensors with the samples on axis 0. It
+    is moved to the device of the model. The model is in training mode in each epoch, and in eval mode for the validation and
+    afterwards, also after Ctrl-C or an error.
 
     Args:
-        loss: scores and labels → the mean loss over the batch, one number. Any function of the two: `cross_entropy`, a loss
-            layer, one of your own.
-        epochs: passes over the data; one that is resumed counts from its beginning.
-        validation: batches to measure loss and metrics on after each epoch, in eval mode.
-        metrics: name → function of scores and labels; None: of a classifier "accuracy", and with more than ten classes
-            "top5"; else nothing.
-        schedule: learning rates that change. ReduceLROnPlateau sees the validation's loss, or else the training's.
-        schedule_per: "step" or "epoch": what the schedule counts. Its settings depend on it, so there is no default, but for
-            ReduceLROnPlateau, which looks at epochs.
-        accumulate: batches per step: their gradients add up to that of one large batch, in the memory of a small one. (Batch
-            normalisation still sees the small ones.)
-        clip_norm: the longest gradient, all parameters together; longer ones are scaled down to it.
-        average: follows the weights after each step; validation and the best weights are the averaged ones. The model keeps its
-            own: `average.copy_to()` afterwards gives it the averaged ones.
-        precision: "16-mixed": model and loss compute under `autocast`, partly in float16, and a `GradScaler` keeps gradients
-            from vanishing; or a GradScaler of one's own. "32-true" or None: everything in the dtype that it has. (The names are
-            PyTorch Lightning's.)
-        callbacks: called after each step and each epoch, in this order: see `Callback`, `EarlyStopping`.
-        checkpoint: saves the run as it goes, and resumes it, if its settings are those given here: see `Checkpoint`. A
-            UserWarning says if nothing was left to do.
-        progress: a bar while an epoch runs, if standard error is a terminal and tqdm is installed; a line after it in any case.
+        loss: scores and labels → their mean loss, one number: `cross_entropy`, a loss layer, or a function of your own.
+        epochs: passes over the data; in a resumed run, those before it was interrupted count too.
+        validation: batches to measure loss and metrics on after each epoch.
+        metrics: name → function of scores and labels. None: "accuracy" of a classifier, with more than ten classes "top5" too.
+        schedule: a learning rate schedule. ReduceLROnPlateau gets the loss of the validation, or else of the training.
+        schedule_per: "step" or "epoch": when the schedule steps. Required, except for ReduceLROnPlateau: once per epoch.
+        accumulate: batches per step, whose gradients are added up: a large batch in the memory of a small one.
+        clip_norm: the largest norm of the gradient, all parameters together: see `clip_grad_norm_`.
+        average: a moving average of the weights, for the validation and the best weights. `average.copy_to()` copies it.
+        precision: "16-mixed": mixed precision, by `autocast` and a `GradScaler`; or your GradScaler. "32-true" or None: none.
+        callbacks: called after each step and epoch, in this order: see `Callback`, `EarlyStopping`.
+        checkpoint: saves the run, and resumes it when the program is started again: see `Checkpoint`.
+        progress: whether to print a line per epoch, and on a terminal, with tqdm installed, a progress bar.
 
     Returns:
-        A list with a dict for each epoch: "epoch" (from 1), "loss" and the metrics, measured while training ("accuracy" is a
-        fraction), "lr" at its end, "seconds", and, with `validation`, "val_loss", "val_accuracy" …
+        A list with a dict per epoch: "epoch", "loss", "accuracy", "lr", "seconds", and with `validation` "val_loss" and so on.
 
     Raises:
-        TypeError, ValueError: an argument means nothing, or was made for another model; the checkpoint is of a run with other
-            settings; a batch is no tuple of tensors; `data` has no batch; the model or the loss gives nothing, or the loss has
-            no graph.
-        BlockingIOError: another run is under way in the checkpoint's folder.
-        FloatingPointError: the loss is nan or infinite. The message says at which step. On the CPU the weights are still those
-            before it.
+        TypeError, ValueError: an argument, a batch, a score or a loss is invalid, or the checkpoint does not fit.
+        BlockingIOError: another run is writing to the checkpoint's folder.
+        FloatingPointError: the loss is nan or infinite. On the CPU the weights are those before that step.
 
     >>> import numpy as np
     >>> from microtensor.data import DataLoader, TensorDataset
@@ -104,42 +76,49 @@ def fit(
     >>> history[-1]["accuracy"]
     1.0
     """
-    check_settings(epochs, accumulate, schedule, schedule_per, clip_norm)
-    epochs, accumulate = int(epochs), int(accumulate)  # NumPy's too, which no checkpoint is to hold
-    scaler = scaler_of(precision)
-    check_run(model, loss, optimizer, schedule, average, callbacks, checkpoint, metrics)
-    for batches in (data, validation):
-        check_batches("fit", batches, epochs)
-    side = (*callbacks, *([checkpoint] if checkpoint is not None else []))  # last, to save what the others remember
     run = Run(
-        model, data, loss, optimizer, validation, schedule, average, side, progress, scaler, metrics, epochs, schedule_per,
-        accumulate, clip_norm,
+        model, data, loss, optimizer, epochs, validation, metrics, schedule, schedule_per, accumulate, clip_norm, average,
+        precision, callbacks, checkpoint, progress,
     )  # fmt: skip
-    with ExitStack() as held:
-        for callback in side:
-            if isinstance(callback, Checkpoint):
-                held.enter_context(callback.locked())
-        _start(run)
-        try:
-            if run.step and (run.stopping or run.epoch >= epochs):
-                over = f"{run.epoch} of {epochs} epochs are done; ask for more, or begin"
-                if run.stopping:
-                    over = f"the run was stopped after epoch {run.epoch}; begin"
-                warn(f"fit: nothing to do: {over} anew in another folder")
-            while run.epoch < epochs and not run.stopping:
-                _epoch(run, metrics)
-        finally:
-            model.eval()
-            leave(run)
-        for callback in side:
-            callback.on_end(run)
+    train(run)
     return run.history
 
 
-def _start(run: Run) -> None:
-    """Let the callbacks begin, and the checkpoint go on from where the run stood. If one refuses, all is as it was."""
+def train(run: Run) -> None:
+    """A run from its start, which may be a checkpoint, to its end: what stands around the training loop."""
+    with run.locked():
+        start(run)
+        try:
+            warn_if_finished(run)
+            training_loop(run)
+        finally:
+            run.model.eval()
+            remember_settings_after(run)
+        for callback in run.callbacks:
+            callback.on_end(run)
+
+
+def training_loop(run: Run) -> None:
+    """For each epoch, for each batch: forward, loss, backward, step. (A step may take several batches.)"""
+    while run.epoch < run.epochs and not run.stopping:
+        run.model.train()
+        run.epoch_began = time.perf_counter() - run.seconds
+        with progress_bar(run) as show:
+            for batches in batches_per_step(run):
+                run.optimizer.zero_grad()
+                run.last_loss = None
+                for batch, share in batches:
+                    loss = forward(run, batch)
+                    backward(run, loss, share)
+                step(run, len(batches))
+                after_step(run, show, sum(batch.samples for batch, _ in batches))
+        end_epoch(run)
+
+
+def start(run: Run) -> None:
+    """Let the callbacks begin, and the checkpoint resume the run. If one of them refuses, the run is rolled back."""
     for callback in run.callbacks:
-        if isinstance(callback, Watching):
+        if isinstance(callback, MonitorCallback):
             callback.choose_mode(run.metrics)
     if any(isinstance(callback, Checkpoint) for callback in run.callbacks):
         run.given = settings_of(run)
@@ -148,45 +127,106 @@ def _start(run: Run) -> None:
             callback.on_start(run)
         check_cycle(run)
     except BaseException:
-        run.take_back()
+        run.roll_back()
         raise
-    run.undo = None
+    run.rollback = None
 
 
-def _epoch(run: Run, metrics: Metrics | None) -> None:
-    """One pass over the data, or what is left of it, and what comes after."""
-    name, schedule = f"epoch {run.epoch + 1}/{run.epochs}", run.schedule
-    run.model.train()
-    start = time.perf_counter() - run.seconds
-    with _bar(run, name) as show:
-        for batches in _groups(run.remaining(), run.accumulate):
-            _step(run, batches)
-            if schedule is not None and run.schedule_per == "step" and not schedule.needs_metric:
-                schedule.step()
-            show(sum(batch.samples for batch in batches))
-            run.seconds = time.perf_counter() - start
-            for callback in run.callbacks:
-                callback.on_step(run)
+def warn_if_finished(run: Run) -> None:
+    """Warn if a resumed run has no epoch left to do."""
+    if run.step and (run.stopping or run.epoch >= run.epochs):
+        why = f"{run.epoch} of {run.epochs} epochs are done; ask for more, or begin"
+        if run.stopping:
+            why = f"the run was stopped after epoch {run.epoch}; begin"
+        warn(f"fit: nothing to do: {why} anew in another folder")
+
+
+def batches_per_step(run: Run) -> Iterator[list[tuple[Batch, float]]]:
+    """What is left of this epoch, `accumulate` batches at a time, each with its share of the samples of that step."""
+    batches = run.remaining()
+    while group := [batch_of("fit", batch) for batch in islice(batches, run.accumulate)]:
+        if len(group) == 1:
+            yield [(group[0], 1.0)]
+        else:
+            total = sum(batch.samples for batch in group)
+            yield [(batch, batch.samples / total) for batch in group]
+
+
+def forward(run: Run, batch: Batch) -> Tensor:
+    """The loss of a batch. It and the metrics are added to the means of this epoch."""
+    inputs, labels = batch.to(run.device)
+    with run.autocast():
+        scores = scores_of("fit", run.model, inputs)
+        loss = run.loss(scores, labels)
+    check_loss(run, loss)
+    with no_grad(), run.autocast():
+        detached = scores.detach() if isinstance(scores, Tensor) else scores
+        if run.metrics is None:
+            run.metrics = usual_metrics(detached, labels)
+        measured = {name: metric(detached, labels) for name, metric in run.metrics.items()}
+        run.means.add(batch.samples, loss=loss.detach(), **measured)
+    return loss
+
+
+def backward(run: Run, loss: Tensor, share: float) -> None:
+    """Add the gradients of a batch to those of this step, weighted by its share of the samples."""
+    weighted = loss if share == 1 else loss * share
+    with run.overflow_ignored():
+        run.scaler.scale(weighted).backward()
+    part = weighted.detach()
+    run.last_loss = part if run.last_loss is None else run.last_loss + part
+
+
+def step(run: Run, batches: int) -> None:
+    """One step of the optimizer, on the gradients of so many batches; then of the averaged weights."""
+    if run.clip_norm is not None:
+        run.scaler.unscale_(run.optimizer)
+        with run.overflow_ignored():
+            clip_grad_norm_([p for group in run.optimizer.param_groups for p in group["params"]], run.clip_norm)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    if run.average is not None:
+        run.average.update()
+    run.batch += batches
+    run.step += 1
+
+
+def after_step(run: Run, show: Callable[[int], None], samples: int) -> None:
+    """The schedule, if it counts steps; the progress bar; the callbacks."""
+    if run.schedule is not None and run.schedule_per == "step" and not run.schedule.needs_metric:
+        run.schedule.step()
+    show(samples)
+    run.seconds = time.perf_counter() - run.epoch_began
+    for callback in run.callbacks:
+        callback.on_step(run)
+
+
+def end_epoch(run: Run) -> None:
+    """Validation, a row of the history, the schedule if it counts epochs, the callbacks."""
+    schedule = run.schedule
     run.check_loss()
     row: Row = {"epoch": run.epoch + 1, **run.means.values(), "lr": run.optimizer.param_groups[0]["lr"]}
-    row["seconds"] = time.perf_counter() - start
+    row["seconds"] = time.perf_counter() - run.epoch_began
     if run.validation is not None:
         with run.averaged(), run.autocast():
-            measured = evaluate(run.model, run.validation, run.loss, metrics=metrics)
+            measured = evaluate(run.model, run.validation, run.loss, metrics=run.given_metrics)
         row |= {f"val_{key}": value for key, value in measured.items()}
-    run.ended(row)
+    run.end_epoch(row)
     if schedule is not None and schedule.needs_metric:
-        schedule.step(row.get("val_loss", row["loss"]))  # type: ignore[call-arg]  # the class with a metric
+        schedule.step(row.get("val_loss", row["loss"]))  # type: ignore[call-arg]  # ReduceLROnPlateau.step takes the metric
     elif schedule is not None and run.schedule_per == "epoch":
         schedule.step()
-    run.say(_line(row, run.epochs, with_rate=schedule is not None))
+    run.say(epoch_line(row, run.epochs, with_rate=schedule is not None))
     for callback in run.callbacks:
         callback.on_epoch(run)
 
 
 def evaluate(model: Module, data: Batches, loss: Loss = cross_entropy, *, metrics: Metrics | None = None) -> dict[str, float]:
-    """Mean "loss" and metrics over `data`, in eval mode: of a classifier "accuracy" (the fraction whose highest score is the
-    label's) and, with more than ten classes, "top5", unless `metrics` names others.
+    """Mean "loss" and metrics over `data`, in eval mode and without gradients.
+
+    Args:
+        metrics: name → function of scores and labels. None: "accuracy" of a classifier (the fraction of samples whose highest
+            score is that of their label) and, with more than ten classes, "top5".
 
     Raises:
         ValueError: `data` has no batch.
@@ -203,119 +243,47 @@ def evaluate(model: Module, data: Batches, loss: Loss = cross_entropy, *, metric
     with model.evaluating(), no_grad():
         for batch in data:
             inputs, labels = batch_of("evaluate", batch).to(device)
-            scores = _scores("evaluate", model, inputs)
+            scores = scores_of("evaluate", model, inputs)
             metrics = usual_metrics(scores, labels) if metrics is None else metrics
-            means.add(len(labels), loss=loss(scores, labels), **{name: of(scores, labels) for name, of in metrics.items()})
+            measured = {name: metric(scores, labels) for name, metric in metrics.items()}
+            means.add(len(labels), loss=loss(scores, labels), **measured)
     return means.values()
 
 
-def _scores(who: str, model: Module, inputs: Sequence[Tensor]) -> Any:
-    """What the model makes of a batch."""
+def scores_of(who: str, model: Module, inputs: Sequence[Tensor]) -> Any:
+    """The output of the model for a batch.
+
+    Raises:
+        TypeError: it is None.
+    """
     scores = model(*inputs)
     if scores is None:
         raise TypeError(f"{who}: forward of {type(model).__name__} gave None, and scores are needed; is its `return` missing?")
     return scores
 
 
-def _step(run: Run, batches: Sequence[Batch]) -> None:
-    """One step of the optimizer on these batches, as if they were one."""
-    run.optimizer.zero_grad()
-    total = sum(batch.samples for batch in batches)
-    run.last_loss = None
-    for batch in batches:
-        inputs, labels = batch.to(run.device)
-        with run.autocast():
-            scores = _scores("fit", run.model, inputs)
-            value = run.loss(scores, labels)
-        _check_loss(run, value)
-        with no_grad(), run.autocast():
-            outside = scores.detach() if isinstance(scores, Tensor) else scores
-            if run.metrics is None:
-                run.metrics = usual_metrics(outside, labels)
-            run.means.add(batch.samples, loss=value.detach(), **{name: of(outside, labels) for name, of in run.metrics.items()})
-        value = value if len(batches) == 1 else value * (batch.samples / total)
-        with run.overflowing():
-            run.scaler.scale(value).backward()
-        part = value.detach()
-        run.last_loss = part if run.last_loss is None else run.last_loss + part
-    if run.clip_norm is not None:
-        run.scaler.unscale_(run.optimizer)
-        with run.overflowing():
-            clip_grad_norm_([p for group in run.optimizer.param_groups for p in group["params"]], run.clip_norm)
-    run.scaler.step(run.optimizer)
-    run.scaler.update()
-    if run.average is not None:
-        run.average.update()
-    run.batch += len(batches)
-    run.step += 1
+def check_loss(run: Run, loss: Any) -> None:
+    """Check that a loss is one number with a graph, and finite: the latter on a GPU every `CHECK_EVERY_STEPS` steps only.
 
-
-def _check_loss(run: Run, value: Any) -> None:
-    """Refuse what is no loss, and stop where it is nan or infinite: on a device now and then, for a look waits for it."""
-    if not isinstance(value, Tensor) or value.ndim and value.array.size != 1:
-        given = f"shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
-        hint = "is the function's `return` missing?" if value is None else 'use reduction="mean" or .mean()'
+    Raises:
+        TypeError: it is not one number.
+        ValueError: it has no graph.
+        FloatingPointError: it is nan or infinite.
+    """
+    if not isinstance(loss, Tensor) or loss.ndim and loss.array.size != 1:
+        given = f"shape {loss.shape}" if isinstance(loss, Tensor) else type(loss).__name__
+        hint = "is the function's `return` missing?" if loss is None else 'use reduction="mean" or .mean()'
         raise TypeError(f"fit: the loss must be one number, as a Tensor, got {given}; {hint}")
-    if not value.requires_grad:
+    if not loss.requires_grad:
         raise ValueError(
             "fit: the loss has no graph, and nothing can be learned from it: fit was called in no_grad(), or the model or the "
             "loss left the graph, by .detach(), .data, .numpy() or Tensor(...)"
         )
-    if value.device != "cpu" and run.step % SHOW_EVERY:
+    if loss.device != "cpu" and run.step % CHECK_EVERY_STEPS:
         return
-    number = value.item()
-    if math.isfinite(number):
+    value = loss.item()
+    if math.isfinite(value):
         return
     before = run.means.values()["loss"] if run.means.count else math.nan
     mean = f"; its mean in this epoch was {before:.4g}" if math.isfinite(before) else ""
-    raise diverged(run, f"the loss is {number} in epoch {run.epoch + 1}, at step {run.step + 1}{mean}")
-
-
-def _groups(batches: Iterator[Sequence[Any]], size: int) -> Iterator[list[Batch]]:
-    while group := [batch_of("fit", batch) for batch in islice(batches, size)]:
-        yield group
-
-
-@contextmanager
-def _bar(run: Run, name: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar where one can be seen. Yields what to call after each step, with the number of its samples."""
-    if not (run.progress and sys.stderr.isatty() and importlib.util.find_spec("tqdm")):
-        yield lambda samples: None
-        return
-    from tqdm import tqdm
-
-    dataset = getattr(run.data, "dataset", None)
-    total = length_of(dataset)
-    with tqdm(total=total, initial=run.means.count, desc=name, unit=" images", leave=False) as bar:
-
-        def show(samples: int) -> None:
-            bar.update(samples)
-            if run.step % SHOW_EVERY == 0:
-                bar.set_postfix_str(_measured(run.means.values()))
-
-        yield show
-
-
-def _measured(row: Mapping[str, float], prefix: str = "") -> str:
-    """The loss and the metrics of a row in words: loss 0.1234, accuracy 97.12%."""
-    shown = []
-    for name, value in row.items():
-        if name.startswith(prefix) and (prefix or not name.startswith("val_")):
-            name = name.removeprefix(prefix)
-            if name not in ("epoch", "seconds", "lr"):
-                shown.append(f"{name} {value:.2%}" if name in ("accuracy", "top5") else f"{name} {_number(value)}")
-    return ", ".join(shown)
-
-
-def _number(value: float) -> str:
-    """Four places where they tell something; 8.26e-05 where they would be zeros, 2.47e+12 where they would be lost."""
-    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.2e}"
-
-
-def _line(row: Row, epochs: int, with_rate: bool) -> str:
-    line = f"epoch {row['epoch']:.0f}/{epochs}: {_measured(row)}"
-    if "val_loss" in row:
-        line += f"; validation {_measured(row, 'val_')}"
-    if with_rate:
-        line += f"; lr {row['lr']:.3g}"
-    return f"{line}; {row['seconds']:.1f} s"
+    raise diverged(run, f"the loss is {value} in epoch {run.epoch + 1}, at step {run.step + 1}{mean}")

@@ -29,7 +29,7 @@ def test_the_example_draws_the_picture_and_goes_on_where_it_was(degradation, tmp
     assert [row["epoch"] for row in history] == [1, 2]
     with pytest.warns(UserWarning, match="fit: nothing to do: 2 of 2 epochs are done"):
         degradation.main([*small, "--out", str(tmp_path)])
-    assert capsys.readouterr().out.count("going on from") == 4
+    assert capsys.readouterr().out.count("resuming from") == 4
     assert nn.History.from_csv(tmp_path / "residual-8.csv") == history
 
 

@@ -10,7 +10,7 @@ import pytest
 import microtensor as mt
 from microtensor import nn
 from microtensor.data import DataLoader, TensorDataset
-from microtensor.nn.training.fingerprint import plain
+from microtensor.nn.training.fingerprint import fingerprint
 
 POINTS = np.random.default_rng(0).standard_normal((24, 4)).astype(np.float32)
 LABELS = (POINTS.sum(1) > 0).astype(np.int64)
@@ -172,12 +172,12 @@ def test_long_lists_in_functions_are_noted_in_brief():
         return lambda: numbers
 
     many = [np.full(50, i) for i in range(5000)]
-    noted = plain(of(many))
+    noted = fingerprint(of(many))
     assert len(repr(noted)) < 200
-    assert noted == plain(of([*many])) != plain(of(many[:-1]))
+    assert noted == fingerprint(of([*many])) != fingerprint(of(many[:-1]))
     many[0] = many[1]
-    assert noted != plain(of(many))
-    assert len(repr(plain(of(dict(enumerate(many)))))) < 200
+    assert noted != fingerprint(of(many))
+    assert len(repr(fingerprint(of(dict(enumerate(many)))))) < 200
 
 
 class Stream:

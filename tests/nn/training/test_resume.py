@@ -268,7 +268,7 @@ def test_restart_begins_anew_and_keeps_the_old_until_there_is_a_new_one(tmp_path
 
 def test_an_epoch_under_way_begins_again_with_other_batches(tmp_path):
     go(tmp_path, stop_at=5)
-    with pytest.warns(UserWarning, match="the epoch under way is begun again, for its batches are others now"):
+    with pytest.warns(UserWarning, match="the epoch that was interrupted starts again, because its batches are others now"):
         resumed = go(tmp_path, resume="given", data=CHANGES["batch size"][0]["data"])
     assert len(resumed["watch"].rates) == 1 + 4  # of 6 samples each
     assert [row["epoch"] for row in resumed["history"]] == [1, 2]
@@ -433,7 +433,7 @@ def test_a_file_of_before_settings_were_written_down(tmp_path, resume):
         assert resumed["watch"].rates[-1] == pytest.approx(0.0)
         assert resumed["watch"].rates[0] == pytest.approx(0.2 * (1 + math.cos(math.pi * 3 / 6)) / 2)
     else:
-        with pytest.warns(UserWarning, match="this file is of before settings were written down"):
+        with pytest.warns(UserWarning, match="this file was written before settings were saved"):
             resumed = go(tmp_path, lr=0.2, schedule=SCHEDULES["cosine"](6), resume=resume)
         whole = go(tmp_path / "whole", schedule=SCHEDULES["cosine"](6))
         assert_rows(resumed["history"], whole["history"])

@@ -69,7 +69,7 @@ def test_a_line_per_epoch_where_no_terminal_is(capsys):
 
 def test_a_bar_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("microtensor.nn.training.train.SHOW_EVERY", 2)
+    monkeypatch.setattr("microtensor.nn.training.progress.SHOW_EVERY_STEPS", 2)
     train(1, progress=True)
     error = capsys.readouterr().err
     assert "epoch 1/1" in error
