@@ -1,7 +1,7 @@
-// The norm of all gradients, as one vector, and their scaling by one number: each in one launch. Column 0 of the rows is a
-// gradient.
+// The norm of all gradients, as one vector, and their multiplication by a factor: one launch each for many gradients
+// (multi-tensor). Column 0 of the rows is a gradient.
 
-// The sum of the squares of each block's numbers → parts, from number `before` on.
+// The sum of squares of the elements of each block → parts, from index `before` on.
 extern "C" __global__ void squares(Rows rows, wide *parts, size before) {
     const Part part = part_of(rows);
     const real *g = (const real *)rows.at[0][part.row];
@@ -11,7 +11,7 @@ extern "C" __global__ void squares(Rows rows, wide *parts, size before) {
     if (threadIdx.x == 0) parts[before + blockIdx.x] = sum;
 }
 
-// The sum of n numbers, by one block: n is a 2,048th of the gradients' numbers.
+// The sum of n elements, by one block: n is a 2,048th of the elements of the gradients.
 extern "C" __global__ void __launch_bounds__(1024)
 add_up(wide *total, const wide *parts, size n) {
     wide sum = 0;

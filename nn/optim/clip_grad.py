@@ -1,4 +1,4 @@
-"""Gradients kept from being too large: between `backward()` and the optimiser's step."""
+"""Gradient clipping, between `backward()` and the step of the optimizer: by norm and by value."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ kernels = Kernels(__file__, "clip_grad.cu")
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> Tensor:
-    """Scale all gradients, in place and by one number, so that their norm, as one vector, is at most `max_norm`.
+    """Scale all gradients in place by one factor, so that their norm, taken as one vector, is at most `max_norm`.
 
-    Their direction stays. (Pascanu, Mikolov & Bengio 2013, algorithm 1, arxiv.org/abs/1211.5063.) The factor is
-    max_norm / (norm + 10⁻⁶), as in PyTorch, or 1 if that is less. It is computed on the device, and nothing waits for it.
+    The direction is kept. (Pascanu, Mikolov & Bengio 2013, algorithm 1, arxiv.org/abs/1211.5063.) The factor is
+    max_norm / (norm + 10⁻⁶), as in PyTorch, but at most 1. It is computed on the device, without waiting for it.
 
     Args:
-        parameters: tensors, or one. Those without a gradient are passed over.
-        max_norm: at least 0. With math.inf nothing is scaled, and the norm is told.
-        norm_type: above 0; math.inf takes the largest |g|.
-        error_if_nonfinite: look whether the norm is finite, for which a device is waited for. Otherwise an infinite gradient
-            becomes nan and the finite ones 0, and one nan makes all of them nan.
+        parameters: tensors, or one. Those without a gradient are skipped.
+        max_norm: at least 0. With math.inf the norm is computed, and nothing is scaled.
+        norm_type: the p of the p-norm, above 0; math.inf for the largest |g|.
+        error_if_nonfinite: whether to raise if the norm is not finite, which waits for the device. Otherwise an infinite
+            gradient becomes nan and the finite ones 0, and a single nan makes all of them nan.
 
     Returns:
-        The norm before, a tensor without axes, of float32 at least. Its square overflows at about 10¹⁹; it is inf then.
+        The norm before scaling, a 0-dimensional tensor of at least float32; inf above about 10¹⁹, where its square overflows.
 
     Raises:
-        TypeError: there is something that is no tensor, or a setting is no number.
-        ValueError: a setting is out of range; `parameters` is an iterator that was used up; the memory of a gradient is
-            read-only; or the norm is not finite, and an error was asked for. Nothing is scaled then.
+        TypeError: something is not a tensor, or a setting is no number.
+        ValueError: a setting is out of range; `parameters` is an iterator that was used up; the array of a gradient is
+            read-only; or the norm is not finite, with `error_if_nonfinite`. Nothing is scaled then.
 
     >>> p = Tensor([3.0, 4.0], requires_grad=True)
     >>> (p * p / 2).sum().backward()
@@ -79,15 +79,15 @@ def clip_grad_norm_(
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
-    """Clamp every number of every gradient, in place, to between −clip_value and clip_value. Their direction changes.
+    """Clamp every element of every gradient, in place, to −clip_value … clip_value. This changes the direction.
 
     Args:
-        parameters: tensors, or one. Those without a gradient are passed over.
+        parameters: tensors, or one. Those without a gradient are skipped.
         clip_value: at least 0.
 
     Raises:
-        TypeError: there is something that is no tensor, or `clip_value` is no number.
-        ValueError: `clip_value` is negative or nan; `parameters` is an iterator that was used up; the memory of a gradient is
+        TypeError: something is not a tensor, or `clip_value` is no number.
+        ValueError: `clip_value` is negative or nan; `parameters` is an iterator that was used up; the array of a gradient is
             read-only.
 
     >>> p = Tensor([3.0, 0.5], requires_grad=True)
@@ -107,6 +107,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
 
 def _gradients(name: str, parameters: Any) -> list[Tensor]:
+    """The gradients of the parameters that have one."""
     if isinstance(parameters, Node):
         parameters = [parameters]
     if isinstance(parameters, Module) or not isinstance(parameters, Iterable):
@@ -132,21 +133,21 @@ def _check_number(name: str, key: str, value: Any) -> None:
 
 
 def _scale(arrays: list[Array], factor: Array) -> None:
-    """Multiply arrays, in place, by one number: those on a GPU together."""
+    """Multiply arrays in place by a factor, a 0-dimensional array; on a GPU in one launch."""
     for data in arrays:
         if not fit((data,)):
-            there = to_device(factor, device_of(data))
+            local = to_device(factor, device_of(data))
             follow(data)
-            data *= there.astype(data.dtype)
+            data *= local.astype(data.dtype)
     for rows in alike((data,) for data in arrays if fit((data,))):
         first = rows[0][0]
-        there = to_device(factor, device_of(first))
+        local = to_device(factor, device_of(first))
         follow(first)
-        launch(kernels, "scale", rows, there.astype(np.result_type(np.float32, first.dtype), copy=False))
+        launch(kernels, "scale", rows, local.astype(np.result_type(np.float32, first.dtype), copy=False))
 
 
-def _squares(rows: list[Row]) -> Array:
-    """The sum of the squares of all numbers of arrays that fit, of one kind: the sum of each block's, then of these."""
+def _sum_of_squares_fused(rows: list[Row]) -> Array:
+    """The sum of squares of all elements of GPU arrays of one dtype: one launch for each block's sum, one to add these up."""
     first = rows[0][0]
     follow(first)
     xp, wide = array_module(first), np.result_type(np.float32, first.dtype)
@@ -159,27 +160,27 @@ def _squares(rows: list[Row]) -> Array:
     return total
 
 
-def _square(x: Array) -> Array:
-    """The sum of the squares of all numbers of x."""
+def _sum_of_squares(x: Array) -> Array:
+    """The sum of squares of all elements of x."""
     follow(x)
     wide = at_least_float32(x)
     return array_module(x).vdot(wide, wide)
 
 
 def _total_norm(gradients: list[Array], p: float) -> Tensor:
-    """The norm of arrays that are taken as one vector: the norm of their norms, where the first of them is."""
+    """The norm of all arrays as one vector: the norm of their norms, on the device of the first."""
     if not gradients:
         return Tensor(0.0)
     xp, device = array_module(gradients[0]), device_of(gradients[0])
-    if p == 2:  # in parts, each by one pass: as fast as memory, and exact, for no sum is long
-        parts = [_square(part) for g in gradients if not fit((g,)) for (part,) in blocks(g)]
-        parts += [_squares(rows) for rows in alike((g,) for g in gradients if fit((g,)))]
+    if p == 2:  # block by block: one pass over memory, and short sums, with little rounding
+        parts = [_sum_of_squares(part) for g in gradients if not fit((g,)) for (part,) in blocks(g)]
+        parts += [_sum_of_squares_fused(rows) for rows in alike((g,) for g in gradients if fit((g,)))]
     else:
         parts = [norm(Tensor.wrap(at_least_float32(g)), p).array for g in gradients]
-    dtype = np.result_type(np.float32, *{g.dtype for g in gradients})  # the squares of float16 are soon more than it holds
-    there = [to_device(part, device) for part in parts]
+    dtype = np.result_type(np.float32, *{g.dtype for g in gradients})  # squares overflow in float16
+    parts = [to_device(part, device) for part in parts]
     follow(gradients[0])
-    lengths = xp.stack([part.astype(dtype, copy=False) for part in there])
+    lengths = xp.stack([part.astype(dtype, copy=False) for part in parts])
     if p == 2:
         return Tensor.wrap(xp.asarray(xp.sqrt(lengths.sum())))
     return norm(Tensor.wrap(lengths), p)

@@ -1,21 +1,21 @@
-// The rules of optimizers.py, for all parameters at once: a thread takes some numbers of one parameter through the whole step, so that
-// each number is read and written once. Column 0 of the rows is the parameter, column 1 its gradient, then what is remembered of
-// it. Each line computes what the line of the plain rule does, in its order.
+// One step of many parameters in one launch (multi-tensor): each thread takes some elements of one parameter through the whole
+// step, so that each array is read and written once. Column 0 of the rows is the parameter, column 1 its gradient, the others are
+// the arrays of its state. The arithmetic is that of `apply` in Python (sgd.py, adam.py …), in the same order.
 
-// The gradient of what is to become small.
+// The gradient to descend along, with weight decay: see gradient_with_decay in fused.py.
 __device__ inline wide descent(wide p, wide g, wide decay, size maximize) {
     if (maximize) g = -g;
     return decay != 0 ? p * decay + g : g;
 }
 
-extern "C" __global__ void sgd(Rows rows, wide lr, wide momentum, wide taken, wide decay, size first, size nesterov, size maximize) {
+extern "C" __global__ void sgd(Rows rows, wide lr, wide momentum, wide undampened, wide decay, size first, size nesterov, size maximize) {
     const Part part = part_of(rows);
     real *p = (real *)rows.at[0][part.row], *v = (real *)rows.at[2][part.row];
     const real *g = (const real *)rows.at[1][part.row];
     EACH_IN(i, part) {
         wide step = descent((wide)p[i], (wide)g[i], decay, maximize);
         if (v) {
-            wide velocity = first ? step : (wide)v[i] * momentum + step * taken;
+            wide velocity = first ? step : (wide)v[i] * momentum + step * undampened;
             v[i] = (real)velocity;
             step = nesterov ? step + velocity * momentum : velocity;
         }
@@ -23,11 +23,11 @@ extern "C" __global__ void sgd(Rows rows, wide lr, wide momentum, wide taken, wi
     }
 }
 
-extern "C" __global__ void adam(Rows rows, wide rate, wide root, wide beta1, wide rest1, wide beta2, wide rest2, wide eps,
+extern "C" __global__ void adam(Rows rows, wide step_size, wide correction_root, wide beta1, wide rest1, wide beta2, wide rest2, wide eps,
                                 wide kept, wide decay, size maximize) {
     const Part part = part_of(rows);
     real *p = (real *)rows.at[0][part.row], *mean = (real *)rows.at[2][part.row];
-    real *square = (real *)rows.at[3][part.row], *largest = (real *)rows.at[4][part.row];
+    real *square = (real *)rows.at[3][part.row], *max_square = (real *)rows.at[4][part.row];
     const real *g = (const real *)rows.at[1][part.row];
     EACH_IN(i, part) {
         wide weight = (wide)p[i] * kept, slope = descent(weight, (wide)g[i], decay, maximize);
@@ -35,12 +35,12 @@ extern "C" __global__ void adam(Rows rows, wide rate, wide root, wide beta1, wid
         wide s = (wide)square[i] * beta2 + slope * slope * rest2;
         mean[i] = (real)m;
         square[i] = (real)s;
-        if (largest) {
-            wide before = (wide)largest[i];
-            s = before > s || before != before ? before : s;  // a nan stays
-            largest[i] = (real)s;
+        if (max_square) {
+            wide before = (wide)max_square[i];
+            s = before > s || before != before ? before : s;  // nan is kept, as by NumPy's maximum
+            max_square[i] = (real)s;
         }
-        p[i] = (real)(weight - m / (sqrt(s) / root + eps) * rate);
+        p[i] = (real)(weight - m / (sqrt(s) / correction_root + eps) * step_size);
     }
 }
 

@@ -1,5 +1,5 @@
-// Gradients times a number, all in one launch; and 1 in `overflowed` if a result is inf or nan: whoever writes there writes the
-// same. Column 0 of the rows is a gradient.
+// Multiply many gradients by a factor in one launch (multi-tensor), and set `overflowed` to 1 if a result is inf or nan: all
+// threads that write there write the same value, so no atomics are needed. Column 0 of the rows is a gradient.
 extern "C" __global__ void unscale(Rows rows, wide by, float *overflowed) {
     const Part part = part_of(rows);
     real *g = (real *)rows.at[0][part.row];

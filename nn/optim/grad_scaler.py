@@ -1,4 +1,4 @@
-"""Gradients in float16 kept from vanishing: the loss is multiplied by a large number, and the gradients are divided by it."""
+"""Loss scaling for mixed precision: the loss is multiplied by a scale, so that gradients in float16 do not underflow."""
 
 from __future__ import annotations
 
@@ -18,37 +18,36 @@ from .optimizer import Optimizer, blocks
 
 kernels = Kernels(__file__, "grad_scaler.cu")
 
-LARGEST = float(np.finfo(np.float32).max)
-"""The scale grows no further."""
+MAX_SCALE = float(np.finfo(np.float32).max)
+"""The scale does not grow beyond this."""
 
 
 class GradScaler:
-    """Dynamic loss scaling: the largest scale at which no gradient overflows, found by trial.
+    """Dynamic loss scaling: searches for the largest scale at which no gradient overflows.
 
-    float16 ends at 6e-8 below and 65504 above, and gradients are often smaller. Multiplied by the scale, they stay; one that
-    overflows shows as inf or nan, and then the step is skipped and the scale made smaller. After `growth_interval` steps
-    without that it is made larger again. Micikevicius et al. 2018, "Mixed precision training", section 3.2,
-    arxiv.org/abs/1710.03740; PyTorch's torch.amp.GradScaler, by name and number.
+    float16 reaches from 6e-8 to 65504, and gradients are often smaller than that. Multiplied by the scale they do not
+    underflow. If one overflows to inf or nan, the step is skipped and the scale is reduced; after `growth_interval` steps
+    without overflow it is increased. Micikevicius et al. 2018, "Mixed precision training", section 3.2,
+    arxiv.org/abs/1710.03740. Names and numbers are those of torch.amp.GradScaler.
 
         scaler.scale(loss).backward()
-        scaler.unscale_(optimizer)  # only if the gradients are to be looked at or clipped
+        scaler.unscale_(optimizer)  # only to clip or inspect the gradients
         scaler.step(optimizer)
         scaler.update()
 
-    On a device `step` waits once, to learn whether there is an inf or nan: only then the host knows whether the optimizer
-    counts this step and remembers these gradients, whichever optimizer it is. On the CPU NumPy warns of the first overflows;
-    `with np.errstate(over="ignore", invalid="ignore")` around `backward()` it does not (`fit` sees to that).
+    On a GPU `step` waits for the device once, to learn whether a gradient is inf or nan. On the CPU NumPy warns of overflows,
+    unless `backward()` is called inside `np.errstate(over="ignore", invalid="ignore")`, as `fit` does.
 
     Args:
-        device: of no effect: it works where the gradients are. It is here because PyTorch's takes it first.
-        init_scale: the scale to begin with.
-        growth_factor: by which the scale is multiplied after `growth_interval` steps in a row; more than 1.
-        backoff_factor: by which it is multiplied after a step that was skipped; less than 1.
-        growth_interval: steps without inf or nan, in a row.
-        enabled: False makes of `scale` and `step` what would stand there without a scaler, and of the rest nothing.
+        device: ignored, gradients may be on any device; it is the first argument of PyTorch's.
+        init_scale: the first scale.
+        growth_factor: the factor of the scale after `growth_interval` steps without overflow; more than 1.
+        backoff_factor: the factor of the scale after an overflow; less than 1.
+        growth_interval: steps in a row without overflow.
+        enabled: if False, `scale` returns the loss, `step` calls `optimizer.step()`, and the other methods do nothing.
 
     Raises:
-        TypeError: an argument is of another kind.
+        TypeError: an argument has the wrong type.
         ValueError: one is out of range.
 
     >>> from microtensor import nn
@@ -78,7 +77,7 @@ class GradScaler:
             raise TypeError(f"GradScaler: enabled must be True or False, got {enabled!r} ({kind_of(enabled)})")
         self._enabled = enabled
         self._set(init_scale, growth_factor, backoff_factor, growth_interval, 0)
-        self._found: dict[int, _Found] = {}
+        self._found: dict[int, _Gradients] = {}
 
     def _set(self, scale: Any, growth: Any, backoff: Any, interval: Any, tracker: Any) -> None:
         for name, value in (("init_scale", scale), ("growth_factor", growth), ("backoff_factor", backoff)):
@@ -87,7 +86,7 @@ class GradScaler:
         for name, value, least in (("growth_interval", interval, 1), ("growth_tracker", tracker, 0)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise ValueError(f"GradScaler: {name} must be an integer of {least} or more, got {value!r}")
-        if not 0 < scale <= LARGEST:
+        if not 0 < scale <= MAX_SCALE:
             raise ValueError(f"GradScaler: init_scale must be more than 0 and finite in float32, got {scale}")
         if not 1 < growth < math.inf:
             raise ValueError(f"GradScaler: growth_factor must be more than 1 and finite, got {growth}")
@@ -97,10 +96,10 @@ class GradScaler:
         self._growth_interval, self._growth_tracker = int(interval), int(tracker)
 
     def scale(self, outputs: Any) -> Any:
-        """A loss, or a list or tuple of losses, times the scale. float16 becomes float32, in which the product is finite.
+        """A loss, or a list or tuple of losses, times the scale. float16 is cast to float32, so that the product is finite.
 
         Raises:
-            TypeError: it is no tensor of floating-point numbers.
+            TypeError: it is no floating-point tensor.
         """
         if isinstance(outputs, (list, tuple)):
             return type(outputs)([self.scale(output) for output in outputs])
@@ -112,12 +111,12 @@ class GradScaler:
         return (outputs.float() if outputs.dtype == np.float16 else outputs) * self._scale
 
     def unscale_(self, optimizer: Optimizer) -> None:
-        """Divide the gradients of what `optimizer` moves by the scale, in place. `step` does it if nobody did.
+        """Divide the gradients of the optimizer's parameters by the scale, in place. `step` does it if it was not called.
 
         Raises:
-            RuntimeError: it was done since the last `update()`, or the step too.
+            RuntimeError: it, or `step`, was called already since the last `update()`.
             TypeError: it is no optimizer.
-            ValueError: a gradient is of float16: it is the parameters that are to be float32, see `autocast`.
+            ValueError: a gradient is of float16: the parameters must be float32, see `autocast`.
         """
         if not self._enabled:
             return
@@ -139,13 +138,13 @@ class GradScaler:
         finite = _unscale([gradient.array for gradient in gradients], 1 / self._scale)
         for gradient in gradients:
             gradient.touch()
-        self._found[id(optimizer)] = _Found(optimizer, finite)
+        self._found[id(optimizer)] = _Gradients(optimizer, finite)
 
     def step(self, optimizer: Optimizer) -> None:
-        """`optimizer.step()`, unless a gradient is inf or nan. Gradients are divided by the scale first.
+        """Unscale the gradients, and call `optimizer.step()` unless one is inf or nan.
 
         Raises:
-            RuntimeError: it was done since the last `update()`; or no parameter has a gradient.
+            RuntimeError: it was called already since the last `update()`; or no parameter has a gradient.
             TypeError, ValueError: as `unscale_`.
         """
         _check("step", optimizer)
@@ -164,16 +163,16 @@ class GradScaler:
             del self._found[id(optimizer)]
             raise RuntimeError("GradScaler.step: no parameter has a gradient; scaler.scale(loss).backward() comes first")
         found.stepped = True
-        optimizer.has_stepped = True  # also where this step is skipped: a schedule that follows is in its order
+        optimizer.has_stepped = True  # also if the step is skipped, so that a schedule may step next
         if not found.overflowed():
             optimizer.step()
 
     def update(self, new_scale: float | None = None) -> None:
-        """The scale for the next step, or `new_scale`: once per step, after all optimizers.
+        """Adjust the scale, or set it to `new_scale`: call it once per step, after all optimizers.
 
         Raises:
-            RuntimeError: no gradient was looked at since the last `update()`.
-            TypeError, ValueError: `new_scale` is no such number.
+            RuntimeError: `step` was not called since the last `update()`.
+            TypeError, ValueError: `new_scale` is no valid scale.
         """
         if not self._enabled:
             return
@@ -193,21 +192,21 @@ class GradScaler:
         self._found = {}
 
     def _rounded(self, factor: float) -> float:
-        """The scale times a factor, as float32 holds it; as it is where that would be 0 or infinite."""
+        """The scale times a factor, rounded to float32; the scale as it is if that would be 0 or infinite."""
         product = self._scale * factor
-        rounded = float(np.float32(product)) if product <= LARGEST else math.inf
+        rounded = float(np.float32(product)) if product <= MAX_SCALE else math.inf
         return rounded if 0 < rounded < math.inf else self._scale
 
     def get_scale(self) -> float:
-        """The scale; 1 if this is not enabled."""
+        """The scale; 1 if not enabled."""
         return self._scale if self._enabled else 1.0
 
     def is_enabled(self) -> bool:
-        """Whether it does anything."""
+        """Whether loss scaling is enabled."""
         return self._enabled
 
     def state_dict(self) -> dict[str, Any]:
-        """The scale and the settings, under PyTorch's names; nothing if this is not enabled."""
+        """The scale and the settings, under PyTorch's names; empty if not enabled."""
         if not self._enabled:
             return {}
         return {
@@ -219,7 +218,7 @@ class GradScaler:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`, or PyTorch's.
+        """Restore a `state_dict()`, also one of PyTorch's.
 
         Raises:
             TypeError, ValueError: it is no such state. Nothing is changed then.
@@ -241,29 +240,27 @@ class GradScaler:
         return f"GradScaler(scale={self._scale:g}, {factors}, growth_interval={self._growth_interval})"
 
 
-class _Found:
-    """What is known of the gradients of one optimizer in this step."""
+class _Gradients:
+    """Whether the gradients of one optimizer are finite in this step."""
 
     def __init__(self, optimizer: Optimizer, finite: list[Array]) -> None:
-        self.optimizer = optimizer  # kept, so that its id stays its own
+        self.optimizer = optimizer  # keeps it alive, so that its id is not used again
         self.finite = finite
         self.stepped = False
-        self.known: bool | None = None
+        self._overflowed: bool | None = None
 
     def overflowed(self) -> bool:
-        """Whether a gradient is inf or nan. Asked for the first time, it waits for the device."""
-        if self.known is None:
+        """Whether a gradient is inf or nan. The first call waits for the device."""
+        if self._overflowed is None:
             devices: dict[str, list[Array]] = {}
             for flag in self.finite:
                 devices.setdefault(device_of(flag), []).append(flag)
-            self.known = not all(_all(flags) for flags in devices.values())
-        return self.known
+            self._overflowed = not all(_all(flags) for flags in devices.values())
+        return self._overflowed
 
 
 def _unscale(arrays: list[Array], factor: float) -> list[Array]:
-    """Multiply arrays, in place, by a number. (So the optimizer of float64 gets what it would get without.) Flags that say
-    whether all results are finite: on a GPU, one for all arrays.
-    """
+    """Multiply arrays in place by a factor, and return flags whether all results are finite: on a GPU one for many arrays."""
     finite = []
     for data in arrays:
         if not fit((data,)):
@@ -281,7 +278,7 @@ def _unscale(arrays: list[Array], factor: float) -> list[Array]:
 
 
 def _all(flags: list[Array]) -> bool:
-    """Whether all flags, of one device, are true: one copy to the host."""
+    """Whether all flags, on one device, are true: one copy to the host."""
     follow(flags[0])
     return bool(array_module(flags[0]).stack(flags).all().item())
 

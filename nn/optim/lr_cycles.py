@@ -1,4 +1,4 @@
-"""Learning rates that go up and down: restarts, and one large cycle."""
+"""Cyclic learning rate schedules: cosine annealing with warm restarts, and the one-cycle policy."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from .lr_schedules import cosine
 from .optimizer import Optimizer
 
 
-def line(start: float, end: float, part: float) -> float:
-    """From `start` (part 0) to `end` (part 1) along a line."""
-    return start + (end - start) * part
+def linear(start: float, end: float, fraction: float) -> float:
+    """From `start` (fraction 0) to `end` (fraction 1) along a straight line."""
+    return start + (end - start) * fraction
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """The learning rate of every group down to `eta_min` along half a cosine, and from the start again, and again.
+    """Cosine annealing with warm restarts: the learning rate decays to `eta_min`, then starts from the initial one again.
 
     Loshchilov & Hutter 2017, section 3, arxiv.org/abs/1608.03983.
 
     Args:
-        optimizer: its groups have the learning rates to start from.
-        T_0: steps of the first descent.
-        T_mult: how many times as long as the one before each further descent is; an integer.
+        optimizer: its groups have the initial learning rates.
+        T_0: steps until the first restart.
+        T_mult: the number of steps between restarts is multiplied by this integer at each.
         eta_min: the lowest learning rate.
         last_epoch: as in `LRScheduler`.
 
     Attributes:
         T_cur: steps since the last restart.
-        T_i: steps of the present descent.
+        T_i: steps between the last restart and the next.
 
     >>> from microtensor import nn
     >>> schedule = CosineAnnealingWarmRestarts(nn.SGD(nn.Linear(1, 1).parameters(), lr=1.0), T_0=1, T_mult=2)
@@ -43,26 +43,26 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1) -> None:
-        self.T_0 = self._whole("T_0", T_0, least=1)
-        self.T_mult = self._whole("T_mult", T_mult, least=1)
+        self.T_0 = self._integer("T_0", T_0, least=1)
+        self.T_mult = self._integer("T_mult", T_mult, least=1)
         self.eta_min = self._number("eta_min", eta_min)
         self.T_cur, self.T_i = 0.0, self.T_0
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
-        """See the class."""
+        """The formula of the class."""
         return [cosine(base, self.eta_min, self.T_cur / self.T_i) for base in self.base_lrs]
 
     def step(self, epoch: float | None = None) -> None:
-        """Count one step, or go to `epoch`, which may be a fraction: `step(epoch + batch / batches)` after each batch.
+        """Count one step, or go to `epoch`, which may have a fraction: `step(epoch + batch / batches)` after each batch.
 
         Raises:
             ValueError: `epoch` is negative.
         """
-        self._note_step()
-        place = self.last_epoch + 1 if epoch is None else self._number("epoch", epoch)
-        self.last_epoch = math.floor(place)
-        self.T_cur, self.T_i = float(place), self.T_0
+        self._check_order()
+        position = self.last_epoch + 1 if epoch is None else self._number("epoch", epoch)
+        self.last_epoch = math.floor(position)
+        self.T_cur, self.T_i = float(position), self.T_0
         if self.T_mult == 1:
             self.T_cur %= self.T_0
         while self.T_cur >= self.T_i:
@@ -72,23 +72,23 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
 
 class OneCycleLR(LRScheduler):
-    """One cycle: the learning rate up to `max_lr`, then down to nearly nothing, while momentum goes down and up.
+    """The one-cycle policy: the learning rate rises to `max_lr`, then decays to nearly 0, while the momentum falls and rises.
 
-    Smith & Topin 2018, "Super-convergence", arxiv.org/abs/1708.07120. Large rates in the middle cross the valleys, and keep the
-    weights small; the long descent settles. It counts batches: call `step()` after each step of the optimizer. After the last
-    step the rate stays where it is. "lr" and the momentum of the groups are set, whatever they were.
+    Smith & Topin 2018, "Super-convergence", arxiv.org/abs/1708.07120: large rates in the middle regularise, the long decay
+    converges. It counts batches: call `step()` after each step of the optimizer. The "lr" and the momentum of the groups are
+    overwritten.
 
     Args:
-        optimizer: whose rates are set; with `cycle_momentum`, one with momentum (SGD, RMSprop) or betas (Adam, AdamW).
-        max_lr: the highest learning rate, for all groups or a list of one for each.
-        total_steps: steps of the cycle; or else `epochs` and `steps_per_epoch`, of which it is the product.
-        pct_start: the part of the steps that rise, from 0 to 1.
-        anneal_strategy: "cos" or "linear": how rates and momenta go from one to the next.
-        cycle_momentum: whether momentum goes from `max_momentum` down to `base_momentum` and back, against the rate.
-        base_momentum, max_momentum: for all groups, or lists of one for each. In Adam and AdamW it is the first of the betas.
+        optimizer: with `cycle_momentum` one that has momentum (SGD, RMSprop) or betas (Adam, AdamW).
+        max_lr: the highest learning rate, for all groups, or a list of one per group.
+        total_steps: steps of the cycle; if None, epochs · steps_per_epoch.
+        pct_start: the fraction of the steps in which the rate rises, from 0 to 1.
+        anneal_strategy: "cos" or "linear": the shape of the rise and the decay.
+        cycle_momentum: whether the momentum goes from `max_momentum` to `base_momentum` and back as the rate rises and falls.
+        base_momentum, max_momentum: for all groups, or a list of one per group. In Adam and AdamW the first of the betas.
         div_factor: the first rate is max_lr / div_factor.
         final_div_factor: the last rate is the first / final_div_factor.
-        three_phase: down to the first rate in as many steps as up, and only then, in the steps that are left, to the last.
+        three_phase: first decay to the first rate, in as many steps as the rise took, then to the last.
         last_epoch: as in `LRScheduler`.
 
     Raises:
@@ -152,10 +152,10 @@ class OneCycleLR(LRScheduler):
 
     def _steps(self, total: int | None, epochs: int | None, per_epoch: int | None) -> int:
         if total is not None:
-            return self._whole("total_steps", total, least=1)
+            return self._integer("total_steps", total, least=1)
         if epochs is None or per_epoch is None:
             raise ValueError(f"{self._name}: give total_steps, or epochs and steps_per_epoch")
-        return self._whole("epochs", epochs, least=1) * self._whole("steps_per_epoch", per_epoch, least=1)
+        return self._integer("epochs", epochs, least=1) * self._integer("steps_per_epoch", per_epoch, least=1)
 
     def step(self) -> None:
         """Count one step, and set learning rates and momenta.
@@ -170,7 +170,7 @@ class OneCycleLR(LRScheduler):
         super().step()
 
     def get_lr(self) -> list[float]:
-        """See the class."""
+        """The formula of the class."""
         first, last = 1 / self.div_factor, 1 / self.div_factor / self.final_div_factor
         return [self._between(rate * first, rate, rate * last) for rate in self.max_lrs]
 
@@ -186,12 +186,12 @@ class OneCycleLR(LRScheduler):
                 group["momentum"] = momentum
 
     def _between(self, first: float, peak: float, last: float) -> float:
-        """Where a quantity is that goes from `first` up or down to `peak`, with three phases back to `first`, and to `last`."""
-        rise = self.pct_start * self.total_steps - 1  # steps are counted from 0: the first phase ends at this one, or before it
+        """The present value of a quantity that goes from `first` to `peak`, in three phases back to `first`, to `last`."""
+        rise = self.pct_start * self.total_steps - 1  # the last step of the first phase, counted from 0; may have a fraction
         phases = [(rise, first, peak), (self.total_steps - 1, peak, last)]
         if self.three_phase:
             phases[1:] = [(2 * rise, peak, first), (self.total_steps - 1, first, last)]
-        anneal, begin = cosine if self.anneal_strategy == "cos" else line, 0.0
+        anneal, begin = cosine if self.anneal_strategy == "cos" else linear, 0.0
         for end, start, target in phases:
             if self.last_epoch <= end:
                 return anneal(start, target, (self.last_epoch - begin) / (end - begin) if end > begin else 1.0)

@@ -1,4 +1,4 @@
-"""A learning rate that falls when training gets no further."""
+"""A learning rate that is reduced when a metric stops improving."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from .optimizer import Optimizer
 
 
 class ReduceLROnPlateau(LRScheduler):
-    """The learning rate times `factor` where a metric has not become better for more than `patience` steps.
+    """The learning rate is multiplied by `factor` when a metric has not improved for more than `patience` steps.
 
     Call `step(metric)` once an epoch, with the loss on the validation data for instance.
 
     Args:
         optimizer: its groups have the learning rates.
-        mode: "min" if the metric is to become small, "max" if large.
-        factor: what is left of the rates; less than 1.
-        patience: how many steps without a better metric pass before the rates fall at the next.
-        threshold: how much better is better: by this part of the best so far ("rel"), or by this much ("abs").
+        mode: "min" if a lower metric is better, "max" if a higher one is.
+        factor: less than 1.
+        patience: steps without improvement that are tolerated; the rates are reduced at the next.
+        threshold: the least improvement: relative to the best so far ("rel"), or absolute ("abs").
         threshold_mode: "rel" or "abs".
-        cooldown: steps after a fall that do not count as bad.
-        min_lr: no rate falls below; for all groups, or a list of one for each.
-        eps: a rate that would fall by no more than this stays.
+        cooldown: steps after a reduction that do not count as bad.
+        min_lr: the least learning rate, for all groups, or a list of one per group.
+        eps: reductions by no more than this are not made.
 
     Attributes:
         best: the best metric so far, None before the first. nan is never better.
-        num_bad_epochs: steps since then, or since the rates fell.
+        num_bad_epochs: steps since then, or since the last reduction.
 
     Raises:
-        TypeError: `optimizer` is no Optimizer, or a setting is of the wrong kind.
+        TypeError: `optimizer` is no Optimizer, or a setting has the wrong type.
         ValueError: a setting is out of range.
 
     >>> from microtensor import nn
@@ -68,9 +68,9 @@ class ReduceLROnPlateau(LRScheduler):
         self.factor = self._number("factor", factor)
         if self.factor >= 1:
             raise ValueError(f"{self._name}: factor must be less than 1, got {factor}")
-        self.patience = self._whole("patience", patience, least=0)
+        self.patience = self._integer("patience", patience, least=0)
         self.threshold = self._number("threshold", threshold)
-        self.cooldown = self._whole("cooldown", cooldown, least=0)
+        self.cooldown = self._integer("cooldown", cooldown, least=0)
         self.min_lrs = self._per_group("min_lr", min_lr)
         self.eps = self._number("eps", eps)
         self.best: float | None = None
@@ -83,18 +83,18 @@ class ReduceLROnPlateau(LRScheduler):
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
     def step(self, metrics: Any) -> None:  # type: ignore[override]
-        """Count one step, at which training stands at this metric, and reduce the learning rates if it is time.
+        """Count one step with this metric, and reduce the learning rates if it has not improved for too long.
 
         Args:
-            metrics: a number, or a tensor of one; on a device, it is waited for.
+            metrics: a number, or a tensor with one element; reading it from a GPU waits for the device.
 
         Raises:
-            TypeError: it is none.
-            ValueError: the optimizer was given further groups after the schedule was made.
+            TypeError: it is not one number.
+            ValueError: a group was added to the optimizer after the schedule was created.
         """
         metric = self._metric(metrics)
         self._check_groups(len(self.min_lrs))
-        self._note_step()
+        self._check_order()
         self.last_epoch += 1
         if self._is_better(metric):
             self.best, self.num_bad_epochs = metric, 0

@@ -1,4 +1,4 @@
-"""What a schedule is going to do, before training pays for it."""
+"""The learning rates that a schedule will set, computed ahead."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from .lr_scheduler import LRScheduler
 
 
 def preview_lr(schedule: LRScheduler, steps: int) -> list[list[float]]:
-    """The learning rate of each group at each of the next steps: `steps` lists, one number for each group in each.
+    """The learning rates of the next `steps` steps: a list per step, with one number per group.
 
-    The first are the rates as they are now. The schedule is let run and then put back, and with it all that it changed in the
-    `param_groups` of its optimizer, as `OneCycleLR` the momentum. No parameter is touched. `plot.learning_rates` draws it.
+    The first list has the present rates. The schedule is run and then restored, together with everything that it changed in
+    the `param_groups` of its optimizer, such as the momentum. Parameters are not changed. `plot.learning_rates` draws it.
 
     Raises:
-        TypeError: `schedule` is none, or `steps` no integer.
-        ValueError: `steps` is below 1, or the schedule waits for a metric that only training knows; or it ends before.
+        TypeError: `schedule` is no LRScheduler, or `steps` no integer.
+        ValueError: `steps` is below 1; the schedule needs a metric at each step; or it has fewer steps.
 
     >>> from microtensor import nn
     >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
@@ -38,7 +38,7 @@ def preview_lr(schedule: LRScheduler, steps: int) -> list[list[float]]:
         )
     groups = schedule.optimizer.param_groups
     before = [{key: value for key, value in group.items() if key != "params"} for group in groups]
-    state, overtaken = schedule.state_dict(), schedule.optimizer.overtaken_by
+    state, early = schedule.state_dict(), schedule.optimizer.early_schedule
     rates = []
     try:
         for step in range(steps):
@@ -47,7 +47,7 @@ def preview_lr(schedule: LRScheduler, steps: int) -> list[list[float]]:
             rates.append([float(group["lr"]) for group in groups])
     finally:
         schedule.load_state_dict(state)
-        schedule.optimizer.overtaken_by = overtaken  # looking ahead is no step
+        schedule.optimizer.early_schedule = early
         for group, settings in zip(groups, before):
             group |= settings
     return rates

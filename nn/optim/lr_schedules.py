@@ -1,4 +1,4 @@
-"""Learning rates as a function of the number of steps: in stairs, straight lines, powers, a cosine, and what a user writes."""
+"""Learning rate schedules that are a function of the number of steps: step, exponential, linear, polynomial, cosine, lambda."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class LambdaLR(LRScheduler):
     """The learning rate of each group times a function of the number of steps.
 
     Args:
-        optimizer: its groups have the learning rates to start from.
-        lr_lambda: steps so far → factor; one function for all groups, or a list of one for each. No function is saved with the
-            state: make the schedule with the same ones again.
+        optimizer: its groups have the initial learning rates.
+        lr_lambda: number of steps → factor; one function for all groups, or a list of one per group. Functions are not saved
+            with the state: create the schedule with the same ones again.
         last_epoch: as in `LRScheduler`.
 
     Raises:
-        TypeError, ValueError: as `LRScheduler`; there are more or fewer functions than groups.
+        TypeError, ValueError: as `LRScheduler`; the number of functions is not the number of groups.
 
     >>> from microtensor import nn
     >>> schedule = LambdaLR(nn.SGD(nn.Linear(1, 1).parameters(), lr=1.0), lambda step: 1 / (1 + step))
@@ -48,34 +48,34 @@ class LambdaLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def functions(self) -> list[Callable[[int], float]]:
-        """The functions, one for each group."""
+        """The functions, one per group."""
         return list(self.lr_lambdas)
 
     def get_lr(self) -> list[float]:
-        """See the class."""
+        """The formula of the class."""
         return [float(base * function(self.last_epoch)) for base, function in zip(self.base_lrs, self.lr_lambdas)]
 
 
-class _Multiple(LRScheduler):
-    """What follows: the learning rate of every group times one number."""
+class _FactorLR(LRScheduler):
+    """The base of the schedules below: the initial learning rate of every group times one factor."""
 
-    def multiple(self, step: int) -> float:
-        """By what the learning rates are multiplied after so many steps."""
+    def factor_at(self, step: int) -> float:
+        """The factor after so many steps."""
         raise NotImplementedError
 
     def get_lr(self) -> list[float]:
-        """See the class."""
-        multiple = self.multiple(self.last_epoch)
-        return [base * multiple for base in self.base_lrs]
+        """The formula of the class."""
+        factor = self.factor_at(self.last_epoch)
+        return [base * factor for base in self.base_lrs]
 
 
-class StepLR(_Multiple):
+class StepLR(_FactorLR):
     """The learning rate times gamma, every `step_size` steps.
 
     Args:
-        optimizer: its groups have the learning rates to start from.
-        step_size: steps that a rate lasts.
-        gamma: what is left of it then.
+        optimizer: its groups have the initial learning rates.
+        step_size: steps between two changes.
+        gamma: the factor at each change.
         last_epoch: as in `LRScheduler`.
 
     >>> from microtensor import nn
@@ -87,22 +87,22 @@ class StepLR(_Multiple):
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
-        self.step_size = self._whole("step_size", step_size, least=1)
+        self.step_size = self._integer("step_size", step_size, least=1)
         self.gamma = self._number("gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
-    def multiple(self, step: int) -> float:
+    def factor_at(self, step: int) -> float:
         """gamma ^ ⌊step / step_size⌋."""
         return self.gamma ** (step // self.step_size)
 
 
-class MultiStepLR(_Multiple):
+class MultiStepLR(_FactorLR):
     """The learning rate times gamma at each of the milestones.
 
     Args:
-        optimizer: its groups have the learning rates to start from.
-        milestones: numbers of steps, in any order. One that is there twice counts twice.
-        gamma: what is left of the rate then.
+        optimizer: its groups have the initial learning rates.
+        milestones: numbers of steps, in any order; one that is given twice counts twice.
+        gamma: the factor at each milestone.
         last_epoch: as in `LRScheduler`.
 
     >>> from microtensor import nn
@@ -116,21 +116,21 @@ class MultiStepLR(_Multiple):
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1) -> None:
         if isinstance(milestones, (str, bytes)) or not isinstance(milestones, Iterable):
             raise TypeError(f"{self._name}: milestones must be a list of integers, got {milestones!r}")
-        self.milestones = sorted(self._whole("a milestone", milestone, least=0) for milestone in milestones)
+        self.milestones = sorted(self._integer("a milestone", milestone, least=0) for milestone in milestones)
         self.gamma = self._number("gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
-    def multiple(self, step: int) -> float:
-        """gamma to the number of milestones reached."""
+    def factor_at(self, step: int) -> float:
+        """gamma ^ (number of milestones reached)."""
         return self.gamma ** bisect_right(self.milestones, step)
 
 
-class ExponentialLR(_Multiple):
+class ExponentialLR(_FactorLR):
     """The learning rate times gamma, at every step.
 
     Args:
-        optimizer: its groups have the learning rates to start from.
-        gamma: what is left of the rate after a step.
+        optimizer: its groups have the initial learning rates.
+        gamma: the factor at each step.
         last_epoch: as in `LRScheduler`.
 
     >>> from microtensor import nn
@@ -145,18 +145,18 @@ class ExponentialLR(_Multiple):
         self.gamma = self._number("gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
-    def multiple(self, step: int) -> float:
+    def factor_at(self, step: int) -> float:
         """gamma ^ step."""
         return self.gamma**step
 
 
-class ConstantLR(_Multiple):
-    """The learning rate times `factor`, until `total_iters` steps are done; then as it is.
+class ConstantLR(_FactorLR):
+    """The learning rate times `factor` for the first `total_iters` steps; then the initial learning rate.
 
     Args:
-        optimizer: its groups have the learning rates to start from.
+        optimizer: its groups have the initial learning rates.
         factor: from 0 to 1.
-        total_iters: steps until the rate is whole.
+        total_iters: steps with the factor.
         last_epoch: as in `LRScheduler`.
 
     >>> from microtensor import nn
@@ -171,23 +171,23 @@ class ConstantLR(_Multiple):
 
     def __init__(self, optimizer: Optimizer, factor: float = 1 / 3, total_iters: int = 5, last_epoch: int = -1) -> None:
         self.factor = self._number("factor", factor, most=1)
-        self.total_iters = self._whole("total_iters", total_iters, least=1)
+        self.total_iters = self._integer("total_iters", total_iters, least=1)
         super().__init__(optimizer, last_epoch)
 
-    def multiple(self, step: int) -> float:
-        """The factor, then 1."""
+    def factor_at(self, step: int) -> float:
+        """`factor`, then 1."""
         return self.factor if step < self.total_iters else 1.0
 
 
-class LinearLR(_Multiple):
-    """A warm-up: the learning rate times a factor that goes from `start_factor` to `end_factor` along a line; then constant.
+class LinearLR(_FactorLR):
+    """A linear warm-up: the learning rate times a factor from `start_factor` to `end_factor`, which then stays.
 
     Goyal et al. 2017, "Accurate, large minibatch SGD: training ImageNet in 1 hour", section 2.2, arxiv.org/abs/1706.02677.
 
     Args:
-        optimizer: its groups have the learning rates that the factors are of.
+        optimizer: its groups have the learning rates that are multiplied by the factors.
         start_factor, end_factor: from 0 to 1.
-        total_iters: steps from the one to the other.
+        total_iters: steps from the first to the last factor.
         last_epoch: as in `LRScheduler`.
 
     >>> from microtensor import nn
@@ -210,21 +210,21 @@ class LinearLR(_Multiple):
     ) -> None:
         self.start_factor = self._number("start_factor", start_factor, most=1)
         self.end_factor = self._number("end_factor", end_factor, most=1)
-        self.total_iters = self._whole("total_iters", total_iters, least=1)
+        self.total_iters = self._integer("total_iters", total_iters, least=1)
         super().__init__(optimizer, last_epoch)
 
-    def multiple(self, step: int) -> float:
-        """start + (end − start) · step / total, up to the end."""
+    def factor_at(self, step: int) -> float:
+        """start + (end − start) · step / total; the end factor after `total_iters` steps."""
         return self.start_factor + (self.end_factor - self.start_factor) * min(step / self.total_iters, 1.0)
 
 
-class PolynomialLR(_Multiple):
-    """The learning rate down to 0 in `total_iters` steps, along a power of the steps that are left; then 0.
+class PolynomialLR(_FactorLR):
+    """The learning rate decays to 0 in `total_iters` steps, as a power of the fraction of steps that are left.
 
     Args:
-        optimizer: its groups have the learning rates to start from.
-        total_iters: how many steps it takes.
-        power: 1 is a straight line; the rate of more than 1 falls fast at first.
+        optimizer: its groups have the initial learning rates.
+        total_iters: steps until the rate is 0.
+        power: 1 for linear decay; with more than 1 the rate falls faster at first.
         last_epoch: as in `LRScheduler`.
 
     >>> from microtensor import nn
@@ -235,24 +235,24 @@ class PolynomialLR(_Multiple):
     """
 
     def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
-        self.total_iters = self._whole("total_iters", total_iters, least=1)
+        self.total_iters = self._integer("total_iters", total_iters, least=1)
         self.power = self._number("power", power)
         super().__init__(optimizer, last_epoch)
 
-    def multiple(self, step: int) -> float:
-        """(1 − step / total) ^ power, up to the end."""
+    def factor_at(self, step: int) -> float:
+        """(1 − step / total) ^ power; 0 after `total_iters` steps."""
         return (1 - min(step / self.total_iters, 1.0)) ** self.power
 
 
 class CosineAnnealingLR(LRScheduler):
-    """The learning rate of every group down to `eta_min` along half a cosine, in `T_max` steps.
+    """Cosine annealing: the learning rate decays to `eta_min` along half a period of a cosine, in `T_max` steps.
 
-    Loshchilov & Hutter 2017, equation 5, arxiv.org/abs/1608.03983, without restarts: large steps to find the valley, small
-    ones to settle in it. The cosine goes on: after `T_max` steps the rate rises again, as slowly as it fell, as in PyTorch.
+    Loshchilov & Hutter 2017, equation 5, arxiv.org/abs/1608.03983, without restarts. After `T_max` steps the cosine continues,
+    and the rate rises again, as in PyTorch.
 
     Args:
-        optimizer: its groups have the learning rates to start from.
-        T_max: how many steps it takes.
+        optimizer: its groups have the initial learning rates.
+        T_max: steps until the rate is `eta_min`.
         eta_min: the lowest learning rate.
         last_epoch: as in `LRScheduler`.
 
@@ -267,15 +267,15 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
-        self.T_max = self._whole("T_max", T_max, least=1)
+        self.T_max = self._integer("T_max", T_max, least=1)
         self.eta_min = self._number("eta_min", eta_min)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
-        """See the class."""
+        """The formula of the class."""
         return [cosine(base, self.eta_min, self.last_epoch / self.T_max) for base in self.base_lrs]
 
 
-def cosine(start: float, end: float, part: float) -> float:
-    """From `start` (part 0) to `end` (part 1) along half a cosine: flat at both ends."""
-    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
+def cosine(start: float, end: float, fraction: float) -> float:
+    """From `start` (fraction 0) to `end` (fraction 1) along half a period of a cosine: flat at both ends."""
+    return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2

@@ -1,5 +1,5 @@
-// The running mean of all weights. Column 0 of the rows are weights, column 1 their mean.
-extern "C" __global__ void follow(Rows rows, wide rest) {
+// The moving average of many weights in one launch (multi-tensor). Column 0 of the rows are weights, column 1 their average.
+extern "C" __global__ void update_average(Rows rows, wide rest) {
     const Part part = part_of(rows);
     const real *p = (const real *)rows.at[0][part.row];
     real *mean = (real *)rows.at[1][part.row];

@@ -1,4 +1,4 @@
-"""Averaged weights: what training circles around is often better than where it stands."""
+"""An exponential moving average (EMA) of the weights, which often predicts better than the last weights."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ kernels = Kernels(__file__, "moving_average.cu")
 
 
 class ExponentialMovingAverage:
-    """A running mean of a model's weights: average ← decay · average + (1 − decay) · weights, at each `update()`.
+    """A moving average of a model's weights: average ← decay · average + (1 − decay) · weights, at each `update()`.
 
-    Polyak & Juditsky 1992, "Acceleration of stochastic approximation by averaging"; the exponential form as in Szegedy et al.
-    2015, section 8, arxiv.org/abs/1512.00567. It begins as the weights are, and spans about 1 / (1 − decay) updates.
+    Polyak & Juditsky 1992, "Acceleration of stochastic approximation by averaging"; exponential as in Szegedy et al. 2015,
+    section 8, arxiv.org/abs/1512.00567. It starts as a copy of the weights, and covers about the last 1 / (1 − decay) updates.
 
-    Buffers are not averaged but copied at each update: the running statistics of batch normalisation are running means
-    already, and counters are to stay integers. The average follows where `model.to(...)` takes the weights.
+    Buffers are copied at each update, not averaged: the running statistics of batch normalisation are averages already, and
+    counters must stay integers. The average moves to the device and dtype of the weights.
 
     Args:
         model: a Module; or its parameters, a sequence of tensors, without any buffers.
-        decay: the part of the average that stays at each update, at least 0 and less than 1.
-        warmup: let the n-th update keep (1 + n) / (10 + n) of the average at most, so that the weights of the start are soon
-            forgotten; worth it where training takes fewer than some 1 / (1 − decay) updates.
+        decay: the factor of the average at each update, at least 0 and less than 1.
+        warmup: use at most (1 + n) / (10 + n) as the decay of the n-th update, so that the initial weights lose their influence
+            soon: for training of fewer than about 1 / (1 − decay) updates.
 
     Attributes:
         average: the averaged weights, and the buffers: Tensors, under the names of `model.state_dict()`, or "0", "1" …
 
     Raises:
-        TypeError: `model` is neither a Module nor a sequence of tensors; a setting is of the wrong kind.
+        TypeError: `model` is neither a Module nor a sequence of tensors; a setting has the wrong type.
         ValueError: there are no parameters; `decay` is out of range.
 
     >>> from microtensor import nn
@@ -66,7 +66,7 @@ class ExponentialMovingAverage:
         self.begin()
 
     def begin(self) -> None:
-        """Begin anew, from the weights as they are.
+        """Start again, with a copy of the present weights.
 
         Raises:
             RuntimeError: inside `applied()`.
@@ -84,35 +84,35 @@ class ExponentialMovingAverage:
         return f"{type(self).__name__}({len(self.average)} tensors, decay={self.decay}{warm}, updates={self.updates})"
 
     def follows(self, model: Module) -> bool:
-        """Whether it averages parameters of this model."""
+        """Whether this is the average of a parameter of the model."""
         own = {id(p) for p in model.parameters()}
         return any(id(p) in own for p in self._parameters.values())
 
     def update(self) -> None:
-        """Let the average follow the weights, in place: after each step of the optimizer.
+        """Update the average in place: call it after each step of the optimizer.
 
         Raises:
-            RuntimeError: inside `applied()`, where the model has the averaged weights themselves.
+            RuntimeError: inside `applied()`, where the weights of the model are the average.
         """
         self._refuse_inside("update")
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
-        weights = [(parameter.array, self._beside(name, parameter.array)) for name, parameter in self._parameters.items()]
-        buffers = [(buffer.array, self._beside(name, buffer.array)) for name, buffer in self._buffers.items()]
+        weights = [(parameter.array, self._average_of(name, parameter.array)) for name, parameter in self._parameters.items()]
+        buffers = [(buffer.array, self._average_of(name, buffer.array)) for name, buffer in self._buffers.items()]
         for data, average in weights:
             if not fit((data, average)):
-                _approach(data, average, 1 - decay)
+                _update_average(data, average, 1 - decay)
         for data, average in buffers:
             if not fit((data, average)):
                 follow(data)
                 average[...] = data
-        launch(kernels, "follow", (row for row in weights if fit(row)), 1 - decay)  # on a GPU, all together
+        launch(kernels, "update_average", (row for row in weights if fit(row)), 1 - decay)  # on a GPU, in one launch
         launch(kernels, "copy", (row for row in buffers if fit(row)))
         for name in self.average:
             self.average[name].touch()
 
-    def _beside(self, name: str, data: Array) -> Array:
-        """The array of an average: where its weights are, and in their dtype."""
+    def _average_of(self, name: str, data: Array) -> Array:
+        """The array of the average of a tensor, moved to the device and dtype of its array `data`."""
         average = self.average[name]
         if average.shape != data.shape:
             raise ValueError(
@@ -125,17 +125,17 @@ class ExponentialMovingAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside the `with`, the model has the averaged weights and buffers: to measure and to save. Then its own again.
+        """Inside the `with`, the model has the averaged weights and buffers, to evaluate or save it; afterwards its own.
 
-        Nothing is copied: arrays change places, also where an error leaves the `with`. A state_dict taken inside shares the
-        memory of the average; it changes with the next update, so save it before. To train inside would train the average.
+        Arrays are exchanged, not copied, and exchanged back also after an error. A state_dict taken inside shares memory with
+        the average, so save it before the next update. Training inside would train the average.
 
         Raises:
             RuntimeError: inside another `applied()`.
         """
         self._refuse_inside("applied")
         for name, tensor in self._tensors():
-            self._beside(name, tensor.array)
+            self._average_of(name, tensor.array)
         self._exchange()
         self._applied = True
         try:
@@ -154,10 +154,10 @@ class ExponentialMovingAverage:
             raise RuntimeError(f"ExponentialMovingAverage: {what}() inside `with applied():`; leave it first")
 
     def copy_to(self, model: Module | Iterable[Tensor] | None = None) -> None:
-        """Copy the averaged weights and buffers into the model, for good; or into another one with the same names.
+        """Copy the averaged weights and buffers into the model, or into another one with the same names.
 
         Raises:
-            TypeError, ValueError: `model` is no such thing, or its names or shapes are others. Nothing is copied then.
+            TypeError, ValueError: `model` is of the wrong type, or its names or shapes differ. Nothing is copied then.
             RuntimeError: inside `applied()`.
         """
         self._refuse_inside("copy_to")
@@ -174,7 +174,7 @@ class ExponentialMovingAverage:
             tensor.touch()
 
     def state_dict(self) -> dict[str, Any]:
-        """The average by name, settings and the number of updates. Arrays are not copied.
+        """The average by name, the settings and the number of updates. Arrays are not copied.
 
         Raises:
             RuntimeError: inside `applied()`.
@@ -184,11 +184,11 @@ class ExponentialMovingAverage:
         return {"decay": self.decay, "warmup": self.warmup, "updates": self.updates, "average": average}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on where the average of `state_dict` stood: its weights, copied, and its settings.
+        """Restore a `state_dict()`: the weights, copied, and the settings.
 
         Raises:
-            TypeError: it is no such dict, or holds something that is no tensor and no array.
-            ValueError: names or shapes are not those of this average. Nothing is changed then.
+            TypeError: it is no such dict, or has a value that is neither a tensor nor an array.
+            ValueError: names or shapes differ from those of this average. Nothing is changed then.
             RuntimeError: inside `applied()`.
         """
         self._refuse_inside("load_state_dict")
@@ -212,7 +212,7 @@ class ExponentialMovingAverage:
             average[...] = to_device(Tensor(given[name]).array.astype(average.dtype, copy=False), average.device)
 
     def _check(self, what: str, given: Mapping[str, Any]) -> None:
-        """Raise unless these have the names and the shapes of the average."""
+        """Check that these have the names and the shapes of the average."""
         missing, unexpected = [n for n in self.average if n not in given], [n for n in given if n not in self.average]
         unlike = [
             f"{name} {given[name].shape} for {average.shape}"
@@ -221,11 +221,11 @@ class ExponentialMovingAverage:
         ]
         problems = {"missing": missing, "unexpected": unexpected, "of another shape": unlike}
         if any(problems.values()):
-            told = "; ".join(f"{key}: {', '.join(names)}" for key, names in problems.items() if names)
-            raise ValueError(f"ExponentialMovingAverage: {what} does not fit: {told}")
+            listing = "; ".join(f"{key}: {', '.join(names)}" for key, names in problems.items() if names)
+            raise ValueError(f"ExponentialMovingAverage: {what} does not fit: {listing}")
 
 
-def _approach(data: Array, average: Array, rest: float) -> None:
+def _update_average(data: Array, average: Array, rest: float) -> None:
     """average ← average + rest · (data − average), in place."""
     follow(data)
     xp = array_module(data)
@@ -245,7 +245,7 @@ def _check_settings(decay: Any, warmup: Any) -> None:
 
 
 def _named(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parameters and buffers by name, each once."""
+    """The parameters and the buffers of a model by name, without duplicates."""
     parameters: dict[str, Any]
     buffers: dict[str, Any] = {}
     if isinstance(model, Module):

@@ -1,4 +1,4 @@
-"""What optimisers share: groups of parameters, settings, memory, and their saving. See optimizers.py."""
+"""The base class of optimizers: parameter groups, settings, state, saving and loading. See sgd.py, adam.py …"""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..module import Module
 from ..parameter import clear_grad
 
 BLOCK_BYTES = 1 << 17
-"""How much of a parameter is worked on at a time: with its gradient, its memory and a work array it fits a core's cache."""
+"""Parameters are updated in blocks of this size: a block, its gradient, its state and a buffer fit in the cache of a core."""
 
 
 class Optimizer:
-    """What optimisers share: parameters in groups, each with its settings, and a memory for each parameter.
+    """The base class of optimizers: groups of parameters, each with its settings, and a state for each parameter.
 
-    An optimiser is a constructor that names the settings, `check` for their values, and `update`: the rule for one parameter,
-    on arrays and in place.
+    An optimizer defines a constructor with its settings, `check` for their values, and `update`: the step of one parameter, on
+    arrays and in place.
 
     Args:
         params: tensors, or dicts of a group's tensors under "params" and the settings that are the group's own.
@@ -34,26 +34,25 @@ class Optimizer:
 
     Attributes:
         param_groups: one dict per group: "params" and every setting. Assign to a setting to change it: `group["lr"] = 0.01`.
-        state: what the optimiser remembers of each parameter. It follows where `model.to(...)` takes the parameter.
-
+        state: parameter → a dict of arrays and counters, such as momentum; moved when `model.to(...)` moves the parameter.
         has_stepped: whether a step was taken, or skipped by a GradScaler, or a state was loaded.
-        overtaken_by: the schedule that stepped before.
+        early_schedule: the class name of a schedule that stepped before the first step of the optimizer; else empty.
 
     Raises:
-        TypeError: `params` holds something that is no tensor, or a setting is of the wrong kind.
-        ValueError: there are no parameters, as in an iterator that was used up before; one is given twice, or computed from
-            others; a setting is unknown or out of range.
+        TypeError: `params` holds something that is no tensor, or a setting has the wrong type.
+        ValueError: there are no parameters, because an iterator was used up; one is given twice, or is computed from others
+            (not a leaf); a setting is unknown or out of range.
     """
 
     memory: ClassVar[tuple[str, ...]] = ()
-    """The names of all that `update` may keep in the state of a parameter."""
+    """All names that `update` may use in the state of a parameter."""
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Any, dict[str, Any]] = {}
         self._seen: dict[Any, Array] = {}
-        self.has_stepped, self.overtaken_by = False, ""
+        self.has_stepped, self.early_schedule = False, ""
         if isinstance(params, (Mapping, Node)):
             hint = "put it in a list" if isinstance(params, Node) or "params" in params else "pass model.parameters()"
             raise TypeError(f"{self._name}: expected a sequence of Tensors or of groups, got {_a(params)}; {hint}")
@@ -74,7 +73,7 @@ class Optimizer:
         return listed(self._name, params)
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """Take in further parameters: {"params": tensors, settings that differ from the defaults}.
+        """Add a group of parameters: {"params": tensors, settings that differ from the defaults}.
 
         Raises:
             TypeError, ValueError: as the constructor. Nothing is changed then.
@@ -103,47 +102,47 @@ class Optimizer:
         self.param_groups.append(complete)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradient of every parameter: `grad` becomes None, or with `set_to_none=False` zeros."""
+        """Set `grad` of every parameter to None, or with `set_to_none=False` to zeros."""
         for p in self._all():
             clear_grad(p, set_to_none)
 
     def step(self) -> None:
-        """Move every parameter that has a gradient one step, in place.
+        """Update every parameter that has a gradient, in place.
 
-        A UserWarning says if a schedule stepped before: its first learning rates were never used.
+        A UserWarning says if a schedule stepped before the first step: its first learning rate was never used.
 
         Raises:
-            ValueError: a gradient does not have the shape of its parameter, or is not on its device; the memory of a parameter
+            ValueError: a gradient does not have the shape of its parameter, or is not on its device; the array of a parameter
                 is read-only.
         """
         self.has_stepped = True
-        if self.overtaken_by:
+        if self.early_schedule:
             self._warn_of_schedule()
         for group in self.param_groups:
             settings = {key: value.item() if isinstance(value, np.generic) else value for key, value in group.items()}
-            moving = [p for p in group["params"] if p.grad is not None]
-            for p in moving:
+            updated = [p for p in group["params"] if p.grad is not None]
+            for p in updated:
                 data, g = p.array, p.grad.array
                 if g.shape != data.shape:
                     raise ValueError(f"{self._name}: a parameter {p.shape} has a gradient of another shape, {g.shape}")
                 if type(data) is not np.ndarray or type(g) is not np.ndarray:
-                    self._meet(p, p.grad)
+                    self._check_device(p, p.grad)
                 if self._seen.get(p) is not data:
-                    self._follow(p)
-            self.update_all([(p.array, p.grad.array, self.state[p]) for p in moving], settings)
-            for p in moving:
+                    self._move_state(p)
+            self.update_all([(p.array, p.grad.array, self.state[p]) for p in updated], settings)
+            for p in updated:
                 p.touch()
 
     def _warn_of_schedule(self) -> None:
-        name, self.overtaken_by = self.overtaken_by, ""
+        name, self.early_schedule = self.early_schedule, ""
         warnings.warn(
             f"{self._name}: {name} stepped before the first step of the optimizer, and its first learning rate was skipped; "
             "call optimizer.step() before schedule.step()",
             stacklevel=3,
         )
 
-    def _meet(self, p: Node, gradient: Node) -> None:
-        """Both are on one device, whose GPU becomes the current one."""
+    def _check_device(self, p: Node, gradient: Node) -> None:
+        """Check that a gradient is on the device of its parameter, and make that GPU the current one."""
         if gradient.device != p.device:
             raise ValueError(
                 f"{self._name}: a parameter {p.shape} is on {p.device}, its gradient on {gradient.device}; move that: "
@@ -151,8 +150,8 @@ class Optimizer:
             )
         follow(p.array)
 
-    def _follow(self, p: Node) -> None:
-        """The parameter has another array than at the last step: its memory goes where the numbers went."""
+    def _move_state(self, p: Node) -> None:
+        """The parameter has another array than at the last step: move its state to that device and dtype."""
         refuse_read_only(f"{self._name}.step", p, "a parameter", "p.array = p.array.copy()")
         state = self.state.setdefault(p, {})
         for key, value in state.items():
@@ -161,26 +160,26 @@ class Optimizer:
         self._seen[p] = p.array
 
     def check(self, group: dict[str, Any]) -> None:
-        """Refuse settings that mean nothing."""
+        """Check the settings of a group. Raises TypeError or ValueError."""
         raise NotImplementedError(f"{self._name}: define check(self, group)")
 
     def update(self, p: Array, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """Change the parameter `p` in place, given its gradient `g`, which stays as it is.
+        """One step of the parameter `p`, in place, with its gradient `g`, which must not be changed.
 
         Args:
-            state: what is remembered of this parameter: empty at first. Arrays in it have the shape of `p`.
+            state: the state of this parameter: empty at first. Arrays in it have the shape of `p`.
             group: the settings.
         """
         raise NotImplementedError(f"{self._name}: define update(self, p, g, state, group)")
 
     def update_all(self, steps: Sequence[tuple[Array, Array, dict[str, Any]]], group: dict[str, Any]) -> None:
-        """`update` of all parameters of a group: (p, g, state) of each. Override it where they can be moved together."""
+        """`update` for all parameters of a group: (p, g, state) of each. Overridden where one kernel can update many."""
         for p, g, state in steps:
             follow(p)
             self.update(p, g, state, group)
 
     def remembers(self, group: Mapping[str, Any]) -> set[str]:
-        """The names of what `update` needs in the state of a parameter, under these settings, after its first step."""
+        """The names that the state of a parameter has after its first step with these settings."""
         return set(self.memory)
 
     # For `check`
@@ -204,7 +203,7 @@ class Optimizer:
     # Saving and loading
 
     def state_dict(self) -> dict[str, Any]:
-        """Memory and settings, in PyTorch's form: parameters are numbered through all groups. Arrays are not copied."""
+        """State and settings, in PyTorch's format: parameters are numbered across all groups. Arrays are not copied."""
         numbers = {p: i for i, p in enumerate(self._all())}
         return {
             "state": {
@@ -216,14 +215,14 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on where the optimiser of `state_dict`, or PyTorch's, stood: its memory, copied, and its settings.
+        """Restore a `state_dict()`, also one of PyTorch's: the state, copied, and the settings.
 
-        Settings that only PyTorch's optimisers have (`foreach`, `fused` …) are passed over.
+        Settings that only PyTorch's optimizers have (`foreach`, `fused` …) are ignored.
 
         Raises:
-            TypeError: it is no dict with "state" and "param_groups", or a setting is of the wrong kind.
-            ValueError: its groups do not have as many parameters as these, or not of the same shapes; it remembers other
-                things than this optimiser does; a setting is out of range. Nothing is changed then.
+            TypeError: it is no dict with "state" and "param_groups", or a setting has the wrong type.
+            ValueError: the numbers of parameters per group, or their shapes, differ; the state has other names than this
+                optimizer uses; a setting is out of range. Nothing is changed then.
         """
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
             raise TypeError(f'{self._name}: expected a dict with "state" and "param_groups", as state_dict() gives it')
@@ -248,7 +247,7 @@ class Optimizer:
                 raise ValueError(f"{self._name}: the state remembers {sorted(kept)}, this optimiser {sorted(needed)}")
             state[p] = {key: self._restored(p, key, value) for key, value in kept.items()}
         self.state, self._seen = state, {}
-        self.has_stepped, self.overtaken_by = True, ""
+        self.has_stepped, self.early_schedule = True, ""
         for group, loaded in zip(self.param_groups, settings):
             group.update(loaded)
 
@@ -263,6 +262,7 @@ class Optimizer:
         return fitting.copy() if fitting is array else fitting
 
     def _fitting(self, p: Node, key: str, array: Array) -> Array:
+        """An array of the state of `p`, on its device and with its dtype."""
         if array.shape != p.shape:
             raise ValueError(f"{self._name}: {key} of the state has shape {array.shape}, its parameter {p.shape}")
         return to_device(array, p.device).astype(p.dtype, copy=False)
@@ -279,10 +279,10 @@ class Optimizer:
 
 
 def blocks(*arrays: Array | None) -> Iterator[tuple[Any, ...]]:
-    """Arrays of one shape, cut alike into parts that the cache holds; None stays None.
+    """Slices of arrays of one shape, along axis 0, that fit in the cache; None stays None.
 
-    A rule passes over its arrays ten times: block by block they come from memory only once. On a device, which wants few
-    and large calls, all is one block.
+    A step reads its arrays about ten times: block by block they come from memory only once. On a GPU, where each call is a
+    kernel launch, there is one block.
 
     >>> [len(part) for part, _ in blocks(np.zeros((3, 1 << 15), np.float32), None)]
     [1, 1, 1]
@@ -297,10 +297,10 @@ def blocks(*arrays: Array | None) -> Iterator[tuple[Any, ...]]:
 
 
 def listed(who: str, parameters: Iterable[Any]) -> list[Any]:
-    """What an iterable of parameters gives. `model.parameters()` gives them once, and an iterator without any was used up.
+    """An iterable of parameters as a list.
 
     Raises:
-        ValueError: it is such an iterator. A list without any is one that was meant to be so.
+        ValueError: it is an iterator without elements: `model.parameters()` can be iterated over once. An empty list is fine.
     """
     given = list(parameters)
     if not given and isinstance(parameters, Iterator):
@@ -312,10 +312,10 @@ def listed(who: str, parameters: Iterable[Any]) -> list[Any]:
 
 
 def decay_groups(model: Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The parameters of `model` that are learned, in two groups for an optimiser: with weight decay, and without.
+    """The trainable parameters of `model` in two groups for an optimizer: with weight decay, and without.
 
-    Weights of two and more axes decay. Biases, and the scales and shifts of norms, have one axis or none and do not: to pull
-    them to 0 restrains no function (He et al. 2019, "Bag of tricks for image classification", section 3.1,
+    Parameters with two or more axes (weights) decay. Biases, and the scales and shifts of normalisation layers, have at most
+    one axis and do not: decay does not regularise them (He et al. 2019, "Bag of tricks for image classification", section 3.1,
     arxiv.org/abs/1812.01187).
 
     >>> from microtensor import nn

@@ -15,7 +15,8 @@ from ..module import Module
 from ..optim.grad_scaler import GradScaler
 from ..optim.lr_cycles import OneCycleLR
 from ..optim.lr_plateau import ReduceLROnPlateau
-from ..optim.lr_scheduler import LRScheduler, SequentialLR
+from ..optim.lr_scheduler import LRScheduler
+from ..optim.lr_sequential import SequentialLR
 from ..optim.moving_average import ExponentialMovingAverage
 from ..optim.optimizer import Optimizer
 from .callbacks import Callback

@@ -21,7 +21,7 @@ from microtensor.nn.layers.batch_norm import BatchNorm2d
 from microtensor.nn.layers.dropout import Dropout
 from microtensor.nn.layers.linear import Flatten, Linear
 from microtensor.nn.module import Module, Parameter
-from microtensor.nn.optim.adam import SGD
+from microtensor.nn.optim import SGD
 from microtensor.random import Generator
 
 

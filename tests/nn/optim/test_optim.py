@@ -14,8 +14,8 @@ import microtensor as mt
 from microtensor import Tensor, nn
 from microtensor.nn.layers.linear import Linear
 from microtensor.nn.module import Parameter
+from microtensor.nn.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from microtensor.nn.optim import optimizer as shared
-from microtensor.nn.optim.adam import SGD, Adagrad, Adam, AdamW, RMSprop
 from microtensor.nn.optim.optimizer import Optimizer
 
 KINDS = [SGD, Adam, AdamW, RMSprop, Adagrad]
@@ -627,3 +627,9 @@ def test_a_step_of_the_state_that_is_none_is_refused(step):
     state["state"][0]["step"] = step
     with pytest.raises(ValueError, match="step of the state must be an integer|the state remembers"):
         nn.Adam([p]).load_state_dict(state)
+
+
+def test_nn_has_every_name_of_nn_optim():
+    for name in nn.optim.__all__:
+        assert name in nn.__all__
+        assert getattr(nn, name) is getattr(nn.optim, name)

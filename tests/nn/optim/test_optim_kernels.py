@@ -13,7 +13,7 @@ from test_optim import KINDS, OPTIONS
 import microtensor as mt
 from microtensor import Tensor, nn
 from microtensor.nn.module import Parameter
-from microtensor.nn.optim.adam import SGD, Adam
+from microtensor.nn.optim import SGD, Adam
 from microtensor.nn.optim.moving_average import ExponentialMovingAverage
 from microtensor.runtime.cuda.kernels import plain
 from microtensor.runtime.cuda.multi_tensor import CHUNK, MOST, ROWS, packed
@@ -256,5 +256,5 @@ def test_launches_to_average():
     average = ExponentialMovingAverage(model)
     with strict.counting() as counts:
         average.update()
-    assert counts.names["follow"] == counts.names["copy"] == 1
+    assert counts.names["update_average"] == counts.names["copy"] == 1
     assert counts.kernels == 2 + MOST // 2  # counters of integers are copied each by itself
