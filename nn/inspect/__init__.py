@@ -1,1 +1,1 @@
-"""What a model is made of, what it costs, and what its units see."""
+"""Inspecting models: summaries, activations, receptive fields."""

@@ -1,9 +1,9 @@
-"""How much of what a unit could see matters to it: the effective receptive field, and which pixels it sees at all.
+"""The effective receptive field: how strongly a unit depends on each pixel of its receptive field.
 
-A receptive field says what may matter. How much each pixel does is the size of the gradient there, and it is far from even:
-many ways lead from the middle of the field to the unit, few from its border. It is nearly a bell curve, whose share of the
-field shrinks as layers are added: Luo, Li, Urtasun & Zemel 2016, "Understanding the effective receptive field in deep
-convolutional neural networks", arxiv.org/abs/1701.04128.
+It is the magnitude of the gradient of the unit at each pixel. Many paths lead from the centre of the field to the unit and few
+from its border, so that it is nearly a Gaussian, which covers a smaller fraction of the field the more layers there are: Luo,
+Li, Urtasun & Zemel 2016, "Understanding the effective receptive field in deep convolutional neural networks",
+arxiv.org/abs/1701.04128.
 """
 
 from __future__ import annotations
@@ -27,39 +27,41 @@ from ..module import Module
 from .layer_outputs import check_model, device_of, layer_of, output_of
 from .receptive_field import Field, Fields, receptive_field, unknown_text
 
+BATCH_ELEMENTS = 1 << 18
+"""Elements of the images that `seen_pixels` computes at a time: 1 MiB in float32."""
+
 
 class EffectiveField(NamedTuple):
-    """How much each pixel matters to one unit of a layer."""
+    """The effective receptive field of one unit of a layer."""
 
     map: Tensor
-    """(H, W): the mean, over images, of the gradient's magnitude, summed over the image's channels: in units of the layer's
-    result per unit of the image."""
+    """(H, W): the magnitude of the gradient of the unit at each pixel, summed over channels, the mean over images."""
     field: Field
-    """What the units of the layer could see."""
+    """The (theoretical) receptive fields of the layer."""
     unit: tuple[int, ...]
-    """Its place in the layer's map: (row, column)."""
+    """Its position in the layer's feature map: (row, column)."""
     samples: int
-    """How many images the mean is over."""
+    """The number of images."""
 
     @property
     def box(self) -> list[tuple[float, float]]:
-        """What the unit could see, as (from, to) along each axis: its receptive field, padding included."""
+        """The theoretical receptive field of the unit, as (from, to) along each axis, padding included."""
         return self.field.of(*self.unit)
 
     @property
     def center(self) -> tuple[float, ...]:
-        """Where the mass of the map has its middle, in pixels; pixel i lies between i and i + 1."""
+        """The centre of mass of the map, in pixels; pixel i lies between i and i + 1."""
         return tuple(float((p * (np.arange(p.size) + 0.5)).sum()) for p in self._profiles())
 
     @property
     def sigma(self) -> tuple[float, ...]:
-        """How far the mass spreads along each axis: its standard deviation, in pixels. 0 for a single pixel."""
+        """The standard deviation of the mass of the map along each axis, in pixels. 0 for a single pixel."""
         profiles, middles = self._profiles(), self.center
         return tuple(math.sqrt(float((p * (np.arange(p.size) + 0.5 - c) ** 2).sum())) for p, c in zip(profiles, middles))
 
     def share(self, k: float = 2.0) -> float:
-        """The share of the mass within k standard deviations: in the pixels whose middles lie in the ellipse around the centre
-        with half-axes k · sigma. Of a bell curve in two dimensions it is 1 − exp(−k² / 2): 39 %, 86 %, 99 % for 1, 2, 3.
+        """The fraction of the mass within k standard deviations: of the pixels whose middles lie in the ellipse around the
+        centre with half-axes k · sigma. Of a Gaussian in two dimensions it is 1 − exp(−k² / 2): 39 %, 86 %, 99 % for 1, 2, 3.
 
         Raises:
             TypeError: k is no number.
@@ -72,12 +74,13 @@ class EffectiveField(NamedTuple):
         mass = self._mass()
         distance = np.zeros(mass.shape)
         for axis, (c, s) in enumerate(zip(self.center, self.sigma)):
-            steps = (np.arange(mass.shape[axis]) + 0.5 - c) / max(s, 1e-6)  # all in one row: the others are far away
+            steps = (np.arange(mass.shape[axis]) + 0.5 - c) / max(s, 1e-6)  # s is 0 if all mass is in one row
             distance = distance + (steps**2).reshape([-1 if i == axis else 1 for i in range(mass.ndim)])
-        return min(1.0, float(mass[distance <= (float(k) + 1e-6) ** 2].sum()))  # the middle pixel, in spite of rounding
+        within = distance <= (float(k) + 1e-6) ** 2  # 1e-6: rounding must not exclude the middle pixel
+        return min(1.0, float(mass[within].sum()))
 
     def _mass(self) -> np.ndarray[Any, Any]:
-        """The map, on the host, as shares of 1."""
+        """The map on the host, divided by its sum."""
         magnitude = to_numpy(self.map.array).astype(np.float64)
         return magnitude / magnitude.sum()
 
@@ -97,28 +100,28 @@ def effective_receptive_field(
     samples: int = 20,
     generator: Generator | None = None,
 ) -> EffectiveField:
-    """How much each pixel of the image matters to a unit: the mean of |d unit / d pixel| over images.
+    """How strongly a unit depends on each pixel of the image: the mean of |d unit / d pixel| over images.
 
-    Luo et al. 2016, section 3, arxiv.org/abs/1701.04128. The weights are the model's own, fresh or trained; no gradient of any
-    is computed. Layers run in eval mode; afterwards their modes are as before. What comes after the layer is not computed.
+    Luo et al. 2016, section 3, arxiv.org/abs/1701.04128. With the present weights of the model, in eval mode; its modes are
+    restored. Gradients of weights, and layers after this one, are not computed.
 
     Args:
         model: a Module.
         input_shape: of one image, without the batch axis: (3, 224, 224).
-        layer: its dotted name; None for the last of the outermost modules whose units have places in the image.
-        unit: its place in the layer's map: (row, column); the one in the middle if None.
-        channel: of the layer; the sum of all if None.
-        images: to take the mean over, (N, C, H, W), a Tensor or an array; random ones, of the normal distribution, if None.
-        samples: how many random ones.
-        generator: what to draw them from; the default generator if None.
+        layer: its dotted name; None: the last of the outermost modules whose output is a feature map of the image.
+        unit: its position in the layer's feature map: (row, column); None: the one in the middle.
+        channel: of the layer; None: the sum of all.
+        images: (N, C, H, W), a Tensor or an array; None: random ones, normally distributed.
+        samples: the number of random images.
+        generator: for the random images; None: the default generator.
 
     Returns:
         An `EffectiveField`: `map`, the theoretical `box`, `sigma`, `share(k)`. `plot.effective_field` draws it.
 
     Raises:
         TypeError: `model` is no Module, `images` no floating-point Tensor or array, a number is no integer.
-        ValueError: there is no such layer, unit or channel; the layer is called several times, or its units have no places;
-            the images are of another shape; no gradient reaches any image, or it is not finite.
+        ValueError: there is no such layer, unit or channel; the layer is called several times, or has no feature map; the
+            images have another shape; no gradient reaches any image, or it is not finite.
 
     >>> from microtensor.nn import Conv2d, Sequential
     >>> net = Sequential(*[Conv2d(1, 1, 3, padding=1, bias=False) for _ in range(4)])
@@ -130,21 +133,19 @@ def effective_receptive_field(
     """
     who = "effective_receptive_field"
     field, place, shape = asked(who, model, input_shape, layer, unit)
-    count = field.output_shape[0]
-    if channel is not None and as_integer(who, "channel", channel, least=0) >= count:
+    if channel is not None and as_integer(who, "channel", channel, least=0) >= (count := field.output_shape[0]):
         raise ValueError(f"{who}: layer {field.name!r} has the channels 0 to {count - 1}, got {channel}")
-    module, parts = layer_of(who, model, field.name), []
+    module = layer_of(who, model, field.name)
+    total: Any = None
     number = 0
     with model.evaluating():
         for x in _images(who, model, shape, images, samples, generator):
             (g,) = _gradient(who, model, module, field, x, (slice(None) if channel is None else channel, *place))
-            parts.append(g.abs().sum(dim=(0, 1)))
+            magnitude = g.abs().sum(dim=(0, 1))
+            total = magnitude if total is None else total + magnitude
             number += 1
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
     mean = total / number
-    if not bool((mean.array < float("inf")).all()):  # a nan is not
+    if not bool((mean.array < math.inf).all()):  # nan < inf is False
         raise ValueError(f"{who}: the gradient of layer {field.name!r} is not finite; did the training diverge?")
     if not bool((mean.array > 0).any()):
         raise ValueError(f"{who}: no gradient of unit {place} of layer {field.name!r} reaches any of the images: it is dead")
@@ -152,22 +153,22 @@ def effective_receptive_field(
 
 
 def seen_pixels(model: Any, input_shape: Any, layer: str | None = None, unit: Sequence[int] | None = None) -> Tensor:
-    """Which pixels a unit depends on, whatever the weights are, and by how many ways: 0 for those that it does not see.
+    """Which pixels a unit depends on, whatever the weights are, and by how many paths: 0 for pixels without any.
 
-    Where kernels are dilated, or strides longer than kernels, fields have holes ("gridding": Yu, Koltun & Funkhouser 2017,
+    With dilated kernels, or strides longer than kernels, receptive fields have holes ("gridding": Yu, Koltun & Funkhouser 2017,
     section 4, arxiv.org/abs/1705.09914; Wang et al. 2017, section 3.2, arxiv.org/abs/1702.08502).
 
-    Asked of a copy of the model with all its weights alike and positive, and of one image for each pixel of the field, bright
-    there and dark elsewhere: so nothing cancels, every ReLU is on where it matters, and each pooled maximum is what depends on
-    the pixel. That is a pass for each pixel: a question for small networks. They may be made of convolutions, linear layers,
-    pooling, rectifiers and other rising activations, and normalisation in eval mode.
+    Computed with a copy of the model in which all weights are equal and positive, and one image per pixel of the field, which
+    is 1 there and 0 elsewhere: so nothing cancels, each ReLU on a path is active, and each maximum depends on the pixel. As
+    this is a forward and a backward pass per pixel, it is for small networks, of convolutions, linear layers, pooling,
+    increasing activations such as ReLU, and normalisation in eval mode.
 
     Args:
         model, input_shape, layer, unit: as in `effective_receptive_field`.
 
     Returns:
         (H, W): the gradient of the unit at each pixel. Each weight is one over the number of a kernel's inputs, so that without
-        padding the gradients of a purely convolutional unit sum up to 1.
+        padding the gradients of a purely convolutional unit add up to 1.
 
     Raises:
         TypeError, ValueError: as `effective_receptive_field`.
@@ -179,29 +180,29 @@ def seen_pixels(model: Any, input_shape: Any, layer: str | None = None, unit: Se
     """
     who = "seen_pixels"
     field, place, shape = asked(who, model, input_shape, layer, unit)
-    alike = _alike(model)
-    module, sides = layer_of(who, alike, field.name), shape[1:]
+    uniform = _with_uniform_weights(model)
+    module, sides = layer_of(who, uniform, field.name), shape[1:]
     corners = [(max(0, math.floor(low)), min(n, math.ceil(high))) for (low, high), n in zip(field.of(*place), sides)]
     pixels = np.stack(np.meshgrid(*(np.arange(*corner) for corner in corners), indexing="ij"), -1).reshape(-1, len(sides))
-    at_once = max(1, 2**18 // math.prod(shape))
-    dtype = next((p.dtype for p in alike.parameters()), np.dtype(np.float32))
+    batch = max(1, BATCH_ELEMENTS // math.prod(shape))
+    dtype = next((p.dtype for p in uniform.parameters()), np.dtype(np.float32))
     result = np.zeros(sides, dtype)
-    with alike.evaluating():
-        for start in range(0, len(pixels), at_once):
-            some = pixels[start : start + at_once]
-            numbers = np.zeros((len(some), *shape), dtype)
+    with uniform.evaluating():
+        for start in range(0, len(pixels), batch):
+            some = pixels[start : start + batch]
+            images = np.zeros((len(some), *shape), dtype)
             here = (np.arange(len(some)), slice(None), *some.T)
-            numbers[here] = 1
-            x = Tensor(numbers, device=device_of(alike))
-            (g,) = _gradient(who, alike, module, field, x, (slice(None), *place))
+            images[here] = 1
+            x = Tensor(images, device=device_of(uniform))
+            (g,) = _gradient(who, uniform, module, field, x, (slice(None), *place))
             result[tuple(some.T)] = to_numpy(g.array)[here].sum(1)
-    return Tensor(result, device=device_of(alike))
+    return Tensor(result, device=device_of(uniform))
 
 
 def asked(
     who: str, model: Any, input_shape: Any, layer: str | None, unit: Sequence[int] | None
 ) -> tuple[Field, tuple[int, ...], tuple[int, ...]]:
-    """The layer that is asked about, the place of its unit, and the shape of an image."""
+    """The fields of the layer, the position of the unit, and the shape of an image, for these arguments."""
     check_model(who, model)
     if layer is not None:
         layer_of(who, model, layer)
@@ -231,16 +232,16 @@ def asked(
 
 
 def _has_places(row: Field) -> bool:
-    """Whether its units lie in a map (C, H', W') along the axes of the image."""
+    """Whether the output of a layer is a feature map (C, H', W') along the axes of the image."""
     shape = row.output_shape
-    plain = isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)
+    one_tensor = isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)
     jump = row.jump or ()
-    along = {*row.axes} == {*range(2, 2 + len(jump))}  # not where channels come last
-    return plain and len(jump) > 0 and None not in jump and len(shape) == 1 + len(jump) and along
+    along = {*row.axes} == {*range(2, 2 + len(jump))}  # channels come first
+    return one_tensor and len(jump) > 0 and None not in jump and len(shape) == 1 + len(jump) and along
 
 
 def _outermost(fields: Fields) -> list[Field]:
-    """The last of the outermost modules whose units have places."""
+    """The last of the outermost modules whose output is a feature map."""
     rows = [row for row in fields if _has_places(row)]
     top = min((row.depth for row in rows), default=0)
     return [row for row in rows if row.depth == top][-1:]
@@ -249,7 +250,7 @@ def _outermost(fields: Fields) -> list[Field]:
 def _images(
     who: str, model: Module, shape: tuple[int, ...], images: Any, samples: int, generator: Generator | None
 ) -> Iterator[Tensor]:
-    """One after the other, with a batch axis, in the dtype and on the device of the model."""
+    """The images one by one, (1, C, H, W), in the dtype and on the device of the model."""
     usual = next((p.dtype for p in model.parameters() if is_floating(p.dtype)), np.dtype(np.float32))
     device = device_of(model)
     if images is None:
@@ -268,7 +269,7 @@ def _images(
 
 
 def _gradient(who: str, model: Module, module: Module, field: Field, x: Tensor, where: Any) -> tuple[Any, ...]:
-    """Of the units at `where` of the layer's result, summed, at the image."""
+    """The gradient at the image of the sum of the units at the index `where` of the layer's output."""
     leaf = x.detach().requires_grad_()
     with enable_grad():
         y = output_of(model, module, leaf)
@@ -278,13 +279,13 @@ def _gradient(who: str, model: Module, module: Module, field: Field, x: Tensor, 
     return grad(score, leaf)
 
 
-def _alike(model: Module) -> Module:
-    """A copy in which every weight of a kernel is one over the number of its inputs, and normalisation changes nothing."""
-    alike = copy.deepcopy(model)
-    for name, p in alike.named_parameters():
+def _with_uniform_weights(model: Module) -> Module:
+    """A copy in which each weight is one over the number of the kernel's inputs, and normalisation is the identity."""
+    uniform = copy.deepcopy(model)
+    for name, p in uniform.named_parameters():
         bias = name.rpartition(".")[2].startswith("bias")
         p.array[...] = 1 / math.prod(p.shape[1:]) if p.ndim > 1 else 0 if bias else 1
-    for name, x in alike.named_buffers():
+    for name, x in uniform.named_buffers():
         if name.endswith(("running_mean", "running_var")):
             x.array[...] = 1 if name.endswith("var") else 0
-    return alike
+    return uniform

@@ -1,4 +1,4 @@
-"""What the layers inside a model compute."""
+"""The outputs of the layers inside a model (activations, feature maps), got by forward hooks."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from microtensor.tensor import Tensor
 from ..module import Module
 
 
-class _Enough(Exception):
-    """The layer that was asked for has computed: the rest of the model need not."""
+class _Stop(Exception):
+    """Ends the computation of a model after the layer whose output is needed."""
 
 
 def activations(model: Any, x: Any, layers: str | Sequence[str] | None = None) -> dict[str, Any]:
-    """What layers of a model give for x, by their dotted names.
+    """The outputs of layers of a model for x, by their dotted names.
 
-    The model computes once, in eval mode, afterwards as before, and records no graph.
+    The model is called once, in eval mode and without recording a graph; its modes are restored afterwards.
 
     Args:
         model: a Module.
-        x: what the model takes, a Tensor or an array: images (N, C, H, W).
-        layers: a name, or several, as in `named_modules`; every layer that has no modules below it if None.
+        x: the input of the model, a Tensor or an array: images (N, C, H, W).
+        layers: a name, or several, as in `named_modules`; None: every layer that has no modules below it.
 
     Returns:
-        In the order of `layers`, a copy of what each returned, a Tensor as a rule: (N, C, H', W'). What a layer that is used
-        several times gave is a list, in the order of its calls. With None, layers that were not called are left out.
+        Name → a copy of the output, usually a Tensor (N, C, H', W'), in the order of `layers`; for a layer that is called
+        several times, a list of the outputs, in the order of the calls. With None, layers that were not called are left out.
 
     Raises:
-        TypeError: `model` is no Module, x no Tensor or array, `layers` not of names.
+        TypeError: `model` is no Module, x no Tensor or array, or `layers` has something else than names.
         ValueError: there is no layer of this name, or it was not called; or the model cannot compute on x.
 
     >>> from microtensor.nn import ReLU, Sequential
@@ -52,7 +52,7 @@ def activations(model: Any, x: Any, layers: str | Sequence[str] | None = None) -
         stack.enter_context(no_grad())
         for name in found:
             layer = layer_of("activations", model, name)
-            stack.enter_context(layer.register_forward_hook(_keeping(found[name])))
+            stack.enter_context(layer.register_forward_hook(_collect_in(found[name])))
         model(_input("activations", x, model))
     for name, results in found.items():
         if not results and layers is not None:
@@ -71,11 +71,11 @@ def check_model(who: str, model: Any) -> None:
 
 
 def layer_of(who: str, model: Module, name: Any) -> Module:
-    """The layer of this dotted name.
+    """The layer with this dotted name.
 
     Raises:
-        TypeError: it is no name.
-        ValueError: there is none.
+        TypeError: the name is no string.
+        ValueError: there is no such layer.
     """
     if not isinstance(name, str):
         raise TypeError(f'{who}: a layer is asked for by its dotted name, such as "features.0", got {name!r}')
@@ -88,31 +88,31 @@ def layer_of(who: str, model: Module, name: Any) -> Module:
 
 
 def output_of(model: Module, layer: Module, x: Any) -> Any:
-    """What a layer gives when it is first called for x; what comes after it is not computed. None if it is not called."""
+    """The output of a layer at its first call for x; later layers are not computed. None if it is not called."""
     found: list[Any] = []
 
     def stop(module: Module, args: Any, result: Any) -> None:
         found.append(result)
-        raise _Enough
+        raise _Stop
 
     with layer.register_forward_hook(stop):
         try:
             model(x)
-        except _Enough:
+        except _Stop:
             return found[0]
     return None
 
 
 @contextmanager
-def looking(model: Module) -> Iterator[None]:
-    """In eval mode and without a graph; afterwards as before."""
+def inference(model: Module) -> Iterator[None]:
+    """Eval mode and no recording of a graph; the modes are restored afterwards."""
     with model.evaluating(), no_grad():
         yield
 
 
 def device_of(model: Module) -> str | None:
-    """Where a model's numbers are; None if it has none."""
-    first: Any = next((x for numbers in (model.parameters(), model.buffers()) for x in numbers), None)
+    """The device of a model's first parameter or buffer; None if it has none."""
+    first: Any = next((x for tensors in (model.parameters(), model.buffers()) for x in tensors), None)
     return None if first is None else first.device
 
 
@@ -124,17 +124,17 @@ def _input(who: str, x: Any, model: Module) -> Tensor:
     return Tensor(x, device=device_of(model))
 
 
-def _keeping(results: list[Any]) -> Callable[..., None]:
-    """A hook that puts a layer's results there."""
+def _collect_in(results: list[Any]) -> Callable[..., None]:
+    """A forward hook that appends a copy of the output to a list."""
 
-    def keep(module: Module, args: Any, result: Any) -> None:
+    def collect(module: Module, args: Any, result: Any) -> None:
         results.append(_copy(result))
 
-    return keep
+    return collect
 
 
 def _copy(result: Any) -> Any:
-    """So that what the model writes into its tensors later does not reach it."""
+    """A copy, which does not change if the model later writes to its tensors in place."""
     if isinstance(result, Tensor):
         return result.detach().clone()
     if isinstance(result, (tuple, list)):

@@ -21,25 +21,25 @@ from ..layers.pool_windows import pool_window
 
 @legible
 class PoolingTrace(NamedTuple):
-    """What `trace_max_pool` found: `print` it for a table, a line for each window. All arrays are on the host, of float64."""
+    """The result of `trace_max_pool`: print it as a table, a line per window. All arrays are float64 on the host."""
 
     image: NDArray[Any]
     """(H, W)."""
     result: NDArray[Any]
     """(H', W')."""
     gradient: NDArray[Any]
-    """(H', W'): what arrives at the result."""
+    """(H', W'): the gradient of the result."""
     winners: list[list[tuple[int, int]]]
     """For each window, (row, column) of its first maximum."""
     shares: list[list[NDArray[Any]]]
-    """For each window, what it alone adds to the gradient of the image, (H, W)."""
+    """For each window, its contribution to the gradient of the image, (H, W)."""
     image_gradient: NDArray[Any]
     """The gradient of the image, (H, W)."""
     window: tuple[int, int]
     """Its height and width."""
     stride: tuple[int, int]
     before: tuple[int, int]
-    """Padding above and on the left."""
+    """Padding at the top and at the left."""
 
     @property
     def steps(self) -> list[tuple[int, int]]:
@@ -51,11 +51,11 @@ class PoolingTrace(NamedTuple):
         return i * self.stride[0] - self.before[0], j * self.stride[1] - self.before[1]
 
     def until(self, step: int) -> NDArray[Any]:
-        """The gradient of the image after so many windows (H, W)."""
+        """The gradient of the image, (H, W), summed over so many windows."""
         return sum((self.shares[i][j] for i, j in self.steps[:step]), np.zeros_like(self.image))
 
     def sum(self, step: int) -> str:
-        """What becomes of the gradient at the winner of one window: "3 + 1 = 4"."""
+        """How the contribution of one window is added to the gradient at its maximum: "3 + 1 = 4"."""
         i, j = self.steps[step]
         place = self.winners[i][j]
         before, share, after = (float(x[place]) for x in (self.until(step), self.shares[i][j], self.until(step + 1)))
@@ -70,19 +70,19 @@ class PoolingTrace(NamedTuple):
 
 
 def trace_max_pool(image: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, gradient: Any = None) -> PoolingTrace:
-    """Max pooling window by window: which pixel wins, and what the gradient that arrives adds to it.
+    """Max pooling window by window: where the maximum is, and what the backward pass adds to the gradient there.
 
-    All numbers are those of `nn.max_pool2d` and of its derivative: the share of a window is the image's gradient for what
-    arrives at this window alone. `plot.max_pooling` and `plot.max_pooling_frames` draw it.
+    All numbers come from `nn.max_pool2d` and its derivative: the contribution of a window is the gradient of the image for the
+    gradient of this window alone. `plot.max_pooling` and `plot.max_pooling_frames` draw it.
 
     Args:
         image: one image (H, W), a tensor, an array or lists of numbers.
-        kernel_size, stride, padding: as `nn.max_pool2d` takes them; the stride is the kernel's size if None.
-        gradient: what arrives at the result, (H', W'); 1, 2, 3 … row by row if None.
+        kernel_size, stride, padding: as of `nn.max_pool2d`; stride None: the kernel size.
+        gradient: of the result, (H', W'); None: 1, 2, 3 … row by row.
 
     Raises:
         TypeError: image or gradient are not of numbers, or a setting is no integer.
-        ValueError: shapes do not fit, a number is not finite, or the window is larger than the padded image.
+        ValueError: shapes do not fit, an element is not finite, or the window is larger than the padded image.
 
     >>> print(trace_max_pool([[2, 4, 8], [9, 3, 4]], 2, stride=1, gradient=[[5, 6]]))
     window  largest      at  gradient  adds up to
@@ -95,26 +95,27 @@ def trace_max_pool(image: Any, kernel_size: Any, stride: Any = None, padding: An
     y, places = max_pool2d(x, kernel_size, stride, padding, return_indices=True)
     rows, columns = y.shape[2:]
     counted = np.arange(1.0, rows * columns + 1).reshape(rows, columns)
-    arriving = counted if gradient is None else _numbers("gradient", gradient)
-    if arriving.shape != (rows, columns):
+    output_gradient = counted if gradient is None else _numbers("gradient", gradient)
+    if output_gradient.shape != (rows, columns):
         raise ValueError(
-            f"trace_max_pool: gradient must be of the shape of the result, {(rows, columns)}, got {arriving.shape}"
+            f"trace_max_pool: gradient must be of the shape of the result, {(rows, columns)}, got {output_gradient.shape}"
         )
 
     def at_image(g: NDArray[Any]) -> NDArray[Any]:
         (found,) = grad(y, x, Tensor(g[None, None], device=y.device), retain_graph=True)
         return to_numpy(found.array)[0, 0]
 
-    alone = [
-        at_image(np.where(np.arange(arriving.size).reshape(arriving.shape) == k, arriving, 0)) for k in range(arriving.size)
+    single = [
+        at_image(np.where(np.arange(output_gradient.size).reshape(output_gradient.shape) == k, output_gradient, 0))
+        for k in range(output_gradient.size)
     ]
     return PoolingTrace(
         image=to_numpy(x.array)[0, 0],
         result=to_numpy(y.array)[0, 0],
-        gradient=arriving,
+        gradient=output_gradient,
         winners=[[divmod(int(place), x.shape[3]) for place in row] for row in to_numpy(places.array)[0, 0]],
-        shares=[alone[i : i + columns] for i in range(0, arriving.size, columns)],
-        image_gradient=at_image(arriving),
+        shares=[single[i : i + columns] for i in range(0, output_gradient.size, columns)],
+        image_gradient=at_image(output_gradient),
         window=window.kernel,
         stride=window.stride,
         before=(window.padding[0][0], window.padding[1][0]),

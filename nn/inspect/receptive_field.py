@@ -1,4 +1,4 @@
-"""Which pixels a unit depends on, layer by layer."""
+"""Receptive fields: which pixels a unit of each layer depends on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .trace import trace
 
 
 class Field(NamedTuple):
-    """What the units of one layer see, in pixels along each axis of the input. Pixel i lies between i and i + 1."""
+    """The receptive fields of one layer, in pixels along each axis of the input. Pixel i lies between i and i + 1."""
 
     name: str
     """The dotted name of the module; empty for the model itself."""
@@ -25,31 +25,31 @@ class Field(NamedTuple):
     """How many modules it is below the model."""
     output_shape: Any
     size: tuple[float, ...] | None
-    """Of a unit's field, padding included: the receptive field. None where it is unknown, as are jump and center then."""
+    """Of a unit's field, padding included. None if it is unknown, as are jump and center then."""
     jump: tuple[float | None, ...] | None
-    """From a unit's field to its neighbour's; None where units have no neighbours along this axis any more."""
+    """From the centre of a unit's field to that of its neighbour; None if units have no neighbours along this axis."""
     center: tuple[float, ...] | None
     """Of the first unit's field."""
     spans: tuple[Any, ...] = ()
-    """Along each axis None where the three numbers say it all; where fields differ from unit to unit, an array (2, units) of
-    where each begins and ends; of no units where several axes were made one, so that none has a place along this one."""
+    """Along each axis None if the three numbers describe all fields; an array (2, units) with the start and the end of each, if
+    these differ from unit to unit; (2, 0) if a reshape merged several axes, so that units have no position along this one."""
     axes: tuple[int | None, ...] = ()
-    """Along which axis of the layer's result the units of each axis of the image are; None if along none any more."""
+    """For each axis of the image, the axis of the layer's result along which its units are; None if there is none any more."""
     unknown: str = ""
-    """The operation that says nothing of what it looks at, so that what units see is unknown from there on; empty if none."""
+    """The operation for which there is no rule, so that receptive fields are unknown from there on; empty if there is none."""
 
     def of(self, *unit: int) -> list[tuple[float, float]]:
-        """The pixels that one unit sees, as (from, to) along each axis; what is below 0 or beyond the image is padding.
+        """The receptive field of one unit, as (from, to) along each axis; below 0 and beyond the image is padding.
 
-        That of the unit itself: behind an interpolation or an adaptive pooling, fields differ from unit to unit, and `size`,
-        `jump` and `center` say what they are at most and in the mean.
+        It is exact for this unit. After an interpolation or an adaptive pooling fields differ from unit to unit; then `size`
+        is the largest, and `jump` the mean.
 
         Args:
-            unit: its place in the layer's maps: (row, column) for images, 0 along an axis that is gone. Where a layer exchanges
-                the axes, the row is that of its result. One before the first, or behind the last, is a unit of the padding.
+            unit: its position in the layer's feature map: (row, column) for images, 0 along an axis that is gone. If a layer
+                exchanges the axes, the row is that of its result. Positions outside are units of the padding.
 
         Raises:
-            ValueError: there is another number of axes, or what units see is unknown, or several axes were made one.
+            ValueError: the number of axes is another, the fields are unknown, or a reshape merged several axes.
         """
         if self.size is None or self.jump is None or self.center is None:
             raise ValueError(
@@ -80,7 +80,7 @@ class Field(NamedTuple):
 
 
 def unknown_text(operation: str) -> str:
-    """Why what units see is unknown, and what to do."""
+    """Why the receptive field is unknown, and what to do."""
     return (
         f"unknown: the operation `{operation}` does not say what it looks at: @op(elementwise=True) if each number depends on "
         "its own place alone, else @op(receptive_field=...)"
@@ -89,7 +89,7 @@ def unknown_text(operation: str) -> str:
 
 @legible
 class Fields:
-    """What `receptive_field` found: `print` it for the table, iterate over its rows, or ask for one by its name."""
+    """The result of `receptive_field`: print it as a table, iterate over its rows, or get one by the name of its module."""
 
     def __init__(self, title: str, rows: list[Field]) -> None:
         self.title, self.rows = title, tuple(rows)
@@ -101,10 +101,10 @@ class Fields:
         return len(self.rows)
 
     def __getitem__(self, name: str | int) -> Field:
-        """The row of this number, or the first of the module of this name.
+        """The row with this index, or the first of the module with this name.
 
         Raises:
-            KeyError: no such module computed.
+            KeyError: no module of this name was called.
         """
         if not isinstance(name, str):
             return self.rows[name]
@@ -128,12 +128,12 @@ class Fields:
 
 
 def receptive_field(model: Any, input_shape: Any, dtype: Any = None) -> Fields:
-    """How large a patch of the input a unit of each layer depends on, how far apart the patches are, and where the first is.
+    """The receptive field of the units of each layer: its size, the jump from one to the next, the centre of the first.
 
-    Found at the operations, as `summary` counts: of any model, with branches, dilation and functions called in `forward`.
-    The statistics that normalisation takes of whole images are not counted. A unit of a linear layer, and of a global
-    pooling, sees what all that went in do. Behind an operation of your own it is unknown, unless the operation says what it
-    looks at: by `@op(elementwise=True)` or `@op(receptive_field=…)`.
+    Computed from the operations that run, so it works for any model, with branches, dilation and functions called in
+    `forward` (Araujo, Norris & Sim 2019, distill.pub/2019/computing-receptive-fields). The statistics of normalisation layers
+    are not counted. Units of a linear layer or of a global pooling depend on all of their input. After an operation of your own
+    the field is unknown, unless it is declared by `@op(elementwise=True)` or `@op(receptive_field=…)`.
 
     Args:
         model: a Module.
@@ -159,11 +159,11 @@ def receptive_field(model: Any, input_shape: Any, dtype: Any = None) -> Fields:
     for call in trace("receptive_field", model, input_shape, dtype).calls:
         shapes = call.shapes[0] if len(call.shapes) == 1 else tuple(call.shapes)
         layer = (call.name, type(call.module).__name__, call.depth, shapes)
-        if isinstance(call.reach, Unknown):
-            rows.append(Field(*layer, None, None, None, unknown=call.reach.operation))
+        if isinstance(call.fields, Unknown):
+            rows.append(Field(*layer, None, None, None, unknown=call.fields.operation))
         else:
             size, jump, center, span, axes = (
-                tuple(getattr(r, name) for r in call.reach or ()) for name in ("size", "jump", "center", "span", "axis")
+                tuple(getattr(r, name) for r in call.fields or ()) for name in ("size", "jump", "center", "span", "axis")
             )
             rows.append(Field(*layer, size, jump, center, span, axes))
     return Fields(f"{type(model).__name__} for {shape_text(input_shape)}", rows)

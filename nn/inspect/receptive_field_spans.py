@@ -1,9 +1,7 @@
-"""What each single unit sees along one axis of the image: from the first pixel to behind the last, unit by unit.
+"""The receptive field of each single unit along one axis of the image: an array (2, units) of where it starts and ends.
 
-A track (receptive_field_rules.py) says it in three numbers, which hold where all fields are alike and evenly
-spaced. Behind an interpolation,
-an adaptive pooling, a flip or a roll they are not: so each track carries the fields of its units too, an array (2, units) of
-their ends, and each rule says what becomes of them.
+The three numbers of a track (size, jump, centre) describe fields that are alike and evenly spaced. After an interpolation, an
+adaptive pooling or a roll they are neither. So each track also has the fields of its units, and each rule transforms them too.
 """
 
 from __future__ import annotations
@@ -14,11 +12,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 Spans: TypeAlias = np.ndarray[Any, Any]
-"""(2, units): where each unit's field begins, and where it ends."""
+"""(2, units): the start and the end of each unit's field, in pixels. Pixel i lies between i and i + 1."""
 
 
 def pixels(count: int) -> Spans:
-    """Units that see one pixel each.
+    """Units that depend on one pixel each: those of the image itself.
 
     >>> pixels(3)
     array([[0., 1., 2.],
@@ -28,18 +26,18 @@ def pixels(count: int) -> Spans:
 
 
 def hull(spans: Spans) -> Spans:
-    """What all units together see, as one unit."""
+    """The union of the fields of all units, as one unit."""
     return np.array([[spans[0].min()], [spans[1].max()]]) if spans.size else np.zeros((2, 1))
 
 
-def together(several: Sequence[Spans]) -> Spans:
-    """What units see that look at the same unit of each of these."""
+def union(several: Sequence[Spans]) -> Spans:
+    """The union of the fields of several inputs, unit by unit."""
     return np.stack([np.min([spans[0] for spans in several], axis=0), np.max([spans[1] for spans in several], axis=0)])
 
 
 def at(spans: Spans, units: Any, jump: float) -> Spans:
-    """The fields of these units, an array of numbers. Those before the first and behind the last are padding: the fields of the
-    units inside, mirrored at the border, so that they go on outside as they were inside.
+    """The fields of the units with these indices. Indices outside are units of the padding: their fields are those of the units
+    inside, mirrored at the border, so that they continue with the same spacing.
 
     >>> at(pixels(2), np.array([-2, -1, 0, 1, 2]), 1)
     array([[-2., -1.,  0.,  1.,  2.],
@@ -58,7 +56,7 @@ def at(spans: Spans, units: Any, jump: float) -> Spans:
 
 
 def slide(spans: Spans, kernel: int, dilation: int, stride: int, before: int, places: int, jump: float) -> Spans:
-    """Windows of `kernel` units, `dilation` apart, `stride` from one to the next; the first begins `before` units outside."""
+    """The fields of windows of `kernel` units, `dilation` apart, `stride` from one to the next; the first begins at −before."""
     if not places:
         return spans[:, :0]
     taps = np.arange(places)[:, None] * stride - before + np.arange(kernel) * dilation  # (places, kernel)
@@ -67,8 +65,8 @@ def slide(spans: Spans, kernel: int, dilation: int, stride: int, before: int, pl
 
 
 def spread(spans: Spans, kernel: int, dilation: int, stride: int, before: int, places: int, jump: float) -> Spans:
-    """The adjoint of `slide`: each of `places` units sees those whose windows cover it. One that none covers sees nothing, and
-    is given the field of a unit nearby."""
+    """The adjoint of `slide`: each of `places` units depends on those whose windows cover it. A unit that none covers is given
+    the field of a unit nearby."""
     taps = np.arange(places)[:, None] + before - np.arange(kernel) * dilation
     units = taps // stride
     covers = (taps % stride == 0) & (units >= 0) & (units < spans.shape[1])
@@ -77,25 +75,25 @@ def spread(spans: Spans, kernel: int, dilation: int, stride: int, before: int, p
     return np.where(covers.any(1), found, at(spans, (np.arange(places) + before) // stride, jump))
 
 
-def taken(spans: Spans, place: Any, index: Any, after: int) -> Spans:
-    """New units, of which `place` takes the old ones `index`, pair by pair."""
+def gathered(spans: Spans, place: Any, index: Any, after: int) -> Spans:
+    """The fields of `after` new units: for each pair (place, index), the new unit `place` depends on the old unit `index`."""
     result = np.stack([np.full(after, np.inf), np.full(after, -np.inf)])
     np.minimum.at(result[0], place, spans[0][index])
     np.maximum.at(result[1], place, spans[1][index])
     return np.where(result[0] <= result[1], result, hull(spans))
 
 
-def cut(spans: Spans, outer: int) -> Spans:
-    """As many units as `outer`, each of which stands for several in succession."""
+def grouped(spans: Spans, outer: int) -> Spans:
+    """The fields of `outer` groups of units in succession: the union of each group."""
     groups = spans.reshape(2, outer, -1)
     return np.stack([groups[0].min(1), groups[1].max(1)])
 
 
 def regular(spans: Spans, jump: float) -> tuple[float, float, float] | None:
-    """The size of all fields, the way from one to the next, and the middle of the first; None where they differ.
+    """The size of the fields, the jump from one to the next, and the centre of the first; None if they are not all alike.
 
     Args:
-        jump: the way, if there is one field alone.
+        jump: the jump, if there is only one field.
 
     >>> regular(pixels(3), 1), regular(np.array([[0.0, 1.0, 1.0], [1.0, 2.0, 2.0]]), 1)
     ((1.0, 1.0, 0.5), None)

@@ -1,4 +1,4 @@
-"""A model layer by layer: shapes, parameters, multiply-adds, what a unit sees, memory."""
+"""A model layer by layer: shapes, parameters, multiply-adds, receptive fields, memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .receptive_field import unknown_text
 from .receptive_field_tracker import Unknown
 from .trace import Called, trace
 
-WORDS: dict[type[Module], str] = {
+FORMULA_WORDS: dict[type[Module], str] = {
     Conv1d: "kernels × (channels · length) + biases",
     Conv2d: "kernels × (channels · height · width) + biases",
     ConvTranspose2d: "channels × (kernels · height · width) + biases",
@@ -37,12 +37,12 @@ WORDS: dict[type[Module], str] = {
     InstanceNorm2d: "scales and shifts",
     PReLU: "slopes",
 }
-"""What the numbers of a formula stand for: in these layers, not in another class that bears such a name."""
+"""What the factors of the parameter formula of a layer are."""
 
 
 @legible
-class Row(NamedTuple):
-    """One call of a module. What the modules below it do is in their rows, not in its own, unless `depth` left them out."""
+class SummaryRow(NamedTuple):
+    """One call of a module. The modules that it calls have rows of their own, unless they are deeper than `depth`."""
 
     name: str
     """The dotted name; empty for the model itself."""
@@ -53,36 +53,38 @@ class Row(NamedTuple):
     output_shape: Any
     """Without the batch axis; a tuple of shapes where the result is several tensors."""
     parameters: int
-    """How many numbers it learns, or learned before it was frozen; 0 for those that an earlier row counts."""
+    """The number of elements of its parameters, also frozen ones; those that an earlier row counts are left out."""
     formula: str
-    """How they come about, "16 × (3·3·3) + 16"; empty where there are none, "shared" where an earlier row counts them."""
+    """How this number is computed: "16 × (3·3·3) + 16"; empty if there are none, "shared" if an earlier row counts them."""
     trainable_parameters: int
-    """How many of these require a gradient; the others are frozen."""
+    """The number of these that require a gradient; the others are frozen."""
     multiply_adds: int
     """For one sample."""
     receptive_field: tuple[float, ...] | None
-    """Pixels of the input, along each axis, that one unit of the result depends on, padding included; None where none does,
-    or where it is `unknown`."""
+    """Its size along each axis, in pixels of the input, padding included; None if the result does not depend on the input, or
+    it is `unknown`."""
     jump: tuple[float | None, ...] | None
-    """Pixels from one unit's field to its neighbour's; None where units have no neighbours along this axis any more."""
+    """Pixels from one unit's field to its neighbour's; None if units have no neighbours along this axis any more."""
     sees_all: bool
     """Whether one unit depends on the whole input."""
     activation_bytes: int
-    """Memory of what its operations computed for one sample, views not counted."""
+    """Memory of the results of its operations for one sample, without views."""
     unknown: str = ""
-    """The operation that says nothing of what it looks at, so that receptive_field and jump, None then, are unknown."""
+    """The operation for which there is no rule, so that receptive_field and jump are None; empty if there is none."""
     words: str = ""
-    """What the numbers of the formula stand for, where the class is a layer of the library."""
+    """What the factors of the formula are, if the class is a layer of this library."""
 
 
 @legible
 class Summary:
-    """What `summary` found: `print` it for the table, or take the numbers."""
+    """The result of `summary`: print it as a table, or use the numbers."""
 
-    def __init__(self, title: str, rows: Sequence[Row], parameters: Sequence[Parameter], unused: dict[str, int], buffers: int):
+    def __init__(
+        self, title: str, rows: Sequence[SummaryRow], parameters: Sequence[Parameter], unused: dict[str, int], buffers: int
+    ):
         self.title, self.rows, self.unused, self.buffers = title, tuple(rows), unused, buffers
         self.total_parameters = sum(p.numel() for p in parameters)
-        """All numbers in the parameters, each parameter once, also those that this input does not use."""
+        """The number of elements of all parameters, each counted once, also those that this input does not use."""
         self.trainable_parameters = sum(p.numel() for p in parameters if p.requires_grad)
         self.frozen_parameters = self.total_parameters - self.trainable_parameters
         self.weight_bytes = sum(p.nbytes for p in parameters)
@@ -90,7 +92,7 @@ class Summary:
         self.multiply_adds = sum(row.multiply_adds for row in rows)
         """For one sample."""
         self.activation_bytes = sum(row.activation_bytes for row in rows)
-        """Memory of all results, for one sample: what training has to keep, about."""
+        """Memory of all results, for one sample: about what training has to keep for the backward pass."""
 
     def __repr__(self) -> str:
         header = ["layer", "output", "", "parameters", "trainable", "multiply-adds", "field", "jump", "memory"]
@@ -113,18 +115,18 @@ class Summary:
 
 
 def summary(model: Any, input_shape: Any, dtype: Any = None, depth: int | None = None) -> Summary:
-    """Layer by layer what `model` computes for such an input: shapes, parameters, multiply-adds, receptive fields, memory.
+    """A table of the layers of `model`: shapes, parameters, multiply-adds, receptive fields, memory.
 
-    The model computes once, on zeros, in eval mode and without gradients; nothing of it is changed. What is counted is counted
-    at the operations that run: a layer that is called twice costs twice, a function called in `forward` counts for the module
-    whose `forward` it is, and a parameter counts where it is used first.
+    The model is called once, on zeros, in eval mode and without gradients, and is not changed. The numbers come from the
+    operations that run: a layer that is called twice costs twice, a function called in `forward` counts for the module of that
+    `forward`, and a parameter counts where it is used first.
 
     Args:
         model: a Module.
-        input_shape: of one sample, without the batch axis: (1, 28, 28) for images of one channel. A list of shapes where the
-            model takes several inputs.
-        dtype: of the input, "int64" for words; or a list with one for each. The model's own if None.
-        depth: how many levels of modules get rows of their own; None: all. What is below counts for the row above.
+        input_shape: of one sample, without the batch axis: (1, 28, 28) for images with one channel. A list of shapes for
+            several inputs.
+        dtype: of the input, "int64" for indices of words; or a list with one per input. None: that of the model.
+        depth: how many levels of modules get rows; None: all. Deeper modules count for the row above.
 
     Returns:
         A `Summary`: prints as a table; `rows`, `total_parameters`, `multiply_adds`, `weight_bytes` and so on are the numbers.
@@ -143,20 +145,20 @@ def summary(model: Any, input_shape: Any, dtype: Any = None, depth: int | None =
     """
     if depth is not None:
         as_integer("summary", "depth", depth, least=0)
-    watched = trace("summary", model, input_shape, dtype, depth)
+    traced = trace("summary", model, input_shape, dtype, depth)
     unused: dict[str, int] = {}
     for name, parameter in model.named_parameters():
-        if id(parameter) not in watched.met:
+        if id(parameter) not in traced.counted:
             place = name.rpartition(".")[0] or name
             unused[place] = unused.get(place, 0) + parameter.numel()
     buffers = sum(buffer.numel() for buffer in model.buffers())
     title = f"{type(model).__name__} for {shape_text(input_shape)}"
-    rows = [_row(call, watched.size) for call in watched.calls]
+    rows = [_row(call, traced.size) for call in traced.calls]
     return Summary(title, rows, list(model.parameters()), unused, buffers)
 
 
 def formula(shapes: Sequence[tuple[int, ...]]) -> str:
-    """How the number of parameters comes about: what each shape multiplies to, alike ones together.
+    """How the number of parameters is computed: the product of each shape, with equal ones together.
 
     >>> formula([(16, 3, 3, 3), (16,)]), formula([(64,), (64,)]), formula([(10, 84), (10,)])
     ('16 × (3·3·3) + 16', '2 × 64', '10 × 84 + 10')
@@ -170,12 +172,12 @@ def formula(shapes: Sequence[tuple[int, ...]]) -> str:
     return " + ".join(terms)
 
 
-def _row(call: Called, size: Sequence[int]) -> Row:
+def _row(call: Called, size: Sequence[int]) -> SummaryRow:
     found = formula([p.shape for p in call.parameters])
     parts = [found] if found else []
-    unknown = call.reach.operation if isinstance(call.reach, Unknown) else ""
-    reaches = None if isinstance(call.reach, Unknown) else call.reach
-    return Row(
+    unknown = call.fields.operation if isinstance(call.fields, Unknown) else ""
+    fields = None if isinstance(call.fields, Unknown) else call.fields
+    return SummaryRow(
         name=call.name,
         type=type(call.module).__name__,
         depth=call.depth,
@@ -184,19 +186,19 @@ def _row(call: Called, size: Sequence[int]) -> Row:
         formula=", ".join(parts + (["shared"] if call.again else [])),
         trainable_parameters=sum(p.numel() for p in call.parameters if p.requires_grad),
         multiply_adds=call.multiply_adds,
-        receptive_field=None if reaches is None else tuple(reach.size for reach in reaches),
-        jump=None if reaches is None else tuple(reach.jump for reach in reaches),
-        sees_all=bool(reaches) and all(field.low <= 0 and field.high >= n for field, n in zip(reaches or (), size)),
+        receptive_field=None if fields is None else tuple(field.size for field in fields),
+        jump=None if fields is None else tuple(field.jump for field in fields),
+        sees_all=bool(fields) and all(field.low <= 0 and field.high >= n for field, n in zip(fields or (), size)),
         activation_bytes=call.activation_bytes,
         unknown=unknown,
-        words=WORDS.get(type(call.module), ""),
+        words=FORMULA_WORDS.get(type(call.module), ""),
     )
 
 
 # As text
 
 
-def _cells(row: Row, branch: str) -> list[str]:
+def _cells(row: SummaryRow, branch: str) -> list[str]:
     name, count = row.name.rpartition(".")[2], f"{row.parameters:,}"
     learned = {0: "frozen", row.parameters: "yes"}.get(row.trainable_parameters, "in part")
     short = row.formula if len(row.formula) <= 40 else row.formula[:39].rpartition(" + ")[0] + " + …"

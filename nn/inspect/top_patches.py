@@ -1,4 +1,4 @@
-"""The patches of images that excite a unit most."""
+"""The image patches with the highest activations of a unit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from microtensor.runtime.integers import as_integer, as_integers
 from microtensor.tensor import Tensor
 
 from ..module import Module
-from .layer_outputs import check_model, device_of, layer_of, looking, output_of
+from .layer_outputs import check_model, device_of, inference, layer_of, output_of
 from .receptive_field import Field, receptive_field
 
 Box: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
@@ -24,22 +24,22 @@ Box: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Patch(NamedTuple):
-    """What one unit sees of one image, and how much it excites it."""
+    """The receptive field of a unit in an image, and the activation of the unit."""
 
     value: float
     """The activation."""
     image: int
-    """The number of the image in the data, from 0."""
+    """The index of the image in the data."""
     place: tuple[int, ...]
-    """Where in the layer's map: (row, column); () for a layer without maps."""
+    """The position in the layer's feature map: (row, column); () for a layer without feature maps."""
     box: Box
-    """The unit's receptive field, padding included: it may reach beyond the image."""
+    """The unit's receptive field, padding included: it may extend beyond the image."""
     pixels: NDArray[Any]
-    """(C, h, w): what of the box lies in the image, on the host."""
+    """(C, h, w): the part of the box inside the image, on the host."""
 
     @property
     def inside(self) -> Box:
-        """Which part of the image `pixels` is: the box without the padding."""
+        """The part of the box inside the image: where `pixels` are."""
         (top, _), (left, _) = self.box
         (top, left), (height, width) = (max(0, top), max(0, left)), self.pixels.shape[1:]
         return (top, top + height), (left, left + width)
@@ -48,28 +48,28 @@ class Patch(NamedTuple):
 def top_patches(
     model: Any, data: Any, layer: str, units: int | Sequence[int] | None = None, k: int = 9, batch_size: int = 64
 ) -> dict[int, list[Patch]]:
-    """For each unit of a layer, the k image patches that excite it most: its receptive field, where its map is largest.
+    """For each unit of a layer, the k image patches with its highest activations: its receptive field at that position.
 
-    Zeiler and Fergus 2013, section 4, arxiv.org/abs/1311.2901. An image counts once for each unit, with the largest number of
-    its map, the first of equals: so k patches come from k images. The data is gone through once, and all that is kept is the
-    patches: units · k · pixels of the field. What comes after the layer is not computed.
+    Zeiler and Fergus 2013, section 4, arxiv.org/abs/1311.2901. An image counts once per unit, with the first maximum of its
+    feature map: so the k patches are from k images. The data is iterated over once, and only the patches are kept:
+    units · k · pixels of the field. Layers after this one are not computed.
 
     Args:
-        model: a Module, images (N, C, H, W) → anything. It computes in eval mode; afterwards it is as before.
-        data: images (N, C, H, W), a tensor or an array; or batches of them, with or without labels behind, all of one size: a
-            `DataLoader`, which had better not shuffle, for images are numbered as they come.
-        layer: its dotted name. It gives maps (N, units, H', W') or, as a linear layer, numbers (N, units).
-        units: which of them, one or several; all if None.
-        k: how many patches of each; fewer if there are fewer images.
-        batch_size: images computed at once, where `data` is no batches.
+        model: a Module that takes images (N, C, H, W). It is called in eval mode, and its modes are restored.
+        data: images (N, C, H, W), a tensor or an array; or batches of them, with or without labels, all of one size, such as a
+            `DataLoader` without shuffling: images are numbered in the order in which they come.
+        layer: its dotted name. Its output is feature maps (N, units, H', W'), or (N, units) of a linear layer.
+        units: one or several; None: all.
+        k: patches per unit; fewer if there are fewer images.
+        batch_size: images per call of the model, if `data` is not batches.
 
     Returns:
-        The patches by unit, the strongest first; of equally strong ones, that of the earlier image.
+        Unit → its patches, the highest activation first; of equal ones, that of the earlier image.
 
     Raises:
-        TypeError: `model` is no Module, `data` holds something else than floating-point images, a number is no integer.
+        TypeError: `model` is no Module, `data` has something else than floating-point images, a number is no integer.
         ValueError: there is no such layer or unit, or no image; the layer is called several times, so that its units have
-            several fields; it gives no maps; an activation is nan; images are not of one size; k or batch_size is below 1.
+            several fields; its output is another; an activation is nan; images have several sizes; k or batch_size is below 1.
 
     >>> from microtensor.nn import Conv2d, Sequential
     >>> net = Sequential(Conv2d(1, 1, 2, bias=False))
@@ -79,29 +79,27 @@ def top_patches(
     >>> patch.value, patch.place, patch.box, patch.pixels[0].tolist()
     (24.0, (1, 1), ((1, 3), (1, 3)), [[4.0, 5.0], [7.0, 8.0]])
     """
-    check_model("top_patches", model)
-    k, batch_size = as_integer("top_patches", "k", k, least=1), as_integer("top_patches", "batch_size", batch_size, least=1)
-    module = layer_of("top_patches", model, layer)
-    chosen = None if units is None else as_integers("top_patches", "units", units, least=0)
+    who = "top_patches"
+    check_model(who, model)
+    k, batch_size = as_integer(who, "k", k, least=1), as_integer(who, "batch_size", batch_size, least=1)
+    module = layer_of(who, model, layer)
+    chosen = None if units is None else as_integers(who, "units", units, least=0)
     best: dict[int, list[Patch]] = {}
     field: Field | None = None
     shape: tuple[int, ...] = ()
     count = 0
-    with looking(model):
+    with inference(model):
         for images in _batches(data, batch_size):
             if field is None:
                 shape = images.shape[1:]
-                field = field_of("top_patches", model, layer, shape, images.dtype)
+                field = field_of(who, model, layer, shape, images.dtype)
             if images.shape[1:] != shape:
-                raise ValueError(
-                    f"top_patches: images must be of one size: the first are {shape}, then came {images.shape[1:]}"
-                )
+                raise ValueError(f"{who}: images must be of one size: the first are {shape}, then came {images.shape[1:]}")
             device = device_of(model)
-            maps = check_maps(
-                "top_patches", layer, output_of(model, module, images if device is None else images.to(device)), images
-            )
+            output = output_of(model, module, images if device is None else images.to(device))
+            maps = check_maps(who, layer, output, images)
             if not best:
-                best = {unit: [] for unit in check_units("top_patches", layer, chosen, maps.shape[1])}
+                best = {unit: [] for unit in check_units(who, layer, chosen, maps.shape[1])}
             _merge(best, maps, images, field, count, k)
             count += images.shape[0]
     if not count:
@@ -110,7 +108,7 @@ def top_patches(
 
 
 def field_of(who: str, model: Module, layer: str, shape: tuple[int, ...], dtype: Any = None) -> Field:
-    """What the units of a layer see of images of this shape (C, H, W).
+    """The receptive fields of a layer for images of this shape (C, H, W).
 
     Raises:
         ValueError: the layer is not called, or several times.
@@ -125,7 +123,7 @@ def field_of(who: str, model: Module, layer: str, shape: tuple[int, ...], dtype:
 
 
 def box_of(field: Field, place: tuple[int, ...], size: tuple[int, ...]) -> Box:
-    """The pixels that the unit at a place sees, of an image of this size; the whole image if the unit has no place."""
+    """The receptive field of the unit at a position, in an image of this size; the whole image if it has no position."""
     if not place:
         return (0, size[0]), (0, size[1])
     (top, bottom), (left, right) = ((math.floor(low), math.ceil(high)) for low, high in field.of(*place))
@@ -133,7 +131,7 @@ def box_of(field: Field, place: tuple[int, ...], size: tuple[int, ...]) -> Box:
 
 
 def check_maps(who: str, layer: str, maps: Any, images: Tensor) -> Tensor:
-    """What a layer gave, if it is maps (N, units, H', W') or numbers (N, units).
+    """The output of a layer, if it is (N, units, H', W') or (N, units).
 
     Raises:
         ValueError: it is not.
@@ -145,10 +143,10 @@ def check_maps(who: str, layer: str, maps: Any, images: Tensor) -> Tensor:
 
 
 def check_units(who: str, layer: str, units: Sequence[int] | None, count: int) -> list[int]:
-    """Units that a layer has, each once; all if None.
+    """The units, without duplicates; all `count` of the layer if None.
 
     Raises:
-        ValueError: it has no such unit.
+        ValueError: the layer has no such unit.
     """
     for unit in units or ():
         if unit >= count:
@@ -157,7 +155,7 @@ def check_units(who: str, layer: str, units: Sequence[int] | None, count: int) -
 
 
 def _batches(data: Any, batch_size: int) -> Iterator[Tensor]:
-    """Images (n, C, H, W), floating point."""
+    """The data as batches of floating-point images (n, C, H, W)."""
     if isinstance(data, Tensor) or is_array(data):
         whole = data if isinstance(data, Tensor) else Tensor(data)
         parts: Iterable[Any] = (whole[i : i + batch_size] for i in range(0, len(whole) if whole.ndim else 1, batch_size))
@@ -183,7 +181,7 @@ def _batches(data: Any, batch_size: int) -> Iterator[Tensor]:
 
 
 def _merge(best: dict[int, list[Patch]], maps: Tensor, images: Tensor, field: Field, first: int, k: int) -> None:
-    """Let a batch, whose first image has the number `first`, compete with the best so far."""
+    """Add the patches of a batch, whose first image has the index `first`, to the best so far."""
     flat = maps.array.reshape(*maps.shape[:2], -1)
     values, places = to_numpy(flat.max(2)), to_numpy(flat.argmax(2))  # (n, units)
     for unit, patches in best.items():

@@ -1,4 +1,4 @@
-"""One computation of a model, watched: which modules were called, and what their operations did. See `summary`."""
+"""Traces one computation of a model: which modules were called, and what their operations cost. See `summary`."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ from microtensor.runtime.scoped import Block, Setting
 from microtensor.tensor import Tensor
 
 from ..module import Module, Parameter
-from .receptive_field_tracker import Reach, Reaches, Unknown
+from .receptive_field_tracker import AxisField, FieldTracker, Unknown
 
 
 class Called:
-    """One call of a module, and what was done in it outside of the modules that it called in turn."""
+    """One call of a module: its operations, without those of the modules that it called in turn."""
 
     def __init__(self, name: str, module: Module, depth: int) -> None:
         self.name, self.module, self.depth = name, module, depth
         self.parameters: list[Parameter] = []
-        """Those that were met here first: its own, then what its operations took from elsewhere."""
+        """Parameters that were used here first: its own, then those of other modules that its operations use."""
         self.again: list[Parameter] = []
-        """Its own that were met before."""
+        """Its own parameters that were used before."""
         self.multiply_adds = 0
         self.activation_bytes = 0
-        """Of the results that depend on the input, views not counted."""
+        """Of the results that depend on the input, without views."""
         self.shapes: list[tuple[int, ...]] = []
         """Of the tensors that it returned, without the batch axis."""
-        self.reach: tuple[Reach, ...] | Unknown | None = None
-        """What the first of them sees."""
+        self.fields: tuple[AxisField, ...] | Unknown | None = None
+        """The receptive fields of the first of them."""
 
 
 class Trace:
-    """The calls of one computation, in their order; the first is the model's own."""
+    """The calls of one computation, in order; the first is that of the model."""
 
     def __init__(self, model: Module, depth: int | None, size: tuple[int, ...]) -> None:
         self.size = size
-        """Of the first input, along the axes of which units see a part."""
+        """Of the first input, (H, W), whose axes receptive fields are along."""
         self.names = {id(module): name for name, module in model.named_modules()}
         self.depth = depth
         self.calls: list[Called] = []
         self.stack: list[Called] = []
-        self.met: set[int] = set()
-        """The parameters that were met."""
-        self.reaches = Reaches()
+        self.counted: set[int] = set()
+        """The ids of the parameters that were used."""
+        self.tracker = FieldTracker()
 
     def enter(self, module: Module, args: Any) -> None:
-        """A hook before the module."""
+        """The hook before a module."""
         if self.depth is None or len(self.stack) <= self.depth:
             call = Called(self.names[id(module)], module, len(self.stack))
             self.calls.append(call)
@@ -63,22 +63,22 @@ class Trace:
             call = self.stack[-1]
         self.stack.append(call)
         for parameter in module.parameters(recurse=False):
-            if not self.meet(parameter) and call.module is module:
+            if not self.count(parameter) and call.module is module:
                 call.again.append(parameter)
 
     def leave(self, module: Module, args: Any, result: Any) -> None:
-        """A hook after the module."""
+        """The hook after a module."""
         call = self.stack.pop()
         if call.module is module:
             tensors = list(_tensors(result))
             call.shapes = [x.shape[1:] for x in tensors]
-            call.reach = self.reaches.of(tensors[0]) if tensors else None
+            call.fields = self.tracker.of(tensors[0]) if tensors else None
 
-    def meet(self, parameter: Parameter) -> bool:
-        """Count a parameter for the call that is on, unless it was met before."""
-        new = id(parameter) not in self.met
+    def count(self, parameter: Parameter) -> bool:
+        """Count a parameter for the present call, unless it was used before."""
+        new = id(parameter) not in self.counted
         if new:
-            self.met.add(id(parameter))
+            self.counted.add(id(parameter))
             self.stack[-1].parameters.append(parameter)
         return new
 
@@ -87,24 +87,24 @@ class Trace:
         call = self.stack[-1]
         for x in inputs:
             if isinstance(x, Parameter):
-                self.meet(x)
+                self.count(x)
         call.multiply_adds += multiply_adds(operation, inputs, result)
-        self.reaches.observe(operation, inputs, settings, result)
+        self.tracker.observe(operation, inputs, settings, result)
         view = any(isinstance(x, Node) and x.assigned is result.assigned for x in inputs)
-        if self.reaches.of(result) is not None and not view:
+        if self.tracker.of(result) is not None and not view:
             call.activation_bytes += result.array.nbytes
 
 
 def trace(name: str, model: Any, input_shape: Any, dtype: Any = None, depth: int | None = None) -> Trace:
-    """Let `model` compute once, on zeros of `input_shape`, and watch. Nothing of it is changed.
+    """Call `model` once, on zeros of `input_shape`, and record the calls of its modules. The model is not changed.
 
-    Convolutions and linear layers only say what shape they give, so that VGG-16 is traced in a moment.
+    Convolutions and linear layers return results of the right shape without computing them, so that this is fast.
 
     Args:
-        name: of the function that asks, for its errors.
+        name: of the calling function, for error messages.
         input_shape: of one sample, without the batch axis; a list of shapes for several inputs.
-        dtype: of the input, or a list with one for each; the model's, or float32, if None.
-        depth: what modules deeper than this do is counted for those that call them.
+        dtype: of the input, or a list with one per input; None: that of the model, or float32.
+        depth: modules deeper than this are counted as parts of those that call them.
 
     Raises:
         TypeError: `model` is no Module, or `input_shape` is no shape.
@@ -116,12 +116,12 @@ def trace(name: str, model: Any, input_shape: Any, dtype: Any = None, depth: int
     inputs = _inputs(name, model, input_shape, dtype)
     watch = Trace(model, depth, inputs[0].shape[2:])
     for x in inputs:
-        watch.reaches.start(x)
+        watch.tracker.start(x)
     with ExitStack() as stack:
         stack.enter_context(model.evaluating())
         stack.enter_context(_generators_kept(model))
         stack.enter_context(no_grad())
-        stack.enter_context(np.errstate(all="ignore"))  # zeros are no image
+        stack.enter_context(np.errstate(all="ignore"))  # zeros may be divided by zeros
         for module in list(model.modules()):
             stack.enter_context(module.register_forward_pre_hook(watch.enter, prepend=True))
             stack.enter_context(module.register_forward_hook(watch.leave))
@@ -156,7 +156,7 @@ def _inputs(name: str, model: Module, input_shape: Any, dtype: Any) -> list[Tens
 
 
 def _hint(error: str, inputs: Sequence[Tensor]) -> str:
-    """What to write where these inputs are not what the model takes."""
+    """What to write if the model takes other inputs."""
     if "missing" in error and "positional argument" in error:
         return "; give a list with a shape for each input, such as [(1, 28, 28), (10,)]"
     if "integers" in error and all(is_floating(x.dtype) for x in inputs):
@@ -179,7 +179,7 @@ def _observing(observer: Any) -> Block:
 
 @contextmanager
 def _generators_kept(model: Module) -> Iterator[None]:
-    """Whatever is drawn inside, generators stand afterwards where they stood: the default one, and those of the modules."""
+    """Restore the states of the random generators afterwards: the default one, and those of the modules."""
     found = {id(random.default): random.default}
     for module in model.modules():
         found |= {id(value): value for value in vars(module).values() if isinstance(value, random.Generator)}

@@ -1,1 +1,1 @@
-"""The training loop, what is measured on the way, and what survives."""
+"""The training loop, metrics, history, callbacks and checkpoints."""

@@ -17,7 +17,8 @@ from microtensor.runtime.text import table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Row: TypeAlias = dict[str, float]
+EpochRow: TypeAlias = dict[str, float]
+"""The measurements of one epoch by name."""
 
 HIGHER, LOWER = ("accuracy", "top5"), ("loss", "error")
 """Names of columns that are better when they are higher, or lower. They must match completely: a Dice score and a Dice loss
@@ -25,7 +26,7 @@ may both be called "dice"."""
 
 
 @legible
-class History(list[Row]):
+class History(list[EpochRow]):
     """A dict for each epoch, in order: "epoch" (from 1), "loss", and whatever else was measured.
 
     Attributes:
@@ -43,7 +44,7 @@ class History(list[Row]):
 
     modes: Mapping[str, str] = {}
 
-    def best(self, name: str, mode: str | None = None) -> Row:
+    def best(self, name: str, mode: str | None = None) -> EpochRow:
         """The row in which the column `name` is best; the first of equals.
 
         Args:
@@ -182,7 +183,7 @@ def _written(name: str, value: Any) -> float:
     return value if type(value) in (int, float) else value.item() if hasattr(value, "item") else float(value)
 
 
-def _rows(reader: Any) -> Iterator[Row]:
+def _rows(reader: Any) -> Iterator[EpochRow]:
     names: list[str] | None = None
     for cells in reader:
         if not cells:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .history import Row
+from .history import EpochRow
 from .run_settings import length_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def progress_bar(run: Run) -> Iterator[Callable[[int], None]]:
         yield show
 
 
-def epoch_line(row: Row, epochs: int, with_rate: bool) -> str:
+def epoch_line(row: EpochRow, epochs: int, with_rate: bool) -> str:
     """The line for an epoch: epoch 1/3: loss 0.1234, accuracy 97.12%; validation loss 0.2345; lr 0.1; 2.3 s."""
     line = f"epoch {row['epoch']:.0f}/{epochs}: {_measured_text(row)}"
     if "val_loss" in row:

@@ -22,7 +22,7 @@ from ..optim.moving_average import ExponentialMovingAverage
 from ..optim.optimizer import Optimizer
 from .checkpoint_callback import Checkpoint
 from .fit_checks import check_batches, check_parts, check_settings, scaler_of
-from .history import History, Row
+from .history import EpochRow, History
 from .metrics import Means, Metrics, mode_of_metric
 from .resume import Rollback, resume_run
 from .run_settings import length_of
@@ -112,7 +112,7 @@ class Run:
         count = length_of(self.data)
         return count is not None and self.batch >= count
 
-    def end_epoch(self, row: Row) -> None:
+    def end_epoch(self, row: EpochRow) -> None:
         """Add the row of this epoch to the history, and begin the next."""
         self.history.append(row)
         self.history.modes = {name: mode for name in self.history.names() if (mode := mode_of_metric(name, self.metrics))}

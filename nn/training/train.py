@@ -21,7 +21,7 @@ from ..optim.optimizer import Optimizer
 from .callbacks import Callback, MonitorCallback
 from .checkpoint_callback import Checkpoint
 from .fit_checks import Batch, batch_of, check_batches, check_cycle
-from .history import History, Row
+from .history import EpochRow, History
 from .metrics import Means, Metrics, usual_metrics
 from .progress import epoch_line, progress_bar
 from .run import Batches, Loss, Run, device_of, diverged
@@ -205,7 +205,7 @@ def end_epoch(run: Run) -> None:
     """Validation, a row of the history, the schedule if it counts epochs, the callbacks."""
     schedule = run.schedule
     run.check_loss()
-    row: Row = {"epoch": run.epoch + 1, **run.means.values(), "lr": run.optimizer.param_groups[0]["lr"]}
+    row: EpochRow = {"epoch": run.epoch + 1, **run.means.values(), "lr": run.optimizer.param_groups[0]["lr"]}
     row["seconds"] = time.perf_counter() - run.epoch_began
     if run.validation is not None:
         with run.averaged(), run.autocast():

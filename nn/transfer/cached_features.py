@@ -1,4 +1,4 @@
-"""What a frozen base makes of each image, computed once and kept: what comes after it trains on that."""
+"""Features of a frozen base, computed once per image and cached: only the layers after it are trained on them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .head import find
 
 
 class Features(TensorDataset):
-    """Features and labels as a data set: sample i is what a base makes of the i-th image, and its label.
+    """Features and labels as a data set: sample i is the output of a base for the i-th image, and its label.
 
-    `tensors` are both, features (N, …) and labels (N, …), in memory, where the model was.
+    `tensors` are the features (N, …) and the labels (N, …), on the device of the model.
     """
 
     @property
@@ -45,28 +45,26 @@ def cache_features(
     transform: Callable[..., Any] | None = None,
     batch_size: int = 64,
 ) -> Features:
-    """Run `model` once over `dataset` in eval mode, and keep what comes to its head: images (N, C, H, W) → features (N, …).
+    """Run `model` once over `dataset` in eval mode, and keep the input of its head: images (N, C, H, W) → features (N, …).
 
-    A frozen base gives the same features for the same image, so nothing is lost if it runs once, not in every epoch. What
-    comes after it then learns from them, at the price of a small layer; as it is a part of the model, the model learns too:
-    `fit(head_of(model), DataLoader(features, 32, shuffle=True), …)`. The features are those of the base as it is now: when it
-    has changed, cache anew.
+    A frozen base computes the same features for an image in every epoch, so once is enough. Then the head, which remains a
+    part of the model, is trained on them, much faster: `fit(head_of(model), DataLoader(features, 32, shuffle=True), …)`. When
+    the base has been changed, its features must be computed again.
 
-    All is kept in memory on the model's device, N · (numbers per sample) · 4 bytes in float32: `nbytes` says how many. An
-    image of 3·224·224 that becomes 1,280 numbers takes 5 KB instead of 602.
+    They take N · (elements per sample) · 4 bytes in float32 on the model's device, see `nbytes`: 5 KB for 1,280 features of an
+    image of 3·224·224, which takes 602 KB itself.
 
     Args:
-        dataset: samples (image, label), or (input, …, label) for a model of several inputs.
-        at: the dotted name of the module whose input is kept, where more than the head is to learn: the first of all that
-            comes after the base. None: the head, see `head_of`. Dropout before it is off.
-        transform: as in `DataLoader`, of the images of a batch; not a random one.
-        batch_size: images that run through the model at a time.
+        dataset: samples (image, label), or (input, …, label) for a model with several inputs.
+        at: the dotted name of the module whose input is kept, to train more than the head: the first one after the base. None:
+            the head, see `head_of`. Dropout before it is off.
+        transform: as in `DataLoader`, of the images of a batch; it must not be random.
+        batch_size: images per call of the model.
 
     Raises:
         TypeError: the model is no Module; `dataset` is a DataLoader, or no data set; its samples are no tuples of arrays.
-        ValueError: the data set is empty; it or the transform draws random numbers, of which every epoch would see the one
-            draw that was kept; `at` is not found, or does not compute once per batch on one tensor; without `at`, the model
-            does more with the scores than to flatten them.
+        ValueError: the data set is empty; it or the transform is random; `at` is not found, or is not called once per batch
+            with one tensor; without `at`, the model does more with the scores than flatten them.
 
     >>> from microtensor import models, nn
     >>> from microtensor.data import DataLoader, Subset, mnist_sample
@@ -78,20 +76,20 @@ def cache_features(
     >>> optimizer = nn.SGD(head.parameters(), lr=0.1)
     >>> history = nn.fit(head, DataLoader(features, 32, shuffle=True), nn.cross_entropy, optimizer, progress=False)
     """
-    where, module = find("cache_features", model, None) if at is None else (at, layer_of("cache_features", model, at))
+    name, module = find("cache_features", model, None) if at is None else (at, layer_of("cache_features", model, at))
     _check_data(dataset, transform)
     size = as_integer("cache_features", "batch_size", batch_size, least=1)
     count, device = len(dataset), device_of(model)
-    kept: list[Any] = []  # features, labels: made when their first batch is known
-    with _Watch(module) as watch, model.evaluating(), no_grad():
+    kept: list[Any] = []  # features and labels, allocated when the shapes of the first batch are known
+    with _Recorder(module) as recorder, model.evaluating(), no_grad():
         for start in range(0, count, size):
             rows = np.arange(start, min(start + size, count))
             *inputs, labels = _batch(dataset, rows, transform, again=start == 0)
-            watch.passed.clear()
+            recorder.calls.clear()
             result = model(*(x.to(device) for x in inputs))
-            features, scores = _one(watch.passed, where, len(rows))
+            features, scores = _single_call(recorder.calls, name, len(rows))
             if at is None:
-                _check_rest(model, where, scores, result)
+                _check_scores_are_result(model, name, scores, result)
             parts = (features.array, labels.to(device).array)
             kept = kept or [features.xp.empty((count, *part.shape[1:]), part.dtype) for part in parts]
             for whole, part in zip(kept, parts):
@@ -102,28 +100,28 @@ def cache_features(
     return Features(*(Tensor(whole) for whole in kept))
 
 
-class _Watch:
-    """Notes what goes into a module, and what comes out of it."""
+class _Recorder:
+    """Records the inputs and the output of each call of a module, by a forward hook."""
 
     def __init__(self, module: Module) -> None:
         self.module = module
-        self.passed: list[tuple[Any, Any]] = []
+        self.calls: list[tuple[Any, Any]] = []
 
-    def __enter__(self) -> _Watch:
-        self.handle = self.module.register_forward_hook(lambda module, args, result: self.passed.append((args, result)))
+    def __enter__(self) -> _Recorder:
+        self.handle = self.module.register_forward_hook(lambda module, args, result: self.calls.append((args, result)))
         return self
 
     def __exit__(self, *error: object) -> None:
         self.handle.remove()
 
 
-def _one(passed: list[tuple[Any, Any]], where: str, samples: int) -> tuple[Tensor, Any]:
-    """The one tensor that went into the module, a row for each sample, and what came out."""
-    if len(passed) != 1:
+def _single_call(calls: list[tuple[Any, Any]], where: str, samples: int) -> tuple[Tensor, Any]:
+    """The input, one tensor with a row per sample, and the output of the only call of a module."""
+    if len(calls) != 1:
         raise ValueError(
-            f"cache_features: {where} computed {len(passed)} times for a batch, and once is needed; name another module: at=…"
+            f"cache_features: {where} computed {len(calls)} times for a batch, and once is needed; name another module: at=…"
         )
-    args, result = passed[0]
+    args, result = calls[0]
     if len(args) != 1 or not isinstance(args[0], Tensor) or args[0].shape[:1] != (samples,):
         given = ", ".join(str(x.shape) if isinstance(x, Tensor) else kind_of(x) for x in args)
         raise ValueError(
@@ -133,9 +131,9 @@ def _one(passed: list[tuple[Any, Any]], where: str, samples: int) -> tuple[Tenso
     return args[0], result
 
 
-def _check_rest(model: Module, where: str, scores: Tensor, result: Any) -> None:
-    """Refuse to leave out what the model does after its head."""
-    view = isinstance(result, Tensor) and result.assigned is scores.assigned  # in another shape, perhaps
+def _check_scores_are_result(model: Module, where: str, scores: Tensor, result: Any) -> None:
+    """Check that the model returns the scores of its head, and does not compute further with them."""
+    view = isinstance(result, Tensor) and result.assigned is scores.assigned  # it may have another shape
     if not (view and result.array.size == scores.array.size):
         raise ValueError(
             f"cache_features: {type(model).__name__} computes on with the scores of {where or 'its head'}, and that would be "
@@ -144,7 +142,7 @@ def _check_rest(model: Module, where: str, scores: Tensor, result: Any) -> None:
 
 
 def _equal(x: Tensor, y: Tensor) -> bool:
-    """Whether all numbers are the same; nan is as nan."""
+    """Whether all elements are equal; nan equals nan."""
     return x.shape == y.shape and bool(((x.array == y.array) | (x.array != x.array)).all())
 
 
@@ -166,10 +164,10 @@ def _check_data(dataset: Any, transform: Any) -> None:
 
 
 def _batch(dataset: Samples, rows: Any, transform: Any, again: bool) -> list[Tensor]:
-    """These samples, which are refused if any random number was drawn for them.
+    """A batch of these samples. Raises ValueError if the data set or the transform is random.
 
-    Whoever draws from this library's generators is found out by their state; whoever draws from elsewhere, by two batches of
-    the same samples that differ: the first is fetched twice.
+    Draws from this library's generators are found by comparing their state before and after, others by fetching the first
+    batch twice.
     """
     own = random.Generator(0)
     before = own.get_state(), random.default.get_state()

@@ -1,4 +1,4 @@
-"""A network in groups of layers, from the pixels to the scores: smaller steps for the earlier ones; unfrozen one by one."""
+"""Layer-wise learning rates, smaller for earlier layers, and gradual unfreezing, from the last layers to the first."""
 
 from __future__ import annotations
 
@@ -19,29 +19,28 @@ from ..training.run import Run
 from .head import is_auxiliary
 
 Unit = tuple[str, Module]
-"""A part of a network that stays in one piece, and its dotted name."""
+"""The dotted name of a part of a network that is not divided, and the part."""
 
-OPENED = (Sequential, ModuleList, ModuleDict)
-"""Their parts are units of their own. Every other module is one piece: a residual block, a branching one."""
+CONTAINERS = (Sequential, ModuleList, ModuleDict)
+"""Modules that are divided into their children. Any other module, such as a residual block, is one part."""
 
 
 def layer_groups(model: Module, lr: float, factor: float = 3.0, count: int = 3) -> list[dict[str, Any]]:
-    """The parameters of `model` in groups for an optimiser, each earlier one with a learning rate `factor` times smaller.
+    """The parameters of `model` in groups for an optimizer, with learning rates that are smaller for earlier layers.
 
-    The last group is the last part with weights, the head, and learns at `lr`; the others share the rest, in the order in which
-    the parts were registered, as many parts each as can be. A part is a child of the model, or where that is a Sequential or a
-    ModuleList, a child of that; layers without a matrix or kernels, such as norms, stay with the part before. So a ResNet-18
-    has its first convolution, eight blocks, and the linear layer; three groups are of 5 parts, of 4 and of 1. Auxiliary heads,
-    in children whose name has "aux" in it, learn with the head.
+    (Discriminative fine-tuning: Howard & Ruder 2018, "Universal language model fine-tuning for text classification", section
+    3.2, arxiv.org/abs/1801.06146, where each layer has 1 / 2.6 of the rate of the next.)
 
-    Frozen parameters are in the groups too: an optimiser passes over them until they are unfrozen. (Howard & Ruder 2018,
-    "Universal language model fine-tuning for text classification", section 3.2, arxiv.org/abs/1801.06146, divide by 2.6 from
-    layer to layer.)
+    The last group is the head, the last part with weights. The other parts are divided among the other groups, in the order of
+    registration. A part is a child of the model, or a child of a Sequential, ModuleList or ModuleDict in it; layers without a
+    weight matrix or kernels, such as normalisation, stay with the part before. So a ResNet-18 has ten parts: its first
+    convolution, eight blocks and the linear layer; three groups have 5, 4 and 1 of them. Auxiliary heads, children with "aux"
+    in their name, are in the last group. Frozen parameters are in the groups too: the optimizer skips them until unfrozen.
 
     Args:
-        lr: the learning rate of the last group; that of group i, counted back from 0 for the last, is lr / factorⁱ.
-        factor: 3 to 10 is usual; 1 gives all the same.
-        count: how many groups, 2 or more; fewer, where the model has fewer parts.
+        lr: the learning rate of the last group; the group before it has lr / factor, the one before that lr / factor² …
+        factor: usually 3 to 10; with 1 all rates are equal.
+        count: the number of groups, 2 or more; fewer if the model has fewer parts.
 
     Raises:
         TypeError: `model` is no Module; a setting is no number.
@@ -60,31 +59,31 @@ def layer_groups(model: Module, lr: float, factor: float = 3.0, count: int = 3) 
     parts = split(model, count, "layer_groups")
     of_part = {id(p): i for i, part in reversed([*enumerate(parts)]) for _, module in part for p in module.parameters()}
     groups: list[dict[str, Any]] = [{"params": [], "lr": lr / factor**i} for i in reversed(range(len(parts)))]
-    for parameter in model.parameters():  # the model's own, which are of no part, learn as the first group
+    for parameter in model.parameters():  # parameters of the model itself, in no part, go into the first group
         groups[of_part.get(id(parameter), 0)]["params"].append(parameter)
     return groups
 
 
 class UnfreezeGradually(Callback):
-    """Begin with the head alone, and unfreeze one more group of layers after every so many epochs, from the top down.
+    """Gradual unfreezing: train the head only, and unfreeze one more group of layers every so many epochs, the last first.
 
-    What is fresh learns first, so that its random gradients do not spoil what was learned before (Howard & Ruder 2018, section
-    3.3, arxiv.org/abs/1801.06146). The groups are those of `layer_groups`. Frozen layers keep their running statistics.
+    So the gradients of a head that is not trained yet do not spoil the trained layers (Howard & Ruder 2018, section 3.3,
+    arxiv.org/abs/1801.06146). The groups are those of `layer_groups`. Frozen layers keep their running statistics.
 
-    The optimizer is to hold all parameters from the start, frozen ones too: `layer_groups(model, …)`, `model.parameters()`. A
-    run that is resumed goes on with as many groups as it had. A parameter whose `requires_grad` was cleared by hand stays so.
+    The optimizer must have all parameters from the start, also frozen ones: `layer_groups(model, …)` or `model.parameters()`. A
+    resumed run continues with the groups that it had. A parameter with `requires_grad = False` set by hand stays frozen.
 
     Args:
         every: epochs between one group and the next.
-        count: how many groups.
+        count: the number of groups.
 
     Attributes:
-        learning: the names of the parts that learn at present.
+        learning: the names of the parts that are not frozen.
 
     Raises:
         TypeError: a setting is no integer.
-        ValueError: it is below 1, or `count` below 2; (when the run begins) the model has no parameters, or the optimizer does
-            not hold all of them.
+        ValueError: it is below 1, or `count` below 2; (when the run starts) the model has no parameters, or the optimizer does
+            not have all of them.
 
     >>> import numpy as np
     >>> from microtensor import nn
@@ -108,7 +107,7 @@ class UnfreezeGradually(Callback):
         self.learning: tuple[str, ...] = ()
 
     def on_start(self, run: Run) -> None:
-        """Freeze all but what learns at this epoch."""
+        """Freeze all groups but those that are trained in this epoch."""
         self.learning = ()
         held = {id(p) for group in run.optimizer.param_groups for p in group["params"]}
         left_out = [name for name, p in run.model.named_parameters() if id(p) not in held and (p.requires_grad or p.frozen)]
@@ -121,7 +120,7 @@ class UnfreezeGradually(Callback):
         self._set(run)
 
     def on_epoch(self, run: Run) -> None:
-        """Unfreeze the next group, if it is time."""
+        """Unfreeze the next group, every `every` epochs."""
         if not run.stopping:
             self._set(run)
 
@@ -142,10 +141,10 @@ class UnfreezeGradually(Callback):
 
 
 def split(model: Module, count: int, function: str) -> list[list[Unit]]:
-    """The parts of a model that hold parameters, in up to `count` groups; the last is the last part alone.
+    """The parts of a model that have parameters, in up to `count` groups; the last group is the last part.
 
     Raises:
-        TypeError, ValueError: in the name of the function that asks.
+        TypeError, ValueError: messages begin with the name of the calling `function`.
     """
     check_model(function, model)
     as_integer(function, "count", count, least=2)
@@ -166,10 +165,10 @@ def split(model: Module, count: int, function: str) -> list[list[Unit]]:
 
 
 def _units(module: Module, place: str = "") -> Iterator[Unit]:
-    """The pieces of a module that hold parameters, each once, in the order of registration."""
+    """The parts of a module that have parameters, in the order of registration."""
     for name, child in module.named_children():
         below = f"{place}.{name}" if place else name
-        if isinstance(child, OPENED):
+        if isinstance(child, CONTAINERS):
             yield from _units(child, below)
         elif any(True for _ in child.parameters()):
             yield below, child

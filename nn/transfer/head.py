@@ -1,4 +1,4 @@
-"""The head of a classifier, the layer that gives a score to each class: found, replaced, and left alone to learn."""
+"""The head of a classifier, the layer that computes the score of each class: to find it, replace it, or train only it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ M = TypeVar("M", bound=Module)
 Head: TypeAlias = Linear | Conv1d | Conv2d
 
 KINDS = (Linear, Conv1d, Conv2d)
-"""Layers that give scores: their outputs may be more or fewer, and nothing else of them changes."""
+"""Layers that may be a head: the number of their outputs can be changed."""
 
 
 def head_of(model: Module, name: str | None = None) -> Head:
-    """The layer of `model` that gives the scores: the Linear or the convolution that was registered last.
+    """The layer of `model` that computes the scores: the Linear or the convolution that was registered last.
 
-    Auxiliary heads, in children whose name has "aux" in it, are passed over.
+    Auxiliary heads, in children with "aux" in their name, are skipped.
 
     Args:
-        name: the dotted name of the layer, where it is another.
+        name: the dotted name of the layer, if it is another one.
 
     Raises:
-        TypeError: `model` is no Module, or `name` no text.
-        ValueError: the last weights are of no such layer; or there is none of this name. The message names what there is.
+        TypeError: `model` is no Module, or `name` no string.
+        ValueError: the last layer with weights is of another class, or there is no layer with this name.
 
     >>> from microtensor.nn import ReLU, Sequential
     >>> head_of(Sequential(Linear(4, 8), ReLU(), Linear(8, 3)))
@@ -42,15 +42,15 @@ def head_of(model: Module, name: str | None = None) -> Head:
 
 
 def replace_head(model: M, num_classes: int, name: str | None = None, *, generator: Generator | None = None) -> M:
-    """Give `model` new scores for `num_classes` classes, in place, and return it. All else is kept.
+    """Replace the head of `model` by one for `num_classes` classes, in place, and return the model.
 
-    The new layer is as the old one, of the same inputs, on the same device, in the same dtype, with fresh weights; it learns,
-    also if the old one was frozen. So do those of auxiliary heads, where they give as many scores as the head does. An
-    optimiser that was made before still holds the old ones: make it anew.
+    The new layer has the settings, the inputs, the device and the dtype of the old one, new random weights, and is not frozen.
+    Auxiliary heads with as many outputs as the head are replaced too. An optimizer that was created before has the old
+    parameters: create it again.
 
     Args:
-        name: the dotted name of the layer to replace, and no other; None: see `head_of`.
-        generator: where the new weights come from; the default generator if None.
+        name: the dotted name of the only layer to replace; None: see `head_of`.
+        generator: for the new weights; None: the default generator.
 
     Raises:
         TypeError: `model` is no Module, `num_classes` no integer.
@@ -81,12 +81,12 @@ def replace_head(model: M, num_classes: int, name: str | None = None, *, generat
 
 
 def freeze_base(model: M, name: str | None = None) -> M:
-    """Freeze all of `model` but its head, and auxiliary ones, and return it: only they learn. `model.unfreeze()` undoes it.
+    """Freeze all of `model` but its head, and auxiliary heads, and return it. `model.unfreeze()` undoes it.
 
-    What is frozen keeps the running statistics of its batch normalisation too, and normalises by them: see `Module.freeze`.
+    Frozen batch normalisation uses its running statistics, and does not update them: see `Module.freeze`.
 
     Args:
-        name: the dotted name of the module that is to learn, which may be more than the last layer; None: see `head_of`.
+        name: the dotted name of the module to train, which may be more than the last layer; None: see `head_of`.
 
     Raises:
         TypeError, ValueError: as `head_of`.
@@ -104,12 +104,12 @@ def freeze_base(model: M, name: str | None = None) -> M:
 
 
 def scores_of(layer: Head) -> int:
-    """How many scores a head gives."""
+    """The number of outputs of a head."""
     return layer.out_features if isinstance(layer, Linear) else layer.out_channels
 
 
 def _heads(function: str, model: Any, name: str | None) -> list[Head]:
-    """The head; and unless it was named, those of the auxiliary parts that give as many scores."""
+    """The head; and unless a name is given, auxiliary heads with as many outputs."""
     _, head = find(function, model, name)
     if name is not None:
         return [head]
@@ -135,13 +135,13 @@ def find(function: str, model: Any, name: str | None) -> tuple[str, Head]:
 
 
 def _last(model: Module) -> tuple[str, Module | None]:
-    """The module, and its name, that holds what of all parameters and buffers was assigned last; None if there are none."""
+    """The module with the parameter or buffer that was assigned last, and its name; None if there are none."""
     holders: list[tuple[str, Module | None]] = [("", None), *_holders(model)]
     return holders[-1]
 
 
 def _holders(module: Module, place: str = "") -> Iterator[tuple[str, Module]]:
-    """For each parameter and buffer, in the order of assignment, the module that holds it; auxiliary parts are left out."""
+    """For each parameter and buffer, in the order of assignment, the module that has it; without auxiliary heads."""
     for name, value in vars(module).items():
         if isinstance(value, (Parameter, Buffer)):
             yield place, module
@@ -150,12 +150,12 @@ def _holders(module: Module, place: str = "") -> Iterator[tuple[str, Module]]:
 
 
 def is_auxiliary(name: str) -> bool:
-    """Whether a child of this name is a head beside the head: aux1 and aux2, AuxLogits, aux_classifier."""
+    """Whether a child of this name is an auxiliary head: aux1 and aux2, AuxLogits, aux_classifier."""
     return "aux" in name.lower()
 
 
 def _like(old: Head, count: int, generator: Generator | None) -> Head:
-    """A fresh layer with the settings of `old`, of so many outputs."""
+    """A new layer with the settings of `old` and `count` outputs."""
     new: Head
     bias = old.bias is not None
     if isinstance(old, Linear):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import microtensor as mt
 from microtensor import Tensor, nn
 from microtensor.autograd.graph import mode
-from microtensor.nn.inspect.receptive_field_tracker import Reach, Reaches
+from microtensor.nn.inspect.receptive_field_tracker import AxisField, FieldTracker
 from microtensor.nn.layers.adaptive import adaptive_avg_pool2d, adaptive_max_pool2d
 from microtensor.nn.layers.conv import conv2d
 from microtensor.nn.layers.conv_transpose import conv_transpose2d
@@ -19,15 +19,15 @@ from microtensor.nn.layers.windows import unfold
 
 def follow(function, *shapes):
     """What the result of `function` sees of its inputs, zeros of these shapes."""
-    reaches, inputs = Reaches(), [Tensor(np.ones(shape)) for shape in shapes]
+    tracker, inputs = FieldTracker(), [Tensor(np.ones(shape)) for shape in shapes]
     for x in inputs:
-        reaches.start(x)
-    mode.observers = (*mode.observers, reaches.observe)
+        tracker.start(x)
+    mode.observers = (*mode.observers, tracker.observe)
     try:
         y = function(*inputs)
     finally:
         mode.observers = mode.observers[:-1]
-    return y, reaches.of(y)
+    return y, tracker.of(y)
 
 
 def depends_on(function, shape, unit):
@@ -136,7 +136,7 @@ def test_uneven_fields_are_covered(function):
     assert [r.size for r in reach] == largest
 
 
-GLOBAL = [Reach(9, None, 4.5), Reach(7, None, 3.5)]
+GLOBAL = [AxisField(9, None, 4.5), AxisField(7, None, 3.5)]
 
 
 @pytest.mark.parametrize(
@@ -160,33 +160,33 @@ def test_what_sees_everything(function):
 def test_units_that_all_see_everything_have_no_distance():
     """A squeeze-and-excitation gate looks at all of the image, and so does what it is multiplied with."""
     _, reach = follow(lambda x: residual(x * x.mean((2, 3), keepdim=True).sigmoid()), (1, 2, 9, 7))
-    assert reach == (Reach(9, 0, 4.5), Reach(7, 0, 3.5))
+    assert reach == (AxisField(9, 0, 4.5), AxisField(7, 0, 3.5))
 
 
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
-        (lambda x: x[:, :, 2::3, 1], (Reach(1, 3, 2.5), Reach(1, None, 1.5))),
-        (lambda x: x[0, ..., 3, None, 1:], (Reach(1, None, 3.5), Reach(1, 1, 1.5))),
-        (lambda x: x.flatten(1), (Reach(1, None, 0.5), Reach(1, None, 0.5))),
-        (lambda x: x.flatten(2).mT.flip(2).mT.reshape(1, 1, 2, 9, 7), (Reach(1, 1, 0.5), Reach(1, 1, 0.5))),
-        (lambda x: x.flatten(2).mT @ mt.ones(2, 4, dtype="float64"), (Reach(1, None, 0.5), Reach(1, None, 0.5))),
-        (lambda x: unfold(x, 3), (Reach(3, None, 1.5), Reach(3, None, 1.5))),
-        (lambda x: unfold(x, 3, padding=1, stride=2).reshape(1, 18, 5, 4), (Reach(3, 2, 0.5), Reach(3, 2, 0.5))),
-        (lambda x: x.expand(3, 2, 9, 7), (Reach(1, 1, 0.5), Reach(1, 1, 0.5))),
-        (lambda x: x.transpose(2, 3), (Reach(1, 1, 0.5), Reach(1, 1, 0.5))),
-        (lambda x: x.sum(3), (Reach(1, 1, 0.5), Reach(7, None, 3.5))),
-        (lambda x: interpolate(x, scale_factor=2), (Reach(1, 0.5, 0.5), Reach(1, 0.5, 0.5))),
-        (lambda x: x.pad((1, 0, 2, 3)), (Reach(1, 1, -1.5), Reach(1, 1, -0.5))),
-        (lambda x: x.pad((1, 0, 2, 3), mode="reflect"), (Reach(1, 1, -1.5), Reach(1, 1, -0.5))),
-        (lambda x: max_pool2d(x, (2, 3), 2, (1, 0)), (Reach(2, 2, 0), Reach(3, 2, 1.5))),
-        (lambda x: max_pool2d(x, 2, ceil_mode=True), (Reach(2, 2, 1), Reach(2, 2, 1))),
-        (lambda x: adaptive_max_pool2d(x, (3, 4)), (Reach(3, 3, 1.5), Reach(3, 1.75, 1))),
+        (lambda x: x[:, :, 2::3, 1], (AxisField(1, 3, 2.5), AxisField(1, None, 1.5))),
+        (lambda x: x[0, ..., 3, None, 1:], (AxisField(1, None, 3.5), AxisField(1, 1, 1.5))),
+        (lambda x: x.flatten(1), (AxisField(1, None, 0.5), AxisField(1, None, 0.5))),
+        (lambda x: x.flatten(2).mT.flip(2).mT.reshape(1, 1, 2, 9, 7), (AxisField(1, 1, 0.5), AxisField(1, 1, 0.5))),
+        (lambda x: x.flatten(2).mT @ mt.ones(2, 4, dtype="float64"), (AxisField(1, None, 0.5), AxisField(1, None, 0.5))),
+        (lambda x: unfold(x, 3), (AxisField(3, None, 1.5), AxisField(3, None, 1.5))),
+        (lambda x: unfold(x, 3, padding=1, stride=2).reshape(1, 18, 5, 4), (AxisField(3, 2, 0.5), AxisField(3, 2, 0.5))),
+        (lambda x: x.expand(3, 2, 9, 7), (AxisField(1, 1, 0.5), AxisField(1, 1, 0.5))),
+        (lambda x: x.transpose(2, 3), (AxisField(1, 1, 0.5), AxisField(1, 1, 0.5))),
+        (lambda x: x.sum(3), (AxisField(1, 1, 0.5), AxisField(7, None, 3.5))),
+        (lambda x: interpolate(x, scale_factor=2), (AxisField(1, 0.5, 0.5), AxisField(1, 0.5, 0.5))),
+        (lambda x: x.pad((1, 0, 2, 3)), (AxisField(1, 1, -1.5), AxisField(1, 1, -0.5))),
+        (lambda x: x.pad((1, 0, 2, 3), mode="reflect"), (AxisField(1, 1, -1.5), AxisField(1, 1, -0.5))),
+        (lambda x: max_pool2d(x, (2, 3), 2, (1, 0)), (AxisField(2, 2, 0), AxisField(3, 2, 1.5))),
+        (lambda x: max_pool2d(x, 2, ceil_mode=True), (AxisField(2, 2, 1), AxisField(2, 2, 1))),
+        (lambda x: adaptive_max_pool2d(x, (3, 4)), (AxisField(3, 3, 1.5), AxisField(3, 1.75, 1))),
         (
             lambda x: mt.permute(interpolate(x, scale_factor=2).reshape(1, 2, 9, 2, 14), (0, 1, 3, 2, 4)).reshape(1, 4, 9, 14),
-            (Reach(1, 1, 0.5), Reach(1, 0.5, 0.5)),
+            (AxisField(1, 1, 0.5), AxisField(1, 0.5, 0.5)),
         ),
-        (lambda x: (x[:, :, ::2] * 1)[:, :, :4].reshape(1, 2, 2, 2, 7), (Reach(3, 4, 1.5), Reach(1, 1, 0.5))),
+        (lambda x: (x[:, :, ::2] * 1)[:, :, :4].reshape(1, 2, 2, 2, 7), (AxisField(3, 4, 1.5), AxisField(1, 1, 0.5))),
         (lambda x: x.detach(), None),
         (lambda x: mt.ones(3) * 2, None),
     ],
@@ -197,22 +197,22 @@ def test_where_the_places_are(function, expected):
 
 def test_two_inputs_are_seen_together():
     _, reach = follow(lambda a, b: conv2d(a, kernel(2, 2, 3, 3), padding=1) + b, (1, 2, 9, 7), (1, 2, 9, 7))
-    assert reach == (Reach(3, 1, 0.5), Reach(3, 1, 0.5))
+    assert reach == (AxisField(3, 1, 0.5), AxisField(3, 1, 0.5))
     _, reach = follow(lambda a, b: a + b[:, :, None, None], (1, 2, 9, 7), (1, 2))  # b has no axes of an image
-    assert reach == (Reach(1, 1, 0.5), Reach(1, 1, 0.5))
+    assert reach == (AxisField(1, 1, 0.5), AxisField(1, 1, 0.5))
 
 
 def test_sequences_have_one_axis():
     _, reach = follow(lambda x: conv2d(x.unsqueeze(2), kernel(1, 2, 1, 3), dilation=(1, 2)).squeeze(2), (1, 2, 9))
-    assert reach == (Reach(5, 1, 2.5),)
+    assert reach == (AxisField(5, 1, 2.5),)
 
 
 def test_nothing_is_kept_alive():
-    reaches, x = Reaches(), Tensor(np.ones((1, 1, 2, 2)))
-    reaches.start(x)
-    assert reaches.of(x) is not None
+    tracker, x = FieldTracker(), Tensor(np.ones((1, 1, 2, 2)))
+    tracker.start(x)
+    assert tracker.of(x) is not None
     del x
-    assert not reaches._known
+    assert not tracker._known
 
 
 def field_of(reach, i):

@@ -139,7 +139,7 @@ def test_parameters_count_where_they_are_met_first():
     watched = trace("summary", model, (2,))
     found = [(call.name, [p.shape for p in call.parameters], len(call.again)) for call in watched.calls]
     assert found == [("", [(3,)], 0), ("first", [(3, 2), (3,)], 0), ("second", [(3,)], 1), ("first", [], 2)]
-    assert {id(p) for p in model.parameters()} - watched.met == {id(p) for p in model.rest.parameters()}
+    assert {id(p) for p in model.parameters()} - watched.counted == {id(p) for p in model.rest.parameters()}
 
 
 def test_activations_are_what_depends_on_the_input_and_is_no_view():
