@@ -54,7 +54,7 @@ class Field(NamedTuple):
         if self.size is None or self.jump is None or self.center is None:
             raise ValueError(
                 f"receptive_field: what the units of {self.name or self.type} see is unknown, for the operation "
-                f"`{self.unknown}` does not say what it looks at: @op(elementwise=True), or @op(receptive_field=...)"
+                f"`{self.unknown}` does not declare its receptive field: @op(elementwise=True), or @op(receptive_field=...)"
             )
         if len(unit) != len(self.size):
             raise ValueError(
@@ -82,8 +82,8 @@ class Field(NamedTuple):
 def unknown_text(operation: str) -> str:
     """Why the receptive field is unknown, and what to do."""
     return (
-        f"unknown: the operation `{operation}` does not say what it looks at: @op(elementwise=True) if each number depends on "
-        "its own place alone, else @op(receptive_field=...)"
+        f"unknown: the operation `{operation}` does not declare its receptive field: @op(elementwise=True) if each element "
+        "depends on its own position alone, else @op(receptive_field=...)"
     )
 
 

@@ -181,7 +181,7 @@ class GradScaler:
             self._set(new_scale, *settings)
         elif not self._found:
             raise RuntimeError(
-                "GradScaler.update: no gradients were looked at since the last update(); step(optimizer) comes first"
+                "GradScaler.update: no gradients were checked since the last update(); step(optimizer) comes first"
             )
         elif any(found.overflowed() for found in self._found.values()):
             self._scale, self._growth_tracker = self._rounded(self._backoff_factor), 0

@@ -165,7 +165,7 @@ class OneCycleLR(LRScheduler):
         """
         if self.last_epoch >= self.total_steps:
             raise ValueError(
-                f"{self._name}: the cycle of {self.total_steps} steps is over; make it as long as the training, a step a batch"
+                f"{self._name}: the cycle of {self.total_steps} steps is complete; make it as long as the training"
             )
         super().step()
 

@@ -34,7 +34,7 @@ def preview_lr(schedule: LRScheduler, steps: int) -> list[list[float]]:
     steps = as_integer("preview_lr", "steps", steps, least=1)
     if schedule.needs_metric:
         raise ValueError(
-            f'preview_lr: {type(schedule).__name__} waits for a metric, which only training knows; draw the "lr" of a history'
+            f'preview_lr: {type(schedule).__name__} needs a metric, which only training provides; draw the "lr" of a history'
         )
     groups = schedule.optimizer.param_groups
     before = [{key: value for key, value in group.items() if key != "params"} for group in groups]

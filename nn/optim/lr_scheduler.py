@@ -56,8 +56,8 @@ class LRScheduler:
                 group.setdefault("initial_lr", group["lr"])
             elif "initial_lr" not in group:
                 raise ValueError(
-                    f'{self._name}: group {i} has no "initial_lr" to go on from after step {last_epoch}; load the state of the '
-                    "optimizer first, or leave last_epoch out and load the state of the schedule"
+                    f'{self._name}: group {i} has no "initial_lr" to continue from after step {last_epoch}; load the state of '
+                    "the optimizer first, or leave last_epoch out and load the state of the schedule"
                 )
         self.base_lrs = [float(group["initial_lr"]) for group in optimizer.param_groups]
         self._last_lr: list[float] = []

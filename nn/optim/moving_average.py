@@ -116,7 +116,7 @@ class ExponentialMovingAverage:
         average = self.average[name]
         if average.shape != data.shape:
             raise ValueError(
-                f"ExponentialMovingAverage: {name} is {data.shape} now, and was {average.shape}; begin another average"
+                f"ExponentialMovingAverage: {name} is {data.shape} now, and was {average.shape}; create another average"
             )
         if average.dtype != data.dtype or average.device != device_of(data):
             average.array = to_device(average.array, device_of(data)).astype(data.dtype, copy=False)

@@ -305,8 +305,8 @@ def listed(who: str, parameters: Iterable[Any]) -> list[Any]:
     given = list(parameters)
     if not given and isinstance(parameters, Iterator):
         raise ValueError(
-            f"{who}: there are no parameters: the iterator was used up before, or had none; model.parameters() can be gone "
-            "through once: call it anew, or keep a list: params = list(model.parameters())"
+            f"{who}: there are no parameters: the iterator was used up before, or had none; model.parameters() can be iterated "
+            "over once: call it again, or keep a list: params = list(model.parameters())"
         )
     return given
 

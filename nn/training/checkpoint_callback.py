@@ -131,7 +131,7 @@ class Checkpoint(MonitorCallback):
         if files and self.resume is False:
             raise FileExistsError(
                 f"Checkpoint: {self.folder} has checkpoints of another run, such as {files[-1].name}; give another folder, "
-                'delete them, or say resume=True to go on with that run, resume="restart" to begin anew'
+                'delete them, or say resume=True to resume that run, resume="restart" to start again'
             )
         if self.resume == "restart":
             self._old = files
@@ -160,7 +160,7 @@ class Checkpoint(MonitorCallback):
             raise ValueError(
                 f"Checkpoint: {path} is of another run, and does not fit this one: {words}\n"
                 "give another folder, or make model, optimizer, schedule and callbacks as they were; "
-                'resume="restart" begins anew'
+                'resume="restart" starts again'
             ) from error
 
     def on_step(self, run: Run) -> None:
@@ -222,9 +222,9 @@ def _settings_message(path: Path, folder: Path, error: SettingsDiffer, saved: bo
     lines = "".join(f"\n  {line}" for line in difference_lines(error.found))
     name = f"Checkpoint({str(folder)!r}, resume="
     choices = {
-        "given": "goes on with the settings given here",
-        "saved": "goes on with those of the checkpoint",
-        "restart": "begins anew, and deletes the checkpoints in the folder; another folder keeps both runs",
+        "given": "resumes with the settings given here",
+        "saved": "resumes with those of the checkpoint",
+        "restart": "starts again, and deletes the checkpoints in the folder; another folder keeps both runs",
     }
     if saved or not error.can_be_restored():
         del choices["saved"]

@@ -48,7 +48,7 @@ def check_parts(
             hint = _instance(value) or "; fit(model, data, loss, optimizer)" * (not optional)
             raise TypeError(f"fit: {name} must be of class {kind.__name__}, got {kind_of(value)}{hint}")
     if not callable(loss) or isinstance(loss, type):
-        hint = _instance(loss) or "; give nn.cross_entropy, nn.MSELoss(), a function of one's own …"
+        hint = _instance(loss) or "; give nn.cross_entropy, nn.MSELoss(), a function of your own …"
         raise TypeError(f"fit: loss must be a function of scores and labels, got {kind_of(loss)}{hint}")
     if not isinstance(callbacks, (list, tuple)) or not all(isinstance(c, Callback) for c in callbacks):
         classes = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
@@ -91,8 +91,8 @@ def _check_parameters(model: Module, optimizer: Optimizer, loss: Any) -> None:
     if left_out and not learned <= known:
         shown = ", ".join(left_out[:3]) + (" …" if len(left_out) > 3 else "")
         raise ValueError(
-            f"fit: the optimizer moves parameters that are not the model's, but not {shown}: it was made of another model, or "
-            "before a layer was replaced; make it anew, of model.parameters()"
+            f"fit: the optimizer updates parameters that are not the model's, but not {shown}: it was created for another "
+            "model, or before a layer was replaced; create it again, with model.parameters()"
         )
 
 
@@ -155,9 +155,9 @@ def check_cycle(run: Run) -> None:
     if steps > left:
         again = ""
         if run.step:
-            again = ", and the checkpoint goes on with it" if run.was_complete else ', and Checkpoint(…, resume="given")'
+            again = ", and the checkpoint resumes with it" if run.was_complete else ', and Checkpoint(…, resume="given")'
         raise ValueError(
-            f"fit: the training takes {steps:,} steps, and the cycle of OneCycleLR is over after {left:,}; "
+            f"fit: the training takes {steps:,} steps, and the cycle of OneCycleLR is complete after {left:,}; "
             f"make it with total_steps={steps + schedule.last_epoch - before}{again}"
         )
 
@@ -170,12 +170,11 @@ def check_batches(who: str, data: Any, passes: int) -> None:
     """
     if callable(getattr(data, "batch", None)) and hasattr(data, "__getitem__"):
         raise TypeError(
-            f"{who}: {type(data).__name__} gives single samples, and batches are needed; cut it into some: "
-            "DataLoader(dataset, batch_size=64)"
+            f"{who}: {type(data).__name__} gives single samples, and batches are needed: DataLoader(dataset, batch_size=64)"
         )
     if isinstance(data, Iterator) and passes > 1:
         raise TypeError(
-            f"{who}: {type(data).__name__} can be gone through once, and {passes} epochs need it {passes} times; "
+            f"{who}: {type(data).__name__} can be iterated over once, and {passes} epochs need it {passes} times; "
             "give a DataLoader or a list of batches"
         )
 

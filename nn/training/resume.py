@@ -176,7 +176,7 @@ class _Resumption:
         if self.how == "same" and self._is_extension():
             self.how = "given"
             lines = "; ".join(difference_lines(self.found))
-            warn(f"Checkpoint: the run had ended, and goes on for more epochs with another schedule: {lines}")
+            warn(f"Checkpoint: the run had ended, and continues for more epochs with another schedule: {lines}")
         elif self.how == "same" or self.how == "saved" and _not_restorable(self.found):
             raise SettingsDiffer(self.found if self.how == "same" else _not_restorable(self.found))
         else:

@@ -135,10 +135,10 @@ def start(run: Run) -> None:
 def warn_if_finished(run: Run) -> None:
     """Warn if a resumed run has no epoch left to do."""
     if run.step and (run.stopping or run.epoch >= run.epochs):
-        why = f"{run.epoch} of {run.epochs} epochs are done; ask for more, or begin"
+        why = f"{run.epoch} of {run.epochs} epochs are done; ask for more, or start"
         if run.stopping:
-            why = f"the run was stopped after epoch {run.epoch}; begin"
-        warn(f"fit: nothing to do: {why} anew in another folder")
+            why = f"the run was stopped after epoch {run.epoch}; start"
+        warn(f"fit: nothing to do: {why} again in another folder")
 
 
 def batches_per_step(run: Run) -> Iterator[list[tuple[Batch, float]]]:

@@ -8,8 +8,8 @@ from itertools import chain
 
 LEFT_OUT = {
     "about arrays and memory of NumPy's, which a tensor on a device does not share": """
-        test_average.py::test_copies_are_for_good_and_for_other_models
-        test_clip.py::test_one_parameter_and_none
+        test_moving_average.py::test_copies_are_for_good_and_for_other_models
+        test_clip_grad.py::test_one_parameter_and_none
         test_creation.py::test_who_shares_memory
         test_embedding.py::test_from_pretrained_shares_memory_and_can_be_frozen
         test_backward.py::test_an_array_operand_is_taken_as_it_is_then
@@ -55,7 +55,7 @@ LEFT_OUT = {
         test_interop.py::test_pytorch_shares_memory_both_ways*
     """,
     "compares what is on the CPU with what is on a device, and says itself where": """
-        test_average.py::test_it_follows_the_model_to_a_device_and_a_dtype
+        test_moving_average.py::test_it_follows_the_model_to_a_device_and_a_dtype
         test_contraction.py::test_on_a_device_that_is_not_numpys
         test_module.py::test_to_a_wrong_target_moves_nothing
         test_module.py::test_to_the_same_device_and_dtype_changes_nothing

@@ -269,14 +269,14 @@ def test_what_an_operation_looks_at_does_not_depend_on_what_it_is_called(name):
     assert [found[i].size for i in ("0", "1", "2", "")] == [(3, 3), None, None, None]
     assert found["2"].unknown == found["1"].unknown == name.lstrip("_")
     assert "unknown" in repr(found)
-    assert f"`{name.lstrip('_')}` does not say what it looks at" in repr(found)
+    assert f"`{name.lstrip('_')}` does not declare its receptive field" in repr(found)
     with pytest.raises(ValueError, match=r"unknown.*receptive_field=\.\.\."):
         found["1"].of(0, 0)
     rows = {row.name: row for row in mt.nn.summary(silent, (1, 9, 9)).rows}
     assert (rows["1"].receptive_field, rows["1"].jump, rows["1"].sees_all) == (None, None, False)
     assert rows["1"].multiply_adds == 0
     assert rows["1"].activation_bytes == 9 * 9 * 4  # it does depend on the input
-    assert "does not say what it looks at" in repr(mt.nn.summary(silent, (1, 9, 9)))
+    assert "does not declare its receptive field" in repr(mt.nn.summary(silent, (1, 9, 9)))
 
     elementwise = Sequential(before, layer(mt.op(elementwise=True)(rule_called(name))), Conv2d(1, 1, 3))
     found = receptive_field(elementwise, (1, 9, 9))

@@ -71,7 +71,7 @@ def test_a_schedule_that_ends_before_says_so_and_is_put_back():
         (lambda o: nn.preview_lr(o, 3), TypeError, "preview_lr: expected a schedule, such as CosineAnnealingLR.*, got SGD"),
         (lambda o: nn.preview_lr(nn.StepLR(o, 1), 0), ValueError, "steps must be at least 1, got 0"),
         (lambda o: nn.preview_lr(nn.StepLR(o, 1), 1.5), TypeError, "steps must be an integer, got 1.5"),
-        (lambda o: nn.preview_lr(nn.ReduceLROnPlateau(o), 3), ValueError, "ReduceLROnPlateau waits for a metric"),
+        (lambda o: nn.preview_lr(nn.ReduceLROnPlateau(o), 3), ValueError, "ReduceLROnPlateau needs a metric"),
     ],
 )
 def test_wrong_input_is_refused_in_words(call, kind, message):

@@ -185,7 +185,7 @@ def test_a_cycle_ends():
     for _ in range(4):  # one after each step of the optimizer
         schedule.step()
     assert schedule.get_last_lr() == [pytest.approx(1 / 25 / 1e4)]
-    with pytest.raises(ValueError, match="OneCycleLR: the cycle of 4 steps is over"):
+    with pytest.raises(ValueError, match="OneCycleLR: the cycle of 4 steps is complete"):
         schedule.step()
     assert schedule.last_epoch == 4
 
@@ -274,7 +274,7 @@ def test_a_schedule_begins_after_steps_taken_before():
     assert schedule.last_epoch == 5
     np.testing.assert_allclose(rates(ours), [0.001, 0.003])
     with pytest.raises(
-        ValueError, match='StepLR: group 0 has no "initial_lr" to go on from after step 4; load the state of the'
+        ValueError, match='StepLR: group 0 has no "initial_lr" to continue from after step 4; load the state of the'
     ):
         nn.StepLR(nn.SGD([Parameter([1.0])]), step_size=2, last_epoch=4)
 

@@ -251,7 +251,7 @@ def test_a_weight_of_another_shape_is_refused():
     p = Parameter([1.0])
     average = nn.ExponentialMovingAverage([p])
     p.array = np.ones(2, np.float32)
-    with pytest.raises(ValueError, match=r"0 is \(2,\) now, and was \(1,\); begin another average"):
+    with pytest.raises(ValueError, match=r"0 is \(2,\) now, and was \(1,\); create another average"):
         average.update()
 
 

@@ -65,7 +65,7 @@ def test_more_epochs_go_on_from_a_run_that_ended(tmp_path, uninterrupted):
 def test_a_run_that_has_ended_is_not_run_again(tmp_path, uninterrupted):
     killed.train(tmp_path, epochs=3)
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    with pytest.warns(UserWarning, match="fit: nothing to do: 3 of 3 epochs are done; ask for more, or begin anew in another"):
+    with pytest.warns(UserWarning, match="fit: nothing to do: 3 of 3 epochs are done; ask for more, or start again in another"):
         again = killed.train(tmp_path, epochs=3)
     assert_same(result(*again), uninterrupted)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == stamps
@@ -83,7 +83,7 @@ def test_it_says_where_it_goes_on_and_that_nothing_is_left(tmp_path, capsys):
 
     train(1)
     with pytest.warns(
-        UserWarning, match="nothing to do: 1 of 1 epochs are done; ask for more, or begin anew in another folder"
+        UserWarning, match="nothing to do: 1 of 1 epochs are done; ask for more, or start again in another folder"
     ):
         (there,) = train(1)
     assert there.endswith("step-00000002.npz: after epoch 1, 2 steps done")

@@ -312,7 +312,9 @@ def test_a_longer_schedule_and_more_epochs(tmp_path, name, ended):
     of = SCHEDULES[name]
     go(tmp_path, schedule=of(6), stop_at=None if ended else 4)
     if ended:
-        with pytest.warns(UserWarning, match="the run had ended, and goes on for more epochs with another schedule: schedule"):
+        with pytest.warns(
+            UserWarning, match="the run had ended, and continues for more epochs with another schedule: schedule"
+        ):
             longer = go(tmp_path, epochs=4, schedule=of(12))
     else:
         with pytest.raises(ValueError, match=r"other settings:\n  schedule"):
@@ -329,7 +331,7 @@ def test_a_longer_schedule_and_more_epochs(tmp_path, name, ended):
 
 def test_the_hint_of_a_cycle_that_is_over_can_be_followed(tmp_path):
     go(tmp_path, schedule=SCHEDULES["cycle"](6))
-    over = "takes 6 steps, and the cycle of OneCycleLR is over after 0; make it with total_steps=12, and the checkpoint goes on with it"
+    over = "takes 6 steps, and the cycle of OneCycleLR is complete after 0; make it with total_steps=12, and the checkpoint resumes with it"
     with pytest.raises(ValueError, match=over) as e:
         go(tmp_path, epochs=4, schedule=SCHEDULES["cycle"](6))
     steps = int(re.search(r"total_steps=(\d+)", str(e.value))[1])

@@ -207,7 +207,7 @@ SGD = nn.SGD(other().parameters(), lr=0.1)
     ("changes", "error", "message"),
     [
         ({"data": TensorDataset(POINTS, LABELS)}, TypeError, "fit: TensorDataset gives single samples, and batches are needed"),
-        ({"validation": TensorDataset(POINTS, LABELS)}, TypeError, r"cut it into some: DataLoader\(dataset, batch_size=64\)"),
+        ({"validation": TensorDataset(POINTS, LABELS)}, TypeError, r"batches are needed: DataLoader\(dataset, batch_size=64\)"),
         (
             {"data": [(mt.Tensor(POINTS[0]), mt.tensor(1))]},
             ValueError,
@@ -218,7 +218,7 @@ SGD = nn.SGD(other().parameters(), lr=0.1)
             TypeError,
             r"got 2 things \(ndarray, ndarray\); use a DataLoader: of arrays, DataLoader",
         ),
-        ({"data": iter([]), "epochs": 2}, TypeError, "list_iterator can be gone through once, and 2 epochs need it 2 times"),
+        ({"data": iter([]), "epochs": 2}, TypeError, "list_iterator can be iterated over once, and 2 epochs need it 2 times"),
         ({"loss": nn.CrossEntropyLoss}, TypeError, r"got the class CrossEntropyLoss; create one: CrossEntropyLoss\(\.\.\.\)"),
         ({"loss": "mse"}, TypeError, r"loss must be a function of scores and labels, got str; give nn.cross_entropy"),
         ({"loss": lambda x, y: nn.cross_entropy(x.detach(), y)}, ValueError, r"the loss has no graph, .* by .detach\(\)"),
@@ -226,7 +226,7 @@ SGD = nn.SGD(other().parameters(), lr=0.1)
         (
             {"optimizer": SGD},
             ValueError,
-            "the optimizer moves parameters that are not the model's, but not 0.weight, 0.bias, 3.w",
+            "the optimizer updates parameters that are not the model's, but not 0.weight, 0.bias, 3.w",
         ),
         (
             {"optimizer": nn.SGD(other().freeze().parameters())},
@@ -264,7 +264,7 @@ def test_what_would_train_nothing_is_refused_in_words(changes, error, message):
 def test_a_layer_replaced_after_the_optimizer_was_made_is_noticed():
     model, data, optimizer = setting()
     model[3] = nn.Linear(8, 2)
-    with pytest.raises(ValueError, match=r"but not 3.weight, 3.bias: it was made of another model, or before a layer was"):
+    with pytest.raises(ValueError, match=r"but not 3.weight, 3.bias: it was created for another model, or before a layer was"):
         fit(model, data, nn.cross_entropy, optimizer, progress=False)
     model[0].freeze()
     fit(model, data, nn.cross_entropy, nn.SGD(model[3].parameters(), lr=0.1), progress=False)  # a part of the model is no fault
@@ -335,7 +335,7 @@ def test_a_cycle_that_is_too_short_is_refused_before_the_first_step():
         model, data, optimizer = setting()
         before = weights(model)
         schedule = nn.OneCycleLR(optimizer, 0.3, total_steps=needed - 1)
-        with pytest.raises(ValueError, match=f"takes {needed} steps, .* over after {needed - 1}; .* total_steps={needed}"):
+        with pytest.raises(ValueError, match=f"takes {needed} steps, .* complete after {needed - 1}; .* total_steps={needed}"):
             fit(model, data, nn.cross_entropy, optimizer, epochs=3, schedule=schedule, progress=False, **settings)
         np.testing.assert_array_equal(weights(model), before)
         schedule = nn.OneCycleLR(optimizer, 0.3, total_steps=needed)
