@@ -1,4 +1,4 @@
-"""The effective receptive field against formulas and gradients; which pixels are seen, against counting by hand."""
+"""The effective receptive field compared with formulas and gradients; paths from pixels, counted by hand."""
 
 import math
 
@@ -49,7 +49,7 @@ def test_its_spread_is_that_of_the_sum_of_uniform_steps(kernels):
 
 
 def test_the_share_of_the_field_shrinks_with_depth():
-    """As one over the root of the number of layers: Luo et al. 2016, section 2."""
+    """σ / size falls as 1 / √layers: Luo et al. 2016, section 2."""
     ratio = {}
     for n in (4, 16):
         found = effective_receptive_field(even(*[Conv2d(1, 1, 3) for _ in range(n)]), (1, 2 * n + 1, 2 * n + 1), samples=1)
@@ -200,7 +200,7 @@ def test_layers_that_cannot_be_asked():
     ("dilations", "seen", "side"), [((2, 2, 2), 7**2, 13), ((1, 2, 4), 15**2, 15), ((1, 2, 3), 13**2, 13), ((1, 1, 1), 7**2, 7)]
 )
 def test_gridding(dilations, seen, side):
-    """Dilations that share a factor see every other pixel alone: Wang et al. 2017, figure 2, arxiv.org/abs/1702.08502."""
+    """Dilations with a common factor leave out every other pixel: Wang et al. 2017, figure 2, arxiv.org/abs/1702.08502."""
     net = Sequential(*[Conv2d(1, 1, 3, dilation=d) for d in dilations])
     ways = seen_pixels(net, (1, side, side)).numpy()
     assert np.count_nonzero(ways) == seen
@@ -208,7 +208,7 @@ def test_gridding(dilations, seen, side):
 
 
 def test_ways_are_counted():
-    """3 and 3: 1 2 3 2 1 ways of 9, along each axis."""
+    """Two kernels of 3: 1, 2, 3, 2, 1 of 9 paths along each axis."""
     ways = seen_pixels(Sequential(Conv2d(2, 3, 3), Conv2d(3, 1, 3)), (2, 5, 5)).numpy()
     line = np.array([1, 2, 3, 2, 1]) / 9
     np.testing.assert_allclose(ways, np.outer(line, line), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""What the layers inside a model compute."""
+"""The outputs of the layers inside a model."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_without_names_it_is_every_layer_that_has_none_below():
 
 
 class Twice(nn.Module):
-    """One ReLU in two places; and it writes into what a layer returned."""
+    """One ReLU is called twice, and writes in place into the output of a layer."""
 
     def __init__(self):
         self.first, self.relu, self.idle = nn.Conv2d(1, 1, 1, bias=False), nn.ReLU(), nn.Identity()

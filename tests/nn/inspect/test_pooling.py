@@ -1,4 +1,4 @@
-"""Max pooling window by window: the lecture's example, and the whole against the derivative of `max_pool2d`."""
+"""Max pooling window by window: an example of the lecture, and the sum compared with the derivative of `max_pool2d`."""
 
 import numpy as np
 import pytest

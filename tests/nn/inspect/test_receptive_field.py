@@ -1,4 +1,4 @@
-"""Receptive fields of whole models: published numbers, and what a unit of a layer sees."""
+"""Receptive fields of whole models: published numbers, and comparison with gradients."""
 
 import numpy as np
 import pytest
@@ -94,7 +94,7 @@ def test_without_an_image_nothing_is_seen_in_part():
 
 
 def positive(layer, draw):
-    """So that no two ways cancel."""
+    """Positive weights, so that paths do not cancel."""
     for p in layer.parameters():
         numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).uniform(0.5, 1, p.shape)
         p.array[...] = mt.Tensor(numbers).array if p.ndim > 1 else 0
@@ -149,7 +149,7 @@ def region(model, shape, unit):
 
 
 def bounds(seen):
-    """From the first to after the last, along each axis."""
+    """(first, last + 1) along each axis."""
     return [(int(at.min()), int(at.max()) + 1) for at in np.nonzero(seen)]
 
 
@@ -217,7 +217,7 @@ def covering(fields, sides):
 
 
 def test_the_proof_fails_for_a_wrong_field():
-    """A field that is one pixel too large or too small, or beside its place, is told from the right one."""
+    """A field that is one pixel too large, too small or shifted is detected."""
     model = Sequential(Conv2d(2, 2, 3, padding=1), MaxPool2d(2), Conv2d(2, 2, 3))
     for p in model.parameters():
         p.array[...] = 0.5 if p.ndim > 1 else 0
@@ -229,7 +229,7 @@ def test_the_proof_fails_for_a_wrong_field():
 
 
 def test_a_single_place_stays_one():
-    """A 1-D convolution squeezes an axis of length 1 beside it."""
+    """A 1-D convolution adds an axis of length 1 and removes it."""
     row = receptive_field(Sequential(Conv1d(1, 2, 3), Conv1d(2, 2, 3)), (1, 5))[0]
     assert (row.output_shape, row.size, row.jump, row.center) == ((2, 1), (5,), (1,), (2.5,))
     row = receptive_field(Sequential(Conv2d(1, 2, 3), Flatten()), (1, 3, 3))[0]
@@ -293,7 +293,7 @@ def test_a_setting_called_window_means_nothing(window):
 
 
 def test_an_operation_says_by_which_window_it_looks():
-    """A rule of the user's own, beside the library's layer that does the same."""
+    """A user's own operation, compared with the layer of the library that computes the same."""
 
     @mt.op(receptive_field=lambda window: (window, 2, window // 2))
     def smooth(x, *, window=3):

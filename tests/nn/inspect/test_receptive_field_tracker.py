@@ -1,4 +1,4 @@
-"""Receptive fields as they are followed, against what gradients say: which pixels one unit depends on."""
+"""Receptive fields that are followed through operations, compared with gradients: the pixels that a unit depends on."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from microtensor.nn.layers.windows import unfold
 
 
 def follow(function, *shapes):
-    """What the result of `function` sees of its inputs, zeros of these shapes."""
+    """The receptive fields of the result of `function`, for inputs of these shapes."""
     tracker, inputs = FieldTracker(), [Tensor(np.ones(shape)) for shape in shapes]
     for x in inputs:
         tracker.start(x)
@@ -84,7 +84,7 @@ steps = st.one_of(
 @settings(max_examples=60)
 @given(st.lists(steps, min_size=1, max_size=3), st.data())
 def test_what_a_unit_sees_is_where_its_gradient_is(chain, data):
-    """Exactly, in the middle; at the border, where it sees padding too, of this and of layers in between, no more than that."""
+    """Equal in the middle; at the border, where fields include padding, never larger."""
 
     def function(x):
         for step in chain:
@@ -96,7 +96,7 @@ def test_what_a_unit_sees_is_where_its_gradient_is(chain, data):
     unit = tuple(data.draw(st.sampled_from([0, n // 2, n - 1])) for n in y.shape[2:])
     for (low, high), r, i, n in zip(depends_on(function, shape, unit), reach, unit, shape[2:]):
         first = r.center + i * r.jump - r.size / 2
-        if low > high:  # it sees padding alone
+        if low > high:  # its field is padding only
             continue
         assert first <= low
         assert high <= first + r.size
@@ -123,7 +123,7 @@ def test_what_a_unit_sees_is_where_its_gradient_is(chain, data):
     ],
 )
 def test_uneven_fields_are_covered(function):
-    """Where units of one layer see patches of different size, the largest counts, and no unit sees more."""
+    """If the fields of a layer have different sizes, the largest is reported, and no unit depends on more."""
     shape = (1, 2, 20, 18)
     y, reach = follow(function, shape)
     largest = [0, 0]
@@ -149,7 +149,7 @@ GLOBAL = [AxisField(9, None, 4.5), AxisField(7, None, 3.5)]
         lambda x: x.flatten(1) @ mt.ones(126, 5, dtype="float64"),
         lambda x: mt.ones(5, 126, dtype="float64") @ x.reshape(126, 1),
         lambda x: mt.einsum("nchw,chwk->nk", x, mt.ones(2, 9, 7, 3, dtype="float64")),
-        lambda x: x.flatten(2).mT @ x.flatten(2) * 1,  # every place with every other
+        lambda x: x.flatten(2).mT @ x.flatten(2) * 1,  # every position with every other
         lambda x: x[:, :, [3, 1]][..., [0]].sum((2, 3)),
     ],
 )
@@ -158,7 +158,7 @@ def test_what_sees_everything(function):
 
 
 def test_units_that_all_see_everything_have_no_distance():
-    """A squeeze-and-excitation gate looks at all of the image, and so does what it is multiplied with."""
+    """A squeeze-and-excitation gate depends on all of the image, and so does its product with a feature map."""
     _, reach = follow(lambda x: residual(x * x.mean((2, 3), keepdim=True).sigmoid()), (1, 2, 9, 7))
     assert reach == (AxisField(9, 0, 4.5), AxisField(7, 0, 3.5))
 
@@ -216,7 +216,7 @@ def test_nothing_is_kept_alive():
 
 
 def field_of(reach, i):
-    """What unit i sees along one axis."""
+    """The field of unit i along one axis."""
     if reach.span is None:
         middle = reach.center + i * (reach.jump or 0)
         return middle - reach.size / 2, middle + reach.size / 2

@@ -1,4 +1,4 @@
-"""The patches of images that excite a unit most."""
+"""The image patches with the highest activations of a unit."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_against_brute_force_whatever_the_batches(first, second, pooled, k, batc
         for patch in patches:
             (top, bottom), (left, right) = patch.inside
             np.testing.assert_array_equal(patch.pixels, data[patch.image, :, top:bottom, left:right])
-            # The unit sees all of the box and nothing else: the rest of the image may be anything.
+            # The unit depends on all of the box and nothing else: the rest of the image may be anything.
             other = images(1, 2, 18, 17, seed + 1000)
             other[0, :, top:bottom, left:right] = patch.pixels
             assert net(mt.Tensor(other)).detach().numpy()[0, unit][patch.place] == pytest.approx(

@@ -1,4 +1,4 @@
-"""Watching a model compute: what is recorded, and that nothing of the model is changed."""
+"""Tracing a model: what is recorded, and that the model is not changed."""
 
 import sys
 
@@ -22,7 +22,7 @@ from microtensor.random import Generator
 
 
 class Noisy(Module):
-    """Draws numbers, in eval mode too, from the default generator and from its own."""
+    """Draws random numbers, in eval mode too, from the default generator and from its own."""
 
     def __init__(self):
         self.generator = Generator(1)

@@ -1,4 +1,4 @@
-"""Gradients kept small: PyTorch's numbers, gradients that are no numbers, other devices."""
+"""Gradient clipping: as in PyTorch, with gradients that are nan or infinite, on other devices."""
 
 import math
 import sys
@@ -60,7 +60,7 @@ def test_the_norm_and_what_is_left_are_pytorchs(max_norm, norm_type, dtype, bloc
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shared, "BLOCK_BYTES", block)
         norm = nn.clip_grad_norm_(iter(ours), max_norm, norm_type)
-    has_numbers = [q for q in theirs if q.numel()]  # PyTorch knows no largest of nothing
+    has_numbers = [q for q in theirs if q.numel()]  # PyTorch raises for the largest element of an empty gradient
     wanted = torch.nn.utils.clip_grad_norm_(has_numbers, max_norm, norm_type)
     rtol = 1e-6 if dtype == np.float32 else 1e-14
     assert norm.shape == ()

@@ -1,4 +1,4 @@
-"""Loss scaling: PyTorch's scales step by step, steps that are skipped, states, and use in the wrong order."""
+"""Loss scaling: the scales of PyTorch step by step, skipped steps, states, and calls in the wrong order."""
 
 import sys
 from itertools import pairwise
@@ -204,7 +204,7 @@ def test_what_means_nothing_is_refused(make, kind, message):
 
 
 class Watch(nn.Callback):
-    """Overflow at some steps; what the scale was after each; and an end where the program is to be killed."""
+    """Gradients overflow at some steps; records the scale after each; raises at the step where the program is interrupted."""
 
     def __init__(self, die_at=None):
         self.scales, self.norms, self.die_at = [], [], die_at
@@ -254,7 +254,7 @@ def test_fit_finds_its_scale_and_resumes_bit_for_bit(tmp_path):
     assert [row["val_loss"] for row in history] == [row["val_loss"] for row in again]
     with pytest.raises(
         ValueError, match="precision, kind: 'mixed' in the checkpoint, 'full' here"
-    ):  # in float32 this is another run
+    ):  # the precision is a setting of the run
         run_of(tmp_path, precision="32-true")
 
 

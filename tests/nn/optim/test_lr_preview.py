@@ -1,4 +1,4 @@
-"""What a schedule is going to do."""
+"""Learning rates computed ahead."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_it_is_what_training_will_do_and_leaves_no_trace(name, before):
         expected.append([group["lr"] for group in trained.param_groups])
         other.step()
     assert rates == expected
-    schedule.step()  # and it goes on from where it stood
+    schedule.step()  # the preview has not advanced it
     np.testing.assert_allclose([group["lr"] for group in seen.param_groups], expected[1])
 
 

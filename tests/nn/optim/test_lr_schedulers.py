@@ -1,4 +1,4 @@
-"""Learning rates over time: PyTorch's, step by step, also from a state in the middle; and settings that mean nothing."""
+"""Learning rate schedules: as in PyTorch, step by step, also after loading a state; and invalid settings."""
 
 import inspect
 import json
@@ -58,7 +58,7 @@ def through_json(state):
 
 
 def compare(make, steps=STEPS, kind="SGD", resume=7, look=rates, **settings):
-    """`make` on both, so many steps; ours goes on in the middle in another optimiser, from its states by way of JSON."""
+    """The rates of both for some steps; in the middle, ours is replaced by a new one that loads the state, through JSON."""
     ours, theirs = optimizers(kind, **settings)
     schedule, expected = make(nn, ours), make(pytest.importorskip("torch").optim.lr_scheduler, theirs)
     for i in range(steps):
@@ -68,7 +68,7 @@ def compare(make, steps=STEPS, kind="SGD", resume=7, look=rates, **settings):
         if i == resume:
             saved, saved_schedule = through_json(ours.state_dict()), through_json(schedule.state_dict())
             ours, _ = optimizers(kind, **settings)
-            if resume % 2:  # in whatever order
+            if resume % 2:  # in either order
                 ours.load_state_dict(saved)
             schedule = make(nn, ours)
             if not resume % 2:
@@ -220,7 +220,7 @@ METRICS = st.lists(st.sampled_from([0.0, 0.5, 0.999, 0.9999, 1.0, 1.0001, 2.0, -
 )
 def test_a_plateau_is_pytorchs(metrics, settings):
     if settings.get("mode") == "max":
-        metrics = [-metric for metric in metrics]  # what is infinitely good at once is no metric
+        metrics = [-metric for metric in metrics]  # a first metric of infinity would never be improved on
     ours, theirs = optimizers()
     schedule, expected = both("ReduceLROnPlateau", ours, theirs, **settings)
     for i, metric in enumerate(metrics):
@@ -451,10 +451,10 @@ def test_what_only_looks_as_if_a_schedule_came_first_is_not_told():
     schedule = nn.StepLR(optimizer, 2)
     nn.preview_lr(schedule, 5)
     p.grad = p.detach() * 0
-    optimizer.step()  # looking ahead is no step
+    optimizer.step()  # the preview is no step of the schedule
     optimizer = nn.SGD([p], lr=0.1)
     for _ in range(5):
-        nn.StepLR(optimizer, 2).step()  # nothing is trained: somebody looks at rates
+        nn.StepLR(optimizer, 2).step()  # without any step of the optimizer: rates are only read
     optimizer = nn.SGD([p], lr=0.1)
     schedule, scaler = nn.StepLR(optimizer, 2), nn.GradScaler(init_scale=4.0)
     for factor in (math.inf, 1.0):

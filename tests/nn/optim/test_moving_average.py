@@ -1,4 +1,4 @@
-"""Averaged weights: PyTorch's numbers, exchanged and brought back, saved and loaded."""
+"""Moving averages of weights: as in PyTorch; exchanged with the model and back; saved and loaded."""
 
 import sys
 

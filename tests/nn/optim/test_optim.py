@@ -1,4 +1,4 @@
-"""Optimisers: PyTorch's numbers step by step, groups, states, and settings that mean nothing."""
+"""Optimizers: as in PyTorch step by step, groups, states, and invalid settings."""
 
 import inspect
 import math
@@ -77,7 +77,7 @@ def draw(rng, dtype):
 
 
 def walk(optimizer, parameters, gradients, tensor):
-    """A step for each list of gradients; the first parameter misses one of them, and the last has none."""
+    """A step for each list of gradients; the first parameter has none at one step, the last at all."""
     for i, step in enumerate(gradients):
         for p, g in zip(parameters[:-1], step):
             p.grad = tensor(g)
@@ -87,7 +87,7 @@ def walk(optimizer, parameters, gradients, tensor):
 
 
 def assert_close(ours, theirs, dtype):
-    """To 10⁻⁶ of the largest number of all, in float32."""
+    """In float32, to 10⁻⁶ of the largest element."""
     wanted = [q.detach().numpy() for q in theirs]
     largest = max(np.abs(q).max(initial=0) for q in wanted)
     for p, q in zip(ours, wanted):
@@ -96,7 +96,7 @@ def assert_close(ours, theirs, dtype):
 
 
 def follow_pytorch(kind, settings, dtype, seed=0, block_bytes=1 << 17):
-    """Ten steps beside PyTorch's optimiser, then ten of a new one that loads PyTorch's state."""
+    """Ten steps compared with PyTorch's, then ten of a new optimizer that loads PyTorch's state."""
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(seed)
     start, gradients = draw(rng, dtype), [draw(rng, dtype) for _ in range(20)]
@@ -528,12 +528,12 @@ def test_settings_may_change_between_steps():
         optimizer.step()
         reference.step()
     np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=1e-6)
-    optimizer.param_groups[0]["momentum"] = 0.9  # begins where there was none
+    optimizer.param_groups[0]["momentum"] = 0.9  # momentum is switched on later
     optimizer.step()
     sgd = SGD([ours], lr=0.1, momentum=0.9)
     sgd.step()
     sgd.param_groups[0]["momentum"] = 0.0
-    sgd.load_state_dict(sgd.state_dict())  # a velocity that is not needed now is kept
+    sgd.load_state_dict(sgd.state_dict())  # a momentum buffer is kept without momentum too
 
 
 def test_a_variance_that_rounding_makes_negative_is_0():
@@ -581,7 +581,7 @@ def test_groups_with_and_without_decay():
 
 
 def test_an_iterator_that_was_used_up_is_refused_everywhere():
-    """`params = model.parameters(); SGD(params); clip_grad_norm_(params, 1)` clipped nothing, and said nothing."""
+    """`params = model.parameters(); SGD(params); clip_grad_norm_(params, 1)`: the iterator is used up by SGD."""
     layer = Linear(2, 2)
     for take in (
         nn.SGD,
@@ -598,7 +598,7 @@ def test_an_iterator_that_was_used_up_is_refused_everywhere():
                 ValueError, match=r"there are no parameters: the iterator was used up before, .* list\(model.param"
             ):
                 take(used)
-    assert nn.clip_grad_norm_([], 1.0).item() == 0.0  # a list without any is one that was meant so
+    assert nn.clip_grad_norm_([], 1.0).item() == 0.0  # an empty list is not an error
     nn.clip_grad_value_((), 1.0)
     nn.SGD([{"params": [Parameter([1.0])]}, {"params": []}])
 

@@ -1,4 +1,4 @@
-"""All parameters in one launch: the kernels of optimisers, clipping and averages do what the plain ways do."""
+"""Kernels that update all parameters in one launch compute what the array calls compute: optimizers, clipping, averages."""
 
 import contextlib
 import sys
@@ -46,7 +46,7 @@ def give(params, gradients):
 
 
 def walk(kind, options, start, steps, dtype=None, way=contextlib.nullcontext):
-    """Parameters and all that is remembered of them, after steps on the stand-in, as NumPy's arrays."""
+    """Parameters and their state after some steps on the stand-in, as NumPy's arrays."""
     params = parameters([a.astype(dtype or a.dtype) for a in start])
     optimizer = kind(params, **options)
     with way():
@@ -68,7 +68,7 @@ def assert_same(xs, ys):
 @settings(max_examples=15)
 @given(data=st.data(), sizes=lengths, dtype=st.sampled_from([np.float32, np.float64]), seed=st.integers(0, 99))
 def test_a_step_of_all_is_the_plain_step_of_each(kind, data, sizes, dtype, seed):
-    """Bit for bit, for the processor rounds each operation in both. The first parameter misses the second step."""
+    """Bit for bit: each operation is rounded alike in both. The first parameter has no gradient at the second step."""
     options, rng = data.draw(OPTIONS[kind]), np.random.default_rng(seed)
     start, steps = draw(rng, sizes, dtype), [draw(rng, sizes, dtype) for _ in range(3)]
     steps[1][0] = None
@@ -79,7 +79,7 @@ def test_a_step_of_all_is_the_plain_step_of_each(kind, data, sizes, dtype, seed)
 @settings(max_examples=10)
 @given(data=st.data(), sizes=lengths, seed=st.integers(0, 99))
 def test_float16_is_computed_in_float32(kind, data, sizes, seed):
-    """And rounded once, where it is stored: one step is the plain one of float32, rounded."""
+    """float16 is rounded only when it is stored: one step equals that of float32, rounded."""
     options, rng = data.draw(OPTIONS[kind]), np.random.default_rng(seed)
     start, steps = draw(rng, sizes, np.float16), [draw(rng, sizes, np.float16)]
     wide = walk(kind, options, start, steps, np.float32, plain)
@@ -102,7 +102,7 @@ def test_launches_do_not_grow_with_the_parameters(kind):
         params = parameters([np.ones(3, np.float32)] * count)
         optimizer = kind(params)
         give(params, [np.ones(3, np.float32)] * count)
-        optimizer.step()  # makes what is remembered
+        optimizer.step()  # creates the state
         with strict.counting() as counts:
             optimizer.step()
         assert (counts.kernels, counts.copies, counts.waits) == (launches, 0, 0)
@@ -114,7 +114,7 @@ def test_a_block_for_each_chunk():
     assert blocks == 4
     assert struct["end"][:4].tolist() == [1, 2, 4, 0]  # the empty one is left out
     assert struct["at"][:3, 1].tolist() == [arrays[2].data.ptr, 0, 0]
-    assert ROWS.itemsize <= 4096 - 128  # a kernel's parameters take 4 KiB, and numbers follow
+    assert ROWS.itemsize <= 4096 - 128  # a kernel's parameters take at most 4 KiB, with the scalars
     assert not [*packed([(arrays[0],)])]
 
 

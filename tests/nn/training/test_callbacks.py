@@ -38,7 +38,7 @@ def test_the_four_moments():
 
 
 class Losses(nn.Callback):
-    """Writes losses of its own into the history, and notes the weights."""
+    """Writes given losses into the history, and records the weights."""
 
     def __init__(self, losses):
         self.losses, self.weights = losses, []
@@ -134,7 +134,7 @@ def dice(scores, labels):
 
 @pytest.mark.parametrize("watch", ["checkpoint", "stopping"])
 def test_which_way_is_better_is_said_by_the_user_or_by_the_metric_and_never_guessed(tmp_path, watch):
-    """Of a metric that rises the last epoch is best; whoever takes the first has guessed."""
+    """For a metric that rises the last epoch is best: the first would be best if lower were taken for better."""
     up, down = (type("", (), {"higher_is_better": way, "__call__": lambda self, x, y: 0.5})() for way in (True, False))
     for number, (mode, metric, best) in enumerate(
         [

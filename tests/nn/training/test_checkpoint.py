@@ -1,4 +1,4 @@
-"""Runs that survive: what is killed and started again ends as if nothing had happened."""
+"""Resumable training: a run that is killed and started again ends with the same weights."""
 
 import os
 import subprocess
@@ -159,7 +159,7 @@ def test_data_without_a_state_is_skipped_to_the_place(tmp_path):
 
 
 class Weighed(nn.Module):
-    """A loss that learns, and draws random numbers."""
+    """A loss with a parameter, which draws random numbers."""
 
     def __init__(self):
         self.scale, self.generator = nn.Parameter([1.0]), mt.Generator(3)
@@ -179,7 +179,7 @@ class StopAt(nn.Callback):
 
 
 def weighed(folder, crash_at=None):
-    """A run whose loss learns, and whose validation is shuffled: what decides about the learning rate depends on its order."""
+    """The loss has a parameter, and the validation is shuffled: the learning rate depends on its order."""
     mt.manual_seed(0)
     points = np.random.default_rng(0).standard_normal((24, 2)).astype(np.float32)
     points = TensorDataset(points, (points[:, 0] > 0).astype(np.int64))
@@ -225,7 +225,7 @@ def test_wrong_settings_are_refused_in_words(name):
 
 
 def test_killed_at_twenty_random_moments_it_ends_with_the_same_numbers(tmp_path):
-    """SIGKILL: no handler, no cleaning up. No moment leaves a file that cannot be read."""
+    """SIGKILL: no handler runs. At no moment is there a file that cannot be read."""
     whole, folder = tmp_path / "whole", tmp_path / "killed"
     script, epochs = str(Path(killed.__file__)), "100"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -235,7 +235,7 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_numbers(tmp_path)
         with subprocess.Popen([sys.executable, script, str(folder), epochs], env=environment) as process:
             before = newest(folder)
             while kills % 2 == 0 and process.poll() is None and newest(folder) == before:
-                time.sleep(0.002)  # every other life must get somewhere
+                time.sleep(0.002)  # every second process gets enough time for a step
             if kills < 20:
                 time.sleep(rng.uniform(0, 0.15 if kills % 2 == 0 else 0.6))
                 process.kill()
@@ -248,5 +248,5 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_numbers(tmp_path)
 
 
 def newest(folder):
-    """The last step of which there is a file; by its name, for the file itself may be gone the next moment."""
+    """The step of the newest file, from its name: the file may be deleted at any moment."""
     return max((path.name for path in folder.glob("step-*.npz")), default="")

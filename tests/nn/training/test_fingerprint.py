@@ -1,4 +1,4 @@
-"""What a run was begun with, as checkpoints note it: the same program is the same run, whatever it counts, and where it runs."""
+"""Fingerprints of settings: equal for the same program on another device and at another time, with counters in its functions."""
 
 import enum
 import functools
@@ -18,7 +18,7 @@ CALLS = 0
 
 
 def go(folder, loss=nn.cross_entropy, data=None, model=None, epochs=1, schedule=None):
-    """What a program does that is started anew: all that is not given is made again."""
+    """A program that is started again: what is not given is created again."""
     mt.manual_seed(0)
     model = nn.Linear(4, 2) if model is None else model
     data = DataLoader(TensorDataset(POINTS, LABELS), 8, shuffle=True) if data is None else data
@@ -181,7 +181,7 @@ def test_long_lists_in_functions_are_noted_in_brief():
 
 
 class Stream:
-    """A data set without a length, and its loader, whose length raises as that of PyTorch's does."""
+    """A data set without a length, whose loader raises for its length, as PyTorch's does."""
 
     dataset = iter(())
 

@@ -1,4 +1,4 @@
-"""The history of a run: its best epoch, its table, its picture."""
+"""The history of a run: its best epoch, table, figure and CSV."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""One run in a folder at a time: the second is refused in words, and a lock dies with its process."""
+"""File locks: a second run in a folder is refused, and a lock is released when its process ends."""
 
 import errno
 import os

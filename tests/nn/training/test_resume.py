@@ -1,4 +1,4 @@
-"""Checkpoints and the settings of their runs: what differs is told, and the caller decides; what is refused changes nothing."""
+"""Resuming with other settings: differences are reported, `resume` decides; a checkpoint that is refused changes nothing."""
 
 import math
 import re
@@ -185,7 +185,7 @@ def test_what_is_refused_leaves_all_as_it_was(tmp_path):
     with pytest.raises(Stop):
         train(*parts(nn.Adam))
     for broken in (
-        lambda: parts(nn.RMSprop),  # refused for its settings
+        lambda: parts(nn.RMSprop),  # refused because its settings differ
         lambda: (*parts(nn.Adam)[:3], parts(nn.Adam)[3] | {"callbacks": [nn.EarlyStopping(3), StopAt(4), Refusing()]}),
     ):
         model, data, optimizer, settings = broken()
@@ -201,7 +201,7 @@ def test_what_is_refused_leaves_all_as_it_was(tmp_path):
 
 
 class Refusing(nn.Callback):
-    """What is loaded last of all refuses."""
+    """The part that is loaded last raises."""
 
     def load_state_dict(self, state):
         raise KeyError("mine")
@@ -226,7 +226,7 @@ def test_a_callback_that_refuses_at_the_start_takes_all_back(tmp_path):
             model, data, nn.cross_entropy, optimizer, epochs=2, callbacks=[No(), StopAt(None)],
             checkpoint=nn.Checkpoint(tmp_path, every=1), progress=False,
         )  # fmt: skip
-    assert any((seen[0][name] != before[name]).any() for name in before)  # it had been read
+    assert any((seen[0][name] != before[name]).any() for name in before)  # the checkpoint had been loaded
     for name, x in weights(model).items():
         np.testing.assert_array_equal(x, before[name])
     assert not optimizer.state
@@ -308,7 +308,7 @@ SCHEDULES = {
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("ended", [True, False])
 def test_a_longer_schedule_and_more_epochs(tmp_path, name, ended):
-    """An ended run is made longer by itself, and says so; one that was interrupted asks. The rates are the longer schedule's."""
+    """A complete run is extended, with a warning; an interrupted one is refused. The rates are those of the longer schedule."""
     of = SCHEDULES[name]
     go(tmp_path, schedule=of(6), stop_at=None if ended else 4)
     if ended:
@@ -324,7 +324,7 @@ def test_a_longer_schedule_and_more_epochs(tmp_path, name, ended):
     count = len(longer["watch"].rates)
     assert count == 1 + (6 if ended else 9)
     np.testing.assert_allclose(longer["watch"].rates, whole["watch"].rates[-count:], rtol=1e-12)
-    again = go(tmp_path, epochs=5, schedule=SCHEDULES["cosine"](12), resume="given")  # of another kind: from its beginning
+    again = go(tmp_path, epochs=5, schedule=SCHEDULES["cosine"](12), resume="given")  # of another class: starts afresh
     if name != "cosine":
         assert again["watch"].rates[0] == 0.1
 
@@ -464,7 +464,7 @@ def test_other_parts_begin_where_they_are_given_anew(tmp_path):
     resumed = go(tmp_path, resume="given", average=partial(nn.ExponentialMovingAverage, decay=0.999999), epochs=2, stop_at=5)
     average = resumed["watch"].run.average
     for mean, start in zip(average.average.values(), resumed["watch"].start.values()):
-        np.testing.assert_allclose(mean.numpy(), start, rtol=1e-3, atol=1e-6)  # it began at the weights that were read
+        np.testing.assert_allclose(mean.numpy(), start, rtol=1e-3, atol=1e-6)  # it started at the weights of the checkpoint
     go(tmp_path / "b", stop_at=4)
     other = go(tmp_path / "b", resume="given", optimizer=lambda m: nn.Adam(m.parameters(), lr=0.02))
     assert set(other["watch"].rates) == {0.02}
@@ -488,7 +488,7 @@ SPOILED = [None, "text", math.nan, -1, 10**30, 0.5, [], {}, True]
 
 @pytest.mark.parametrize("schedule", ["cycle", "sequence", "lambda"])
 def test_a_file_edited_by_hand_is_refused_in_words_and_nothing_is_touched(tmp_path, schedule):
-    """Some of all places of the tree, each replaced by each kind of nonsense or left out."""
+    """Some values of the checkpoint, each replaced by each kind of invalid value, or deleted."""
     go(tmp_path, stop_at=4, schedule=SCHEDULES[schedule](6))
     *older, path = sorted(tmp_path.glob("step-*"))
     for file in older:
@@ -513,7 +513,7 @@ def test_a_file_edited_by_hand_is_refused_in_words_and_nothing_is_touched(tmp_pa
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 go(tmp_path, schedule=SCHEDULES[schedule](6), stop_at=4, every=None, model=lambda model=model: model)
-        except FloatingPointError:  # a learning rate of 10³⁰ is one
+        except FloatingPointError:  # a learning rate of 10³⁰ is valid
             pass
         except Exception as error:
             refused += 1
@@ -525,21 +525,21 @@ def test_a_file_edited_by_hand_is_refused_in_words_and_nothing_is_touched(tmp_pa
 
 
 def places(tree):
-    """(dict or list, key) of all that is in a tree."""
+    """(dict or list, key) of every value in nested dicts and lists."""
     for key in list(tree) if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, (list, tuple)) else ():
         yield tree, key
         yield from places(tree[key])
 
 
 def _listed(tree):
-    """A tree with lists for tuples, to be edited."""
+    """A copy with lists for tuples, which can be edited."""
     if isinstance(tree, dict):
         return {key: _listed(value) for key, value in tree.items()}
     return [_listed(value) for value in tree] if isinstance(tree, (list, tuple)) else tree
 
 
 def test_the_same_objects_may_go_on_in_one_program(tmp_path):
-    """As a cell of a notebook that is run again, with more epochs, or after Ctrl-C."""
+    """As when a cell of a notebook is run again, with more epochs, or after Ctrl-C."""
     for schedule_of in (SCHEDULES["cosine"](20), lambda o: nn.ReduceLROnPlateau(o, factor=0.5, patience=0, threshold=9.0)):
         rates = []
         for ends in ([(6, None)], [(2, None), (4, None), (5, 14), (6, None)]):

@@ -1,4 +1,4 @@
-"""Features that are kept: computed once per image, the same as the network's own, refused where they would be random."""
+"""Cached features: computed once per image, equal to those of the network, refused if they are random."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_the_base_runs_once_per_image_and_gives_what_comes_to_the_head():
 
 
 def test_training_on_features_is_training_the_network():
-    """Without what is random: the same steps, from the features and through the frozen base."""
+    """Without randomness, training on the features takes the same steps as training through the frozen base."""
     weights = []
     for cached in (True, False):
         model = transfer.freeze_base(small().eval())
@@ -76,7 +76,7 @@ def test_features_through_a_transform():
 
 
 class Noisy(Dataset):
-    """Draws from NumPy, which this library cannot see."""
+    """Draws from NumPy's generator, whose state is not compared."""
 
     def __init__(self):
         self.source = np.random.default_rng(0)
@@ -89,7 +89,7 @@ class Noisy(Dataset):
 
 
 class Drawing(Noisy):
-    """Draws from the default generator, and hides it."""
+    """Draws from the default generator; the samples do not show it."""
 
     def __getitem__(self, index):
         mt.random.default.integers(0, 2, ())

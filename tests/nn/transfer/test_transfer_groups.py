@@ -1,4 +1,4 @@
-"""Groups of layers: where they are cut, how fast each learns, and that they are unfrozen one after the other."""
+"""Groups of layers: how a model is divided, the learning rate of each, and gradual unfreezing."""
 
 import numpy as np
 import pytest
@@ -147,7 +147,7 @@ def test_an_optimiser_without_the_base_is_refused():
 
 
 def test_train_until_it_overfits_then_step_back():
-    """On labels that are noise, the validation gets worse and the best epoch is an early one; its weights come back."""
+    """With random labels the validation gets worse; the weights of the best epoch, an early one, are restored."""
     source = np.random.default_rng(0)
     noise = TensorDataset(source.standard_normal((24, 4)).astype(np.float32), source.integers(0, 2, 24))
     other = TensorDataset(source.standard_normal((200, 4)).astype(np.float32), source.integers(0, 2, 200))

@@ -1,4 +1,4 @@
-"""The head of a network: found in all of the catalogue, replaced, and left alone to learn on a base that is frozen."""
+"""The head of a network: found in all models of the catalogue, replaced, and trained with a frozen base."""
 
 import numpy as np
 import pytest
