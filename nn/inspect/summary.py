@@ -41,7 +41,7 @@ FORMULA_WORDS: dict[type[Module], str] = {
 
 
 @legible
-class SummaryRow(NamedTuple):
+class LayerRow(NamedTuple):
     """One call of a module. The modules that it calls have rows of their own, unless they are deeper than `depth`."""
 
     name: str
@@ -80,7 +80,7 @@ class Summary:
     """The result of `summary`: print it as a table, or use the numbers."""
 
     def __init__(
-        self, title: str, rows: Sequence[SummaryRow], parameters: Sequence[Parameter], unused: dict[str, int], buffers: int
+        self, title: str, rows: Sequence[LayerRow], parameters: Sequence[Parameter], unused: dict[str, int], buffers: int
     ):
         self.title, self.rows, self.unused, self.buffers = title, tuple(rows), unused, buffers
         self.total_parameters = sum(p.numel() for p in parameters)
@@ -172,12 +172,12 @@ def formula(shapes: Sequence[tuple[int, ...]]) -> str:
     return " + ".join(terms)
 
 
-def _row(call: Called, size: Sequence[int]) -> SummaryRow:
+def _row(call: Called, size: Sequence[int]) -> LayerRow:
     found = formula([p.shape for p in call.parameters])
     parts = [found] if found else []
     unknown = call.fields.operation if isinstance(call.fields, Unknown) else ""
     fields = None if isinstance(call.fields, Unknown) else call.fields
-    return SummaryRow(
+    return LayerRow(
         name=call.name,
         type=type(call.module).__name__,
         depth=call.depth,
@@ -198,7 +198,7 @@ def _row(call: Called, size: Sequence[int]) -> SummaryRow:
 # As text
 
 
-def _cells(row: SummaryRow, branch: str) -> list[str]:
+def _cells(row: LayerRow, branch: str) -> list[str]:
     name, count = row.name.rpartition(".")[2], f"{row.parameters:,}"
     learned = {0: "frozen", row.parameters: "yes"}.get(row.trainable_parameters, "in part")
     short = row.formula if len(row.formula) <= 40 else row.formula[:39].rpartition(" + ")[0] + " + …"
