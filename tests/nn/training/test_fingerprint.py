@@ -200,7 +200,7 @@ def test_data_without_a_length_can_be_trained_on_and_resumed(tmp_path):
 
 def test_a_short_cycle_is_made_longer_though_it_begins_with_another_momentum(tmp_path):
     go(tmp_path, schedule=lambda optimizer: nn.OneCycleLR(optimizer, max_lr=0.1, total_steps=3))
-    with pytest.warns(UserWarning, match="goes on for more epochs with another schedule"):
+    with pytest.warns(UserWarning, match="continues for more epochs with another schedule"):
         history = go(tmp_path, epochs=2, schedule=lambda optimizer: nn.OneCycleLR(optimizer, max_lr=0.1, total_steps=6))
     assert len(history) == 2
 
