@@ -15,7 +15,7 @@ from ..models.catalogue import card
 from ..models.imagenet import preprocessing, top
 from ..nn import init
 from ..runtime.console import any_encoding
-from . import demo, seeing
+from . import demo, inspection
 from . import saliency as command
 from .options import at_least, shape
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_summary(commands)
     _add_predict(commands)
     command.add_command(commands)
-    seeing.add_commands(commands)
+    inspection.add_commands(commands)
     try:
         with any_encoding():
             status = _run(parser, arguments)

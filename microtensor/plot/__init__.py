@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from ..runtime.names import missing
 from .animation import save_animation
-from .curves import probability_curves
+from .deletion_curves import probability_curves
+from .effective_fields import effective_field, gridding
 from .features import feature_maps, filter_frames, filters
-from .graph import graph
-from .maps import saliency_grid
-from .methods import saliency_methods, softmax_comparison
+from .few_shot import few_shot_curve
+from .graph_figure import graph
+from .lr_curves import learning_rates
+from .map_comparison import saliency_methods, softmax_comparison
+from .map_grid import saliency_grid
+from .max_pool import max_pooling, max_pooling_frames
 from .patches import patches
-from .rates import learning_rates
 from .receptive_fields import receptive_field_grids, receptive_field_triangles
-from .seen import effective_field, gridding
 from .style import require, save
 from .training import confusion_matrix, training_curve
-from .transfer import few_shot_curve
-from .windows import max_pooling, max_pooling_frames
 
 __all__ = [
     "confusion_matrix",

@@ -18,7 +18,7 @@ from ..ops.join import cat
 from ..ops.reduce import log_softmax
 from ..runtime.arrays import to_numpy
 from ..tensor import Tensor
-from .scores import Explainer, Target
+from .explainer import Explainer, Target
 from .softmax import ends_in_sigmoid
 
 

@@ -12,7 +12,7 @@ from ..autograd.arguments import is_number
 from ..autograd.graph import Node, is_floating
 from ..runtime.integers import as_integer
 from ..tensor import Tensor
-from .scores import Explainer, Reduce, Target, check_reduce, over_channels
+from .explainer import Explainer, Reduce, Target, check_reduce, over_channels
 
 
 def input_x_gradient(model: Callable[[Tensor], Tensor], x: Any, target: Target = None, reduce: Reduce = "max") -> Tensor:

@@ -13,8 +13,8 @@ from ..nn.layers.resize import interpolate
 from ..ops.activations import relu as rectified
 from ..ops.join import cat
 from ..tensor import Tensor
+from .explainer import Explainer, Reduce, Target, check_reduce, over_channels
 from .rectifiers import relu_rule
-from .scores import Explainer, Reduce, Target, check_reduce, over_channels
 
 
 def grad_cam(

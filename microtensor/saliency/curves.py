@@ -12,7 +12,7 @@ from ..runtime.arrays import to_numpy
 from ..runtime.integers import as_integer
 from ..tensor import Tensor
 from .attribution import filled
-from .scores import Explainer, Target, check_map
+from .explainer import Explainer, Target, check_map
 
 
 class Curve(NamedTuple):

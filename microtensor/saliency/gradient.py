@@ -11,7 +11,7 @@ from typing import Any
 
 from ..autograd.backward import enable_grad, topological
 from ..tensor import Tensor
-from .scores import Explainer, Reduce, Target, check_reduce, over_channels
+from .explainer import Explainer, Reduce, Target, check_reduce, over_channels
 
 
 def gradient(

@@ -14,7 +14,7 @@ from ..ops.elementwise import where
 from ..runtime.integers import as_integer, as_integers
 from ..tensor import Tensor
 from .attribution import filled
-from .scores import Explainer, Target
+from .explainer import Explainer, Target
 
 
 def occlusion(

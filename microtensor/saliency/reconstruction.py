@@ -18,8 +18,8 @@ from ..ops.join import stack
 from ..runtime.arrays import is_array, to_numpy
 from ..runtime.integers import as_integers
 from ..tensor import Tensor
+from .explainer import Explainer
 from .rectifiers import relu_rule
-from .scores import Explainer
 
 
 def reconstruct(model: Any, x: Any, layer: str, unit: int | Sequence[int], place: Any = None) -> Tensor:

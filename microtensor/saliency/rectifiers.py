@@ -19,7 +19,7 @@ from ..autograd.graph import mode
 from ..ops.elementwise import where
 from ..runtime.scoped import Block, Setting
 from ..tensor import Tensor
-from .scores import Explainer, Reduce, Target, check_reduce, over_channels
+from .explainer import Explainer, Reduce, Target, check_reduce, over_channels
 
 
 def _guided(g: Any, on: Any) -> Any:

@@ -10,8 +10,8 @@ import numpy as np
 from .. import random
 from ..runtime.arrays import to_device, to_numpy
 from ..tensor import Tensor
+from .explainer import Explainer, Target, check_map
 from .gradient import gradient
-from .scores import Explainer, Target, check_map
 
 
 class Stage(NamedTuple):

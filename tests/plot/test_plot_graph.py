@@ -16,7 +16,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from test_plot_features import draw
 
 from microtensor import plot
-from microtensor.plot.layered import Layout, layers
+from microtensor.plot.graph_layout import Layout, layers
 
 
 @st.composite

@@ -436,7 +436,7 @@ def test_an_interrupted_exit_puts_back_all_the_same(monkeypatch):
 def test_an_interrupt_leaves_no_module_in_the_mode_of_a_block(monkeypatch):
     """Wherever it comes while modes are set: at each assignment of `training`, on the way in and out."""
     from microtensor import nn
-    from microtensor.saliency.modes import eval_mode
+    from microtensor.saliency.eval_mode import eval_mode
 
     model = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout(), nn.Linear(1, 1)))
     count, at = [0], [0]

@@ -10,7 +10,7 @@ from ..autograd.arguments import kind_of
 from ..autograd.backward import topological
 from ..autograd.graph import Node, Origin
 from ..runtime.integers import as_integer
-from .layered import Layout
+from .graph_layout import Layout
 from .style import BLUE, FAINT, INK, VERMILION, WIDTH, inches, plain, require
 from .tiles import MARGIN, Sheet
 

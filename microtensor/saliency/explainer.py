@@ -18,7 +18,7 @@ from ..ops.reduce import softmax
 from ..runtime.arrays import is_array, to_numpy
 from ..runtime.integers import as_integer
 from ..tensor import Tensor
-from .modes import eval_mode
+from .eval_mode import eval_mode
 from .softmax import are_probabilities, ends_in_sigmoid, ends_in_softmax, warn
 
 Target: TypeAlias = int | Sequence[int] | Any | Callable[[Tensor], Tensor] | None
