@@ -113,7 +113,9 @@ def _add_predict(commands: Any) -> None:
     )
     predict.add_argument("image", type=Path, nargs="+", metavar="IMAGE", help="a picture that Pillow can read")
     predict.add_argument("--model", default="efficientnet_lite0", metavar="NAME", help="one of those that `models` lists")
-    predict.add_argument("--weights", type=Path, required=True, metavar="FILE", help=".pth, .safetensors or .npz")
+    predict.add_argument(
+        "--weights", type=Path, required=True, default=argparse.SUPPRESS, metavar="FILE", help=".pth, .safetensors or .npz"
+    )
     predict.add_argument("--top", type=at_least(1), default=5, metavar="K", help="how many classes to name")
     predict.set_defaults(run=_predict)
 

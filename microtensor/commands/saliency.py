@@ -1,9 +1,10 @@
-"""`microtensor saliency`: what in a photograph a network's answer depends on, by one method or several."""
+"""`microtensor saliency`: what in a photograph the score of a network depends on, by one method or several."""
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,46 +18,32 @@ from ..nn import Module, init
 from ..nn.inspect.layer_outputs import layer_of
 from ..random import Generator
 from ..runtime.text import shape_text
-from ..saliency.attribution import input_x_gradient, integrated_gradients, smooth_grad
-from ..saliency.cam import grad_cam, guided_grad_cam
-from ..saliency.gradient import gradient
-from ..saliency.perturbation import occlusion, rise
-from ..saliency.rectifiers import deconvnet, guided_backprop
+from ..saliency.methods import METHODS
 from ..tensor import Tensor
 from .options import at_least
 
-METHODS = (
-    "gradient",
-    "input_x_gradient",
-    "smooth_grad",
-    "integrated_gradients",
-    "guided_backprop",
-    "deconvnet",
-    "grad_cam",
-    "guided_grad_cam",
-    "occlusion",
-    "rise",
-)
-
-SLOW = ("smooth_grad", "integrated_gradients", "occlusion", "rise")
-"""Methods that ask the network dozens or hundreds of times."""
-
-CAMS = ("grad_cam", "guided_grad_cam")
-"""Methods that look at a layer."""
+QUICK = 2
+"""Images that pass through the network for one map by a quick method, at most."""
 
 
 def add_command(commands: Any) -> None:
-    """Describe the command to argparse."""
+    """Add the command to argparse."""
+    quick = ", ".join(name for name, method in METHODS.items() if method.cost <= QUICK)
+    slow = ", ".join(f"{name} ({method.cost:,})" for name, method in METHODS.items() if method.cost > QUICK)
     saliency = commands.add_parser(
         "saliency",
         help="what in a photograph a network's answer depends on",
-        description="Draw a photograph beside maps of what in it a network's answer depends on. Quick, one or two passes of "
-        f"the network: {', '.join(name for name in METHODS if name not in SLOW)}. Slow, dozens or hundreds: {', '.join(SLOW)}.",
+        description="Draw a photograph beside saliency maps: what in it the score of a class depends on. Quick, one or two "
+        f"passes of the network for each photograph: {quick}. Slow, many passes: {slow}.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    saliency.add_argument("image", type=Path, nargs="+", metavar="IMAGE", help="a picture that Pillow can read")
-    saliency.add_argument("--model", default="efficientnet_lite0", metavar="NAME", help="one of those that `models` lists")
-    saliency.add_argument("--weights", type=Path, required=True, metavar="FILE", help=".pth, .safetensors or .npz")
+    saliency.add_argument("image", type=Path, nargs="+", metavar="IMAGE", help="an image file that Pillow can read")
+    saliency.add_argument(
+        "--model", default="efficientnet_lite0", metavar="NAME", help="a network listed by `microtensor models`"
+    )
+    saliency.add_argument(
+        "--weights", type=Path, required=True, default=argparse.SUPPRESS, metavar="FILE", help=".pth, .safetensors or .npz"
+    )
     saliency.add_argument(
         "--method",
         nargs="+",
@@ -65,11 +52,11 @@ def add_command(commands: Any) -> None:
         metavar="METHOD",
         help="one or several, or all",
     )
-    target_help = "the class to explain, a number or ImageNet's name; the likeliest if left out"
+    target_help = "the class to explain, a number or ImageNet's name; default: the most probable"
     saliency.add_argument("--target", metavar="CLASS", default=argparse.SUPPRESS, help=target_help)
-    layer_help = "of Grad-CAM: a dotted name; the last one with maps if left out"
+    layer_help = "the layer of Grad-CAM, a dotted name; default: the last with feature maps"
     saliency.add_argument("--layer", metavar="LAYER", default=argparse.SUPPRESS, help=layer_help)
-    saliency.add_argument("--seed", type=at_least(0), default=0, help="of what is drawn: noise, masks")
+    saliency.add_argument("--seed", type=at_least(0), default=0, help="of random noise and masks")
     saliency.add_argument("--out", type=Path, default=Path("saliency.png"), metavar="FILE", help=".png, .svg or .pdf")
     saliency.set_defaults(run=_saliency)
 
@@ -79,23 +66,12 @@ def _saliency(options: argparse.Namespace) -> int:
     from ..plot.style import check_path
 
     plot.require()
-    check_path(options.out)  # before the work rather than after it
+    check_path(options.out)  # before the computation, not after it
     given = vars(options)
     methods = tuple(dict.fromkeys(METHODS if "all" in options.method else options.method))
-    with init.skipped():
-        model = models.build(options.model)
-    if "layer" in given:
-        if not any(name in CAMS for name in methods):
-            raise ValueError(f"saliency: --layer is of {' and '.join(CAMS)}, and neither is asked for: --method grad_cam")
-        layer_of("saliency", model, given["layer"])
-    models.load_weights(model, options.weights)
+    model = _network(options, methods)
     images = preprocessing(options.model)(*options.image)
-    with model.evaluating(), no_grad():
-        scores = model(images)
-    if not isinstance(scores, Tensor) or scores.ndim != 2:
-        what = f"numbers {shape_text(scores.shape)}" if isinstance(scores, Tensor) else kind_of(scores)
-        raise ValueError(f"saliency: {options.model} gives {what} for pictures, not a score for each class")
-    probabilities = scores.softmax(dim=1).numpy()
+    probabilities = _probabilities(options.model, model, images)
     count = probabilities.shape[1]
     chosen = np.full(len(images), _class(given["target"], count)) if "target" in given else probabilities.argmax(1)
     titles = [f"{_name(label, count)} {row[label]:.0%}" for label, row in zip(chosen.tolist(), probabilities)]
@@ -104,55 +80,43 @@ def _saliency(options: argparse.Namespace) -> int:
     maps: dict[str, Any] = {}
     for name in methods:
         start = time.perf_counter()
-        maps[name] = _map(name, model, images, chosen, given.get("layer"), options.seed)
+        generator = Generator(options.seed)
+        maps[METHODS[name].title] = METHODS[name].maps(model, images, chosen, given.get("layer"), generator)
         print(f"  {name}: {time.perf_counter() - start:.1f} s")
-    plot.save(plot.saliency_methods(images, {_spoken(name): map for name, map in maps.items()}, titles), options.out)
+    plot.save(plot.saliency_methods(images, maps, titles), options.out)
     print(f"wrote {options.out}")
     return 0
 
 
-def _map(name: str, model: Module, images: Tensor, target: Any, layer: str | None, seed: int) -> Tensor:
-    """The maps of all images by one method, with settings for photographs."""
-    generator, window = Generator(seed), max(1, images.shape[-1] * 3 // 14)  # 48 of 224 pixels
-    if name == "smooth_grad":
-        return smooth_grad(model, images, target, samples=25, generator=generator)
-    if name == "integrated_gradients":
-        return integrated_gradients(model, images, target, n_steps=25)
-    if name == "grad_cam":
-        return grad_cam(model, images, target, layer)
-    if name == "guided_grad_cam":
-        return guided_grad_cam(model, images, target, layer=layer)
-    if name == "occlusion":
-        return occlusion(model, images, target, window, max(1, window // 3))
-    if name == "rise":
-        return rise(model, images, target, samples=1000, generator=generator)
-    quick = {
-        "gradient": gradient,
-        "input_x_gradient": input_x_gradient,
-        "guided_backprop": guided_backprop,
-        "deconvnet": deconvnet,
-    }
-    return quick[name](model, images, target)
+def _network(options: argparse.Namespace, methods: Sequence[str]) -> Module:
+    """The network with its weights; `--layer` is checked before the weights are read."""
+    with init.skipped():
+        model = models.build(options.model)
+    if "layer" in options:
+        layered = [name for name, method in METHODS.items() if method.needs_layer]
+        if not any(name in layered for name in methods):
+            raise ValueError(f"saliency: --layer is for {' and '.join(layered)}; choose one of them: --method {layered[0]}")
+        layer_of("saliency", model, options.layer)
+    return models.load_weights(model, options.weights)
 
 
-def _spoken(name: str) -> str:
-    """How a method is called above its picture."""
-    special = {
-        "input_x_gradient": "input × gradient",
-        "smooth_grad": "SmoothGrad",
-        "grad_cam": "Grad-CAM",
-        "guided_grad_cam": "guided Grad-CAM",
-        "rise": "RISE",
-    }
-    return special.get(name, name.replace("_", " "))
+def _probabilities(name: str, model: Module, images: Tensor) -> np.ndarray[Any, Any]:
+    """The probability of each class for each image, (N, classes); a network without class scores is refused."""
+    with model.evaluating(), no_grad():
+        scores = model(images)
+    if not isinstance(scores, Tensor) or scores.ndim != 2:
+        what = f"a Tensor {shape_text(scores.shape)}" if isinstance(scores, Tensor) else kind_of(scores)
+        raise ValueError(f"saliency: {name} returns {what} for images, not a score for each class")
+    return scores.softmax(dim=1).numpy()
 
 
 def _name(label: int, count: int) -> str:
+    """The name of a class in ImageNet, or its index."""
     return classes()[label] if count == len(classes()) else f"class {label}"
 
 
 def _class(text: str, count: int) -> int:
-    """The number of a class that was given as a number or by its name in ImageNet."""
+    """The index of a class that was given as an index or by its name in ImageNet."""
     if text.isdecimal() and int(text) < count:
         return int(text)
     if count == len(classes()) and text in classes():

@@ -9,9 +9,9 @@ import pytest
 import microtensor as mt
 from microtensor import models, nn, saliency
 from microtensor.commands import cli
-from microtensor.commands import saliency as command
 from microtensor.data.images import to_input
 from microtensor.models import imagenet
+from microtensor.saliency.methods import METHODS
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_all_methods(small, tmp_path, capsys, monkeypatch):
     assert cli.main([*small, "--method", "all", "--target", "3"]) == 0
     model = models.load_weights(models.build("small"), tmp_path / "weights.npz")
     x = imagenet.preprocessing("small")(tmp_path / "cat.png")
-    assert len(seen["maps"]) == len(command.METHODS) == 10
+    assert len(seen["maps"]) == len(METHODS)
     np.testing.assert_array_equal(seen["maps"]["deconvnet"].numpy(), saliency.deconvnet(model, x, 3).numpy())
     np.testing.assert_array_equal(seen["maps"]["occlusion"].numpy(), saliency.occlusion(model, x, 3, 6, 2).numpy())
     by_hand = saliency.rise(model, x, 3, 1000, generator=mt.Generator(0))
@@ -72,7 +72,7 @@ class Figure:
         (["--out", "map.jpg"], "suffix"),
         (["--weights", "none.npz"], "none.npz"),
         (["--out", "nowhere/map.png"], "cannot write nowhere/map.png: the folder"),
-        (["--method", "gradient", "--layer", "0"], "--layer is of grad_cam and guided_grad_cam, and neither is asked for"),
+        (["--method", "gradient", "--layer", "0"], "--layer is for grad_cam and guided_grad_cam; choose one of them"),
         (["--method", "grad_cam", "--layer", "conv"], "has no layer 'conv'"),
     ],
 )
@@ -105,8 +105,8 @@ def test_a_digit_for_a_network_of_greys(tmp_path, capsys, monkeypatch):
     ("name", "message"),
     [
         ("tdnn", "preprocessing: tdnn takes numbers 16×15, no pictures"),
-        ("denoising_autoencoder", "denoising_autoencoder gives numbers 1×1×28×28 for pictures, not a score for each class"),
-        ("conv_vae", "conv_vae gives Painted for pictures, not a score for each class"),
+        ("denoising_autoencoder", "denoising_autoencoder returns a Tensor 1×1×28×28 for images, not a score for each class"),
+        ("conv_vae", "conv_vae returns Painted for images, not a score for each class"),
     ],
 )
 def test_a_network_without_scores_for_pictures_is_refused(small, name, message, tmp_path, monkeypatch, capsys):

@@ -10,21 +10,19 @@ from saliency_nets import draw
 import microtensor as mt
 from microtensor import nn, random, saliency
 from microtensor.nn.hooks import watchers
+from microtensor.saliency import methods
 
-NOISE = {"share": 0.15}
-METHODS = {
-    "gradient": saliency.gradient,
-    "input_x_gradient": saliency.input_x_gradient,
-    "smooth_grad": lambda m, x, t: saliency.smooth_grad(
-        m, x, t, samples=3, noise=NOISE["share"], generator=random.Generator(0)
-    ),
-    "integrated_gradients": lambda m, x, t: saliency.integrated_gradients(m, x, t, n_steps=3),
-    "guided_backprop": saliency.guided_backprop,
-    "deconvnet": saliency.deconvnet,
-    "grad_cam": saliency.grad_cam,
-    "guided_grad_cam": saliency.guided_grad_cam,
-    "occlusion": lambda m, x, t: saliency.occlusion(m, x, t, window=4),
-    "rise": lambda m, x, t: saliency.rise(m, x, t, samples=5, grid=2, generator=random.Generator(0)),
+NOISE = {"fraction": 0.15}
+QUICK = {"samples": 3, "n_steps": 3}
+
+
+def quick(method):
+    """A method of the table, with few samples, as a function of model, images and target."""
+    settings = {name: value for name, value in {**QUICK, "noise": NOISE["fraction"]}.items() if method.takes(name)}
+    return lambda m, x, t: method.maps(m, x, t, generator=random.Generator(0), **settings)
+
+
+METHODS = {name: lambda m, x, t, method=method: quick(method)(m, x, t) for name, method in methods.METHODS.items()} | {
     "deletion": lambda m, x, t: saliency.deletion(m, x, x.sum(dim=-3), t, steps=3).score,
     "insertion": lambda m, x, t: saliency.insertion(m, x, x.sum(dim=-3), t, steps=3).score,
     "fgsm": lambda m, x, t: saliency.fgsm(m, x, 0.1, t).images,
@@ -153,7 +151,7 @@ def mixing(kind):
 @pytest.mark.parametrize("kind", ["none", "batch norm without statistics", "mean of the batch"])
 @each_method
 def test_images_of_one_batch_do_not_change_each_others_maps(monkeypatch, method, kind):
-    monkeypatch.setitem(NOISE, "share", 0.0)  # each image has noise of its own
+    monkeypatch.setitem(NOISE, "fraction", 0.0)  # each image has noise of its own
     model = Two().scores if kind == "none" else mixing(kind)
     classes = [2, 0, 1]
     whole = numpy(method(model, X, classes))
