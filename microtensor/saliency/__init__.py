@@ -1,13 +1,14 @@
-"""Which pixels a score depends on: the same engine, asked about the image.
+"""Saliency maps: which pixels the score of a class depends on.
 
-    by gradients        gradient, input_x_gradient, smooth_grad, integrated_gradients
-    by other rules      guided_backprop, deconvnet; relu_rule for any backward pass
-    of a deep layer     grad_cam, guided_grad_cam; reconstruct, reconstruct_patches: of one unit in it
-    by covering         occlusion, rise
-    is a map right?     deletion, insertion, sanity_check
-    what maps are for   object_box, fgsm
+    gradients           gradient, input_x_gradient, smooth_grad, integrated_gradients
+    modified backward   guided_backprop, deconvnet; relu_rule for any backward pass
+    feature maps        grad_cam, guided_grad_cam; reconstruct, reconstruct_patches: the input of one unit
+    perturbation        occlusion, rise
+    evaluating a map    deletion, insertion, sanity_check
+    applications        object_box, fgsm
 
-Each takes a model, images (N, C, H, W) or one (C, H, W), and the class that is asked about.
+Each method takes a model, images (N, C, H, W) or a single one (C, H, W), and the class that is explained. The table of the
+methods that give maps is `saliency.methods.METHODS`.
 """
 
 from typing import TYPE_CHECKING, Any

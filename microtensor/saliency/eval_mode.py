@@ -1,4 +1,4 @@
-"""Eval mode for whatever an explanation calls: without dropout, with stored statistics, and each layer as it was afterwards."""
+"""Eval mode for all modules that a saliency method runs; afterwards each layer has its own mode again."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..runtime.scoped import Block
 
 @contextmanager
 def eval_mode(model: Any = None) -> Iterator[None]:
-    """Inside, the layers of `model` are in eval mode, and those of each module that is called in this thread.
+    """Inside, the layers of `model`, and those of each module that is called in this thread, are in eval mode.
 
-    A model may be a function: each module is put in eval mode when it is called, before it computes; and those that the
-    function holds before that, for it may call their methods. Afterwards each layer is in the mode that it was found in, also
-    after an error, and also if the function changes modes by itself.
+    A model may be a function: each module is put in eval mode when it is called, before it computes. Modules that the function
+    refers to are put in eval mode at once, since it may call their methods. Afterwards the mode of each layer is restored, also
+    after an error, and also if the function itself changes modes.
 
     >>> import microtensor as mt
     >>> from microtensor.nn import Dropout
@@ -33,7 +33,7 @@ def eval_mode(model: Any = None) -> Iterator[None]:
     """
     before: dict[int, tuple[Any, bool]] = {}
 
-    def into_eval(module: Any) -> None:
+    def set_eval(module: Any) -> None:
         if not getattr(module, "training", False) and id(module) in before:
             return
         for layer in module.modules() if hasattr(module, "modules") else [module]:
@@ -41,43 +41,43 @@ def eval_mode(model: Any = None) -> Iterator[None]:
                 before.setdefault(id(layer), (layer, layer.training))
                 layer.training = False
 
-    with _PutBack(before):
-        for module in _held(model):
-            into_eval(module)
-        with watch_calls(before=into_eval):
+    with _RestoreModes(before):
+        for module in _modules_in(model):
+            set_eval(module)
+        with watch_calls(before=set_eval):
             yield
 
 
-class _PutBack(Block):
-    """A block at whose end each layer of a dict, which grows meanwhile, is in its mode again, whatever interrupts it."""
+class _RestoreModes(Block):
+    """At the end of the block, also after an interrupt, restores the mode of each layer in a dict that fills up inside."""
 
     def __init__(self, before: dict[int, tuple[Any, bool]]) -> None:
         self._before = before
 
     def now(self) -> dict[int, tuple[Any, bool]]:
-        """The layers with their modes; none yet."""
+        """The layers with their modes; empty at first."""
         return self._before
 
     def wanted(self, before: dict[int, tuple[Any, bool]]) -> dict[int, tuple[Any, bool]]:
-        """The same: nothing changes at first."""
+        """The same dict: entering the block changes nothing."""
         return before
 
     def set(self, value: dict[int, tuple[Any, bool]]) -> None:
-        """Bring each into its mode."""
+        """Restore the mode of each layer."""
         for layer, training in value.values():
             layer.training = training
 
 
-DEEPEST = 3
-"""How far modules are looked for in what a function holds: in a function that it calls, in a dict there."""
+MAX_DEPTH = 3
+"""Levels searched for modules: the function's own variables, those of a function that it calls, a list or dict there."""
 
 
-def _held(value: Any, depth: int = 0) -> Iterator[Any]:
-    """The modules that a callable is, or holds: as a method's object, an argument, a variable, also in lists and dicts."""
+def _modules_in(value: Any, depth: int = 0) -> Iterator[Any]:
+    """The modules that a callable is or refers to: its object, arguments, closure and globals, also in lists and dicts."""
     if isinstance(value, Module) or (depth == 0 and (hasattr(value, "modules") or hasattr(value, "training"))):
         yield value
         return
-    if depth == DEEPEST:
+    if depth == MAX_DEPTH:
         return
     parts = list(inside(value))
     if isinstance(value, FunctionType):
@@ -90,4 +90,4 @@ def _held(value: Any, depth: int = 0) -> Iterator[Any]:
         parts = list(vars(value).values())
     for part in parts:
         if isinstance(part, (Module, FunctionType, MethodType, functools.partial, list, tuple, dict)):
-            yield from _held(part, depth + 1)
+            yield from _modules_in(part, depth + 1)

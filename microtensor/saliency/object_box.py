@@ -1,4 +1,4 @@
-"""Where the object is: a box around what a saliency map shows."""
+"""Object localisation: a bounding box around the most salient region of a map."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from ..autograd.arguments import is_number
 from ..autograd.graph import Node
 from ..runtime.arrays import is_array, to_numpy
 from ..tensor import Tensor
-from .curves import blurred
+from .curves import gaussian_blur
 
 
 def object_box(map: Any, quantile: float = 0.95, smooth: float = 0.02) -> np.ndarray[Any, Any]:
-    """A box around the largest connected region of the pixels that matter most.
+    """The bounding box of the largest connected region above a quantile of the saliency map.
 
-    Simonyan, Vedaldi and Zisserman 2013, section 3.2, arxiv.org/abs/1312.6034, take the pixels above the 95 % quantile of the
-    map for certainly the object, those below the 30 % quantile for certainly not, and let GraphCut decide by colours on the
-    rest. In place of GraphCut, which would fill the object up to its edges, the map is smoothed here before the threshold: so
-    regions hang together, but colours do not lead them, and a box tends to be too small. A smaller quantile makes it larger.
+    Simonyan, Vedaldi and Zisserman 2013, section 3.2, arxiv.org/abs/1312.6034, take pixels above the 95 % quantile of the map
+    as foreground, those below the 30 % quantile as background, and segment the rest by colour with GraphCut. Here, instead of
+    GraphCut, the map is blurred before the threshold: this connects regions but ignores colour, so a box tends to be smaller
+    than the object. A smaller quantile makes it larger.
 
     Args:
-        map: (N, H, W), or of one image (H, W); larger is more important.
-        quantile: the share of the pixels that are not the object.
-        smooth: the standard deviation of the Gaussian, as a share of the longer side, up to 1; 0 for none.
+        map: (N, H, W), or for a single image (H, W); larger values are more important.
+        quantile: the fraction of pixels that are background.
+        smooth: the standard deviation of the Gaussian blur, as a fraction of the longer side, up to 1; 0 for none.
 
     Returns:
-        Integers (N, 4), for one image (4,): x0, y0, x1, y1 in pixels, x1 and y1 exclusive: `image[y0:y1, x0:x1]`. The
-        whole image where the map is constant.
+        Integers (N, 4), for a single image (4,): x0, y0, x1, y1 in pixels, x1 and y1 exclusive: `image[y0:y1, x0:x1]`. The
+        whole image if the map is constant.
 
     Raises:
-        TypeError: the map is not of numbers.
-        ValueError: it is not (N, H, W) or (H, W), has no pixels or holds what is not finite; `quantile` or `smooth` is not
-            between 0 and 1.
+        TypeError: the map does not hold numbers.
+        ValueError: it is not (N, H, W) or (H, W), has no pixels or holds infinity or nan; `quantile` or `smooth` is not between
+            0 and 1.
 
     >>> map = np.zeros((6, 8))
     >>> map[2:4, 3:7] = 1
@@ -44,29 +44,30 @@ def object_box(map: Any, quantile: float = 0.95, smooth: float = 0.02) -> np.nda
         raise TypeError(f"saliency.object_box: the map must be a Tensor or an array, got {type(map).__name__}")
     values = to_numpy(map.array if isinstance(map, Node) else map)
     if values.dtype.kind not in "iuf":
-        raise TypeError(f"saliency.object_box: the map must be of numbers, got {values.dtype}")
+        raise TypeError(f"saliency.object_box: the map must hold numbers, got {values.dtype}")
     if values.ndim not in (2, 3) or 0 in values.shape[-2:]:
         raise ValueError(f"saliency.object_box: the map must be (N, H, W) or (H, W), with pixels, got shape {values.shape}")
     if not np.isfinite(values).all():
-        raise ValueError("saliency.object_box: the map holds numbers that are infinite or nan")
+        raise ValueError("saliency.object_box: the map holds infinity or nan")
     if not is_number(quantile) or not 0 <= quantile < 1:
         raise ValueError(f"saliency.object_box: quantile must be a number from 0 up to, not including, 1, got {quantile!r}")
     if not is_number(smooth) or not 0 <= smooth <= 1:
         raise ValueError(
-            f"saliency.object_box: smooth must be a number from 0 to 1, a share of the longer side, got {smooth!r}"
+            f"saliency.object_box: smooth must be a number from 0 to 1, a fraction of the longer side, got {smooth!r}"
         )
     maps = values.astype(np.float64).reshape(-1, 1, *values.shape[-2:])
     sigma = float(smooth) * max(values.shape[-2:])
     if sigma and len(maps):
-        maps = to_numpy(blurred(Tensor(maps, device="cpu"), sigma).array)
+        maps = to_numpy(gaussian_blur(Tensor(maps, device="cpu"), sigma).array)
     boxes = np.array([_box(one, float(quantile)) for one in maps[:, 0]], np.int64).reshape(-1, 4)
     return boxes[0] if values.ndim == 2 else boxes
 
 
 def _box(map: np.ndarray[Any, Any], quantile: float) -> tuple[int, int, int, int]:
+    """The box of the largest region of one map (H, W)."""
     width = map.shape[1]
     foreground = map > np.quantile(map, quantile)
-    if not foreground.any():  # so many pixels share the largest number
+    if not foreground.any():  # the quantile is the maximum, shared by many pixels
         foreground = map == map.max()
     region = _largest_region(foreground)
     rows, columns = np.divmod(region, width)
@@ -74,20 +75,20 @@ def _box(map: np.ndarray[Any, Any], quantile: float) -> tuple[int, int, int, int
 
 
 def _largest_region(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The flat indices of the most pixels that hang together, by their eight neighbours; the first such region in a tie."""
-    width = mask.shape[1] + 2  # with a border, no neighbour is in the next row
-    open_ = set(np.flatnonzero(np.pad(mask, 1)).tolist())
-    around = [dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
+    """The flat indices of the largest region, connected by eight neighbours; in a tie the first such region."""
+    width = mask.shape[1] + 2  # with a border, so that index + 1 never wraps to the next row
+    unvisited = set(np.flatnonzero(np.pad(mask, 1)).tolist())
+    neighbours = [dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
     largest: list[int] = []
-    for start in sorted(open_):
-        if start not in open_:
+    for start in sorted(unvisited):
+        if start not in unvisited:
             continue
-        open_.discard(start)
+        unvisited.discard(start)
         region = [start]
-        for pixel in region:  # grows while it is walked
-            for step in around:
-                if pixel + step in open_:
-                    open_.discard(pixel + step)
+        for pixel in region:  # the list grows in the loop
+            for step in neighbours:
+                if pixel + step in unvisited:
+                    unvisited.discard(pixel + step)
                     region.append(pixel + step)
         if len(region) > len(largest):
             largest = region

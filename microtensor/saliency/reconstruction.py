@@ -1,4 +1,4 @@
-"""What in an image excited a unit inside a network, brought back to the pixels by running its layers in reverse."""
+"""Deconvolution: which pattern in the image activated a unit, reconstructed by passing its activation back to the pixels."""
 
 from __future__ import annotations
 
@@ -23,36 +23,37 @@ from .rectifiers import relu_rule
 
 
 def reconstruct(model: Any, x: Any, layer: str, unit: int | Sequence[int], place: Any = None) -> Tensor:
-    """The pattern in each image that excited a unit most: its strongest activation, back to the pixels by deconvolution.
+    """The pattern in each image that activated a unit: its strongest activation, projected back to the pixels by a deconvnet.
 
     Zeiler and Fergus 2013, "Visualizing and understanding convolutional networks", section 2.1, arxiv.org/abs/1311.2901: all
-    other activations of the layer are set to 0, and what is left goes down through the layers in reverse. A max pooling puts
-    numbers back where its maxima were (the switches), a ReLU lets pass what is positive, a convolution is transposed, without
-    its bias. The first and the last are what their gradients do; the second is the rule "deconvnet" of `relu_rule`. There is no
-    layer that undoes the normalisation of responses in the paper: gradients pass a `LocalResponseNorm` as they are.
+    other activations of the layer are set to 0, and the rest passes backward through the layers. Max pooling puts values back
+    where its maxima were (switches), a ReLU passes positive values, a convolution is transposed, without its bias. Max pooling
+    and convolution do what their gradients do; the ReLU follows the rule "deconvnet" of `relu_rule`. The paper's network has no
+    layer that inverts response normalisation: values pass a `LocalResponseNorm` unchanged.
 
-    Of a linear network with one unit, it is the unit's filter, in pixels, times its activation.
+    For a linear network with one unit, the result is the unit's filter, in pixels, times its activation.
 
     Args:
-        model: a Module. It computes in eval mode, up to the layer; afterwards it is as before.
-        x: floating-point images (N, C, H, W) or one image (C, H, W), a Tensor or an array.
-        layer: its dotted name. It gives maps (N, units, H', W') or numbers (N, units); where it is called several times, its
-            first call counts. Best ask after its ReLU: what is not positive was not excited.
-        unit: which, one for all images or one for each.
-        place: (row, column) in the unit's map, one for all images or one for each; where the map is largest if None.
+        model: a Module. It runs in eval mode, up to the layer; its modes are restored afterwards.
+        x: floating-point images (N, C, H, W) or a single image (C, H, W), a Tensor or an array.
+        layer: its dotted name. It returns feature maps (N, units, H', W') or values (N, units); if it is called several times,
+            its first call is used. Choose the ReLU after a convolution: only positive activations count.
+        unit: the channel, one for all images or one for each.
+        place: (row, column) in the unit's feature map, one for all images or one for each; None: its maximum.
 
     Returns:
-        A Tensor without graph, of the shape, dtype and device of x, signed, in units of the activation per unit of the weights
-        that it passed.
+        A Tensor without a graph, of the shape, dtype and device of x, signed, in units of activation times the weights on the
+        way back.
 
     Raises:
-        TypeError: model, x, layer, unit or place is of another kind.
-        ValueError: there is no such layer, unit or place; the layer is not called, gives no maps, or does not depend on x.
+        TypeError: model, x, layer, unit or place has the wrong type.
+        ValueError: there is no such layer, unit or place; the layer is not called, returns no feature maps, or does not depend
+            on x.
 
     >>> from microtensor.nn import Conv2d, Sequential
     >>> net = Sequential(Conv2d(1, 1, (1, 2), bias=False))
     >>> net[0].weight.array[...] = [[3.0, -1.0]]
-    >>> reconstruct(net, Tensor([[[0.0, 2.0, 0.0]]]), "0", 0)  # 6, times the kernel, where it was seen
+    >>> reconstruct(net, Tensor([[[0.0, 2.0, 0.0]]]), "0", 0)  # the activation 6, times the kernel, at its window
     Tensor([[[ 0., 18., -6.]]])
     """
     check_model("saliency.reconstruct", model)
@@ -61,38 +62,38 @@ def reconstruct(model: Any, x: Any, layer: str, unit: int | Sequence[int], place
     with explainer, enable_grad(), ExitStack() as hooks:
         for normalisation in model.modules():
             if isinstance(normalisation, LocalResponseNorm):
-                hooks.enter_context(normalisation.register_full_backward_hook(_as_it_is))
+                hooks.enter_context(normalisation.register_full_backward_hook(_pass_unchanged))
         leaf = explainer.images.requires_grad_()
         maps = output_of(model, module, leaf)
         if maps is None:
             raise ValueError(f"saliency.reconstruct: the model does not call its layer {layer!r}")
         maps = check_maps("saliency.reconstruct", layer, maps, leaf)
         if not maps.requires_grad:
-            raise ValueError(f"saliency.reconstruct: what the layer {layer!r} gives does not depend on x")
+            raise ValueError(f"saliency.reconstruct: the output of the layer {layer!r} does not depend on x")
         seed = _seed(maps.detach(), layer, unit, place)
         with relu_rule("deconvnet"):
             (pixels,) = grad(maps, leaf, seed, allow_unused=True)
     if pixels is None:
-        raise ValueError(f"saliency.reconstruct: what the layer {layer!r} gives does not depend on x")
-    return explainer.answer(pixels.clone())
+        raise ValueError(f"saliency.reconstruct: the output of the layer {layer!r} does not depend on x")
+    return explainer.like_x(pixels.clone())
 
 
 def reconstruct_patches(
     model: Any, images: Any, layer: str, patches: Mapping[int, Sequence[Any]]
 ) -> dict[int, list[np.ndarray[Any, Any]]]:
-    """`reconstruct` for the patches that excite units most, each cut out as its patch is: figure 2 of Zeiler and Fergus.
+    """`reconstruct` for the patches that activate units most, each cropped as its patch is: figure 2 of Zeiler and Fergus.
 
     Args:
-        model, layer: as `nn.top_patches` had them.
-        images: by their number, those that it saw: a tensor or an array (N, C, H, W), or a data set whose samples are images
-            or begin with one.
-        patches: what it returned.
+        model, layer: as passed to `nn.top_patches`.
+        images: the images passed to `nn.top_patches`, in the same order: a Tensor or an array (N, C, H, W), or a data set whose
+            samples are images or begin with one.
+        patches: the result of `nn.top_patches`.
 
     Returns:
         For each unit, for each of its patches, an array (C, h, w) on the host, for `plot.patches`.
 
     Raises:
-        TypeError, ValueError: as `reconstruct`; or `patches` holds none, or `images` are not those that they are of.
+        TypeError, ValueError: as `reconstruct`; or `patches` is empty, or `images` are not those that the patches come from.
 
     >>> from microtensor.nn import Conv2d, Sequential, top_patches
     >>> net, images = Sequential(Conv2d(1, 2, 3)), Tensor(np.zeros((4, 1, 5, 5), np.float32))
@@ -102,7 +103,7 @@ def reconstruct_patches(
     """
     if not isinstance(patches, Mapping):
         raise TypeError(
-            f"saliency.reconstruct_patches: patches must be what nn.top_patches gives, a dict, got {kind_of(patches)}"
+            f"saliency.reconstruct_patches: patches must be the result of nn.top_patches, a dict, got {kind_of(patches)}"
         )
     found: dict[int, list[np.ndarray[Any, Any]]] = {}
     for unit, row in patches.items():
@@ -118,13 +119,13 @@ def reconstruct_patches(
 
 
 def _image(images: Any, patch: Any) -> Tensor:
-    """The image (C, H, W) that a patch was cut out of."""
+    """The image (C, H, W) that a patch was cropped from."""
     try:
         sample = images[patch.image]
     except (IndexError, TypeError, KeyError):
         raise ValueError(
-            f"saliency.reconstruct_patches: images must be those that the patches are of; there is no image {patch.image} in "
-            f"{kind_of(images)}"
+            f"saliency.reconstruct_patches: images must be those that the patches come from; there is no image "
+            f"{patch.image} in {kind_of(images)}"
         ) from None
     image = sample[0] if isinstance(sample, (tuple, list)) else sample
     if not isinstance(image, Node) and not is_array(image):
@@ -133,19 +134,19 @@ def _image(images: Any, patch: Any) -> Tensor:
     (top, bottom), (left, right) = patch.inside
     if image.ndim != 3 or not np.array_equal(to_numpy(image.array[:, top:bottom, left:right]), patch.pixels):
         raise ValueError(
-            f"saliency.reconstruct_patches: image {patch.image} is not the one that the patch is of; give the images in the "
-            "order in which nn.top_patches saw them"
+            f"saliency.reconstruct_patches: image {patch.image} is not the one that the patch comes from; pass the images in "
+            "the order in which nn.top_patches had them"
         )
     return image
 
 
-def _as_it_is(module: Any, grad_input: Any, grad_output: Any) -> Any:
+def _pass_unchanged(module: Any, grad_input: Any, grad_output: Any) -> Any:
     """A backward hook: the gradient passes the module unchanged."""
     return grad_output
 
 
 def _seed(maps: Tensor, layer: str, unit: Any, place: Any) -> Tensor:
-    """The layer's result with all set to 0 but one number for each image."""
+    """The layer's output with all activations set to 0 except one per image."""
     xp, count = maps.xp, maps.shape[0]
     units = as_integers("saliency.reconstruct", "unit", unit, least=0)
     check_units("saliency.reconstruct", layer, units, maps.shape[1])
@@ -161,7 +162,7 @@ def _seed(maps: Tensor, layer: str, unit: Any, place: Any) -> Tensor:
 
 
 def _places(place: Any, count: int, size: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """(row, column) of each image, or of all → row · W' + column (N,)."""
+    """(row, column) of each image, or one for all → row · W' + column (N,)."""
     single = isinstance(place, (tuple, list)) and not any(isinstance(part, (tuple, list)) for part in place)
     listed = [place] * count if single else place
     if not isinstance(listed, (tuple, list)) or not all(isinstance(one, (tuple, list)) for one in listed):

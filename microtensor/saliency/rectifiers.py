@@ -1,13 +1,14 @@
-"""Other rules for the way back through a ReLU. They are the engine's: set in a `with` block, for every ReLU there is.
+"""Guided backpropagation and deconvnet: modified rules for the backward pass through ReLU, set in a `with` block.
 
                 the gradient passes where                         paper
-    gradient    the unit was on
+    gradient    the input was positive
     deconvnet   the gradient is positive                          Zeiler and Fergus 2013
-    guided      the unit was on and the gradient is positive      Springenberg et al. 2014
+    guided      the input and the gradient are positive           Springenberg et al. 2014
 
-A rule that hooks on modules changes misses the ReLU that is a function, and one module that is called twice. Here `relu` itself
-asks, so neither matters, and nor does who wrote the model. ReLU6 and every `hardtanh` from 0 up are ReLUs with a ceiling: on is
-between 0 and the ceiling, as for the gradient. ELU, leaky ReLU, sigmoids and the like keep their derivatives under any rule.
+Implementations with hooks on modules miss a ReLU that is a function, or a module that is called twice. Here the backward pass
+of `relu` itself applies the rule, so it holds for every model. ReLU6 and every `hardtanh` from 0 upwards are ReLUs with an
+upper bound: their gradient passes between 0 and the bound. ELU, leaky ReLU, sigmoid and others keep their derivatives under any
+rule.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .explainer import Explainer, Reduce, Target, check_reduce, over_channels
 
 
 def _guided(g: Any, on: Any) -> Any:
-    return where(on & ~(g <= 0), g, 0)  # nan passes, as it does through relu
+    return where(on & ~(g <= 0), g, 0)  # not g > 0: nan passes, as through relu
 
 
 def _deconvnet(g: Any, on: Any) -> Any:
@@ -36,7 +37,7 @@ RULES: dict[str, Callable[[Any, Any], Any]] = {"guided": _guided, "deconvnet": _
 def relu_rule(rule: str) -> Block:
     """Inside, backward passes of this thread go through every ReLU by this rule: "guided" or "deconvnet".
 
-    What counts is where the backward pass runs; the forward pass may have run outside.
+    The rule must be set while the backward pass runs; the forward pass may have run outside.
 
     Raises:
         ValueError: there is no rule of this name.
@@ -59,10 +60,10 @@ def relu_rule(rule: str) -> Block:
 
 
 def guided_backprop(model: Callable[[Tensor], Tensor], x: Any, target: Target = None, reduce: Reduce = "max") -> Tensor:
-    """The gradient, but back through each ReLU passes only what is positive, and only where the unit was on.
+    """The gradient, except that through each ReLU only positive gradients pass, and only where its input was positive.
 
-    Springenberg et al. 2014, "Striving for simplicity: the all convolutional net", section 3.4, arxiv.org/abs/1412.6806. Sharp
-    pictures, of what the layers saw rather than of what decided: `sanity_check` shows it.
+    Springenberg et al. 2014, "Striving for simplicity: the all convolutional net", section 3.4, arxiv.org/abs/1412.6806. The
+    maps are sharp, but show what the layers detect rather than what decides the class: see `sanity_check`.
 
     Args:
         model, x, target, reduce: as in `gradient`.
@@ -71,20 +72,20 @@ def guided_backprop(model: Callable[[Tensor], Tensor], x: Any, target: Target = 
         As `gradient`.
 
     >>> import microtensor as mt
-    >>> def model(x):  # the second pixel speaks against the class
+    >>> def model(x):  # the second pixel lowers the score
     ...     return (x.flatten(1).relu() * mt.Tensor([1.0, -1.0])).sum(dim=1, keepdim=True)
     >>> guided_backprop(model, mt.Tensor([[[1.0, 2.0]]]))
     Tensor([[1., 0.]])
     """
-    return _ruled("guided_backprop", "guided", model, x, target, reduce)
+    return _gradient_by_rule("guided_backprop", "guided", model, x, target, reduce)
 
 
 def deconvnet(model: Callable[[Tensor], Tensor], x: Any, target: Target = None, reduce: Reduce = "max") -> Tensor:
-    """The gradient, but back through each ReLU passes what is positive, whether the unit was on or not.
+    """The gradient, except that through each ReLU only positive gradients pass, whatever its input was.
 
     Zeiler and Fergus 2013, "Visualizing and understanding convolutional networks", section 2.1, arxiv.org/abs/1311.2901: the
-    network run in reverse, each layer by its transpose, max pooling by the places of its maxima (the switches), which is what
-    its gradient does anyhow, and each ReLU by a ReLU.
+    network in reverse: each convolution is transposed, max pooling puts values back where its maxima were (switches), as their
+    gradients do; each ReLU is applied to the values on their way back.
 
     Args:
         model, x, target, reduce: as in `gradient`.
@@ -96,12 +97,13 @@ def deconvnet(model: Callable[[Tensor], Tensor], x: Any, target: Target = None, 
     >>> deconvnet(lambda x: x.flatten(1).relu().sum(dim=1, keepdim=True), mt.Tensor([[[-1.0, 2.0]]]))
     Tensor([[1., 1.]])
     """
-    return _ruled("deconvnet", "deconvnet", model, x, target, reduce)
+    return _gradient_by_rule("deconvnet", "deconvnet", model, x, target, reduce)
 
 
-def _ruled(name: str, rule: str, model: Any, x: Any, target: Target, reduce: Reduce) -> Tensor:
+def _gradient_by_rule(name: str, rule: str, model: Any, x: Any, target: Target, reduce: Reduce) -> Tensor:
+    """The map of `gradient`, with a rule for ReLU."""
     check_reduce(name, reduce)
     explainer = Explainer(name, model, x, target)
     with explainer, relu_rule(rule):
         g = explainer.gradient(explainer.images)
-    return explainer.answer(over_channels(g, reduce))
+    return explainer.like_x(over_channels(g, reduce))

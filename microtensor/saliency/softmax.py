@@ -1,7 +1,7 @@
-"""Models that end in softmax: how they are recognised, and how their logits are had all the same.
+"""Models that end in softmax: detecting them, and finding their logits.
 
-The probability of a class also rises where the logits of the others fall, and hardly changes at all where it is near 1: its
-gradient shows both, and fades (Simonyan et al. 2013, section 2). Maps of what speaks for a class are asked of its logit.
+The probability of a class also rises when the logits of other classes fall, and hardly changes where it is near 1: its gradient
+mixes the classes, and vanishes (Simonyan et al. 2013, section 2). So a class is explained by its logit.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ..tensor import Tensor
 HERE = os.path.join(os.path.dirname(__file__), "")
 
 MOVING = frozenset((same, clone, cast, move, reshape, permute))
-"""Operations after which probabilities are still probabilities."""
+"""Operations that only copy, convert or rearrange: their result still holds probabilities."""
 
 
 def ends_in_softmax(scores: Tensor) -> bool:
-    """Whether scores (N, classes) come from a softmax: their graph's last operation is one, or the numbers say so."""
+    """Whether scores (N, classes) come from a softmax: by the last operation of their graph, or by their values."""
     origin = scores.origin
     while origin is not None and origin.op is not None and origin.op in MOVING and origin.sources:
         origin = origin.sources[0][0]
@@ -37,20 +37,20 @@ def ends_in_softmax(scores: Tensor) -> bool:
 
 
 def are_probabilities(scores: Tensor) -> bool:
-    """Whether scores (N, classes) are positive and sum to 1 in each row, as far as their dtype can tell.
+    """Whether scores (N, classes) are positive and sum to 1 in each row, within the precision of their dtype.
 
     >>> are_probabilities(Tensor([[0.5, 0.5]])), are_probabilities(Tensor([[0.5, 0.6]]))
     (True, False)
     """
     if scores.ndim != 2 or scores.shape[1] < 2 or not len(scores):
         return False
-    numbers = scores.detach()
-    near = 1e-2 if numbers.dtype.itemsize == 2 else 1e-5
-    return bool((numbers >= 0).all()) and bool(((numbers.sum(dim=1) - 1).abs() < near).all())
+    values = scores.detach()
+    tolerance = 1e-2 if values.dtype.itemsize == 2 else 1e-5
+    return bool((values >= 0).all()) and bool(((values.sum(dim=1) - 1).abs() < tolerance).all())
 
 
 def before_softmax(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The logits of a model that ends in softmax, or in log_softmax: a function images → what went into it.
+    """A function images → logits, for a model that ends in softmax or log_softmax: the input of its last operation.
 
     >>> from microtensor import nn
     >>> model = nn.Sequential(nn.Flatten(), nn.Softmax(1))
@@ -58,13 +58,13 @@ def before_softmax(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tens
     Tensor([[1., 3.]])
 
     Raises (when it is called):
-        ValueError: the model's result is not that of a softmax.
+        ValueError: the model's result does not come from a softmax.
     """
     return Logits(model)
 
 
 class Logits:
-    """What `before_softmax` gives: to be called as the model is. Its `modules` are the model's."""
+    """The result of `before_softmax`: called as the model is. Its `modules` are the model's."""
 
     def __init__(self, model: Any) -> None:
         if not callable(model):
@@ -78,12 +78,12 @@ class Logits:
         """The model's logits for images (N, C, H, W)."""
         logits = _before_last(self.model, images, (softmax, log_softmax))
         if logits is None:
-            raise ValueError("saliency.before_softmax: the model does not end in softmax; take it as it is")
+            raise ValueError("saliency.before_softmax: the model does not end in softmax; use the model itself")
         return logits
 
 
 def ends_in_sigmoid(model: Callable[[Tensor], Tensor], images: Tensor) -> bool:
-    """Whether what the model returns for these images comes from a sigmoid.
+    """Whether the model's result for these images comes from a sigmoid.
 
     >>> from microtensor import nn
     >>> ends_in_sigmoid(nn.Sequential(nn.Flatten(), nn.Sigmoid()), Tensor([[[[0.5]]]]))
@@ -93,7 +93,7 @@ def ends_in_sigmoid(model: Callable[[Tensor], Tensor], images: Tensor) -> bool:
 
 
 def _before_last(model: Callable[[Tensor], Tensor], images: Tensor, operations: Sequence[Any]) -> Tensor | None:
-    """What went into the last operation of model(images), if that is one of these; else None."""
+    """The input of the last operation of model(images), if that is one of these operations; else None."""
     last: list[Any] = []
 
     def observe(operation: Any, inputs: Sequence[Any], settings: dict[str, Any], result: Node) -> None:
@@ -112,7 +112,7 @@ def _before_last(model: Callable[[Tensor], Tensor], images: Tensor, operations: 
 
 
 def warn(message: str) -> None:
-    """A warning at the line that called the package."""
+    """Warn, with the line outside this package that called it as the location."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(HERE):
         level, frame = level + 1, frame.f_back

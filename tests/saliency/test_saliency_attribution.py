@@ -133,7 +133,7 @@ MODEL, X = linear(draw(0, 4, 3)), draw(1, 2, 1, 2, 2)
         (
             lambda: saliency.input_x_gradient(MODEL, X, lambda s: s),
             ValueError,
-            r"must give a Tensor \(2,\), a number for each image",
+            r"must return a Tensor \(2,\), one value per image",
         ),
         (lambda: saliency.gradient(MODEL, X, lambda s: mt.ones(2)), ValueError, "does not depend on the scores"),
         (lambda: saliency.gradient(MODEL, X, lambda s: draw(0, 2).requires_grad_()), ValueError, "not depend on the scores"),

@@ -100,13 +100,18 @@ def test_a_map_without_anything_positive_is_zeros():
 @pytest.mark.parametrize(
     ("model", "layer", "error", "message"),
     [
-        (lambda x: x.flatten(1), None, ValueError, "no layer of the model gives maps"),
-        (lambda x: x.flatten(1), "conv1", TypeError, "the model is a function, which knows no layer by name"),
+        (lambda x: x.flatten(1), None, ValueError, "no layer of the model returns feature maps"),
+        (lambda x: x.flatten(1), "conv1", TypeError, "the model is a function, which has no named layers"),
         (reused(), "conv3", ValueError, "grad_cam: Reused has no layer 'conv3'; there is conv1, "),
         (reused(), 3, TypeError, "layer must be a module of the model or its dotted name, got int"),
         (reused(), nn.ReLU(), ValueError, "the layer ReLU is not in the model"),
-        (reused(), "fc", ValueError, r"must give maps \(N, C, H, W\), it gives \(3, 5\)"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(128, 2).double()), None, ValueError, "no layer of the model gives maps"),
+        (reused(), "fc", ValueError, r"must return feature maps \(N, C, H, W\), it returns \(3, 5\)"),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(128, 2).double()),
+            None,
+            ValueError,
+            "no layer of the model returns feature maps",
+        ),
     ],
 )
 def test_wrong_layers_are_refused_in_words(model, layer, error, message):

@@ -281,7 +281,7 @@ def test_the_five_steps_in_words():
     assert [line[:2] for line in lines] == ["1.", "2.", "3.", "4.", "5."]
     assert "2 images (2, 3, 2, 2) through the model" in lines[0]
     assert f"(2, 3); the highest of the first image is {scores[0].max():.4g}, of class {scores[0].argmax()}" in lines[1]
-    assert "(2, 3); 1 at the class that is asked about, 2, 0, and 0 at the others" in lines[2]
+    assert "(2, 3); 1 at the explained class, 2, 0, and 0 at the others" in lines[2]
     g = saliency.gradient(model, x, [2, 0], None).numpy()
     assert f"(2, 3, 2, 2), from {g.min():.4g} to {g.max():.4g}" in lines[3]
     assert f"the mean magnitude over the channels: (2, 2, 2), from {found.numpy().min():.4g}" in lines[4]
@@ -290,8 +290,8 @@ def test_the_five_steps_in_words():
 def test_the_steps_of_a_score_function_are_printed(capsys):
     saliency.gradient(MODEL, X, lambda scores: scores[:, 0] - scores[:, 1], None, explain=True)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[2] == "3. seed: (2, 3); how the function's number changes with each score"
-    assert printed[4].startswith("5. render: nothing, the gradient is left as it is: (2, 1, 2, 2)")
+    assert printed[2] == "3. seed: (2, 3); the gradient of the target function with respect to each score"
+    assert printed[4].startswith("5. reduce: none, the signed gradient is returned: (2, 1, 2, 2)")
     saliency.gradient(MODEL, X)
     assert capsys.readouterr().out == ""
 

@@ -226,7 +226,7 @@ def test_several_inputs():
     def model(x, y):
         return (x * y).mean(dim=(2, 3))
 
-    with pytest.raises(TypeError, match=r"hold the others: lambda x: model\(x, other\)"):
+    with pytest.raises(TypeError, match=r"hold the others fixed: lambda x: model\(x, other\)"):
         saliency.integrated_gradients(model, (X, X), 0)
     assert saliency.integrated_gradients(lambda x: model(x, X[:1]), X, 0, n_steps=2).shape == (3, 8, 8)
 

@@ -53,10 +53,10 @@ def test_smoothing_joins_what_lies_close():
     ("arguments", "error", "message"),
     [
         (([[1.0]],), TypeError, "the map must be a Tensor or an array, got list"),
-        ((np.zeros((2, 2), bool),), TypeError, "the map must be of numbers, got bool"),
+        ((np.zeros((2, 2), bool),), TypeError, "the map must hold numbers, got bool"),
         ((np.zeros(3),), ValueError, r"must be \(N, H, W\) or \(H, W\), with pixels, got shape \(3,\)"),
         ((np.zeros((0, 3)),), ValueError, r"with pixels, got shape \(0, 3\)"),
-        ((np.full((2, 2), np.inf),), ValueError, "infinite or nan"),
+        ((np.full((2, 2), np.inf),), ValueError, "infinity or nan"),
         ((np.zeros((2, 2)), 1.0), ValueError, "quantile must be a number from 0 up to, not including, 1, got 1.0"),
         ((np.zeros((2, 2)), 0.5, -1), ValueError, "smooth must be a number from 0 to 1"),
         ((np.zeros((2, 2)), 0.5, 100), ValueError, "smooth must be a number from 0 to 1, .* got 100"),

@@ -178,7 +178,11 @@ NET = nn.Sequential(nn.Conv2d(1, 2, 3))
         ),
         (lambda: saliency.reconstruct(NET, X, "0", 0, (0, 7)), ValueError, r"maps \(7, 7\), a place does not fit: \(0, 7\)"),
         (lambda: saliency.reconstruct(NET, X, "0", 0, [(0, 0)]), ValueError, "for 2 images"),
-        (lambda: saliency.reconstruct(Deaf(), X, "layer", 0), ValueError, "'layer' gives does not depend on x"),
+        (
+            lambda: saliency.reconstruct(Deaf(), X, "layer", 0),
+            ValueError,
+            "the output of the layer 'layer' does not depend on x",
+        ),
         (lambda: saliency.reconstruct(Deaf(), X, "idle", 0), ValueError, "does not call its layer 'idle'"),
         (lambda: saliency.reconstruct_patches(NET, X, "0", []), TypeError, "a dict, got list"),
         (
@@ -194,7 +198,7 @@ NET = nn.Sequential(nn.Conv2d(1, 2, 3))
         (
             lambda: saliency.reconstruct_patches(NET, X + 1, "0", nn.top_patches(NET, X, "0", 0)),
             ValueError,
-            "image 0 is not the one that the patch is of",
+            "image 0 is not the one that the patch comes from",
         ),
     ],
 )

@@ -70,7 +70,7 @@ def test_before_softmax_are_the_logits(end):
 def test_a_saturated_probability_has_no_gradient_and_its_logit_has():
     body = reused()
     model, x = Ends(lambda z: (z * 1000).softmax(dim=1)), draw(3, 2, 2, 8, 8)
-    with pytest.warns(UserWarning, match="the gradient fades"):
+    with pytest.warns(UserWarning, match="its gradient vanishes"):
         faded = saliency.gradient(model, x)
     assert faded.max().item() < 1e-6
     np.testing.assert_allclose(
