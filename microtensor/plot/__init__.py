@@ -1,8 +1,7 @@
-"""Pictures: of a training run, of what a network looked at, of how it works inside.
+"""Figures of training runs, saliency maps and the inside of networks.
 
-They need matplotlib: `pip install matplotlib`.
-Each function returns a matplotlib Figure, 8 inches (800 pixels of a web page) wide, and shows nothing: no window, no state of
-pyplot. `save` writes it to a file, `save_animation` several to a GIF.
+They need matplotlib: `pip install matplotlib`. Each function returns a matplotlib Figure, 8 inches wide (800 pixels on a web
+page), without opening a window or changing the state of pyplot. `save` writes it to a file, `save_animation` several to a GIF.
 """
 
 from typing import TYPE_CHECKING, Any

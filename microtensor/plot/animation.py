@@ -1,4 +1,4 @@
-"""Figures one after the other, as a GIF."""
+"""Figures as the frames of an animated GIF."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 100
-"""So that a figure is 800 pixels wide."""
+"""Makes a figure 800 pixels wide."""
 
 
 def save_animation(figures: Iterable[Figure], path: str | os.PathLike[str], fps: float = 2.0, hold: float = 2.0) -> None:
-    """Write figures, all of one size, to a .gif that repeats for ever, 800 pixels wide, whole or not at all.
+    """Save figures of one size as a .gif that repeats forever, 800 pixels wide; after an error there is no partial file.
 
-    A generator of figures is drawn as it goes: of each is kept an image, a byte for each pixel.
+    If `figures` is a generator, each figure is drawn and dropped; only its image is kept, one byte per pixel.
 
     Args:
         figures: as the functions of `plot` return them.
-        fps: frames per second, at most 50: browsers slow down what is faster.
-        hold: seconds that the last one stays, at least as long as the others.
+        fps: frames per second, at most 50: browsers slow down faster animations.
+        hold: seconds that the last frame is shown; never shorter than the others.
 
     Raises:
-        TypeError: `figures` holds something else, or a number is none.
-        ValueError: there is no figure, they are not of one size, fps or hold is out of range, or the suffix is another.
+        TypeError: `figures` holds something else, or fps or hold is not a number.
+        ValueError: there are no figures, they differ in size, fps or hold is out of range, or another suffix.
         FileNotFoundError: the folder does not exist.
     """
     if Path(path).suffix.lower() != ".gif":
@@ -48,15 +48,15 @@ def save_animation(figures: Iterable[Figure], path: str | os.PathLike[str], fps:
     first = next(frames, None)
     if first is None:
         raise ValueError("plot.save_animation: there is no figure to write")
-    rest = list(frames)  # all durations must be known when the first is written
-    usual = round(1000 / fps)
-    durations = [usual] * len(rest) + [max(usual, round(1000 * hold))]
+    rest = list(frames)  # Pillow needs all durations when the first frame is written
+    frame_ms = round(1000 / fps)
+    durations_ms = [frame_ms] * len(rest) + [max(frame_ms, round(1000 * hold))]
     with whole_file(path) as file:
-        first.save(file, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+        first.save(file, format="GIF", save_all=True, append_images=rest, duration=durations_ms, loop=0)
 
 
 def _frames(figures: Iterable[Any]) -> Iterator[Any]:
-    """Each figure as an image of 256 colours."""
+    """Each figure as an image with a palette of 256 colours."""
     from PIL import Image
 
     size: tuple[int, int] | None = None
@@ -69,7 +69,7 @@ def _frames(figures: Iterable[Any]) -> Iterator[Any]:
         if size is not None and image.size != size:
             raise ValueError(
                 f"plot.save_animation: frame {i} has {image.size[0]}×{image.size[1]} pixels, those before {size[0]}×{size[1]}; "
-                "draw all in one size"
+                "all frames must have one size"
             )
         size = image.size
         yield image.quantize(256)

@@ -1,4 +1,4 @@
-"""How fast a probability falls, or rises, while pixels go in the order of a map: saliency methods side by side."""
+"""Deletion and insertion curves of several saliency methods."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd.arguments import kind_of
-from .style import LINES, new_figure, plain, quiet
+from .style import LINES, curve_axes, escaped, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 def probability_curves(deletion: Mapping[str, Curve], insertion: Mapping[str, Curve] | None = None) -> Figure:
-    """The probability of the class while pixels are taken away, and while they come back, the most important first.
+    """Deletion and insertion curves: the probability of the class while pixels are deleted or inserted, most important first.
 
-    The faster it falls, and the faster it rises, the better the map; the area under each curve stands beside its name. Of
-    several images it is the mean, in a band from the first quartile to the third.
+    A better map makes the probability fall faster by deletion and rise faster by insertion; the area under each curve is in the
+    legend. For several images, the curve is their mean, in a band from the first to the third quartile.
 
     Args:
-        deletion: by the name of a method, what `saliency.deletion` gives; up to 12.
-        insertion: what `saliency.insertion` gives, in a second panel.
+        deletion: {name of a method: result of `saliency.deletion`}; up to 12.
+        insertion: {name of a method: result of `saliency.insertion`}, in a second panel.
 
     Returns:
         A Figure with one panel, or two.
 
     Raises:
-        TypeError: these are no dicts of curves.
-        ValueError: there is none, or more than 12; or a curve of no image.
+        TypeError: an argument is not a dict of curves.
+        ValueError: there are no curves, or more than 12; or a curve of no images.
 
     >>> from microtensor import saliency, zeros
     >>> x = zeros(1, 2, 2)
@@ -44,32 +44,33 @@ def probability_curves(deletion: Mapping[str, Curve], insertion: Mapping[str, Cu
     for axes, (what, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
         for (name, curve), (color, style) in zip(curves.items(), LINES):
             score, x = 100 * np.atleast_2d(curve.score), 100 * curve.fraction
-            label = f"{plain(name)}: {np.mean(curve.auc):.3f}"
+            label = f"{escaped(name)}: {np.mean(curve.auc):.3f}"
             axes.plot(x, score.mean(axis=0), color=color, linestyle=style, linewidth=2, label=label)
             if len(score) > 1:
                 low, high = np.quantile(score, (0.25, 0.75), axis=0)
                 axes.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
-        quiet(axes)
+        curve_axes(axes)
         axes.set(xlim=(0, 100), ylim=(0, None))
-        axes.set_xlabel("pixels taken away (%)" if what == "deletion" else "pixels that came back (%)", fontsize=12)
+        axes.set_xlabel("pixels deleted (%)" if what == "deletion" else "pixels inserted (%)", fontsize=12)
         axes.set_ylabel("probability of the class (%)", fontsize=12)
-        axes.set_title(f"{what}: the {'lower' if what == 'deletion' else 'higher'}, the better", fontsize=12)
-        below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17)}  # on the curves it would hide some
+        axes.set_title(f"{what}: {'lower' if what == 'deletion' else 'higher'} is better", fontsize=12)
+        below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17)}  # inside the axes it would cover curves
         axes.legend(title="area under the curve", fontsize=11, title_fontsize=11, handlelength=3, frameon=False, **below)
     return figure
 
 
 def _checked(what: str, curves: Any) -> Mapping[str, Curve]:
-    """
+    """The curves, if they can be drawn.
+
     Raises:
         TypeError, ValueError: as `probability_curves`.
     """
     fits = isinstance(curves, Mapping) and all(hasattr(curve, "fraction") for curve in curves.values())
     if not fits:
-        given = "one of something else" if isinstance(curves, Mapping) else kind_of(curves)
-        raise TypeError(f"probability_curves: {what} must be a dict of what saliency.{what} gives, by name, got {given}")
+        given = "a dict of something else" if isinstance(curves, Mapping) else kind_of(curves)
+        raise TypeError(f"probability_curves: {what} must be a dict {{name: result of saliency.{what}}}, got {given}")
     if not 0 < len(curves) <= len(LINES):
-        raise ValueError(f"probability_curves: 1 to {len(LINES)} curves can be told apart, got {len(curves)} of {what}")
+        raise ValueError(f"probability_curves: 1 to {len(LINES)} curves can be distinguished, got {len(curves)} of {what}")
     for name, curve in curves.items():
         if not np.size(curve.auc):
             raise ValueError(f"probability_curves: {what}[{name!r}] is of no image")

@@ -1,4 +1,4 @@
-"""What few labels are worth: accuracy by the number of labelled samples, for several ways to learn from them."""
+"""Few-shot curves: accuracy against the number of labelled samples, for several training methods."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ..autograd.arguments import is_number
-from .style import BLUE, FAINT, INK, VERMILION, new_figure, plain, quiet
+from .style import BLUE, FAINT, INK, VERMILION, curve_axes, escaped, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Runs: TypeAlias = Mapping[str, Mapping[int, Sequence[float]]]
-"""For each way to learn, and each number of labelled samples: what came out, once per seed."""
+"""{method: {number of labelled samples: results, one per seed}}."""
 
-LOOKS = (
+STYLES = (
     {"color": BLUE, "marker": "o", "linestyle": "-"},
     {"color": VERMILION, "marker": "s", "linestyle": "--"},
     {"color": INK, "marker": "^", "linestyle": "-."},
     {"color": FAINT, "marker": "D", "linestyle": ":"},
     {"color": BLUE, "marker": "v", "linestyle": (0, (6, 2, 1, 2, 1, 2))},
 )
-"""How the ways look, in their order; no two alike for those who see no colours."""
+"""Line styles of the methods, in order; distinct without colours too."""
 
 
 def few_shot_curve(accuracies: Runs, seconds: Runs | None = None, chance: float | None = None) -> Figure:
-    """Accuracy by the number of labelled samples, for several ways to learn from them, and what each cost.
+    """Test accuracy against the number of labelled samples for several training methods, and their training time.
 
-    A point is the mean over seeds, its bar one standard deviation to each side (of a sample: n − 1), where there are two seeds
-    or more. Points of the same number of samples stand a little beside each other.
+    A point is the mean over seeds; its error bar is one standard deviation (n − 1) to each side, if there are at least two
+    seeds. Points with the same number of samples are drawn slightly beside each other.
 
     Args:
-        accuracies: way → number of labelled samples → accuracies, fractions from 0 to 1, one per seed. Five ways at most.
-        seconds: of the same form: seconds of CPU time; a second panel, with a logarithmic axis.
+        accuracies: {method: {number of labelled samples: accuracies}}, fractions from 0 to 1, one per seed. Up to five methods.
+        seconds: CPU time in seconds, in the same form; drawn in a second panel with a logarithmic axis.
         chance: the accuracy of guessing, drawn as a thin line.
 
     Returns:
         A Figure with one panel, or two.
 
     Raises:
-        TypeError: the arguments are not of this form.
-        ValueError: there is nothing to draw, or more than five ways; a number is no fraction, or no positive time; `seconds`
-            has another way.
+        TypeError: the arguments do not have this form.
+        ValueError: there is nothing to draw, or more than five methods; an accuracy is not a fraction or a time not positive;
+            `seconds` has another method.
 
     >>> figure = few_shot_curve({"from scratch": {10: [0.5, 0.6], 100: [0.8, 0.9]}}, chance=0.1)
     """
@@ -52,19 +52,17 @@ def few_shot_curve(accuracies: Runs, seconds: Runs | None = None, chance: float 
     if seconds is not None:
         _check("seconds", seconds, most=np.inf)
         if unknown := [name for name in seconds if name not in accuracies]:
-            raise ValueError(f"few_shot_curve: seconds has {unknown[0]!r}, and accuracies has no such way")
+            raise ValueError(f"few_shot_curve: seconds has {unknown[0]!r}, which accuracies does not have")
     if chance is not None and not (is_number(chance) and 0 <= chance <= 1):
         raise ValueError(f"few_shot_curve: chance must be a fraction from 0 to 1, got {chance!r}")
 
     figure = new_figure(height=4.2)
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     panels = figure.subplots(1, 1 if seconds is None else 2, squeeze=False, width_ratios=None if seconds is None else (3, 2))[0]
     names = [*accuracies]
     if chance is not None:
         panels[0].axhline(100 * chance, color=FAINT, linewidth=1)
         panels[0].annotate(
-            "guessing", (1, 100 * chance), (-4, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+            "chance", (1, 100 * chance), (-4, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
             ha="right", fontsize=11, color=FAINT,
         )  # fmt: skip
     _lines(panels[0], accuracies, names, scale=100)
@@ -72,40 +70,47 @@ def few_shot_curve(accuracies: Runs, seconds: Runs | None = None, chance: float 
     if any(len(xs) > 1 for of in accuracies.values() for xs in of.values()):
         panels[0].set_title("mean ± standard deviation over seeds", fontsize=11)
     if seconds is not None:
-        _lines(panels[1], seconds, names, scale=1)
-        panels[1].set_yscale("log")
-        panels[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panels[1].yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        panels[1].yaxis.set_minor_formatter(NullFormatter())
-        panels[1].set_ylabel("CPU time of training (s)", fontsize=12)
+        _times(panels[1], seconds, names)
     counts = sorted({count for runs in accuracies.values() for count in runs})
     for axes in panels:
         axes.set_xscale("log")
         axes.set_xticks(counts, [f"{count:,}" for count in counts])
         axes.set_xticks([], minor=True)
         axes.set_xlabel("labelled samples", fontsize=12)
-        quiet(axes)
+        curve_axes(axes)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=12, handlelength=3.5)
     return figure
 
 
+def _times(axes: Axes, seconds: Runs, names: Sequence[str]) -> None:
+    """The panel of training times, with a logarithmic axis."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    _lines(axes, seconds, names, scale=1)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylabel("CPU time of training (s)", fontsize=12)
+
+
 def _lines(axes: Axes, runs: Runs, names: Sequence[str], scale: float) -> None:
-    """A line with bars for each way."""
-    for name, of in runs.items():
+    """A line with error bars for each method."""
+    for name, by_count in runs.items():
         i = names.index(name)
-        counts = sorted(of)
-        values = [scale * np.asarray(of[count], np.float64) for count in counts]
+        counts = sorted(by_count)
+        values = [scale * np.asarray(by_count[count], np.float64) for count in counts]
         spreads = [x.std(ddof=1) if len(x) > 1 else 0.0 for x in values]
-        aside = 1.07 ** (i - (len(names) - 1) / 2)
+        shift = 1.07 ** (i - (len(names) - 1) / 2)
         axes.errorbar(
-            [count * aside for count in counts], [x.mean() for x in values], yerr=spreads,
-            label=plain(name), linewidth=2, markersize=6, capsize=3, elinewidth=1.2, **LOOKS[i],
+            [count * shift for count in counts], [x.mean() for x in values], yerr=spreads,
+            label=escaped(name), linewidth=2, markersize=6, capsize=3, elinewidth=1.2, **STYLES[i],
         )  # fmt: skip
 
 
 def _check(what: str, runs: Any, most: float) -> None:
-    """Refuse what is not of the form of `Runs`, or has numbers that cannot be."""
+    """Refuse data that does not have the form of `Runs`, or impossible values."""
     nested = isinstance(runs, Mapping) and all(isinstance(of, Mapping) for of in runs.values())
     flat = [x for of in runs.values() for x in of.items()] if nested else []
     if not nested or not all(isinstance(n, (int, np.integer)) and isinstance(xs, (Sequence, np.ndarray)) for n, xs in flat):
@@ -114,9 +119,9 @@ def _check(what: str, runs: Any, most: float) -> None:
             f'{{"from scratch": {{100: [0.8, 0.9]}}}}, got {runs!r}'
         )
     if not flat or not all(n > 0 and len(xs) for n, xs in flat):
-        raise ValueError(f"few_shot_curve: {what} needs a number or more for each number of samples, 1 or more; got {runs!r}")
-    if len(runs) > len(LOOKS):
-        raise ValueError(f"few_shot_curve: {len(LOOKS)} ways can be told apart, got {len(runs)}; draw two figures")
+        raise ValueError(f"few_shot_curve: {what} needs values for each number of samples, which is at least 1; got {runs!r}")
+    if len(runs) > len(STYLES):
+        raise ValueError(f"few_shot_curve: {len(STYLES)} methods can be distinguished, got {len(runs)}; draw two figures")
     for x in (x for _, xs in flat for x in xs):
         if not is_number(x):
             raise TypeError(f"few_shot_curve: {what} must be numbers, got {x!r}")

@@ -1,9 +1,9 @@
-"""Where the nodes of a graph stand when it is drawn in layers, all arrows down.
+"""Layout of a directed graph in layers, with all arrows pointing down.
 
-After Sugiyama, Tagawa and Toda 1981, "Methods for visual understanding of hierarchical system structures": each node one layer
-below the lowest that it comes from, the order in a layer by the middle of its neighbours, then the places, as near to that
-middle as the neighbours in the layer allow. Nodes that come from none give way to the others, so that what the others compute
-goes straight down.
+Sugiyama, Tagawa and Toda 1981, "Methods for visual understanding of hierarchical system structures": each node is one layer
+below the lowest of its sources; the order within a layer follows the mean position of the neighbours (barycentre); then x
+positions are chosen as close to that mean as the neighbours in the layer allow. Nodes without sources get a small weight, so
+that the main path of the computation runs straight down.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import TypeAlias
 Edge: TypeAlias = tuple[int, int]
 
 SWEEPS = 12
-"""How often orders and places are made better, down and up in turn."""
+"""Iterations that improve orders and positions, downwards and upwards in turn."""
 
-LEAF = 1e-6
-"""How much a node that comes from none pulls at its neighbours, against 1."""
+SOURCE_WEIGHT = 1e-6
+"""The weight of a node without sources in the mean position of its neighbours; other nodes have 1."""
 
 
 def layers(count: int, edges: Sequence[Edge]) -> list[int]:
-    """The layer of each node, 0 at the top. Nodes come after those that they are computed from.
+    """The layer of each node, 0 at the top. Nodes are sorted: each comes after its sources.
 
-    A node that comes from none stands just above the first that needs it.
+    A node without sources is one layer above its first user.
     """
     depth = [0] * count
     for above, below in sorted(edges, key=lambda edge: edge[1]):
@@ -37,20 +37,20 @@ def layers(count: int, edges: Sequence[Edge]) -> list[int]:
 
 
 class Layout:
-    """Nodes with their widths, and the bends of long edges, in layers: an order and a place for each.
+    """Order and position of nodes, and of the bends of long edges, in layers.
 
     Args:
         widths: of the nodes, in any unit.
         edges: (from, to), each once; `to` is the larger number.
         gap: between two neighbours.
         width: of the whole.
-        bend: the width that an edge takes where it passes a layer.
+        bend: the width of an edge where it passes a layer.
 
     Attributes:
         depth: the layer of each node.
-        x: the middle of each node, and of the bends after them, from 0 to `width`.
-        routes: for each edge the nodes and bends that it passes.
-        needed: the width of the widest layer. If it is over `width`, there is no room, and nothing is placed.
+        x: the centre of each node, and of the bends after them, from 0 to `width`.
+        routes: for each edge its nodes and bends.
+        needed: the width of the widest layer. If it is above `width`, nothing is positioned.
     """
 
     def __init__(self, widths: Sequence[float], edges: Sequence[Edge], gap: float, width: float, bend: float) -> None:
@@ -79,7 +79,7 @@ class Layout:
             self._place()
 
     def _visited(self) -> list[int]:
-        """All nodes, upwards from those that none needs, what an operation takes first before what it takes second."""
+        """All nodes in depth-first order from the nodes without users upwards, the first source of each before its second."""
         order: dict[int, None] = {}
         stack = [node for node, users in enumerate(self.below) if not users]
         while stack:
@@ -90,7 +90,7 @@ class Layout:
         return list(order)
 
     def _order(self) -> None:
-        """The order in each layer, as in the best of all sweeps: by the middle of the neighbours in the layer before."""
+        """Order each layer by the mean position of its neighbours, keeping the order with the fewest crossings."""
         best, fewest = [list(row) for row in self.rows], self.crossings()
         for sweep in range(SWEEPS):
             rows, neighbours = (self.rows, self.above) if sweep % 2 == 0 else (self.rows[::-1], self.below)
@@ -105,7 +105,7 @@ class Layout:
         self.rows = best
 
     def crossings(self) -> int:
-        """How many pairs of edges cross."""
+        """The number of pairs of edges that cross."""
         at = {node: i for row in self.rows for i, node in enumerate(row)}
         total = 0
         for row in self.rows:
@@ -114,8 +114,8 @@ class Layout:
         return total
 
     def _place(self) -> None:
-        """Each node as near to the middle of its neighbours as its layer has room; then all of it into the middle."""
-        weight = [1.0 if above else LEAF for above in self.above]
+        """Move each node as close to the mean of its neighbours as its layer allows; then centre the whole."""
+        weight = [1.0 if above else SOURCE_WEIGHT for above in self.above]
         for row in self.rows:
             self._spread(row, [self.width / 2] * len(row), weight)
         for sweep in range(4 * SWEEPS):
@@ -131,10 +131,10 @@ class Layout:
         self.x = [x + (self.width - left - right) / 2 for x in self.x]
 
     def _spread(self, row: Sequence[int], wanted: Sequence[float], weight: Sequence[float]) -> None:
-        """Places in this order, neighbours a gap apart, that differ least from those `wanted`, in the weighed sum of squares.
+        """Positions in this order, a gap apart, that minimise the weighted sum of squared distances from those `wanted`.
 
-        Less what stands to the left of each, the places must not fall from one to the next: where they would, neighbours are
-        pooled and share their mean (isotonic regression).
+        After subtracting the widths to the left of each node, positions must not decrease: where they would, neighbours are
+        pooled and share their mean (isotonic regression by pooling adjacent violators).
         """
         offsets, right = [], 0.0
         for node in row:

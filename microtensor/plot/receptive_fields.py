@@ -1,4 +1,4 @@
-"""Where the units of a network lie, and what they see: the triangles of a sequence, the grids of an image."""
+"""The geometry of receptive fields: triangles over a sequence, grids over an image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..runtime.text import shape_text, sides_text
-from .style import BLUE, FAINT, INK, VERMILION, host, new_figure, plain, whole_ticks
+from .style import BLUE, FAINT, INK, VERMILION, escaped, integer_ticks, new_figure, on_host
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from ..nn.inspect.receptive_field import Field
     from ..nn.module import Module
 
-MOST_PLACES = 100
-"""Of a line of units: more would run into each other."""
+MAX_LENGTH = 100
+"""Units of a sequence; more would overlap."""
 
 
 class Layer(NamedTuple):
-    """A module with windows, among those that compute one after the other."""
+    """A module with windows (a convolution or a pooling) in a chain of modules."""
 
     field: Field
-    """What its units see of the input."""
+    """The receptive field of its units in the input."""
     module: Module
     before: tuple[int, ...]
-    """The shape (C, …) of what it takes."""
+    """The shape (C, …) of its input."""
 
     @property
     def title(self) -> str:
@@ -37,20 +37,19 @@ class Layer(NamedTuple):
 
 
 def receptive_field_triangles(model: Any, input_shape: Any, unit: int | None = None) -> Figure:
-    """A sequence and the layers above it, with all that one unit of the last layer sees of each: a triangle.
+    """The receptive field of one unit of the last layer, layer by layer down to the sequence: a triangle.
 
-    Each unit stands above the middle of what it sees; lines lead to the units below that it depends on. Which they are is asked
-    of the gradient, the sizes are those of `nn.receptive_field`. Where the kernels are dilated, the lines spread, and the
-    field grows faster.
+    Each unit is drawn above the centre of its receptive field, with lines to the units below that it depends on. The lines come
+    from gradients, the sizes from `nn.receptive_field`. With dilated kernels the lines spread, and the field grows faster.
 
     Args:
-        model: modules that compute one after the other, such as a Sequential of `nn.Conv1d`. Those without windows, such as
-            ReLU, get no line of their own.
-        input_shape: (C, L), with at most 100 places L.
-        unit: of the last layer; the one in the middle if None.
+        model: modules that compute one after the other, such as a Sequential of `nn.Conv1d`. Modules without windows, such as
+            ReLU, are not drawn.
+        input_shape: (C, L), with L of at most 100.
+        unit: of the last layer; None: the one in the middle.
 
     Raises:
-        TypeError: `model` is no Module, or `unit` no integer.
+        TypeError: `model` is not a Module, or `unit` not an integer.
         ValueError: the model has no windows over a sequence, does not compute its modules one after the other, or has no such
             unit.
 
@@ -60,8 +59,8 @@ def receptive_field_triangles(model: Any, input_shape: Any, unit: int | None = N
     who = "receptive_field_triangles"
     layers = _layers(who, model, input_shape, axes=1)
     length = layers[0].before[1]
-    if length > MOST_PLACES:
-        raise ValueError(f"{who}: {length} places are more than 800 pixels can show: take at most {MOST_PLACES}")
+    if length > MAX_LENGTH:
+        raise ValueError(f"{who}: a sequence of {length} is too long to be drawn: take at most {MAX_LENGTH}")
     top = layers[-1].field
     at = top.output_shape[1] // 2 if unit is None else unit
     if not isinstance(at, (int, np.integer)) or isinstance(at, bool):
@@ -69,56 +68,61 @@ def receptive_field_triangles(model: Any, input_shape: Any, unit: int | None = N
     if not 0 <= at < top.output_shape[1]:
         raise ValueError(f"{who}: the last layer has the units 0 to {top.output_shape[1] - 1}, got {unit}")
 
-    from ..nn.inspect.effective_field import seen_pixels
-
     figure = new_figure(height=min(1.6 + 0.85 * len(layers), 9.0))
     axes = figure.subplots()
-    from matplotlib.patches import Polygon
-
     low, high = top.of(int(at))[0]
-    left, right = [(low, 0.0)], [(high, 0.0)]  # the borders of the triangle
-    seen = {int(at)}
-    for level in range(len(layers), 0, -1):
-        layer, below = layers[level - 1], layers[level - 2].field if level > 1 else None
-        _line_of_units(axes, level, [_place(layer.field, i) for i in range(layer.field.output_shape[1])], seen)
-        left.insert(1, (_place(layer.field, min(seen)), level))
-        right.insert(1, (_place(layer.field, max(seen)), level))
-        reached: set[int] = set()
-        for i in seen:
-            ways = host(seen_pixels(layer.module, layer.before, "", (i,)))
-            for j in np.flatnonzero(ways).tolist():
-                axes.plot((_place(layer.field, i), _place(below, j)), (level, level - 1), color=BLUE, linewidth=1.2, zorder=1)
-                reached.add(j)
-        seen = reached
-    _line_of_units(axes, 0, [i + 0.5 for i in range(length)], seen)
-    axes.add_patch(Polygon([*left, *right[::-1]], facecolor=BLUE, alpha=0.13, linewidth=0, zorder=0))
-    whole_ticks(axes)
-    axes.set_yticks(range(len(layers) + 1), ["input", *(plain(layer.title) for layer in layers)], fontsize=11)
-    for level, layer in enumerate(layers, 1):
-        axes.annotate(
-            f"field {sides_text(layer.field.size)}", (1.01, level), xycoords=("axes fraction", "data"), fontsize=12, va="center"
-        )
-    axes.annotate(f"{len(seen)} seen", (1.01, 0), xycoords=("axes fraction", "data"), fontsize=12, va="center")
+    inputs = _draw_triangle(axes, layers, int(at), (low, high))
+    integer_ticks(axes)
+    axes.set_yticks(range(len(layers) + 1), ["input", *(escaped(layer.title) for layer in layers)], fontsize=11)
+    sizes = [f"{inputs} inputs", *(f"field {sides_text(layer.field.size)}" for layer in layers)]
+    for level, text in enumerate(sizes):
+        axes.annotate(text, (1.01, level), xycoords=("axes fraction", "data"), fontsize=12, va="center")
     axes.set(xlim=(min(0, low) - 0.5, max(length, high) + 0.5), ylim=(-0.4, len(layers) + 0.4))
-    axes.set_xlabel("place in the sequence: unit i lies between i and i + 1", fontsize=12)
+    axes.set_xlabel("position in the sequence: unit i lies between i and i + 1", fontsize=12)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     return figure
 
 
-def receptive_field_grids(model: Any, input_shape: Any) -> Figure:
-    """An image and, layer by layer, where on it the units lie: size, jump and first centre of their fields, as drawn.
+def _draw_triangle(axes: Axes, layers: Sequence[Layer], unit: int, box: tuple[float, float]) -> int:
+    """The units of all layers, lines from `unit` of the last down to the inputs that it depends on; returns their number."""
+    from matplotlib.patches import Polygon
 
-    A dot stands in the middle of what each unit sees. The frame is the field of the first unit, the dashed one that of its
-    neighbour, one jump further. What of it lies outside the image is padding.
+    from ..nn.inspect.effective_field import seen_pixels
+
+    left, right = [(box[0], 0.0)], [(box[1], 0.0)]  # the sides of the triangle
+    used = {unit}
+    for level in range(len(layers), 0, -1):
+        layer, below = layers[level - 1], layers[level - 2].field if level > 1 else None
+        _line_of_units(axes, level, [_center(layer.field, i) for i in range(layer.field.output_shape[1])], used)
+        left.insert(1, (_center(layer.field, min(used)), level))
+        right.insert(1, (_center(layer.field, max(used)), level))
+        sources: set[int] = set()
+        for i in used:
+            paths = on_host(seen_pixels(layer.module, layer.before, "", (i,)))
+            for j in np.flatnonzero(paths).tolist():
+                ends = (_center(layer.field, i), _center(below, j))
+                axes.plot(ends, (level, level - 1), color=BLUE, linewidth=1.2, zorder=1)
+                sources.add(j)
+        used = sources
+    _line_of_units(axes, 0, [i + 0.5 for i in range(layers[0].before[1])], used)
+    axes.add_patch(Polygon([*left, *right[::-1]], facecolor=BLUE, alpha=0.13, linewidth=0, zorder=0))
+    return len(used)
+
+
+def receptive_field_grids(model: Any, input_shape: Any) -> Figure:
+    """The units of each layer on the image: the size, jump and first centre of their receptive fields, to scale.
+
+    A dot is the centre of a unit's receptive field. The solid frame is the field of the first unit, the dashed frame that of
+    its neighbour, one jump further. Parts outside the image are padding.
 
     Args:
-        model: modules that compute one after the other, such as a Sequential of `nn.Conv2d`. Those without windows, such as
-            ReLU, get no picture of their own.
+        model: modules that compute one after the other, such as a Sequential of `nn.Conv2d`. Modules without windows, such as
+            ReLU, are not drawn.
         input_shape: (C, H, W).
 
     Raises:
-        TypeError: `model` is no Module.
+        TypeError: `model` is not a Module.
         ValueError: the model has no windows over an image, more than 12 layers of them, or does not compute its modules one
             after the other.
 
@@ -127,7 +131,7 @@ def receptive_field_grids(model: Any, input_shape: Any) -> Figure:
     """
     layers = _layers("receptive_field_grids", model, input_shape, axes=2)
     if len(layers) > 12:
-        raise ValueError(f"receptive_field_grids: {len(layers)} layers are more than one figure can show: take at most 12")
+        raise ValueError(f"receptive_field_grids: {len(layers)} layers are too many for a figure: take at most 12")
     size = layers[0].before[1:]
     boxes = [[layer.field.of(0, j) for j in range(min(2, layer.field.output_shape[2]))] for layer in layers]
     spans = [box[axis] for group in boxes for box in group for axis in (0, 1)]
@@ -144,16 +148,16 @@ def receptive_field_grids(model: Any, input_shape: Any) -> Figure:
         _image_grid(axes, size, low, high)
         _units_on_image(axes, layer.field, group)
     figure.supylabel("row (pixels)", fontsize=11, color=INK)
-    figure.supxlabel("column (pixels): pixel i lies between i and i + 1; • middle of what a unit sees", fontsize=11, color=INK)
+    figure.supxlabel("column (pixels): pixel i lies between i and i + 1; • centre of a receptive field", fontsize=11, color=INK)
     return figure
 
 
 def _layers(who: str, model: Any, input_shape: Any, axes: int) -> list[Layer]:
-    """The modules with windows directly below `model`, in their order.
+    """The direct children of `model` with windows, in order.
 
     Raises:
-        TypeError: it is no Module.
-        ValueError: there is none; or they are not computed one after the other, so that one's input is no other's result.
+        TypeError: it is not a Module.
+        ValueError: there are none; or they are not computed one after the other, each from the result of the one before.
     """
     from ..nn.inspect.layer_outputs import check_model
     from ..nn.inspect.receptive_field import receptive_field, unknown_text
@@ -167,11 +171,11 @@ def _layers(who: str, model: Any, input_shape: Any, axes: int) -> list[Layer]:
     size: tuple[float, ...] = jump
     for field in (row for row in fields if row.depth == 1):
         if field.size is None or field.jump is None:
-            raise ValueError(f"{who}: what the units of {field.name!r} see is {unknown_text(field.unknown)}")
+            raise ValueError(f"{who}: the receptive field of {field.name!r} is {unknown_text(field.unknown)}")
         if len(field.output_shape) != 1 + axes or None in field.jump:
             break
         own = receptive_field(modules[field.name], shape)[0]
-        alone = own.size or ()  # known, for it was known of all
+        alone = own.size or ()  # known, as the sizes of the whole are
         expected = tuple(s + (o - 1) * j for s, o, j in zip(size, alone, jump))
         if own.output_shape != field.output_shape or expected != field.size:
             raise ValueError(
@@ -187,17 +191,17 @@ def _layers(who: str, model: Any, input_shape: Any, axes: int) -> list[Layer]:
     return layers
 
 
-def _place(field: Field | None, i: int) -> float:
-    """The middle of what unit i of a line sees; of the input itself if there is no layer."""
+def _center(field: Field | None, i: int) -> float:
+    """The centre of the receptive field of unit i of a sequence; with no layer, of input i itself."""
     return i + 0.5 if field is None else sum(field.of(i)[0]) / 2
 
 
-def _line_of_units(axes: Axes, level: int, places: Sequence[float], seen: set[int]) -> None:
-    """Dots at one height: full ones for the units that are seen."""
+def _line_of_units(axes: Axes, level: int, places: Sequence[float], used: set[int]) -> None:
+    """The units of a layer as dots at one height, filled for the units in `used`."""
     size = max(3.0, min(9.0, 300 / max(len(places), 1)))
-    rest = [x for i, x in enumerate(places) if i not in seen]
+    rest = [x for i, x in enumerate(places) if i not in used]
     axes.plot(rest, [level] * len(rest), "o", markersize=size, markerfacecolor="white", markeredgecolor=FAINT, zorder=2)
-    full = [places[i] for i in sorted(seen)]
+    full = [places[i] for i in sorted(used)]
     axes.plot(full, [level] * len(full), "o", markersize=size, color=BLUE, zorder=3)
 
 
@@ -213,11 +217,11 @@ def _image_grid(axes: Axes, size: Sequence[int], low: float, high: float) -> Non
         for j in range(1, width):
             axes.plot((j, j), (0, height), color="#bbbbbb", linewidth=0.7, zorder=1)
     axes.set(xlim=(low, high), ylim=(high, low), aspect="equal")
-    whole_ticks(axes)
+    integer_ticks(axes)
 
 
 def _units_on_image(axes: Axes, field: Field, boxes: Sequence[Any]) -> None:
-    """The middles of all fields, and the first two fields."""
+    """The centres of all receptive fields, and the fields of the first two units."""
     from matplotlib.patches import FancyArrowPatch, Rectangle
 
     rows, columns = field.output_shape[1:]
@@ -235,4 +239,4 @@ def _units_on_image(axes: Axes, field: Field, boxes: Sequence[Any]) -> None:
             FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=14, color=INK, linewidth=1.4, shrinkB=2, zorder=5)
         )
     facts = f"field {sides_text(field.size)}, jump {sides_text(field.jump)}\nfirst centre {sides_text(field.center)}"
-    axes.set_title(f"{plain(field.name)} {field.type}: {rows}×{columns} units\n{facts}", fontsize=11)
+    axes.set_title(f"{escaped(field.name)} {field.type}: {rows}×{columns} units\n{facts}", fontsize=11)

@@ -1,7 +1,7 @@
-"""What all figures share: their size, their colours, how they are written to a file.
+"""The style of all figures: size, colours, axes, saving to a file.
 
-No picture says anything by colour alone; the two colours are Okabe and Ito's blue and vermilion
-(jfly.uni-koeln.de/color), which all eyes tell apart.
+No figure relies on colour alone; the two colours are blue and vermilion from Okabe and Ito's palette
+(jfly.uni-koeln.de/color), which people with colour vision deficiency can tell apart.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 8.0
-"""Inches, of every figure: 800 pixels of a web page."""
+"""Width of every figure in inches: 800 pixels at 100 dpi."""
 
 BLUE, VERMILION = "#0072b2", "#d55e00"
 INK, FAINT = "#222222", "#767676"
 
 LINES = [((BLUE, VERMILION, INK)[i % 3], ("-", "--", ":", "-.")[i % 4]) for i in range(12)]
-"""Colours and styles of curves: neighbours differ in both, and no two are alike."""
+"""Colours and line styles of curves: neighbours differ in both, and all 12 are distinct."""
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure to a file, whole or not at all: .png (1,600 pixels wide), .svg or .pdf, by the suffix.
+    """Save a figure as .png (1,600 pixels wide), .svg or .pdf, by the suffix; after an error there is no partial file.
 
     Raises:
-        TypeError: `figure` is no figure.
-        ValueError: the suffix is another.
+        TypeError: `figure` is not a figure.
+        ValueError: another suffix.
         FileNotFoundError: the folder does not exist.
     """
     if not hasattr(figure, "savefig"):
@@ -51,10 +51,10 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def check_path(path: str | os.PathLike[str]) -> str:
-    """The suffix of a file for a figure: to be asked before a long computation, rather than to be refused after it.
+    """Check the path of a figure before a long computation, rather than fail after it. Returns its suffix.
 
     Raises:
-        ValueError: it is none that `save` can write, or something that is no file stands at `path`.
+        ValueError: `save` does not support the suffix, or something that is not a file is at `path`.
         FileNotFoundError: the folder does not exist.
     """
     suffix = Path(path).suffix.lower()
@@ -65,10 +65,10 @@ def check_path(path: str | os.PathLike[str]) -> str:
 
 
 def require() -> None:
-    """Raise if matplotlib is missing: to be called before hours of training, rather than to find out after them.
+    """Raise if matplotlib is not installed: called before training, rather than fail after it.
 
     Raises:
-        ImportError: it is, and the message says what to install.
+        ImportError: matplotlib is missing; the message says what to install.
     """
     try:
         importlib.import_module("matplotlib.figure")
@@ -77,7 +77,7 @@ def require() -> None:
 
 
 def new_figure(height: float, arranged: bool = True) -> Figure:
-    """An empty figure. `arranged`: matplotlib makes room for titles and labels, and leaves 0.08 inches around them."""
+    """An empty figure. With `arranged`, matplotlib makes room for titles and labels, with 0.08 inches around them."""
     require()
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -86,8 +86,8 @@ def new_figure(height: float, arranged: bool = True) -> Figure:
     return Figure(figsize=(WIDTH, height), dpi=200, layout=layout, facecolor="white")
 
 
-def whole_ticks(axes: Axes) -> None:
-    """Ticks at integers, for places and pixels; no line above and on the right."""
+def integer_ticks(axes: Axes) -> None:
+    """Ticks at integers, for pixels and positions; no lines above and on the right."""
     from matplotlib.ticker import MaxNLocator
 
     for axis in (axes.xaxis, axes.yaxis):
@@ -96,29 +96,29 @@ def whole_ticks(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def quiet(axes: Axes) -> None:
-    """Axes of curves: a pale grid behind them, numbers that can be read, no line above and on the right."""
+def curve_axes(axes: Axes) -> None:
+    """Axes of curves: a light grid behind them, readable tick labels, no lines above and on the right."""
     axes.tick_params(labelsize=11)
     axes.grid(color="#dddddd")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def plain(name: Any) -> str:
-    """As matplotlib is to write it: a dollar sign would begin a formula."""
+def escaped(name: Any) -> str:
+    """A name as text for matplotlib: a dollar sign would start a formula."""
     return str(name).replace("$", r"\$")
 
 
-def inches(texts: Sequence[str], fontsize: float) -> float:
-    """Inches that the widest line of the texts takes."""
+def text_width_inches(texts: Sequence[str], fontsize: float) -> float:
+    """The width of the widest line of the texts, in inches."""
     from matplotlib.textpath import TextPath
 
     lines = {line for text in texts for line in text.splitlines() if line.strip()}
     return max((TextPath((0, 0), line, size=fontsize).get_extents().width / 72 for line in lines), default=0.0)
 
 
-def host(value: Any) -> np.ndarray[Any, Any]:
-    """A tensor, an array of any device, or a list → an array on the host."""
+def on_host(value: Any) -> np.ndarray[Any, Any]:
+    """A tensor, an array of any device, or a list → a NumPy array."""
     if isinstance(value, Node):
         value = value.array
     return to_numpy(value) if is_array(value) else np.asarray(value)

@@ -1,4 +1,4 @@
-"""Many small pictures in one figure, laid out in inches."""
+"""Figures of many small images: a page on which tiles, texts and colour bars are placed in inches."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .style import FAINT, INK, WIDTH, host, new_figure
+from .style import FAINT, INK, WIDTH, new_figure, on_host
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MARGIN = 0.15
-"""Inches that are left empty at the figure's borders."""
+"""Empty border of a figure, in inches."""
 
 FOOT = 0.95
-"""Inches at the foot, for a colour bar."""
+"""Height of the colour bar at the bottom, in inches."""
 
 
 class Tile(NamedTuple):
-    """Where a picture stands: its upper left corner and its size, in inches from the upper left corner of the figure."""
+    """Position and size of an image: its upper left corner, in inches from the upper left corner of the figure."""
 
     left: float
     top: float
@@ -30,7 +30,7 @@ class Tile(NamedTuple):
 
 
 class Sheet:
-    """A figure with one pair of axes all over it, whose unit is the inch: x to the right, y down."""
+    """A figure with one pair of axes over all of it, in inches: x to the right, y downwards."""
 
     def __init__(self, height: float) -> None:
         self.figure: Figure = new_figure(height, arranged=False)
@@ -40,14 +40,14 @@ class Sheet:
         self.height = height
 
     def show(self, picture: Any, at: Tile, **shades: Any) -> Any:
-        """A picture (h, w), or (h, w, 3) of numbers from 0 to 1."""
+        """Draw an image (h, w), or (h, w, 3) of values from 0 to 1."""
         extent = (at.left, at.left + at.width, at.top + at.height, at.top)
         shown = self.axes.imshow(picture, extent=extent, interpolation="nearest", aspect="auto", **shades)
-        self.axes.set(xlim=(0, WIDTH), ylim=(self.height, 0))  # as they were: a picture changes them
+        self.axes.set(xlim=(0, WIDTH), ylim=(self.height, 0))  # imshow changes the limits
         return shown
 
     def frame(self, at: Tile, hatch: str | None = None, color: str = FAINT) -> None:
-        """A thin line around a place; hatched, below pictures, for what has none."""
+        """A thin line around a tile; hatched, behind images, for a tile without an image."""
         from matplotlib.patches import Rectangle
 
         size: dict[str, Any] = {
@@ -60,69 +60,67 @@ class Sheet:
         self.axes.add_patch(Rectangle((at.left, at.top), at.width, at.height, **size))
 
     def write(self, x: float, y: float, text: str, fontsize: float, color: str = INK, **where: Any) -> None:
-        """A text; its middle, at its foot, is at (x, y) if nothing else is said."""
+        """A text; by default centred at x, with its baseline at y."""
         where = {"ha": "center", "va": "baseline"} | where
         self.axes.text(x, y, text, fontsize=fontsize, color=color, **where)
 
-    def bar(self, shown: Any, label: str, names: Sequence[str]) -> None:
-        """A colour bar at the foot, where `FOOT` is to be free, for a picture shown from −1 or 0 to 1: two or three names."""
+    def bar(self, image: Any, title: str, labels: Sequence[str]) -> None:
+        """A colour bar at the bottom (`FOOT` inches must be free), from −1 or 0 to 1, with two or three tick labels."""
         place = self.figure.add_axes((0.3, 0.38 / self.height, 0.4, 0.14 / self.height))
-        ticks = (-1, 0, 1) if len(names) == 3 else (0, 1)
-        scale = self.figure.colorbar(shown, cax=place, orientation="horizontal", ticks=ticks)
-        scale.ax.set_xticklabels(names, fontsize=11, color=INK)
-        scale.ax.set_title(label, fontsize=11, color=INK, pad=5)
+        ticks = (-1, 0, 1) if len(labels) == 3 else (0, 1)
+        scale = self.figure.colorbar(image, cax=place, orientation="horizontal", ticks=ticks)
+        scale.ax.set_xticklabels(labels, fontsize=11, color=INK)
+        scale.ax.set_title(title, fontsize=11, color=INK, pad=5)
 
 
-def columns_for(count: int, aspect: float, wanted: int | None, least: float, most: float = 1.2) -> tuple[int, float]:
-    """How many tiles stand beside each other, and how wide each is, gap included, in inches.
+def columns_for(count: int, aspect: float, wanted: int | None, narrowest: float, widest: float = 1.2) -> tuple[int, float]:
+    """The number of columns of tiles, and the width of a column in inches, gap included.
 
     Args:
-        aspect: of a tile, its width over its height.
-        wanted: so many, if they are not narrower than `least`; if None, as many as make the whole three times as wide as high,
-            but 8 in any case.
-        least, most: inches, of a tile's width.
+        aspect: width over height of a tile.
+        wanted: the number of columns, unless tiles would be narrower than `narrowest`; None: at least 8, and enough to make the
+            page three times as wide as high.
+        narrowest, widest: limits of a tile's width in inches.
     """
     room = WIDTH - 4 * MARGIN
     columns = wanted if wanted is not None else max(8, round((3 * count / aspect) ** 0.5))
-    columns = max(1, min(columns, count, int(room / least)))
-    return columns, min(room / columns, most)
+    columns = max(1, min(columns, count, int(room / narrowest)))
+    return columns, min(room / columns, widest)
 
 
-def numbers(who: str, what: str, value: Any) -> np.ndarray[Any, Any]:
-    """A tensor, an array of any device or a list → finite float64 on the host.
+def finite_array(who: str, what: str, value: Any) -> np.ndarray[Any, Any]:
+    """A tensor, an array of any device or a list → finite float64 values on the host.
 
     Raises:
-        TypeError: it is not of numbers.
-        ValueError: a number is not finite, or there is none.
+        TypeError: it does not hold numbers.
+        ValueError: it is empty, or a value is infinite or nan.
     """
     try:
-        array = host(value)
+        array = on_host(value)
     except ValueError:  # nested lists of unequal length
-        raise ValueError(
-            f"{who}: {what} must be one array of numbers, got a list of arrays of several shapes: give one"
-        ) from None
+        raise ValueError(f"{who}: {what} must be one array of numbers, got a list of arrays of different shapes") from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{who}: {what} must be numbers, got {array.dtype}")
     if not array.size:
         raise ValueError(f"{who}: {what} has no numbers: its shape is {array.shape}")
     if not np.isfinite(array).all():
-        raise ValueError(f"{who}: {what} has numbers that are infinite or nan; did the training diverge?")
+        raise ValueError(f"{who}: {what} has values that are infinite or nan; did the training diverge?")
     return array.astype(np.float64)
 
 
-def short(value: float) -> str:
-    """Three digits of a number: 9.44, 8.00, 0.123."""
+def three_digits(value: float) -> str:
+    """A number with three significant digits: 9.44, 8.00, 0.123."""
     return f"{value:#.3g}".rstrip(".").replace("-", "−")
 
 
-def as_picture(pixels: np.ndarray[Any, Any], low: float, high: float) -> np.ndarray[Any, Any]:
-    """(1, h, w) or (3, h, w) → (h, w, 3), numbers from 0 at `low` to 1 at `high`."""
+def to_rgb(pixels: np.ndarray[Any, Any], low: float, high: float) -> np.ndarray[Any, Any]:
+    """(1, h, w) or (3, h, w) → (h, w, 3), scaled so that `low` is 0 and `high` is 1."""
     shaded = np.clip((pixels - low) / ((high - low) or 1), 0, 1)
     picture: np.ndarray[Any, Any] = np.broadcast_to(shaded, (3, *pixels.shape[1:])).transpose(1, 2, 0)
     return picture
 
 
-def around_zero(pixels: np.ndarray[Any, Any], largest: float | None = None) -> np.ndarray[Any, Any]:
-    """(1, h, w) or (3, h, w), signed → (h, w, 3): 0 in the middle grey, from minus to plus `largest`, or their own largest."""
+def signed_to_rgb(pixels: np.ndarray[Any, Any], largest: float | None = None) -> np.ndarray[Any, Any]:
+    """(1, h, w) or (3, h, w), signed → (h, w, 3): 0 is mid-grey; the range is ± `largest`, by default the largest magnitude."""
     largest = float(np.abs(pixels).max()) if largest is None else largest
-    return as_picture(pixels, -(largest or 1), largest or 1)
+    return to_rgb(pixels, -(largest or 1), largest or 1)

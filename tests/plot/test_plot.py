@@ -238,8 +238,8 @@ NAN = np.where(np.arange(4).reshape(1, 2, 2) == 3, np.nan, 1.0)
         ({"images": digits(3)[0]}, ValueError, r"got \(28, 28\)"),
         ({"images": digits(0), "maps": digits(0)}, ValueError, r"none of them 0, got \(0, 28, 28\)"),
         ({"images": np.array([["a"]])}, TypeError, "images must be numbers, got <U1"),
-        ({"images": NAN, "maps": np.ones((1, 2, 2))}, ValueError, r"images\[0\] has numbers that are infinite or nan"),
-        ({"images": np.ones((1, 2, 2)), "maps": NAN * np.inf}, ValueError, r"maps\[0\] has numbers"),
+        ({"images": NAN, "maps": np.ones((1, 2, 2))}, ValueError, r"images\[0\] has values that are infinite or nan"),
+        ({"images": np.ones((1, 2, 2)), "maps": NAN * np.inf}, ValueError, r"maps\[0\] has values"),
         ({"labels": [1, 2]}, ValueError, r"labels must be one for each of 3 images, got shape \(2,\)"),
         ({"predictions": 1}, ValueError, r"predictions must be one for each of 3 images, got shape \(\)"),
         ({"predictions": mt.Tensor([1, 2, 3])}, TypeError, "predictions must be integers or names, got float32"),
@@ -274,7 +274,7 @@ def test_rows_are_true_and_columns_predicted():
         (axes,) = figure.axes
         np.testing.assert_array_equal(cells(figure, 3), expected)
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
-        assert axes.get_title() == "3 of 6 right (50.00%)"
+        assert axes.get_title() == "3 of 6 correct (50.00%)"
         assert axes.yaxis_inverted()  # row 0 above
 
 
@@ -354,10 +354,10 @@ def test_long_names_do_not_overlap():
         (([1, 2],), ValueError, r"got shape \(2,\)"),
         (([[]],), ValueError, r"got shape \(1, 0\)"),
         (([], []), ValueError, "0 classes"),
-        (([0, 1], [0]), ValueError, r"labels \(2,\) and predictions \(1,\) must be as many"),
+        (([0, 1], [0]), ValueError, r"labels \(2,\) and predictions \(1,\) must have the same length"),
         (([[0]], [[0]]), ValueError, "along one axis"),
         (([[1.0, 0.0], [0.0, 1.0]],), TypeError, "expected integers, got float64"),
-        (([0, -1], [0, 0]), ValueError, "expected numbers from 0 up, got -1"),
+        (([0, -1], [0, 0]), ValueError, "expected integers of 0 or more, got -1"),
         (([0, 5], [0, 0], ["a", "b"]), ValueError, "2 names for 6 classes"),
         (([[1]], None, ["a", "b"]), ValueError, "2 names for 1 classes"),
         (([10**9], [0]), ValueError, "1000000001 classes cannot be drawn"),

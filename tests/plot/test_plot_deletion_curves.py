@@ -30,7 +30,7 @@ def test_a_panel_for_each_with_the_mean_over_images_and_the_area():
     assert [text.get_text() for text in deletion.get_legend().get_texts()] == [r"costs \$1: 0.300", "random: 0.650"]
     assert [text.get_text() for text in insertion.get_legend().get_texts()] == ["gradient: 0.538"]
     assert (len(deletion.collections), len(insertion.collections)) == (0, 1)  # a band where there are several images
-    assert deletion.get_xlabel() == "pixels taken away (%)"
+    assert deletion.get_xlabel() == "pixels deleted (%)"
     assert insertion.get_ylabel() == "probability of the class (%)"
     first, second = deletion.lines
     assert first.get_linestyle() != second.get_linestyle()
@@ -40,9 +40,9 @@ def test_a_panel_for_each_with_the_mean_over_images_and_the_area():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (([FALLS],), TypeError, "deletion must be a dict of what saliency.deletion gives, by name, got list"),
-        (({"a": FALLS}, {"a": [1, 2]}), TypeError, "insertion must be a dict of what saliency.insertion gives"),
-        (({},), ValueError, "1 to 12 curves can be told apart, got 0 of deletion"),
+        (([FALLS],), TypeError, "deletion must be a dict {name: result of saliency.deletion}, got list"),
+        (({"a": FALLS}, {"a": [1, 2]}), TypeError, "insertion must be a dict {name: result of saliency.insertion}"),
+        (({},), ValueError, "1 to 12 curves can be distinguished, got 0 of deletion"),
         (({str(i): FALLS for i in range(13)},), ValueError, "got 13 of deletion"),
         (({"a": Curve(X, np.zeros((0, 5)), np.zeros(0))},), ValueError, r"deletion\['a'\] is of no image"),
     ],

@@ -23,8 +23,8 @@ def test_gridding_side_by_side():
     models = {"dilation 2-2-2": stack(2, 2, 2), "1-2-4 ($)": stack(1, 2, 4)}
     figure = draw(plot.gridding(models, (1, 15, 15)))
     left, right, bar = figure.axes
-    assert left.get_title() == "dilation 2-2-2\nsees 49 of 13×13 pixels"
-    assert right.get_title() == "1-2-4 (\\$)\nsees 225 of 15×15 pixels"
+    assert left.get_title() == "dilation 2-2-2\ndepends on 49 of 13×13 pixels"
+    assert right.get_title() == "1-2-4 (\\$)\ndepends on 225 of 15×15 pixels"
     for axes, model, (low, high) in ((left, models["dilation 2-2-2"], (1, 14)), (right, models["1-2-4 ($)"], (0, 15))):
         ways = seen_pixels(model, (1, 15, 15)).numpy()[low:high, low:high]
         (image,) = axes.images
@@ -33,7 +33,7 @@ def test_gridding_side_by_side():
         assert crosses(axes) == {(x + low + 0.5, y + low + 0.5) for y, x in np.argwhere(ways == 0)}
     assert len(crosses(left)) == 169 - 49
     assert not crosses(right)
-    assert [label.get_text() for label in bar.get_xticklabels()] == ["×  not seen", "most"]
+    assert [label.get_text() for label in bar.get_xticklabels()] == ["×  none", "most"]
     assert (left.get_xlabel(), left.get_ylabel()) == ("column (pixels)", "row (pixels)")
     assert_apart([left.title, right.title, bar.xaxis.label, *bar.get_xticklabels()], figure)
 
@@ -41,7 +41,7 @@ def test_gridding_side_by_side():
 def test_one_network_and_a_unit_at_the_border():
     figure = plot.gridding(Sequential(Conv2d(1, 1, 3, padding=1)), (1, 4, 6), unit=(0, 5))
     axes = figure.axes[0]
-    assert axes.get_title() == "sees 4 of 2×2 pixels"
+    assert axes.get_title() == "depends on 4 of 2×2 pixels"
     assert axes.images[0].get_extent() == [4, 6, 2, 0]
 
 
@@ -61,8 +61,10 @@ def test_effective_fields_side_by_side():
         assert ellipse.get_center() == pytest.approx(field.center[::-1])
         assert (ellipse.width, ellipse.height) == pytest.approx((3 * field.sigma[1], 3 * field.sigma[0]))
         title = axes.get_title().split("\n")
-        assert title[:2] == [name, f"field {field.field.size[0]}"]
-        assert title[2] == (f"1.5 σ = {1.5 * field.sigma[0]:.1f}×{1.5 * field.sigma[1]:.1f} pixels: {field.share(1.5):.0%}")
+        assert title[:2] == [name, f"receptive field {field.field.size[0]}"]
+        assert title[2] == (
+            f"1.5 σ = {1.5 * field.sigma[0]:.1f}×{1.5 * field.sigma[1]:.1f} pixels: {field.share(1.5):.0%} of |gradient|"
+        )
     assert "ellipse: 1.5 σ" in bar.get_xlabel()
     assert_apart([*(axes.title for axes in panels), bar.xaxis.label, *bar.get_xticklabels()], figure)
 
@@ -81,12 +83,12 @@ SEQUENCE = Sequential(Conv1d(1, 1, 3))
 @pytest.mark.parametrize(
     ("function", "arguments", "error", "message"),
     [
-        (plot.gridding, ([stack(1)], (1, 5, 5)), TypeError, "gridding: expected a Module, or a dict of such by name, got list"),
+        (plot.gridding, ([stack(1)], (1, 5, 5)), TypeError, "gridding: expected a Module, or a dict of them by name, got list"),
         (plot.gridding, ({"a": 1}, (1, 5, 5)), TypeError, "gridding: expected a Module"),
         (plot.gridding, ({}, (1, 5, 5)), ValueError, "1 to 6 of them, got 0"),
         (plot.gridding, (SEQUENCE, (1, 5)), ValueError, r"gridding: input_shape must be \(C, H, W\), got \(1, 5\)"),
         (plot.gridding, (stack(1), (1, 5, 5), (9, 9)), ValueError, r"has units up to \(2, 2\), got \(9, 9\)"),
-        (plot.effective_field, (stack(1),), TypeError, "expected what nn.effective_receptive_field found, .* got Sequential"),
+        (plot.effective_field, (stack(1),), TypeError, "expected a result of nn.effective_receptive_field, .* got Sequential"),
         (plot.effective_field, ({},), ValueError, "1 to 6 of them, got 0"),
         (
             plot.effective_field,

@@ -87,7 +87,7 @@ def test_colour_filters_are_grey_at_zero():
     for image, kernel in zip(tiles(figure), weight):
         np.testing.assert_allclose(image.get_array(), 0.5 + kernel.transpose(1, 2, 0) / (2 * np.abs(weight).max()))
     assert (tiles(figure)[0].get_array() == 0.5).all()
-    assert texts(figure)[-1] == f"middle grey: weight 0; range of each colour: ±{np.abs(weight).max():.3g}"
+    assert texts(figure)[-1] == f"mid-grey: weight 0; range of each colour: ±{np.abs(weight).max():.3g}"
     assert_apart(figure)
 
 
@@ -111,7 +111,7 @@ def test_other_filters_are_a_table_of_kernels_and_channels():
         assert left == pytest.approx(tiles(figure)[kernel].get_extent()[0])
         assert top == pytest.approx(tiles(figure)[16 * channel].get_extent()[3])
     assert texts(figure).count("0") == 2  # a number above each column and beside each row
-    assert "across: the kernels; down: their channels" in texts(figure)
+    assert "columns: kernels; rows: their input channels" in texts(figure)
     assert_apart(figure)
 
 
@@ -210,7 +210,7 @@ def test_maps_of_a_network():
         (
             lambda: plot.feature_maps([np.ones((1, 2, 2)), np.ones((1, 3, 3))]),
             ValueError,
-            "got a list of arrays of several shapes",
+            "got a list of arrays of different shapes",
         ),
         (
             lambda: plot.feature_maps(weights(2, 4, 4), weights(2, 4, 4)),
@@ -219,7 +219,7 @@ def test_maps_of_a_network():
         ),
         (lambda: plot.feature_maps(np.ones((401, 1, 1))), ValueError, r"401 maps are too many .*maps\[:400\], first=0"),
         (lambda: plot.feature_maps(weights(2, 4, 4), first=-1), ValueError, "first must be at least 0"),
-        (lambda: plot.feature_maps(np.full((1, 2, 2), np.inf)), ValueError, "maps has numbers that are infinite or nan"),
+        (lambda: plot.feature_maps(np.full((1, 2, 2), np.inf)), ValueError, "maps has values that are infinite or nan"),
     ],
 )
 def test_wrong_input_is_refused_in_words(call, kind, message):

@@ -43,7 +43,7 @@ def test_points_are_means_and_bars_standard_deviations():
         assert [label.get_text() for label in axes.get_xticklabels()] == ["30", "100", "1,000"]
     assert (left.get_xlabel(), left.get_ylabel()) == ("labelled samples", "test accuracy (%)")
     assert (right.get_ylabel(), right.get_yscale()) == ("CPU time of training (s)", "log")
-    assert [text.get_text() for text in left.texts] == ["guessing"]
+    assert [text.get_text() for text in left.texts] == ["chance"]
     assert left.get_title() == "mean ± standard deviation over seeds"
     texts = [
         left.title,
@@ -80,17 +80,17 @@ def test_one_seed_has_no_bar_and_ways_may_lack_sizes():
         (([0.5],), "accuracies must be a dict of dicts of lists"),
         (({"a": {"10": [0.5]}},), "accuracies must be a dict of dicts of lists"),
         (({"a": {10: 0.5}},), "accuracies must be a dict of dicts of lists"),
-        (({},), "needs a number or more for each number of samples"),
-        (({"a": {10: []}},), "needs a number or more for each number of samples"),
-        (({"a": {0: [0.5]}},), "needs a number or more for each number of samples"),
+        (({},), "needs values for each number of samples"),
+        (({"a": {10: []}},), "needs values for each number of samples"),
+        (({"a": {0: [0.5]}},), "needs values for each number of samples"),
         (({"a": {10: ["0.5"]}},), "accuracies must be numbers, got '0.5'"),
         (({"a": {10: [50.0]}},), r"accuracies must be fractions from 0 to 1, got 50\.0"),
         (({"a": {10: [float("nan")]}},), "accuracies must be fractions from 0 to 1, got nan"),
         (({"a": {10: [0.5]}}, {"a": {10: [0.0]}}), r"seconds must be seconds above 0, got 0\.0"),
         (({"a": {10: [0.5]}}, {"a": {10: [float("inf")]}}), "seconds must be seconds above 0, got inf"),
-        (({"a": {10: [0.5]}}, {"b": {10: [1.0]}}), "seconds has 'b', and accuracies has no such way"),
+        (({"a": {10: [0.5]}}, {"b": {10: [1.0]}}), "seconds has 'b', which accuracies does not have"),
         (({"a": {10: [0.5]}}, None, 10), "chance must be a fraction from 0 to 1, got 10"),
-        ((runs(1, ways="abcdef"),), "5 ways can be told apart, got 6; draw two figures"),
+        ((runs(1, ways="abcdef"),), "5 methods can be distinguished, got 6; draw two figures"),
     ],
 )
 def test_wrong_input_is_refused_in_words(arguments, message):

@@ -103,7 +103,7 @@ def test_each_operation_and_leaf_is_a_box_and_each_use_an_arrow():
     assert len(figure.axes[0].patches) - len(arrows(figure)) == dot.count("label=")
     assert len(arrows(figure)) + 1 == dot.count("->")  # x · x takes one twice: one arrow
     assert [text.get_text() for text in figure.axes[0].texts].count("×2") == 1
-    for name in ("x\n2", "an y\n2×1", "exp\n2", "sum\none number", "add\n2×2"):
+    for name in ("x\n2", "an y\n2×1", "exp\n2", "sum\nscalar", "add\n2×2"):
         assert name in found
     assert type(found["x\n2"].get_boxstyle()).__name__ == "Square"
     assert type(found["exp\n2"].get_boxstyle()).__name__ == "Round"
@@ -153,7 +153,7 @@ def test_large_graphs_lose_their_leaves_then_their_chains_become_boxes_then_they
     assert len([p for p in plot.graph(t, max_nodes=21).axes[0].patches if isinstance(p, FancyBboxPatch)]) == 21
     figure = draw(plot.graph(t, max_nodes=20))
     assert len([p for p in figure.axes[0].patches if isinstance(p, FancyBboxPatch)]) == 20
-    assert any(text.get_text() == "1 leaf is left out" for text in figure.axes[0].texts)
+    assert any(text.get_text() == "1 leaf is not drawn" for text in figure.axes[0].texts)
     figure = draw(plot.graph(t, max_nodes=19))  # without x, nothing branches
     assert len([p for p in figure.axes[0].patches if isinstance(p, FancyBboxPatch)]) == 1
     assert not arrows(figure)
@@ -161,9 +161,7 @@ def test_large_graphs_lose_their_leaves_then_their_chains_become_boxes_then_they
     assert text == "multiply\ntanh\nmultiply\n… 15 more …\nmultiply\ntanh\n1"
     for _ in range(6):
         t = t.sigmoid() + t.tanh()
-    with pytest.raises(
-        ValueError, match=r"39 nodes, and still 19 with chains of operations in one box, are more than max_nodes=5"
-    ):
+    with pytest.raises(ValueError, match=r"39 nodes, or 19 boxes with chains of operations joined, are more than max_nodes=5"):
         plot.graph(t, max_nodes=5)
 
 

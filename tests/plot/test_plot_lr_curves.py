@@ -73,7 +73,7 @@ def test_one_step_is_a_visible_point():
         (lambda: plot.learning_rates("fast"), TypeError, r"expected numbers, \(steps,\) or \(steps, groups\), got 'fast'"),
         (lambda: plot.learning_rates([]), ValueError, r"not empty, got shape \(0,\)"),
         (lambda: plot.learning_rates(np.ones((3, 13))), ValueError, r"groups ≤ 12\), not empty, got shape \(3, 13\)"),
-        (lambda: plot.learning_rates([[0.1], [0.1, 0.2]]), ValueError, "each step must have as many rates"),
+        (lambda: plot.learning_rates([[0.1], [0.1, 0.2]]), ValueError, "each step must have the same number of rates"),
         (lambda: plot.learning_rates([-0.1]), ValueError, "negative, infinite or nan"),
         (lambda: plot.learning_rates([np.nan]), ValueError, "negative, infinite or nan"),
         (lambda: plot.learning_rates([0.1], ["a", "b"]), ValueError, "1 groups need as many names, got 2"),

@@ -35,7 +35,7 @@ def test_each_image_is_followed_by_its_maps():
         np.testing.assert_allclose(shown(panels[3 * i]), (image - image.min()) / np.ptp(image))
         for j, map in enumerate(maps.values(), 1):
             np.testing.assert_allclose(shown(panels[3 * i + j]), (map[i] - map[i].min()) / np.ptp(map[i]))
-    assert [label.get_text() for label in bar.get_xticklabels()] == ["least", "largest"]
+    assert [label.get_text() for label in bar.get_xticklabels()] == ["minimum", "maximum"]
     assert figure.get_size_inches()[0] == 8
 
 
@@ -111,7 +111,7 @@ IMAGES, MAPS = numbers(0, 2, 3, 4, 4), {"gradient": numbers(1, 2, 4, 4)}
         ((IMAGES, {}), ValueError, "there are no maps to draw"),
         ((IMAGES[:, :2], MAPS), ValueError, r"images must be \(N, C, H, W\) or \(C, H, W\) with C 1 or 3"),
         ((IMAGES, {"a": numbers(1, 2, 4, 5)}), ValueError, r"maps\['a'\] must be \(2, 4, 4\), got \(2, 4, 5\)"),
-        ((IMAGES, {"a": numbers(1, 2, 4, 4) * np.nan}), ValueError, r"maps\['a'\] has numbers that are infinite or nan"),
+        ((IMAGES, {"a": numbers(1, 2, 4, 4) * np.nan}), ValueError, r"maps\['a'\] has values that are infinite or nan"),
         ((np.full((2, 3, 4, 4), "a"), MAPS), TypeError, "images must be numbers"),
         ((IMAGES, MAPS, ["one"]), ValueError, "1 titles for 2 images"),
         ((IMAGES, MAPS, None, {"b": [[0, 0, 1, 1]] * 2}), ValueError, "boxes of 'b' .* fit no map: gradient"),

@@ -42,14 +42,14 @@ def test_the_lectures_example_window_by_window():
     assert [title for title, _ in (image, result, arriving, total)] == [
         "image",
         "result",
-        "gradient that arrives",
+        "gradient of the result",
         "gradient of the image",
     ]
     np.testing.assert_array_equal(image[1], IMAGE)
     np.testing.assert_array_equal(result[1], [[9, 8, 8], [9, 6, 6], [7, 7, 7]])
     np.testing.assert_array_equal(arriving[1], GRADIENT)
     np.testing.assert_array_equal(total[1], expected)
-    assert [title for title, _ in forward] == [f"largest: {n}" for n in (9, 8, 8, 9, 6, 6, 7, 7, 7)]
+    assert [title for title, _ in forward] == [f"maximum: {n}" for n in (9, 8, 8, 9, 6, 6, 7, 7, 7)]
     trace = trace_max_pool(IMAGE, 3, 1, gradient=GRADIENT)
     for step, (title, cells) in enumerate(backward):
         assert title == trace.sum(step)
@@ -74,7 +74,7 @@ def test_padding_is_shown_as_dots_and_windows_hang_over():
     assert axes.get_ylim() == (4, -1)
     assert frames(axes) == ([(-1, -1, 2, 2)], [(0, 0, 1, 1)])
     assert sum(text.get_text() == "·" for text in axes.texts) == 25 - 9
-    assert "padding, which never wins" in figure.texts[-1].get_text()
+    assert "padding, which is never the maximum" in figure.texts[-1].get_text()
 
 
 def test_frames_fill_the_result_then_the_gradient():
@@ -92,7 +92,7 @@ def test_frames_fill_the_result_then_the_gradient():
             draw(figure)
             assert_apart([*figure.texts, *(axes._left_title for axes in figure.axes)], figure)
         assert figure.get_size_inches().tolist() == frames_[0].get_size_inches().tolist()
-    assert frames_[2].texts[0].get_text() == "forward, window (0, 2): the largest is 8, at (0, 2)"
+    assert frames_[2].texts[0].get_text() == "forward, window (0, 2): the maximum is 8, at (0, 2)"
     assert frames_[11].texts[0].get_text() == "backward, window (0, 2): 3 + 1 = 4 at (0, 2)"
     outlined, _ = frames(frames_[11].axes[3])
     assert outlined == [(2, 0, 1, 1)]
@@ -110,8 +110,8 @@ def test_numbers_are_readable():
 @pytest.mark.parametrize(
     ("image", "kernel", "message"),
     [
-        (np.ones((28, 28)), 2, "more than 800 pixels can show; take a smaller image, or draw an animation: max_pooling_frames"),
-        (np.full((5, 6), -1.234e-5), 2, "digits are more than a cell can show: round the numbers"),
+        (np.ones((28, 28)), 2, "for a figure; take a smaller image, or draw an animation: max_pooling_frames"),
+        (np.full((5, 6), -1.234e-5), 2, "digits do not fit a cell: round the values"),
     ],
 )
 def test_what_could_not_be_read_is_refused(image, kernel, message):
@@ -120,7 +120,7 @@ def test_what_could_not_be_read_is_refused(image, kernel, message):
 
 
 def test_frames_refuse_at_once():
-    with pytest.raises(ValueError, match="more than 800 pixels can show"):
+    with pytest.raises(ValueError, match="for a figure"):
         plot.max_pooling_frames(np.ones((40, 40)), 2)
     with pytest.raises(TypeError, match="image must be numbers"):
         plot.max_pooling_frames("image", 2)

@@ -91,7 +91,7 @@ def test_units_of_several_layers_have_names_and_dead_ones_a_mark():
     dead = [patch._replace(value=0.0) for patch in patches[1]]
     figure = draw(plot.patches({"layer 1, $a": patches[0], "layer 5": dead}))
     assert r"layer 1, \$a" in texts(figure)
-    assert "layer 5\n✗ never on" in texts(figure)
+    assert "layer 5\n✗ never active" in texts(figure)
     assert_apart(figure)
 
 
@@ -114,7 +114,7 @@ PATCHES = found()[2]
         (
             lambda: plot.patches({0: [1]}),
             TypeError,
-            r"unit 0 must have a list of patches, as nn.top_patches gives them, got \[1\]",
+            r"unit 0 must have a list of patches from nn.top_patches, got \[1\]",
         ),
         (lambda: plot.patches({0: []}), TypeError, "unit 0 must have a list of patches"),
         (lambda: plot.patches({}), ValueError, "1 to 64 units of at most 24 patches can be drawn, got 0 of 0"),
@@ -129,7 +129,7 @@ PATCHES = found()[2]
         (
             lambda: plot.patches({0: [PATCHES[0][0]._replace(pixels=np.full((1, 3, 3), np.nan))]}),
             ValueError,
-            "unit 0: patch 0 has numbers that are infinite or nan",
+            "unit 0: patch 0 has values that are infinite or nan",
         ),
     ],
 )

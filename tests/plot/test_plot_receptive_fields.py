@@ -38,14 +38,14 @@ def test_a_triangle_of_plain_convolutions():
     """3, 5, 7, 9."""
     figure = draw(plot.receptive_field_triangles(PLAIN, (1, 13)))
     (axes,) = figure.axes
-    assert texts(axes) == ["field 3", "field 5", "field 7", "field 9", "9 seen"]
+    assert texts(axes) == ["9 inputs", "field 3", "field 5", "field 7", "field 9"]
     full = units(axes, True)
     assert full == {level: [x + 0.5 for x in range(2 + level, 11 - level)] for level in range(5)}
     assert {level: len(full[level]) + len(xs) for level, xs in units(axes, False).items()} == {0: 13, 1: 11, 2: 9, 3: 7, 4: 5}
     expected = {((x, level), (x + step, level - 1)) for level in range(1, 5) for x in full[level] for step in (-1.0, 0.0, 1.0)}
     assert edges(axes) == expected
     assert [label.get_text() for label in axes.get_yticklabels()] == ["input", *(f"{i} Conv1d" for i in range(4))]
-    assert "place in the sequence" in axes.get_xlabel()
+    assert "position in the sequence" in axes.get_xlabel()
     assert_apart([*axes.texts, *axes.get_yticklabels(), axes.xaxis.label], figure)
 
 
@@ -53,7 +53,7 @@ def test_a_triangle_of_dilated_convolutions():
     """3, 7, 15, 31, and every place is seen by exactly one way."""
     figure = draw(plot.receptive_field_triangles(DILATED, (1, 31)))
     (axes,) = figure.axes
-    assert texts(axes) == ["field 3", "field 7", "field 15", "field 31", "31 seen"]
+    assert texts(axes) == ["31 inputs", "field 3", "field 7", "field 15", "field 31"]
     full = units(axes, True)
     assert [len(full[level]) for level in range(5)] == [31, 15, 7, 3, 1]
     assert {b[0] - a[0] for a, b in edges(axes) if a[1] == 4} == {-8, 0, 8}
@@ -64,17 +64,17 @@ def test_a_triangle_of_dilated_convolutions():
 def test_holes_strides_and_units_at_the_border():
     gaps = plot.receptive_field_triangles(Sequential(Conv1d(1, 1, 3, dilation=2), ReLU(), Conv1d(1, 1, 3, dilation=2)), (1, 9))
     (axes,) = gaps.axes
-    assert texts(axes) == ["field 5", "field 9", "5 seen"]
+    assert texts(axes) == ["5 inputs", "field 5", "field 9"]
     assert units(axes, True)[0] == [0.5, 2.5, 4.5, 6.5, 8.5]
     strided = plot.receptive_field_triangles(Sequential(Conv1d(1, 2, 3, 2, 1), MaxPool1d(2)), (1, 8), unit=0)
     (axes,) = strided.axes
-    assert texts(axes) == ["field 3", "field 5", "4 seen"]  # a place of the five is padding
+    assert texts(axes) == ["4 inputs", "field 3", "field 5"]  # a place of the five is padding
     assert units(axes, True) == {2: [1.5], 1: [0.5, 2.5], 0: [0.5, 1.5, 2.5, 3.5]}
 
 
 def test_a_network_whose_modules_have_names():
     (axes,) = plot.receptive_field_triangles(build("tdnn"), (16, 15)).axes
-    assert texts(axes) == ["field 3", "field 7", "7 seen"]
+    assert texts(axes) == ["7 inputs", "field 3", "field 7"]
 
 
 def test_the_grids_of_the_lectures_example():
@@ -124,7 +124,7 @@ class Twice(Module):
 @pytest.mark.parametrize(
     ("model", "shape", "unit", "error", "message"),
     [
-        (PLAIN, (1, 101), None, ValueError, "101 places are more than 800 pixels can show"),
+        (PLAIN, (1, 101), None, ValueError, "a sequence of 101 is too long to be drawn"),
         (PLAIN, (1, 13), 5, ValueError, "the last layer has the units 0 to 4, got 5"),
         (PLAIN, (1, 13), 0.5, TypeError, "unit must be an integer, got 0.5"),
         (PLAIN, (1, 7), None, ValueError, "cannot compute for input_shape"),
@@ -140,7 +140,7 @@ def test_wrong_triangles(model, shape, unit, error, message):
 
 
 def test_wrong_grids():
-    with pytest.raises(ValueError, match="13 layers are more than one figure can show"):
+    with pytest.raises(ValueError, match="13 layers are too many for a figure"):
         plot.receptive_field_grids(Sequential(*[Conv2d(1, 1, 2) for _ in range(13)]), (1, 20, 20))
     with pytest.raises(ValueError, match=r"input_shape must be \(C, H, W\)"):
         plot.receptive_field_grids(PLAIN, (1, 13))
@@ -149,5 +149,5 @@ def test_wrong_grids():
 def test_branches_are_one_layer():
     net = Sequential(Concat(Identity(), Conv1d(1, 1, 5, padding=2)), Conv1d(2, 1, 3))
     (axes,) = plot.receptive_field_triangles(net, (1, 9)).axes
-    assert texts(axes) == ["field 5", "field 7", "7 seen"]
+    assert texts(axes) == ["7 inputs", "field 5", "field 7"]
     assert np.allclose(units(axes, True)[1], [3.5, 4.5, 5.5])
