@@ -1,1 +1,1 @@
-"""The commands of the `microtensor` program, beside those in cli.py. They look up: at networks and their weights."""
+"""The `microtensor` program: a file per command or pair of commands, and cli.py, which runs them."""

@@ -1,4 +1,4 @@
-"""The `microtensor` command: a demo, the catalogue of networks, what each is made of and sees, a look at a photograph."""
+"""The `microtensor` command: train a demo, list and describe networks, classify and explain photographs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .options import at_least, shape
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with these arguments (those of the process if None), and return its exit status."""
+    """Run the command with these arguments (default: those of the process), and return its exit status."""
     parser = argparse.ArgumentParser(prog="microtensor", description="See how a convolutional network learns.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     demo.add_command(commands)
@@ -35,10 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _run(parser, arguments)
             sys.stdout.flush()
         return status
-    except OSError as error:  # of what is printed: all others are caught further in
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python's last flush goes
-        if not isinstance(error, BrokenPipeError):  # whoever reads, `head` for instance, has seen enough
-            print(f"microtensor: what is printed cannot be written: {error}", file=sys.stderr)
+    except OSError as error:  # standard output is closed or full; other errors are caught in _run
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's flush at exit does not fail
+        if not isinstance(error, BrokenPipeError):  # the reader, such as `head`, has closed the pipe
+            print(f"microtensor: cannot write the output: {error}", file=sys.stderr)
         return 1
 
 
@@ -49,7 +49,7 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> in
     except BrokenPipeError:
         raise
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
-        print(f"microtensor: {_words(error)}", file=sys.stderr)
+        print(f"microtensor: {_message(error)}", file=sys.stderr)
     except MemoryError as error:
         print(f"microtensor: not enough memory: {error}", file=sys.stderr)
     except KeyboardInterrupt:
@@ -58,8 +58,8 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> in
     return 1
 
 
-def _words(error: Exception) -> str:
-    """What an error says; of one of the system's, the file and the reason, without its number."""
+def _message(error: Exception) -> str:
+    """The message of an error; for one of the operating system, the file and the reason without the error number."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fspath(error.filename)}: {error.strerror}"
     return str(error)
@@ -68,11 +68,11 @@ def _words(error: Exception) -> str:
 def _add_models(commands: Any) -> None:
     listing = commands.add_parser(
         "models",
-        help="list the networks: year, parameters, multiply-adds, what was new",
+        help="list the networks: year, parameters, multiply-adds, main idea",
         description="List the networks, oldest first: their input, parameters, multiply-adds for one input, memory of the "
-        "weights in MB (10⁶ bytes), and the one thing that was new. With a name, its paper too.",
+        "weights in MB (10⁶ bytes), and their main idea. With a name, its paper too.",
     )
-    listing.add_argument("names", nargs="*", metavar="NAME", help="networks to list; all if none is named")
+    listing.add_argument("names", nargs="*", metavar="NAME", help="networks to list; default: all")
     listing.set_defaults(run=_models)
 
 
@@ -90,9 +90,9 @@ def _add_summary(commands: Any) -> None:
         help="a network layer by layer: shapes, parameters, multiply-adds, receptive fields, memory",
         description="Show a network layer by layer: output shapes, parameters, multiply-adds, receptive fields, memory.",
     )
-    summary.add_argument("name", metavar="NAME", help="one of those that `microtensor models` lists")
-    summary.add_argument("--input", type=shape, metavar="3x224x224", help="shape of the input; the paper's if left out")
-    summary.add_argument("--depth", type=at_least(0), help="count what lies deeper than this many modules for those above it")
+    summary.add_argument("name", metavar="NAME", help="a network listed by `microtensor models`")
+    summary.add_argument("--input", type=shape, metavar="3x224x224", help="shape of the input; default: the paper's")
+    summary.add_argument("--depth", type=at_least(0), help="deeper modules are counted in those at this depth")
     summary.set_defaults(run=_summary)
 
 
@@ -107,16 +107,18 @@ def _summary(options: argparse.Namespace) -> int:
 def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
         "predict",
-        help="the five likeliest of ImageNet's classes for a photograph",
-        description="Name what is in a photograph: ImageNet's five likeliest classes, by a network with trained weights.",
+        help="the five most probable ImageNet classes of a photograph",
+        description="Classify photographs: their most probable ImageNet classes, by a network with trained weights.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    predict.add_argument("image", type=Path, nargs="+", metavar="IMAGE", help="a picture that Pillow can read")
-    predict.add_argument("--model", default="efficientnet_lite0", metavar="NAME", help="one of those that `models` lists")
+    predict.add_argument("image", type=Path, nargs="+", metavar="IMAGE", help="an image file that Pillow can read")
+    predict.add_argument(
+        "--model", default="efficientnet_lite0", metavar="NAME", help="a network listed by `microtensor models`"
+    )
     predict.add_argument(
         "--weights", type=Path, required=True, default=argparse.SUPPRESS, metavar="FILE", help=".pth, .safetensors or .npz"
     )
-    predict.add_argument("--top", type=at_least(1), default=5, metavar="K", help="how many classes to name")
+    predict.add_argument("--top", type=at_least(1), default=5, metavar="K", help="the number of classes")
     predict.set_defaults(run=_predict)
 
 

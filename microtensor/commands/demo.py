@@ -1,4 +1,4 @@
-"""`microtensor demo`: train LeNet-5 on handwritten digits, and draw what it looks at."""
+"""`microtensor demo`: train LeNet-5 on handwritten digits, and draw saliency maps of test digits."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ..tensor import Tensor
 from .options import at_least, positive
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells give it: 128 + SIGINT."""
+"""Exit status after Ctrl-C by convention: 128 + SIGINT."""
 
 
 def add_command(commands: Any) -> None:
-    """Describe the command to argparse."""
+    """Add the command to argparse."""
     demo = commands.add_parser(
         "demo",
-        help="train LeNet-5 on handwritten digits and draw what it looks at",
+        help="train LeNet-5 on handwritten digits and draw saliency maps",
         description="Train LeNet-5 on handwritten digits (7,000 of MNIST come with the package), then draw the training curve, "
         "test digits beside their saliency maps, and the confusion matrix, and save the weights.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -42,8 +42,9 @@ def add_command(commands: Any) -> None:
     )
     demo.add_argument("--seed", type=at_least(0), default=0, help="the same seed gives the same weights, bit for bit")
     demo.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if CuPy finds one")
-    demo.add_argument("--data", type=Path, metavar="DIR", help="a folder with the whole of MNIST as IDX files")
-    demo.add_argument("--out", type=Path, metavar="DIR", default=Path("demo"), help="where pictures and weights go")
+    data_help = "a folder with the full MNIST as IDX files; default: the sample in the package"
+    demo.add_argument("--data", type=Path, metavar="DIR", default=argparse.SUPPRESS, help=data_help)
+    demo.add_argument("--out", type=Path, metavar="DIR", default=Path("demo"), help="folder for figures and weights")
     demo.set_defaults(run=_demo)
 
 
@@ -53,18 +54,15 @@ def _demo(options: argparse.Namespace) -> int:
     plot.require()
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    check_place(out / "lenet5.npz")  # before training rather than after it
+    check_place(out / "lenet5.npz")  # before training, not after it
     device = ("cuda" if arrays.is_available() else "cpu") if options.device == "auto" else options.device
-    digits, test_digits = _digits(options.data)
+    digits, test_digits = _digits(vars(options).get("data"))
     manual_seed(options.seed)
     model = lenet5().to(device)
     data = DataLoader(digits, options.batch_size, shuffle=True, generator=Generator(options.seed))
     test_data = DataLoader(test_digits, batch_size=256)
     parameters = sum(p.array.size for p in model.parameters())
-    print(
-        f"LeNet-5, {parameters:,} parameters, on {device}: "
-        f"{len(digits):,} digits to learn from, {len(test_digits):,} to test on"
-    )
+    print(f"LeNet-5, {parameters:,} parameters, on {device}: {len(digits):,} training digits, {len(test_digits):,} test digits")
 
     weights = out / "lenet5.npz"
     keep = _KeepWeights(weights)
@@ -86,7 +84,7 @@ def _demo(options: argparse.Namespace) -> int:
         done = (
             f"the weights of epoch {keep.epoch} are in {weights}"
             if keep.epoch
-            else "before the first epoch ended: nothing was saved"
+            else "before the end of the first epoch: nothing was saved"
         )
         print(f"\nstopped; {done}", file=sys.stderr)
         return INTERRUPTED
@@ -95,7 +93,7 @@ def _demo(options: argparse.Namespace) -> int:
     labels, predictions = test_digits.labels, _predict(model, test_data, device)
     plot.save(plot.training_curve(history), out / "training.png")
     plot.save(plot.confusion_matrix(labels, predictions, test_digits.classes), out / "confusion.png")
-    chosen = _to_show(labels, predictions)
+    chosen = _shown(labels, predictions)
     images, _ = test_digits[chosen]
     maps = saliency.gradient(model, Tensor(images, device=device))
     picture = plot.saliency_grid(test_digits.images[chosen], maps, labels[chosen], predictions[chosen])
@@ -105,27 +103,27 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _digits(folder: Path | None) -> tuple[LabelledImages, LabelledImages]:
-    """Digits to learn from, and digits to test on."""
+    """Training digits and test digits."""
     if folder is None:
         return mnist_sample(train=True), mnist_sample(train=False)
     return MNIST(folder, train=True), MNIST(folder, train=False)
 
 
 def _predict(model: Module, data: DataLoader, device: str) -> np.ndarray[Any, Any]:
-    """The class of highest score for each sample, in order."""
+    """The predicted class of each sample, in order."""
     with model.evaluating(), no_grad():
         return np.concatenate([model(inputs.to(device)).argmax(dim=1).numpy() for inputs, _ in data])
 
 
-def _to_show(labels: np.ndarray[Any, Any], predictions: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Sixteen digits: the first of each class that is read right, then the first that are not, then any."""
+def _shown(labels: np.ndarray[Any, Any], predictions: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Indices of sixteen digits: the first correct one of each class, then wrong ones, then any."""
     right = [np.flatnonzero((labels == digit) & (predictions == digit))[:1] for digit in range(10)]
     order = [*np.concatenate(right), *np.flatnonzero(labels != predictions), *range(len(labels))]
     return np.array([*dict.fromkeys(int(i) for i in order)][:16])
 
 
 class _KeepWeights(Callback):
-    """Writes the weights after every epoch."""
+    """Saves the weights after every epoch."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.epoch = path, 0

@@ -1,4 +1,4 @@
-"""What stands behind an option of a command: a number within its bounds, or argparse says which option is wrong, and why."""
+"""Types of command line options: a value within its bounds, or an error that names the option."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import argparse
 import math
 from collections.abc import Callable
 
-MOST_NUMBERS = 2**40
-"""In an input's shape: four terabytes in float32. NumPy's own words beyond its largest array name no option."""
+MAX_ELEMENTS = 2**40
+"""Of an input shape: 4 TiB in float32. NumPy's own error for larger arrays does not name the option."""
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Reads an integer that is no less.
+    """A type for argparse: an integer of at least `least`.
 
     >>> at_least(1)("12")
     12
     """
 
-    def whole(text: str) -> int:
+    def integer(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
@@ -26,11 +26,11 @@ def at_least(least: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"must be at least {least}, got {text}")
         return number
 
-    return whole
+    return integer
 
 
 def positive(text: str) -> float:
-    """A number above 0, and finite."""
+    """A finite number above 0."""
     try:
         number = float(text)
     except ValueError:
@@ -41,18 +41,18 @@ def positive(text: str) -> float:
 
 
 def shape(text: str) -> tuple[int, ...]:
-    """A shape as people write it: 3x224x224."""
+    """A shape such as 3x224x224."""
     try:
         lengths = tuple(int(length) for length in text.replace("×", "x").split("x"))
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected lengths with an x between them, such as 3x224x224, got {text!r}") from None
-    if min(lengths) < 1 or math.prod(lengths) > MOST_NUMBERS:
-        raise argparse.ArgumentTypeError(f"expected lengths of 1 or more, and {MOST_NUMBERS:,} numbers at most, got {text!r}")
+    if min(lengths) < 1 or math.prod(lengths) > MAX_ELEMENTS:
+        raise argparse.ArgumentTypeError(f"expected lengths of 1 or more, and at most {MAX_ELEMENTS:,} elements, got {text!r}")
     return lengths
 
 
-def numbers(text: str) -> list[list[float]]:
-    """Rows of numbers as people write them: 1 2; 3 4."""
+def matrix(text: str) -> list[list[float]]:
+    """Rows of numbers such as 1 2; 3 4."""
     try:
         return [[float(number) for number in row.replace(",", " ").split()] for row in text.split(";")]
     except ValueError:

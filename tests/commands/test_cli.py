@@ -36,7 +36,7 @@ def test_the_demo_writes_pictures_and_weights(few_digits, tmp_path, capsys):
         assert picture.read_bytes().startswith(b"\x89PNG")
         assert picture.stat().st_size > 10_000
     printed = capsys.readouterr().out
-    assert "LeNet-5, 61,706 parameters, on cpu: 300 digits to learn from, 100 to test on" in printed
+    assert "LeNet-5, 61,706 parameters, on cpu: 300 training digits, 100 test digits" in printed
     assert "epoch 2/2" in printed
     model = models.lenet5()
     model.load_state_dict(state.load(out / "lenet5.npz"))

@@ -28,7 +28,7 @@ def test_one_layer(capsys):
     printed = capsys.readouterr().out
     assert "features.10 (Conv2d) for 3×224×224: 256×13×13" in printed
     assert "field 163, jump 16, first centre 15.5 pixels" in printed
-    assert "unit (6, 6) sees pixels 30 to 193 × 30 to 193" in printed
+    assert "unit (6, 6): pixels 30 to 193 × 30 to 193" in printed
 
 
 def test_the_picture_of_a_layer(tmp_path, capsys):
@@ -143,7 +143,7 @@ def test_what_cannot_be_is_refused_in_a_line(arguments, message, capsys):
         (["receptive-field", "lenet5", "--samples", "0"], "argument --samples: must be at least 1, got 0"),
         (["receptive-field", "lenet5", "--seed", "-1"], "argument --seed: must be at least 0, got -1"),
         (["receptive-field", "lenet5", "--input", "1x0x28"], "expected lengths of 1 or more"),
-        (["summary", "lenet5", "--input", f"{10**20}x1x1"], "numbers at most, got"),
+        (["summary", "lenet5", "--input", f"{10**20}x1x1"], "elements, got"),
         (["summary", "lenet5", "--depth=-1"], "argument --depth: must be at least 0, got -1"),
         (["predict", "a.png", "--weights", "w", "--top", "0"], "argument --top: must be at least 1, got 0"),
         (["saliency", "a.png", "--weights", "w", "--seed", "-1"], "argument --seed: must be at least 0, got -1"),
