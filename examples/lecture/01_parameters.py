@@ -1,12 +1,12 @@
-"""Parameters: how many numbers a layer learns.
+"""Parameters: how many weights and biases a layer learns.
 
-A convolution has one small kernel for each channel that it gives, and uses it at every place of the image. So its parameters
-do not depend on the size of the image:
+A convolution has one small kernel for each output channel, used at every position of the image. So its number of parameters
+does not depend on the size of the image:
 
-    kernels × (channels that go in · height · width of the kernel) + one bias for each kernel
+    kernels × (input channels · height · width of the kernel) + one bias for each kernel
 
-A linear layer joins each of its inputs to each of its outputs. So its parameters do depend on the size of the image, and in
-older networks nearly all parameters are there:
+A linear layer connects each of its inputs to each of its outputs. So its number of parameters does depend on the size of the
+image, and in older networks nearly all parameters are in linear layers:
 
     outputs × inputs + one bias for each output
 """
@@ -21,15 +21,15 @@ page = Page(__doc__)
 one = nn.summary(nn.Conv2d(3, 1, kernel_size=3), (3, 32, 32))
 page.check("one 3×3 kernel on RGB", one.total_parameters, 28)
 
-# Sixteen of them. `formula` says how the number comes about.
+# Sixteen of them. `formula` shows how the number is computed.
 sixteen = nn.summary(nn.Conv2d(3, 16, kernel_size=3), (3, 32, 32))
 page.check("sixteen 3×3 kernels on RGB", sixteen.total_parameters, 448)
 page.check("    because", sixteen.rows[0].formula, "16 × (3·3·3) + 16")
 
-# A larger image costs more work, but no parameters.
+# A larger image needs more multiply-adds, but no more parameters.
 larger = nn.summary(nn.Conv2d(3, 16, kernel_size=3), (3, 224, 224))
 page.check("the same on an image of 224×224", larger.total_parameters, 448)
-page.check_least("    but so many times the multiply-adds", larger.multiply_adds / sixteen.multiply_adds, 54)
+page.check_least("    but multiply-adds grow by a factor of at least", larger.multiply_adds / sixteen.multiply_adds, 54)
 
 # A whole network, for images of 32×32 pixels and four classes. "Same" padding keeps the size; stride 2 halves it.
 network = nn.Sequential(
@@ -45,7 +45,7 @@ network = nn.Sequential(
 found = nn.summary(network, (3, 32, 32))
 print(f"\n{found}\n")
 page.check("layer by layer", [row.parameters for row in found.rows if row.parameters], [224, 3_216, 2_097_664, 2_052])
-page.check("in all", found.total_parameters, 2_103_156)
+page.check("total", found.total_parameters, 2_103_156)
 
-# Look at the two panels: the first linear layer has nearly all the parameters, the convolutions do much of the work.
+# The first linear layer has nearly all the parameters; the convolutions do many of the multiply-adds.
 page.save(costs(found, "The small network"), "parameters.png")

@@ -1,14 +1,14 @@
-"""Transfer learning: begin with what another task has taught.
+"""Transfer learning: start from a network that was trained on another task.
 
-The first layers of a network learn strokes and corners, which serve many tasks; the last layer belongs to its own task alone.
-So with few labels one takes a network that was trained on something else, and
+The first layers of a network learn strokes and corners, which are useful for many tasks; the last layer is specific to its
+task. So with few labels one takes a network that was trained on something else, and
 
-    1. replaces the head      a new last layer, with as many scores as the new task has classes
-    2. freezes the base       only the head learns; nothing that was learned before is lost
-    3. fine-tunes             then all layers learn, the nearer to the pixels the smaller the steps
+    1. replaces the head      a new last layer, with one score for each class of the new task
+    2. freezes the base       only the head is trained
+    3. fine-tunes             then all layers are trained, with smaller learning rates for earlier layers
 
-Here the first task is to read the digits 0 to 4, of which there are many; the second to read 5 to 9, of which there are few.
-(examples/transfer.py measures it at length, and has a case in which transfer does not help.)
+Here the first task is to classify the digits 0 to 4, with many labels; the second the digits 5 to 9, with few.
+(examples/transfer.py measures this in detail, and has a case in which transfer does not help.)
 """
 
 import numpy as np
@@ -42,10 +42,10 @@ base = network()
 before = Subset(only(mnist_sample(), range(5)), range(400 if page.quick else 3_000))
 learn(base, before, base.parameters(), 3e-3, epochs=1 if page.quick else 6)
 
-# The second, in three ways, each with several draws of few digits.
+# The second, by three methods, each on several random draws of few digits.
 digits, unseen = only(mnist_sample(), range(5, 10)), DataLoader(only(mnist_sample(train=False), range(5, 10)), 500)
 lengths = {20: 5, 100: 3} if page.quick else {20: 96, 100: 43}  # epochs, by the number of labels
-accuracies = {way: {count: [] for count in lengths} for way in ("from scratch", "frozen", "fine-tuned")}
+accuracies = {method: {count: [] for count in lengths} for method in ("from scratch", "frozen", "fine-tuned")}
 for count, epochs in lengths.items():
     for seed in range(1 if page.quick else 5):
         few = Subset(digits, mt.Generator(seed).permutation(len(digits))[:count])
@@ -66,12 +66,12 @@ for count, epochs in lengths.items():
         learn(model, few, groups, 1e-3, epochs)
         accuracies["fine-tuned"][count].append(nn.evaluate(model, unseen)["accuracy"])
 
-page.check("frozen: both convolutions are as they were, the head is not", kept, [True] * 4 + [False] * 2)
-page.check("fine-tuned: learning rates, from the pixels up", [round(g["lr"], 6) for g in groups], [0.000111, 0.000333, 0.001])
+page.check("frozen: both convolutions are unchanged, the head is not", kept, [True] * 4 + [False] * 2)
+page.check("fine-tuned: learning rates, from the first layer", [round(g["lr"], 6) for g in groups], [0.000111, 0.000333, 0.001])
 for count in lengths:
-    means = {way: float(np.mean(accuracies[way][count])) for way in accuracies}
-    for way, mean in means.items():
-        page.check_least(f"{count} labels, {way}: accuracy", mean, 0.3)  # guessing: 0.2
+    means = {method: float(np.mean(accuracies[method][count])) for method in accuracies}
+    for method, mean in means.items():
+        page.check_least(f"{count} labels, {method}: accuracy", mean, 0.3)  # chance: 0.2
     if not page.quick:
-        page.check_least("    frozen is ahead by so many points", 100 * (means["frozen"] - means["from scratch"]), 1)
+        page.check_least("    advantage of frozen, percentage points", 100 * (means["frozen"] - means["from scratch"]), 1)
 page.save(plot.few_shot_curve(accuracies), "transfer_learning.png")

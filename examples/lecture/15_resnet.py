@@ -1,13 +1,13 @@
 """ResNet, 2015: shortcuts.
 
-A network that is made deeper ought not to become worse: the added layers could pass on what they get. Trained, it did become
-worse, on the training images too, so overfitting was not the cause. A stack of layers does not easily learn to do nothing.
-So each block passes on what it gets, and learns what to add:
+A deeper network should not be worse: its added layers could learn the identity. In practice very deep plain networks had a
+larger error, on the training images too, so the cause was not overfitting: a stack of layers does not easily learn the
+identity. So each block adds what it computes to its input, and only has to learn the difference (the residual):
 
     x ──┬── convolutions ──(+)── ReLU ──→
         └──────────────────┘
 
-Backward, the sum sends its gradient both ways, and on the way around there are no weights that could weaken it.
+Backward, the sum passes its gradient to both branches; the shortcut has no weights that could shrink it.
 
 (He, Zhang, Ren & Sun 2015, "Deep residual learning for image recognition", arXiv 1512.03385). examples/degradation.py trains
 networks with and without shortcuts, at several depths.
@@ -22,7 +22,7 @@ from microtensor.models.resnet import BasicBlock, BottleneckOf2015, ResNet
 
 page = Page(__doc__)
 
-# For ImageNet. From 50 layers up, blocks are 1×1 to fewer channels, 3×3, 1×1 to four times as many.
+# For ImageNet. From 50 layers upwards, blocks have three convolutions: 1×1 to fewer channels, 3×3, 1×1 to four times as many.
 table = {18: (11_689_512, 1.814), 34: (21_797_672, 3.664), 50: (25_557_032, 4.089), 101: (44_549_160, 7.801)}
 table[152] = (60_192_808, 11.514)
 for depth, (count, work) in table.items():
@@ -38,8 +38,8 @@ for depth, count in (small | papers).items():
     page.check(f"ResNet-{depth} for CIFAR-10: parameters", parameters(built(f"cifar_resnet{depth}")), count)
 
 
-# What the last units see. In ResNet-50 it depends on where a block has its stride: in the 3×3 kernel, as torchvision, or in the
-# first 1×1, as the paper. All of them see more than the image, 224 pixels: zeros around it, too.
+# The receptive field of the last layer. In ResNet-50 it depends on where a block has its stride: in the 3×3 kernel, as in
+# torchvision, or in the first 1×1, as in the paper. All are larger than the image, 224 pixels: they include padding.
 def field(network: nn.Module) -> float:
     return nn.receptive_field(network, (3, 224, 224))["layer4"].size[0]
 
@@ -49,15 +49,15 @@ for depth, size in ((18, 435), (34, 899), (50, 427), (101, 971), (152, 1_451)):
 with nn.init.skipped(), mt.default_device("cpu"):
     page.check("ResNet-50 of the paper: receptive field", field(ResNet(BottleneckOf2015, (3, 4, 6, 3))), 483)
 
-# A block that adds nothing: its last scale is 0. What goes in comes out, and its gradient too, untouched.
+# A block whose last scale is 0 computes the identity: both the input and the gradient pass it unchanged.
 block = BasicBlock(16, 16)
 block.bn2.weight.array[...] = 0
 x = abs(mt.randn(2, 16, 8, 8)).detach().requires_grad_()
 y = block(x)
 g = mt.randn(*y.shape)
-page.check("a block that adds nothing passes on what it gets", np.array_equal(y.numpy(), x.numpy()), True)
+page.check("a block with scale 0 returns its input", np.array_equal(y.numpy(), x.numpy()), True)
 page.save(plot.graph(y, names=block), "resnet_block.png")
 y.backward(g)
-page.check("    and its gradient", bool(np.allclose(x.grad.numpy(), g.numpy())), True)
+page.check("    and passes the gradient unchanged", bool(np.allclose(x.grad.numpy(), g.numpy())), True)
 
 page.save(costs(nn.summary(built("resnet50"), (3, 224, 224), depth=2), "ResNet-50"), "resnet_costs.png")

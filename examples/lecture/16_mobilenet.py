@@ -1,7 +1,7 @@
-"""MobileNet, 2017: a network for a phone.
+"""MobileNet, 2017: a network for phones.
 
-All its convolutions but the first are depthwise separable (page 07): 3×3 kernels for each channel by itself, then 1×1 kernels
-across the channels. A width multiplier makes every layer narrower, so that the network is as fast as it has to be.
+All its convolutions but the first are depthwise separable (page 07): a 3×3 kernel per channel, then 1×1 kernels across
+channels. A width multiplier scales the channels of every layer, which trades accuracy for speed.
 
     224×224 → 3×3, 32, stride 2 → thirteen separable convolutions, 64@112² to 1024@7² → mean of each map → 1000 scores
 
@@ -21,12 +21,16 @@ found = nn.summary(network, (3, 224, 224))
 page.check("parameters", found.total_parameters, 4_231_976)
 page.check("multiply-adds", found.multiply_adds, 568_740_352)
 
-# One block, 512 channels of 14×14, beside the plain convolution that it stands for: 1/512 + 1/9 of the work.
+# One block, 512 channels of 14×14, against the standard convolution that it replaces: 1/512 + 1/9 of the multiply-adds.
 separable, plain = DepthwiseSeparable(512, 512, stride=1), nn.Conv2d(512, 512, 3, padding=1, bias=False)
 works = [nn.summary(layer, (512, 14, 14)).multiply_adds for layer in (separable, plain)]
-page.check("a block's work over a plain convolution's", round(works[0] / works[1], 4), round(1 / 512 + 1 / 9, 4))
+page.check(
+    "multiply-adds of a block, as a fraction of a standard convolution",
+    round(works[0] / works[1], 4),
+    round(1 / 512 + 1 / 9, 4),
+)
 
-# So cheap are the 3×3 kernels that nearly all of the work is now in the 1×1 ones (the paper's table 2).
+# The 3×3 kernels are now so cheap that nearly all multiply-adds are in the 1×1 kernels (the paper's table 2).
 kinds = {"1×1": 0, "3×3, depthwise": 0, "3×3, the first": 0, "linear": 0}
 modules = dict(network.named_modules())
 for row in found.rows:
@@ -39,12 +43,12 @@ for row in found.rows:
 shares = [round(100 * work / found.multiply_adds, 2) for work in kinds.values()]
 page.check("multiply-adds, % in " + "; ".join(kinds), shares, [94.86, 3.06, 1.91, 0.18])
 
-# Half as wide, a quarter of the work: both the channels that go in and those that come out are halved (the paper's table 6).
+# Half the width, a quarter of the multiply-adds: input and output channels are both halved (the paper's table 6).
 widths = (1.0, 0.75, 0.5, 0.25)
 thin = [nn.summary(built("mobilenet_v1", width_mult=width), (3, 224, 224)) for width in widths]
 page.check("millions of multiply-adds, by width", [round(one.multiply_adds / 1e6) for one in thin], [569, 325, 149, 41])
 page.check("millions of parameters, by width", [round(one.total_parameters / 1e6, 1) for one in thin], [4.2, 2.6, 1.3, 0.5])
-page.check("beside it, VGG-16's millions", round(parameters(built("vgg16")) / 1e6), 138)
+page.check("for comparison, VGG-16's millions", round(parameters(built("vgg16")) / 1e6), 138)
 
 page.save(costs(nn.summary(network, (3, 224, 224), depth=3), "MobileNet"), "mobilenet_costs.png")
 figure = new_figure(height=3.4)

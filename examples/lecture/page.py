@@ -1,6 +1,6 @@
-"""What the pages share: where figures go, how a number is checked, one picture of a network's costs, one trained LeNet.
+"""What the pages share: the options, saving figures, checking numbers, a figure of a network's costs, a trained LeNet.
 
-This file is no page. Each page is run by itself, and writes its figures to the folder of `--out`:
+This file is not a page. Each page is a program that writes its figures to the folder of `--out`:
 
     python examples/lecture/01_parameters.py --out lecture
 """
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 class Page:
-    """A page that runs: its options, its figures, and the numbers that it stands for."""
+    """A running page: its options, its figures, and the numbers that it checks."""
 
     def __init__(self, text: str) -> None:
         plot.require()
         use_any_encoding()
         parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-        parser.add_argument("--out", type=Path, default=Path("lecture"), help="where the figures go")
-        parser.add_argument("--quick", action="store_true", help="train for a moment only, as the tests do")
+        parser.add_argument("--out", type=Path, default=Path("lecture"), help="folder for the figures")
+        parser.add_argument("--quick", action="store_true", help="train briefly, as the tests do")
         options = parser.parse_args()
         self.out, self.quick = options.out, options.quick
         self.out.mkdir(parents=True, exist_ok=True)
@@ -41,54 +41,55 @@ class Page:
         print(text.strip().partition("\n")[0], end="\n\n")
 
     def check(self, what: str, found: Any, expected: Any) -> None:
-        """Say what the library found. If it is not what was to be shown, the page fails."""
+        """Print a value, and fail if it is not the expected one."""
         text = "yes" if found is True else f"{found:,}" if isinstance(found, int) else str(found)
         if found != expected:
             raise AssertionError(f"{what}: found {text}, expected {expected}")
         print(f"{what}: {text}")
 
     def check_least(self, what: str, found: float, least: float) -> None:
-        """Say what was measured. If it is less than was to be shown, the page fails."""
+        """Print a measured value, and fail if it is below `least`."""
         if not found >= least:
             raise AssertionError(f"{what}: found {found:.4g}, expected at least {least}")
         print(f"{what}: {found:.4g}")
 
     def save(self, figure: Figure, name: str) -> None:
+        """Save a figure in the output folder, and print its path."""
         plot.save(figure, self.out / name)
         print(f"→ {self.out / name}")
 
 
 def built(name: str, **options: Any) -> nn.Module:
-    """A network of the catalogue whose weights are not drawn: for counting, not for computing, so no GPU need hold it."""
+    """A network of the catalogue with uninitialised weights on the CPU: for counting, not for computing."""
     with nn.init.skipped(), mt.default_device("cpu"):
         return models.build(name, **options)
 
 
 def parameters(module: nn.Module) -> int:
-    """How many numbers a module learns."""
+    """The number of parameters of a module."""
     return sum(p.numel() for p in module.parameters())
 
 
 def percent(found: Summary, kind: str, field: str) -> int:
-    """How much of a summary's "parameters" or "multiply_adds" is in layers of this class."""
+    """The percentage of a summary's "parameters" or "multiply_adds" in layers of this class."""
     numbers = [(row.type, getattr(row, field)) for row in found.rows]
     return round(100 * sum(n for name, n in numbers if name == kind) / sum(n for _, n in numbers))
 
 
 def costs(found: Summary, title: str) -> Figure:
-    """For each row of a summary that has weights: how many it learns, and how many multiply-adds they are used for."""
+    """A figure of a summary: the parameters and the multiply-adds of each layer with weights."""
     rows = [row for row in found.rows if row.parameters]
     figure = new_figure(height=1.5 + 0.27 * len(rows))
     panels = figure.subplots(1, 2, sharey=True)
     labels = [f"{row.name} {row.type}  {shape_text(row.output_shape)}" for row in rows]
     for axes, field, color in zip(panels, ("parameters", "multiply_adds"), (BLUE, VERMILION)):
         values = np.array([getattr(row, field) for row in rows])
-        unit, word = (1e6, "millions") if values.max() >= 1e6 else (1e3, "thousands")
+        unit, unit_name = (1e6, "millions") if values.max() >= 1e6 else (1e3, "thousands")
         axes.barh(labels, values / unit, color=color, height=0.7)
         for i, share in enumerate(values / values.sum()):
-            words = f"{share:.0%}" if share >= 0.01 else "<1%" if share else "0"
-            axes.annotate(f" {words}", (values[i] / unit, i), va="center", fontsize=10)
-        axes.set_xlabel(f"{field.replace('_', '-')} ({word})", fontsize=11)
+            text = f"{share:.0%}" if share >= 0.01 else "<1%" if share else "0"
+            axes.annotate(f" {text}", (values[i] / unit, i), va="center", fontsize=10)
+        axes.set_xlabel(f"{field.replace('_', '-')} ({unit_name})", fontsize=11)
         axes.set_xlim(0, 1.2 * values.max() / unit)
         axes.tick_params(labelsize=10)
         axes.spines[["top", "right"]].set_visible(False)
@@ -100,8 +101,8 @@ def costs(found: Summary, title: str) -> Figure:
 
 
 def trained_lenet(page: Page) -> models.lenet.LeNet5:
-    """LeNet-5 that reads digits: as page 02 trained it into the same folder; trained now if it did not."""
-    training = importlib.import_module("02_training")  # no `import` statement takes a name that begins with a digit
+    """LeNet-5 with the weights that page 02 saved in the same folder; trained now if there are none."""
+    training = importlib.import_module("02_training")  # an import statement cannot name a module that begins with a digit
     path: Path = page.out / training.weights(page.quick)
     if not path.exists():
         training.train(path, page.quick)
