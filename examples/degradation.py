@@ -1,13 +1,13 @@
-"""More layers make a plain network worse, on its own training data too; with shortcuts they do not.
+"""Degradation: more layers make a plain network worse, even on its training data; shortcuts prevent it.
 
-Figures 1 and 6 of He et al. 2015, "Deep residual learning for image recognition", arxiv.org/abs/1512.03385, at their size, on
-data that comes with this package: digits in colour, 32×32 pixels. The paper's networks of 20 and 56 layers learn, with and
-without shortcuts, and what they get wrong is drawn, epoch by epoch.
+Figures 1 and 6 of He et al. 2015, "Deep residual learning for image recognition", arxiv.org/abs/1512.03385, with networks of
+the same size, on data that comes with this package: digits in colour, 32×32 pixels. The paper's networks with 20 and 56 layers
+are trained with and without shortcuts, and their error is drawn epoch by epoch.
 
     pip install ".[plot]"
     python examples/degradation.py --out runs/degradation
 
-Kill it at any moment and start it again: it goes on from the last checkpoint in the folder.
+The program can be stopped at any time; started again, it continues from the last checkpoint in the folder.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ KINDS = {"plain": PlainBlock, "residual": BasicBlock}
 
 
 class Coloured(Transform):
-    """Grey digits, uint8 (N, 1, H, W) → coloured ones, float32 (N, 3, H, W) from −2 to 2.
+    """Grey digits, uint8 (N, 1, H, W) → coloured digits, float32 (N, 3, H, W) from −2 to 2.
 
-    The colour of each one's paper is drawn at random, from the darker half; its ink is brighter by half the range.
+    The background colour of each digit is random, from the darker half; the digit is brighter by half the range.
     """
 
     def apply(self, images, generator):
-        paper = generator.uniform(0, 0.5, (len(images), 3, 1, 1), np.float32)
-        return (paper + images * np.float32(0.5 / 255) - 0.5) * 4
+        background = generator.uniform(0, 0.5, (len(images), 3, 1, 1), np.float32)
+        return (background + images * np.float32(0.5 / 255) - 0.5) * 4
 
 
 def loaders(batch_size: int, images: int, test_images: int, seed: int) -> tuple[DataLoader, DataLoader]:
-    """Digits to learn, turned, shifted and coloured anew each time; and digits to test with, always the same."""
+    """Training digits, with random rotation, shift and colour; and test digits, always the same."""
     train, test = mnist_sample().raw(), mnist_sample(train=False).raw()
-    learned = TensorDataset(*(part[:images] for part in train.tensors))
-    vary = Compose([RandomRotation(15), RandomCrop(32, padding=4), Coloured()])
-    fixed = Compose([RandomCrop(32, padding=2), Coloured()])  # 28 + 2 + 2: there is one place to crop at
+    training = TensorDataset(*(part[:images] for part in train.tensors))
+    augment = Compose([RandomRotation(15), RandomCrop(32, padding=4), Coloured()])
+    fixed = Compose([RandomCrop(32, padding=2), Coloured()])  # 28 + 2 + 2 = 32: only one crop is possible
     pictures, labels = (part[:test_images] for part in test.tensors)
     tested = TensorDataset(fixed(pictures.numpy(), generator=mt.Generator(0)), labels)
-    generator = mt.Generator(seed)  # of its own: each network gets the same batches, however many weights it draws
-    data = DataLoader(learned, batch_size, shuffle=True, generator=generator, drop_last=True, transform=vary)
+    generator = mt.Generator(seed)  # its own: all networks get the same batches
+    data = DataLoader(training, batch_size, shuffle=True, generator=generator, drop_last=True, transform=augment)
     return data, DataLoader(tested, 100)
 
 
 def learn(kind: str, depth: int, options: argparse.Namespace) -> nn.History:
-    """Train one of the networks, on the same batches as the others."""
+    """Train one network, on the same batches as the others."""
     mt.manual_seed(options.seed)
     model = CifarResNet((depth - 2) // 6, block=KINDS[kind])
     data, test = loaders(options.batch_size, options.images, options.test_images, options.seed)
     optimizer = nn.SGD(model.parameters(), lr=options.lr, momentum=0.9, weight_decay=1e-4)
-    schedule = nn.MultiStepLR(optimizer, [options.epochs // 2, 3 * options.epochs // 4])  # a tenth each time, as in the paper
+    schedule = nn.MultiStepLR(optimizer, [options.epochs // 2, 3 * options.epochs // 4])  # a tenth each time
     print(f"{kind}-{depth}: {sum(p.numel() for p in model.parameters()):,} parameters, {len(data)} steps per epoch", flush=True)
     return nn.fit(
         model, data, nn.cross_entropy, optimizer,
@@ -71,7 +71,7 @@ def learn(kind: str, depth: int, options: argparse.Namespace) -> nn.History:
 
 
 def picture(histories: dict[tuple[str, int], nn.History]) -> Figure:
-    """A panel for the plain networks and one for those with shortcuts: error by epoch, in testing and in training."""
+    """A panel for plain networks and one for residual ones: test and training error against the epoch."""
     figure = Figure(figsize=(WIDTH, 4.4), dpi=200, layout="constrained")
     panels = figure.subplots(1, len(KINDS), sharey=True)
     depths = sorted({depth for _, depth in histories})
@@ -103,9 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=0.02)
-    parser.add_argument("--images", type=int, default=6000, help="digits to learn, at most 6,000")
-    parser.add_argument("--test-images", type=int, default=1000, help="digits to test with, at most 1,000")
-    parser.add_argument("--out", type=Path, default=Path("runs/degradation"), help="where checkpoints and the picture go")
+    parser.add_argument("--images", type=int, default=6000, help="training digits, at most 6,000")
+    parser.add_argument("--test-images", type=int, default=1000, help="test digits, at most 1,000")
+    parser.add_argument("--out", type=Path, default=Path("runs/degradation"), help="folder for checkpoints and the figure")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)

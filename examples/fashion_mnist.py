@@ -1,9 +1,9 @@
-"""A network of two convolutions learns to tell clothes apart: Fashion-MNIST, to more than 90 % on the test set.
+"""Fashion-MNIST: a network with two convolutions classifies clothes, to more than 90 % on the test set.
 
     pip install ".[data,plot]"
     python examples/fashion_mnist.py --epochs 8 --out runs/fashion
 
-Kill it at any moment and start it again: it goes on from the last checkpoint in the folder.
+The program can be stopped at any time; started again, it continues from the last checkpoint in the folder.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--data", type=Path, default=None, help="the folder of the files; else they are downloaded")
-    parser.add_argument("--out", type=Path, default=Path("runs/fashion"), help="where checkpoints and the picture go")
+    parser.add_argument("--data", type=Path, default=None, help="folder of the data files; default: download them")
+    parser.add_argument("--out", type=Path, default=Path("runs/fashion"), help="folder for checkpoints and the figure")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 

@@ -14,7 +14,7 @@ from microtensor.io import state
 
 @pytest.fixture
 def few_digits(tmp_path):
-    """A folder of IDX files with few digits: a demo of a second."""
+    """A folder of IDX files with few digits: the demo takes a second."""
     folder = tmp_path / "digits"
     folder.mkdir()
     for part, train, count in (("train", True, 300), ("t10k", False, 100)):

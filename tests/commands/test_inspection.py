@@ -1,4 +1,4 @@
-"""`microtensor receptive-field` and `microtensor trace`: what they print, write and refuse."""
+"""`microtensor receptive-field` and `microtensor trace`: output, files, errors."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_the_picture_of_a_layer(tmp_path, capsys):
     assert f"wrote {picture}" in printed
     line = next(line for line in printed.splitlines() if "standard deviation" in line)
     assert run(*arguments) == 0
-    assert line in capsys.readouterr().out  # the same seed, the same numbers
+    assert line in capsys.readouterr().out  # the same seed gives the same result
     assert run(*arguments, "--seed", 1) == 0
     assert line not in capsys.readouterr().out
 

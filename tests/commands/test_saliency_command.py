@@ -1,4 +1,4 @@
-"""`microtensor saliency`; and what the real weights of an ImageNet network see in a cat and a cup of coffee."""
+"""`microtensor saliency`; and Grad-CAM with trained ImageNet weights on photographs of a cat and a cup of coffee."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from microtensor.saliency.methods import METHODS
 
 @pytest.fixture
 def small(monkeypatch, tmp_path):
-    """The command's arguments for a picture and a small network for photographs, which stands in for a large one."""
+    """The command's arguments for an image, with a small network in place of a large one."""
     image_module = pytest.importorskip("PIL.Image")
     pytest.importorskip("matplotlib")
     mt.manual_seed(0)
@@ -85,7 +85,7 @@ def test_errors_are_one_line_in_words(small, more, message, capsys):
 
 
 def test_a_digit_for_a_network_of_greys(tmp_path, capsys, monkeypatch):
-    """A picture of a test digit comes to the network as the data set has it."""
+    """An image file of a digit reaches the network as the data set would provide it."""
     image_module = pytest.importorskip("PIL.Image")
     pytest.importorskip("matplotlib")
     pixels, label = np.zeros((28, 28), np.uint8), 7
@@ -122,7 +122,7 @@ def test_an_unknown_method_is_refused(small, capsys):
     assert "invalid choice: 'magic'" in capsys.readouterr().err
 
 
-# With real weights
+# With trained weights
 
 
 def in_package(name, pattern):
@@ -155,7 +155,7 @@ def test_the_mass_of_grad_cam_lies_on_the_cup(lite0):
 
 
 def test_grad_cam_finds_each_of_two_classes_in_one_picture(lite0):
-    """The left half is the cat, the right half the cup: each class looks at its own."""
+    """The left half is the cat, the right half the cup: the map of each class is on its own half."""
     from microtensor.data.pictures import read_picture
 
     model, pictures = lite0

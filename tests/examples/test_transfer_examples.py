@@ -43,7 +43,7 @@ def test_it_runs_and_draws(digits, base, tmp_path, capsys):
     assert (tmp_path / f"{base}.png").read_bytes().startswith(b"\x89PNG")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"before: {64 if base == 'fashion' else 128} images, ")
-    assert [line.split(": ")[0].strip() for line in lines[1:5]] == [f"10 labels, {way}" for way in digits.WAYS]
+    assert [line.split(": ")[0].strip() for line in lines[1:5]] == [f"10 labels, {way}" for way in digits.METHODS]
     assert lines[1].endswith("; +0.0 ± 0.0 points")
 
 
@@ -64,7 +64,7 @@ def test_the_frozen_ways_keep_the_convolutions_and_the_others_move_them(digits):
     mt.manual_seed(0)
     _, train, _ = digits.tasks("digits", None)
     base, data = digits.network(5), digits.few(train, 10, mt.Generator(0))
-    for way, kept in zip(digits.WAYS, (False, True, False, False)):
+    for way, kept in zip(digits.METHODS, (False, True, False, False)):
         model = digits.learned(way, base, data, 5, epochs=1)
         assert np.array_equal(model[0].weight.numpy(), base[0].weight.numpy()) == kept, way
         assert model[0].weight.requires_grad == (way in ("from scratch", "fine-tuned"))
@@ -79,12 +79,12 @@ def test_imagenets_network_on_faces(imagenet, tmp_path, capsys):
     imagenet.main([*small, "--pictures", str(tmp_path), "--weights", str(weights), "--out", str(tmp_path)])
     assert (tmp_path / "faces.png").read_bytes().startswith(b"\x89PNG")
     said = capsys.readouterr().out
-    assert "EfficientNet, frozen, to test with: Features(12 samples of float32 (1280,), 0.1 MB)" in said
+    assert "EfficientNet, frozen, test images: Features(12 samples of float32 (1280,), 0.1 MB)" in said
     assert "    4 labels, EfficientNet, never trained: " in said
 
 
 def test_what_is_missing_is_said(imagenet):
-    with pytest.raises(SystemExit, match="there is no package no_such_package: see the first lines"):
+    with pytest.raises(SystemExit, match="the package no_such_package is not installed"):
         imagenet.package_folder("no_such_package", "data")
 
 

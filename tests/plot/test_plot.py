@@ -110,7 +110,7 @@ def test_no_history(rows):
 
 
 def pairs(figure):
-    """The axes with an image and a map each, without the colour bar's."""
+    """The axes with an image and a map each, without the colour bar."""
     return [axes for axes in figure.axes if len(axes.images) == 2]
 
 
@@ -257,7 +257,7 @@ def test_wrong_grids(arguments, error, message):
 
 
 def cells(figure, size):
-    """The numbers that are written, as a matrix."""
+    """The numbers written in the cells, as a matrix."""
     (axes,) = figure.axes
     written = np.full((size, size), -1)
     for text in axes.texts:
@@ -296,7 +296,7 @@ def test_right_ones_are_blue_and_the_greater_share_is_darker():
     image = figure.axes[0].images[0].get_array()
     blueness = image[..., 2] - image[..., 0]
     assert blueness[0, 0] > blueness[1, 1] > 0 > blueness[0, 1] > blueness[1, 0]
-    np.testing.assert_array_equal(image[2], 1)  # nothing counted: white, and no 0/0
+    np.testing.assert_array_equal(image[2], 1)  # an empty row is white, without 0/0
     same_shares = plot.confusion_matrix([[900, 100, 0], [5, 5, 0], [0, 0, 0]]).axes[0].images[0].get_array()
     np.testing.assert_array_equal(image, same_shares)
 

@@ -24,7 +24,7 @@ def test_every_frame_is_there_in_order_and_for_its_time(tmp_path):
     with Image.open(path) as film:
         assert film.size == (800, 200)
         assert film.n_frames == 4
-        assert film.info["loop"] == 0  # for ever
+        assert film.info["loop"] == 0  # repeats forever
         for i, duration in enumerate([250, 250, 250, 3000]):
             film.seek(i)
             assert film.info["duration"] == duration

@@ -1,4 +1,4 @@
-"""Curves of deletion and insertion: their numbers, their names, what is refused."""
+"""Deletion and insertion curves: values, labels, errors."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Gridding and effective fields: what their pictures show, against the numbers that they are drawn from."""
+"""Gridding and effective fields: the figures against the data that they show."""
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def test_padding_is_shown_as_far_as_it_matters():
     found = effective_receptive_field(Sequential(Conv2d(1, 1, 41, padding=20)), (1, 20, 20), unit=(0, 0), samples=1)
     figure = draw(plot.effective_field(found))
     axes = figure.axes[0]
-    assert axes.get_xlim() == pytest.approx((-6.2, 21.2))  # 0.3 · 20 at most, and a little; the field ends at 21
+    assert axes.get_xlim() == pytest.approx((-6.2, 21.2))  # at most 0.3 · 20 outside, plus a margin; the field ends at 21
     assert axes.get_title().split("\n")[0] == "Sequential"
 
 

@@ -25,7 +25,7 @@ def draw(figure):
 
 
 def tiles(figure):
-    """The pictures that are shown, in their order."""
+    """The images of a figure, in order."""
     return [image for image in figure.axes[0].images if image.get_visible()]
 
 
@@ -34,7 +34,7 @@ def texts(figure):
 
 
 def assert_apart(figure):
-    """No picture over another, no text over another text or a picture, all within the figure."""
+    """Images and texts do not overlap and lie inside the figure."""
     images = [image.get_window_extent() for image in figure.axes[0].images]
     boxes = images + [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
     boxes += [axes.get_tightbbox() for axes in figure.axes[1:]]

@@ -1,4 +1,4 @@
-"""The figure of few labels: what stands where, that nothing overlaps, what is refused."""
+"""Few-shot curves: positions, no overlaps, errors."""
 
 import numpy as np
 import pytest

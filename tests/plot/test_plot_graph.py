@@ -1,4 +1,4 @@
-"""The figure of a tensor's graph, and where its boxes stand."""
+"""The figure of a tensor's graph, and the layout of its boxes."""
 
 import itertools
 
@@ -64,7 +64,7 @@ def test_what_comes_from_nothing_stands_by_its_user_and_leaves_the_others_straig
 
 def test_an_order_without_crossings_is_found():
     edges = [(0, 1), (0, 4), (1, 4), (2, 3), (2, 4), (2, 6), (3, 5), (4, 6), (5, 6)]
-    assert Layout([1] * 7, edges, gap=0.1, width=20, bend=0.1).crossings() == 0  # four, in the order in which they are met
+    assert Layout([1] * 7, edges, gap=0.1, width=20, bend=0.1).crossings() == 0  # 4 crossings in the order of visiting
 
 
 def test_without_room_nothing_is_placed():

@@ -1,4 +1,4 @@
-"""The pictures of max pooling: every number in them, where it stands."""
+"""The figures of max pooling: every value and its position."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from microtensor.nn import trace_max_pool
 
 
 def panels(figure):
-    """What is written in the cells of each pair of axes, by its title, in the order of drawing: [(title, numbers), …]."""
+    """The values in the cells of each pair of axes with its title, in drawing order: [(title, values), …]."""
     found = []
     for axes in figure.axes:
         (left, right), (bottom, top) = sorted(axes.get_xlim()), sorted(axes.get_ylim())
@@ -63,7 +63,7 @@ def test_the_lectures_example_window_by_window():
             assert filled == [(column, row, 1, 1)]
     assert_apart([*figure.texts, *(axes.title for axes in figure.axes), *(axes._left_title for axes in figure.axes)], figure)
     corners = np.array([axes.get_position().get_points()[0] for axes in figure.axes[:9]]).reshape(3, 3, 2)
-    assert (np.diff(corners[..., 0], axis=1) > 0).all()  # each stands where its result does
+    assert (np.diff(corners[..., 0], axis=1) > 0).all()  # each is at the position of its result
     assert (np.diff(corners[..., 1], axis=0) < 0).all()
 
 

@@ -1,4 +1,4 @@
-"""The figure of the patches that excite units, with their reconstructions."""
+"""The figure of the patches that activate units, with their reconstructions."""
 
 import numpy as np
 import pytest
@@ -101,7 +101,7 @@ def test_many_units_and_many_patches_can_be_read():
     figure = draw(plot.patches(dict.fromkeys(range(6), row)))
     assert_apart(figure)
     assert min(text.get_fontsize() for text in figure.axes[0].texts) >= 6
-    assert f"{row[0].value:#.3g}" not in texts(figure)  # there is no room for them
+    assert f"{row[0].value:#.3g}" not in texts(figure)  # no room for the activations
 
 
 PATCHES = found()[2]

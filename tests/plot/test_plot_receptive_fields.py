@@ -1,4 +1,4 @@
-"""The triangles and the grids: every unit and every line in them, where it stands."""
+"""Triangles and grids of receptive fields: the position of every unit and every line."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ DILATED = Sequential(*[Conv1d(1, 1, 3, dilation=d) for d in (1, 2, 4, 8)])
 
 
 def units(axes, filled):
-    """Where the full or the empty dots stand, by height: {level: [x, …]}."""
+    """The positions of filled or empty dots, by level: {level: [x, …]}."""
     found = {}
     for line in axes.lines:
         if line.get_marker() == "o" and (line.get_markerfacecolor() != "white") is filled:
@@ -50,7 +50,7 @@ def test_a_triangle_of_plain_convolutions():
 
 
 def test_a_triangle_of_dilated_convolutions():
-    """3, 7, 15, 31, and every place is seen by exactly one way."""
+    """3, 7, 15, 31, with exactly one path from every input."""
     figure = draw(plot.receptive_field_triangles(DILATED, (1, 31)))
     (axes,) = figure.axes
     assert texts(axes) == ["31 inputs", "field 3", "field 7", "field 15", "field 31"]
@@ -68,7 +68,7 @@ def test_holes_strides_and_units_at_the_border():
     assert units(axes, True)[0] == [0.5, 2.5, 4.5, 6.5, 8.5]
     strided = plot.receptive_field_triangles(Sequential(Conv1d(1, 2, 3, 2, 1), MaxPool1d(2)), (1, 8), unit=0)
     (axes,) = strided.axes
-    assert texts(axes) == ["4 inputs", "field 3", "field 5"]  # a place of the five is padding
+    assert texts(axes) == ["4 inputs", "field 3", "field 5"]  # one of the five is padding
     assert units(axes, True) == {2: [1.5], 1: [0.5, 2.5], 0: [0.5, 1.5, 2.5, 3.5]}
 
 

@@ -1,4 +1,4 @@
-"""Gradients weighed by the image, or averaged over many images."""
+"""Gradients multiplied by the image, or averaged over many images."""
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def test_without_noise_it_is_the_gradient_and_seeds_repeat():
 
 @pytest.mark.parametrize("n_steps", [1, 2, 5])
 def test_integrated_gradients_of_a_quadratic_model(n_steps):
-    """The gradient at b + t (x − b) is linear in t, so one point of Gauss and Legendre's is exact: the one in the middle."""
+    """The gradient at b + t (x − b) is linear in t, so Gauss-Legendre quadrature with one point, the midpoint, is exact."""
     matrices, x, baseline = [symmetric(c, 12) for c in range(3)], draw(5, 2, 3, 2, 2), draw(6, 3, 2, 2)
     flat, start = x.numpy().reshape(2, 12), baseline.numpy().reshape(12)
     expected = np.stack([(flat[i] - start) * (matrices[c].numpy() @ (flat[i] + start) / 2) for i, c in enumerate([2, 0])])

@@ -1,4 +1,4 @@
-"""Maps judged: on a small network that has learned the embedded digits, and by hand."""
+"""Maps evaluated on a small network trained on the digits in the package, and curves checked by hand."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from microtensor import data, nn, saliency
 
 @pytest.fixture(scope="module")
 def digits():
-    """A small LeNet after 180 steps, and 24 test digits that it reads right."""
+    """A small LeNet after 180 steps, and 24 test digits that it classifies correctly."""
     mt.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(1, 6, 5, stride=2, padding=2),
@@ -58,7 +58,7 @@ def test_the_sanity_check_tells_guided_backpropagation_from_the_gradient(digits)
     guided = saliency.sanity_check(model, x, method=saliency.guided_backprop, generator=mt.Generator(0))
     assert [stage.layer for stage in guided] == ["8", "6", "2", "0"]
     assert [stage.layer for stage in by_gradient] == ["8", "6", "2", "0"]
-    for a, b in zip(by_gradient[:2], guided[:2]):  # the layers that know of classes: all after the convolutions
+    for a, b in zip(by_gradient[:2], guided[:2]):  # the linear layers, after the convolutions
         assert a.correlation.shape == (24,)
         assert b.correlation.mean() > a.correlation.mean() + 0.15
         assert b.correlation.mean() > 0.55
@@ -81,7 +81,7 @@ def test_a_small_step_up_the_loss_flips_the_class(digits):
 
 
 def bright(x):
-    """Class 0: the sum of all pixels; class 1: nothing."""
+    """Class 0: the sum of all pixels; class 1: 0."""
     total = x.sum(dim=(2, 3))[:, :1]
     return mt.cat([total, total * 0], dim=1)
 
@@ -147,7 +147,7 @@ def test_weights_come_back_bit_for_bit_also_after_an_error():
     model, x = reused(), draw(3, 2, 2, 8, 8)
     arrays = [parameter.array for parameter in model.parameters()]
     before = [parameter.numpy().copy() for parameter in model.parameters()]
-    loss = (model.eval()(x) ** 2).sum()  # a graph that waits for its backward pass
+    loss = (model.eval()(x) ** 2).sum()  # a graph whose backward pass comes later
     state = model.state_dict()
     calls = []
 
@@ -169,7 +169,7 @@ def test_weights_come_back_bit_for_bit_also_after_an_error():
     changed = [{n for n, a, b in zip(names, before, call) if (a != b).any()} for call in calls]
     assert changed == [set(), {"fc.weight", "fc.bias"}, {"fc.weight", "fc.bias", "conv2.weight", "conv2.bias"}]
     for a, b in zip(before, calls[-1]):
-        np.testing.assert_array_equal(np.sort(a, axis=None), np.sort(b, axis=None))  # the same numbers
+        np.testing.assert_array_equal(np.sort(a, axis=None), np.sort(b, axis=None))  # the same elements
 
 
 def test_ranks_are_spearmans_and_a_method_that_ignores_the_model_stays():

@@ -1,4 +1,4 @@
-"""The gradient of a score, taken at the image."""
+"""The gradient of a score with respect to the image."""
 
 import numpy as np
 import pytest
@@ -271,7 +271,7 @@ def test_errors_in_words(model, x, target, reduce, error, message):
         saliency.gradient(model, x, target, reduce)
 
 
-def test_the_five_steps_in_words():
+def test_the_five_steps_are_described():
     nn = pytest.importorskip("microtensor.nn")
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).double()
     x, lines = draw(0, 2, 3, 2, 2), []
@@ -307,7 +307,7 @@ def test_a_score_function_is_asked_as_a_class_is():
 
 
 def test_a_score_function_may_ask_maps():
-    """The model gives (N, classes, H, W); the score is one place of one class."""
+    """The model returns (N, classes, H, W); the score is one position of one class."""
     weight = draw(0, 4, 3)
     x = draw(1, 2, 4, 5, 5)
 

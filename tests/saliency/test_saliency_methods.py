@@ -1,4 +1,4 @@
-"""The table of saliency methods: it has every method, and what it says of each is so."""
+"""The table of saliency methods: it is complete, and its entries are correct."""
 
 import inspect
 from pathlib import Path

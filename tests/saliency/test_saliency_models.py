@@ -1,4 +1,4 @@
-"""What may be explained: functions that call modules, models with one score, batches, and what is said of all else."""
+"""Models that can be explained: functions that call modules, models with one score, batches; and the errors for others."""
 
 import contextlib
 import functools
@@ -31,7 +31,7 @@ each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
 
 class Two(nn.Module):
-    """Scores, and what they were made of."""
+    """Returns scores and the features they were computed from."""
 
     def __init__(self):
         self.conv, self.norm, self.drop, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Linear(4, 3)
@@ -79,7 +79,7 @@ def test_a_function_of_modules_is_explained_in_eval_mode(method, of):
 
 
 class Functional(Two):
-    """It asks for its own mode."""
+    """Reads its own `training` flag."""
 
     def forward(self, x):
         h = nn.dropout(self.conv(x), 0.5, training=self.training).relu().mean(dim=(2, 3))
@@ -121,7 +121,7 @@ def test_a_model_that_writes_into_its_argument_does_not_change_the_callers_image
             x[...] = 0
         return scores
 
-    with contextlib.suppress(RuntimeError):  # a number that the gradient needs was overwritten
+    with contextlib.suppress(RuntimeError):  # an array that the gradient needs was overwritten
         method(writes, images, 1)
     np.testing.assert_array_equal(images.numpy(), X.numpy())
 
@@ -151,7 +151,7 @@ def mixing(kind):
 @pytest.mark.parametrize("kind", ["none", "batch norm without statistics", "mean of the batch"])
 @each_method
 def test_images_of_one_batch_do_not_change_each_others_maps(monkeypatch, method, kind):
-    monkeypatch.setitem(NOISE, "fraction", 0.0)  # each image has noise of its own
+    monkeypatch.setitem(NOISE, "fraction", 0.0)  # the noise of each image differs
     model = Two().scores if kind == "none" else mixing(kind)
     classes = [2, 0, 1]
     whole = numpy(method(model, X, classes))
@@ -160,7 +160,7 @@ def test_images_of_one_batch_do_not_change_each_others_maps(monkeypatch, method,
 
 
 def left(x):
-    """A logit that looks at the left half alone."""
+    """A logit that depends on the left half only."""
     return (x[:, 0, :, :4].mean(dim=(1, 2)) * 20 - 10).unsqueeze(1)
 
 
@@ -198,7 +198,7 @@ def test_a_score_that_may_be_a_probability_is_said_to_be_taken_for_a_logit():
 
     with pytest.warns(UserWarning, match=r"taken for a logit.*target=lambda scores: scores\[:, 0\]"):
         saliency.rise(half, BRIGHT, samples=3)
-    saliency.rise(half, BRIGHT, samples=3, target=lambda scores: scores[:, 0])  # as it says: no warning
+    saliency.rise(half, BRIGHT, samples=3, target=lambda scores: scores[:, 0])  # the advice of the warning: no warning
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_several_inputs():
 
 
 class Heads(nn.Module):
-    """A dict of scores for each place; the head that is called last is not the one that is asked about."""
+    """A dict of scores for each position; the head called last is not the explained one."""
 
     def __init__(self):
         self.body, self.out, self.aux = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1)

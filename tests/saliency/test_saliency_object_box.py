@@ -1,4 +1,4 @@
-"""A box around what a map shows."""
+"""The bounding box of a saliency map."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from microtensor import saliency
 @given(st.integers(0, 6), st.integers(0, 6), st.integers(2, 6), st.integers(2, 6))
 def test_a_bright_block_is_found_among_specks(top, left, height, width):
     map = np.random.default_rng(0).random((14, 15)) * 0.5
-    map[13, 14] = 2.0  # brighter, but alone
+    map[13, 14] = 2.0  # brighter, but a single pixel
     map[top : top + height, left : left + width] = 1.0
     share = 1 - (height * width + 1) / map.size
     found = saliency.object_box(map, quantile=share - 1e-9, smooth=0)

@@ -67,8 +67,8 @@ def test_the_class_is_that_of_the_whole_image():
 
 
 @pytest.mark.parametrize("batch_size", [1, 64, 100_000])
-def test_rise_is_the_masks_weighed_by_the_probability(batch_size):
-    """With cells of one pixel and no enlargement but the shift of 0 or 0, a mask is the grid itself."""
+def test_rise_is_the_masks_weighted_by_the_probability(batch_size):
+    """With one cell for the whole image, a mask is 0 or 1 everywhere."""
     model, x, samples, p = curved(3, 16), draw(0, 2, 1, 4, 4), 50, 0.3
     on = mt.Generator(7).bernoulli(p, (samples, 1, 1, 1)).astype(np.float64)  # grid 1: the whole image, on or off
     seen = [model(mt.Tensor(x.numpy() * m)).softmax(dim=1).numpy()[[0, 1], [2, 0]] for m in on]
@@ -93,7 +93,9 @@ def test_rise_of_a_linear_score_finds_its_weights():
     generator, cell = mt.Generator(3), 3
     on = generator.bernoulli(p, (samples, 1, grid, grid)).astype(np.float64)
     down, right = generator.integers(0, cell, (samples,)), generator.integers(0, cell, (samples,))
-    at = (np.arange((grid + 1) * cell) + 0.5) * grid / ((grid + 1) * cell) - 0.5  # middles of new pixels among the old
+    at = (np.arange((grid + 1) * cell) + 0.5) * grid / (
+        (grid + 1) * cell
+    ) - 0.5  # centres of the new pixels in units of the old
     low = np.floor(at).astype(int)
     spread = np.zeros((len(at), grid))
     for i, (a, t) in enumerate(zip(low, at - low)):

@@ -1,4 +1,4 @@
-"""What excited a unit, back in the pixels: deconvolution with switches."""
+"""Reconstruction of the pattern that activated a unit: deconvolution with switches."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def randomly(net, seed=0):
 @given(st.integers(1, 3), st.integers(1, 2), st.integers(0, 1), st.integers(1, 2), st.sampled_from([1, 2]), st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_of_a_linear_network_it_is_the_unit_s_filter_times_its_activation(kernel, stride, padding, dilation, groups, seed):
-    """Found without a gradient and without a transposed convolution: the answers to single pixels."""
+    """Computed without gradients or transposed convolutions, from the responses to single pixels."""
     first = nn.Conv2d(2, 4, kernel, stride, padding, dilation, groups)
     net = randomly(nn.Sequential(first, nn.AvgPool2d(2, 1), nn.Conv2d(4, 3, 2)).double(), seed)
     x = images(2, 2, 9, seed)
@@ -49,7 +49,7 @@ def deconvolved(net, x, unit):
     features = net[4](net[3](pooled))
     top, above = nn.max_pool2d(features, 2, 1, return_indices=True)
     place = np.unravel_index(int(top[0, unit].argmax().item()), top.shape[2:])
-    row, column = divmod(int(above[0, unit][place].item()), features.shape[3])  # one number: its switch
+    row, column = divmod(int(above[0, unit][place].item()), features.shape[3])  # the switch of one pooling window
     g = np.zeros(features.shape)
     g[0, unit, row, column] = top[0, unit][place].item()
     g = nn.conv_transpose2d(mt.Tensor(g).relu(), net[3].weight)

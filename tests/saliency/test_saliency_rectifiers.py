@@ -1,4 +1,4 @@
-"""Guided backpropagation and the deconvnet: rules of the engine's own ReLU."""
+"""Guided backpropagation and the deconvnet: rules for the backward pass of ReLU."""
 
 import threading
 

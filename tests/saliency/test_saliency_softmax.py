@@ -95,7 +95,7 @@ def test_the_observer_goes_with_an_error():
 
 
 def test_an_operation_of_the_user_called_reshape_ends_the_softmax():
-    """It is taken for what it does, not for the operation whose name it bears."""
+    """Operations are recognised by identity, not by name."""
 
     def reshape(x):
         return x.array * 3, (lambda g: g * 3,)
