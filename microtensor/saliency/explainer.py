@@ -53,7 +53,7 @@ class Explainer:
         self._warned = not warns
         self._one_by_one: bool | None = None
         """Whether each image is passed through the model alone, because the model mixes images; None: not known yet."""
-        self._warning = ""
+        self._pending_warning = ""
 
     def __enter__(self) -> Explainer:
         """Put the layers in eval mode: the model's now, those that a function calls when it calls them."""
@@ -64,8 +64,8 @@ class Explainer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Restore each layer's own training or eval mode, and give a pending warning."""
         self._modes.__exit__(kind, error, trace)
-        if error is None and self._warning:
-            warn(self._warning)
+        if error is None and self._pending_warning:
+            warn(self._pending_warning)
 
     def prepare(self, probability: bool = False) -> Tensor:
         """Run the model on the unchanged images to find the class of each that is explained. Returns their scores.
@@ -182,7 +182,7 @@ class Explainer:
                 with no_grad():
                     alone = self._run(images[i : i + 1])
             except (TypeError, ValueError) as error:
-                self._warning = (
+                self._pending_warning = (
                     f"{self.name}: the model takes {len(images)} images, but not one alone ({error}): it is not known whether "
                     "images change each other's scores"
                 )
