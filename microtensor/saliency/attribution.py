@@ -181,13 +181,13 @@ def _mean_gradient(explainer: Explainer, start: Tensor, count: int) -> Tensor:
     images = explainer.images
     points, weights = np.polynomial.legendre.leggauss(count)  # on [−1, 1]
     points, weights = (points + 1) / 2, weights / 2  # on [0, 1]
-    total: Tensor = images * 0
+    difference, total = images - start, images * 0
     for first, last in explainer.batches(count):
         point, weight = (
             Tensor(values[first:last].astype(images.dtype), device=images.device).reshape(-1, 1, 1, 1, 1)
             for values in (points, weights)
         )
-        between = start + (images - start) * point  # (last − first, N, C, H, W)
+        between = start + difference * point  # (last − first, N, C, H, W)
         g = explainer.gradient(between.reshape(-1, *images.shape[1:])).reshape(between.shape)
         total = total + (g * weight).sum(dim=0)
     return total

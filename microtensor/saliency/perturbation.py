@@ -151,13 +151,13 @@ def rise(
     images, generator = explainer.images, random.default if generator is None else generator
     masks = _random_masks(explainer, count, cells, float(p), generator)
     empty = baseline_images("rise", baseline, explainer)
-    height, width = images.shape[2:]
+    difference, (height, width) = images - empty, images.shape[2:]
     total: Any = 0
     with explainer:
         explainer.prepare(probability=True)
         for start, stop in explainer.batches(count):
             mask = masks(start, stop)  # (stop − start, H, W)
-            masked = empty + (images - empty) * mask.reshape(stop - start, 1, 1, height, width)
+            masked = empty + difference * mask.reshape(stop - start, 1, 1, height, width)
             values = explainer.values(masked.reshape(-1, *images.shape[1:]), probability=True)
             total = total + values.reshape(stop - start, -1).T @ mask.flatten(1)  # (N, H·W)
     return explainer.like_x((total / (count * float(p))).reshape(-1, height, width))
