@@ -23,7 +23,7 @@ from benchmarks.modules import ours, pytorchs
 from benchmarks.nets import NETS
 from microtensor import models, nn
 from microtensor.data import DataLoader, mnist_sample
-from microtensor.data.images import MNIST_MEAN, MNIST_STD
+from microtensor.data.labelled_images import MNIST_MEAN, MNIST_STD
 
 PRECISIONS = ("float32", "float32, TF32", "float16")
 """float16 is mixed precision: autocast, and a gradient scaler."""

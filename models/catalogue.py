@@ -15,7 +15,7 @@ from microtensor.runtime.text import shape_text
 from microtensor.runtime.text import table as in_columns
 
 from .card import Card
-from .ported import answers
+from .pretrained_arguments import answers
 
 _cards: dict[str, Card] = {}
 

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from microtensor.data.cifar import CIFAR10_MEAN, CIFAR10_STD
 from microtensor.data.geometry import resized_middle
-from microtensor.data.images import MNIST_MEAN, MNIST_STD
-from microtensor.data.pictures import read_picture
+from microtensor.data.image_file import read_picture
+from microtensor.data.labelled_images import MNIST_MEAN, MNIST_STD
 from microtensor.data.transforms import Normalize
 from microtensor.runtime.text import shape_text
 from microtensor.tensor import Tensor

@@ -12,7 +12,7 @@ from microtensor.nn.loading import few
 from microtensor.nn.module import Module
 from microtensor.nn.transfer.head import find
 
-from .matching import COUNTER, Match, elsewhere, matches
+from .match_weights import COUNTER, Match, elsewhere, matches
 
 M = TypeVar("M", bound=Module)
 

@@ -14,9 +14,9 @@ from ..runtime.names import missing
 from . import transforms
 from .cifar import CIFAR10, CIFAR100
 from .dataset import ConcatDataset, Dataset, Subset, TensorDataset, random_split
-from .folder import ImageFolder
 from .idx import read_idx, write_idx
-from .images import LabelledImages, to_input
+from .image_folder import ImageFolder
+from .labelled_images import LabelledImages, to_input
 from .loader import DataLoader
 from .mnist import MNIST, FashionMNIST, mnist_sample
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .download import Source
 from .idx import take
-from .images import LabelledImages, part_name
+from .labelled_images import LabelledImages, part_name
 from .tar import read_members
 
 SHAPE = (3, 32, 32)

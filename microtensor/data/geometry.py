@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import random
-from .transform import Images, Transform, as_dtype_of, filled, flag, numbers, pair, probability
+from .transform_base import Images, Transform, as_dtype_of, filled, flag, numbers, pair, probability
 
 PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
 

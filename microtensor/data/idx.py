@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..io.numbers import LARGEST_INFLATION, allowance
+from ..io.stored_arrays import LARGEST_INFLATION, allowance
 
 DTYPES = {code: np.dtype(name) for code, name in zip((8, 9, 11, 12, 13, 14), ("u1", "i1", ">i2", ">i4", ">f4", ">f8"))}
 """What each dtype code of a header stands for."""

@@ -17,7 +17,7 @@ from ..runtime.device import full_name
 from ..tensor import Tensor
 from .dataset import Dataset, Indices, Samples, batch_of
 from .prefetch import in_order
-from .transform import transformed
+from .transform_base import transformed
 from .upload import uploaded
 
 

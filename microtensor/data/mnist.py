@@ -12,7 +12,7 @@ import numpy as np
 
 from .download import Source
 from .idx import read_idx
-from .images import DIGITS, MNIST_MEAN, MNIST_STD, LabelledImages, part_name
+from .labelled_images import DIGITS, MNIST_MEAN, MNIST_STD, LabelledImages, part_name
 
 CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 

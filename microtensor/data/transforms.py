@@ -32,7 +32,7 @@ from .. import random
 from ..autograd.arguments import is_number
 from ..runtime.names import missing
 from .geometry import CenterCrop, RandomCrop, RandomHorizontalFlip, RandomRotation, RandomVerticalFlip, Resize
-from .transform import Compose, Images, Transform, as_dtype_of, filled, numbers, pair
+from .transform_base import Compose, Images, Transform, as_dtype_of, filled, numbers, pair
 
 __all__ = [
     "CenterCrop",

@@ -6,7 +6,7 @@ import os
 import zipfile
 from typing import BinaryIO
 
-from .numbers import allowance
+from .stored_arrays import allowance
 
 SMALL_TEXT = 2**16
 """Bytes of structure that any file may announce. A larger file may announce as many as it has."""

@@ -16,9 +16,9 @@ import numpy as np
 
 from ..runtime.arrays import to_numpy
 from ..tensor import Tensor
-from . import tree as trees
+from . import tree_json
 from .archive import read_text
-from .numbers import array_of, plain, view
+from .stored_arrays import array_of, plain, view
 
 STRUCTURE = "tree.json"
 """The member that holds the structure of a tree. No tensor can have this name: theirs end in .npy."""
@@ -37,7 +37,7 @@ def write(file: BinaryIO, tree: Any) -> None:
         TypeError, ValueError: it is no tree, or a name cannot be written.
     """
     flat = _named_arrays(tree)
-    text, arrays = trees.split(tree) if flat is None else ("", flat)
+    text, arrays = tree_json.split(tree) if flat is None else ("", flat)
     with zipfile.ZipFile(file, "w") as archive:  # not compressed: weights are noise to a compressor
         if text:
             archive.writestr(zipfile.ZipInfo(STRUCTURE), text.encode("utf-8", "surrogatepass"))
@@ -85,7 +85,7 @@ def read_archive(archive: zipfile.ZipFile, found: dict[str, zipfile.ZipInfo], fi
             raise ValueError(f"it holds {name[:80]!r}, which is no .npy member")
         with archive.open(member) as stream:
             tensors[name.removesuffix(".npy")] = Tensor(_read_array(name, stream, member.file_size), device="cpu")
-    return tensors if text is None else trees.join(text, tensors)
+    return tensors if text is None else tree_json.join(text, tensors)
 
 
 def _is_packers(name: str) -> bool:

@@ -20,11 +20,11 @@ import numpy as np
 
 from ..tensor import Tensor
 from .archive import read_text, size_of
-from .numbers import DTYPES, allowance, plain, view, widened
-from .numpy_names import NumPyArray, NumPyType
+from .pickled_numpy import NumPyArray, NumPyType
+from .pickled_pytorch import Storage, View, find_class, find_storage, size_of_number
 from .placeholder import Placeholder
-from .pytorch_names import Storage, View, find_class, find_storage, size_of_number
-from .tree import DEEPEST
+from .stored_arrays import DTYPES, allowance, plain, view, widened
+from .tree_json import DEEPEST
 from .unpickle import Constructor, Unpickler
 
 MAGIC = 0x1950A86A20F9469CFC6C

@@ -15,7 +15,7 @@ import numpy as np
 from ..runtime.arrays import to_numpy
 from ..runtime.extras import install_hint
 from ..tensor import Tensor
-from .numbers import DTYPES, array_of, plain, view, widened
+from .stored_arrays import DTYPES, array_of, plain, view, widened
 
 LONGEST_HEADER = 100_000_000
 """Bytes: the library refuses more."""

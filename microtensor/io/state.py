@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from ..autograd.graph import Node
-from . import kinds, npz, pytorch, safetensors
+from . import detect_format, npz, pytorch, safetensors
 from .files import naming, whole_file
 
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -85,7 +85,7 @@ def load(path: StrPath) -> Any:
     suffix = Path(path).suffix.lower()
     with open(path, "rb") as file, naming(path):
         try:
-            return kinds.read(file, suffix)
+            return detect_format.read(file, suffix)
         except (MemoryError, ImportError):
             raise
         except Exception as error:  # zipfile and zlib raise a dozen kinds of errors on damaged files

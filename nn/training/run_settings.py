@@ -14,7 +14,7 @@ import numpy as np
 
 from microtensor import random
 from microtensor.data.dataset import ConcatDataset, Subset, TensorDataset
-from microtensor.data.images import LabelledImages
+from microtensor.data.labelled_images import LabelledImages
 from microtensor.runtime.arrays import is_array
 from microtensor.tensor import Tensor
 

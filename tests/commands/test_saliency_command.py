@@ -9,7 +9,7 @@ import pytest
 import microtensor as mt
 from microtensor import models, nn, saliency
 from microtensor.commands import cli
-from microtensor.data.images import to_input
+from microtensor.data.labelled_images import to_input
 from microtensor.models import imagenet
 from microtensor.saliency.methods import METHODS
 
@@ -156,7 +156,7 @@ def test_the_mass_of_grad_cam_lies_on_the_cup(lite0):
 
 def test_grad_cam_finds_each_of_two_classes_in_one_picture(lite0):
     """The left half is the cat, the right half the cup: the map of each class is on its own half."""
-    from microtensor.data.pictures import read_picture
+    from microtensor.data.image_file import read_picture
 
     model, pictures = lite0
     both = np.concatenate([read_picture(picture, (256, 128)) for picture in pictures], axis=2)

@@ -12,7 +12,7 @@ from torch_files import LEGACY_BEGIN, Raw, archive, call, legacy, name, pickled,
 from trees import assert_same, scalars
 
 from microtensor.io import state
-from microtensor.io.pytorch_names import find_class, find_storage
+from microtensor.io.pickled_pytorch import find_class, find_storage
 from microtensor.io.unpickle import Unpickler
 
 plain = st.recursive(

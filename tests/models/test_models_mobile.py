@@ -11,7 +11,7 @@ import pytest
 import microtensor as mt
 from microtensor import nn
 from microtensor.data.cifar import CIFAR10_MEAN, CIFAR10_STD
-from microtensor.data.images import to_input
+from microtensor.data.labelled_images import to_input
 
 # By name, for in `models` a factory stands before the file of the same name.
 mobilenet_v1, mobilenet_v2, shufflenet_v1, shufflenet_v2, squeezenet, xception, efficientnet_lite, imagenet = (

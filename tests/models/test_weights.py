@@ -7,7 +7,7 @@ import pytest
 
 import microtensor as mt
 from microtensor import models, nn
-from microtensor.models.matching import elsewhere, matches
+from microtensor.models.match_weights import elsewhere, matches
 from microtensor.models.weights import load_weights
 
 

@@ -9,8 +9,8 @@ import zlib
 import numpy as np
 import pytest
 
-from microtensor.data import ImageFolder, pictures
-from microtensor.data.pictures import read_picture
+from microtensor.data import ImageFolder, image_file
+from microtensor.data.image_file import read_picture
 from microtensor.models.imagenet import Preprocessing
 
 pillow = pytest.importorskip("PIL.Image")
@@ -55,9 +55,9 @@ def test_a_size_is_looked_at_before_the_pixels(tmp_path, monkeypatch, format):
     path = tmp_path / "a.png"  # content decides, not the name
     path.write_bytes(encoded(pillow.new("RGB", (100, 80), (200, 10, 10)), format))
     assert read_picture(path).shape == (3, 80, 100)
-    monkeypatch.setattr(pictures, "SMALL_BYTES", 4000)
-    monkeypatch.setattr(pictures, "INFLATION", 0)
-    monkeypatch.setattr(pictures, "_upright", None)  # is not reached
+    monkeypatch.setattr(image_file, "SMALL_BYTES", 4000)
+    monkeypatch.setattr(image_file, "INFLATION", 0)
+    monkeypatch.setattr(image_file, "_upright", None)  # is not reached
     with pytest.raises(
         ValueError, match=r"a\.png: a picture of 100×80 pixels \(\w+\) in [\d,]+ bytes; expected 1,000 pixels at"
     ):

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from ..runtime.integers import as_integer
 from .dataset import Dataset
-from .pictures import pillow, read_picture
+from .image_file import pillow, read_picture
 from .prefetch import in_order
-from .transform import Transform, pair
+from .transform_base import Transform, pair
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .numbers import DTYPES, MOST_AXES
-from .numpy_names import CONSTRUCTORS as NUMPY
+from .pickled_numpy import CONSTRUCTORS as NUMPY
 from .placeholder import Placeholder
+from .stored_arrays import DTYPES, MOST_AXES
 from .unpickle import Constructor
 
 UNREAD = {

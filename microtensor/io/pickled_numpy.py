@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .numbers import MOST_AXES, plain, view
 from .placeholder import Placeholder
+from .stored_arrays import MOST_AXES, plain, view
 from .unpickle import Stateful
 
 NUMBERS = re.compile("b1|[iu][1248]|f[248]")

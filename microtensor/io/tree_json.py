@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .numbers import array_of
+from .stored_arrays import array_of
 
 DEEPEST = 64
 """How deep a tree may be nested: far deeper than states are, and far from Python's own limit."""
