@@ -18,7 +18,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..io.stored_arrays import LARGEST_INFLATION, allowance
+from ..io.stored_arrays import MAX_INFLATION, allowance
 
 DTYPES = {code: np.dtype(name) for code, name in zip((8, 9, 11, 12, 13, 14), ("u1", "i1", ">i2", ">i4", ">f4", ">f8"))}
 """What each dtype code of a header stands for."""
@@ -92,7 +92,7 @@ def _read(stream: IO[bytes], file_size: int, zipped: bool) -> NDArray[Any]:
     what = f"{size} bytes for {dtype.name} {shape}"
     if zipped and size > allowance(file_size):
         raise ValueError(
-            f"the file has {file_size:,} bytes, and announces {what}; expected {LARGEST_INFLATION} times as much at most. "
+            f"the file has {file_size:,} bytes, and announces {what}; expected {MAX_INFLATION} times as much at most. "
             "If you trust it, unpack it with gunzip, and read the plain file"
         )
     if not zipped and file_size - stream.tell() < size:

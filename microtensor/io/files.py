@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: what `state` and `plot` share."""
+"""Atomic writes: a file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ from pathlib import Path
 from typing import BinaryIO
 
 TEMPORARY = re.compile(r"\.microtensor-[0-9a-f]{16}\.part")
-"""The name of a file that is being written. Not made of the final name, which may be as long as the system takes."""
+"""Names of temporary files. They do not contain the final name, which may already be as long as the system allows."""
 
-STALE = 3600.0
-"""Seconds without a byte written, after which a temporary file is taken to be what a killed process left behind."""
+STALE_SECONDS = 3600.0
+"""A temporary file that was not written to for so long is taken to be left behind by a killed process."""
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write bytes to, which takes its place at `path` when the block ends, and leaves no trace if it raises.
+    """Open a file for writing that replaces `path` when the block ends, and is deleted if the block raises.
 
-    The bytes go to a temporary file in the same folder, down to the disk, and are then renamed: a reader of `path` sees the
-    old file or the new one, never half of one, also where the program is stopped or the disk is full in between; and where the
-    block has ended, the new one is there even after a loss of power. A symbolic link stays a link, and the file that it
-    points to is replaced.
+    The bytes go to a temporary file in the same folder, are flushed to the disk (fsync), and the file is then renamed: a reader
+    of `path` sees the old file or the new one, never half of one, even if the program is killed or the disk is full. After the
+    block, the new file survives a loss of power. A symbolic link stays a link; the file that it points to is replaced.
 
-    A program that is killed while it writes leaves its temporary file behind (`.microtensor-….part`). The next write to that
-    folder removes it, an hour later at the earliest: a younger one may still be growing.
+    A program that is killed while it writes leaves its temporary file behind (`.microtensor-….part`). A write to that folder
+    an hour later or more removes it: a younger one may still be in use.
 
     Raises:
         FileNotFoundError: the folder does not exist.
-        ValueError: something that is no file, such as a folder or a device, stands at `path`.
-        OSError: the system refuses to write. It names `path`, not the temporary file.
+        ValueError: `path` exists and is not a regular file, but a folder or a device, say.
+        OSError: the system refuses to write. The error names `path`, not the temporary file.
 
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -61,44 +60,47 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextmanager
 def naming(path: str | os.PathLike[str], instead_of: Path | None = None) -> Iterator[None]:
-    """Errors of the system that name no file, such as that the disk is full, or `instead_of`, name `path`."""
+    """Let an OSError name `path` if it names no file (as when the disk is full) or names `instead_of`."""
     try:
         yield
     except OSError as error:
         if error.errno is not None and (error.filename is None or str(error.filename) == str(instead_of)):
             error.filename = os.fspath(path)
-            del error.filename2  # where a file was to be moved; None would be printed
+            del error.filename2  # set where renaming failed; left at None, it would be printed
         raise
 
 
 def check_place(path: str | os.PathLike[str]) -> Path:
-    """Where a file would be written: to be asked before long work, rather than to be refused after it.
+    """Check that a file can be written at `path`, and return where: for a check before long work rather than after it.
 
     Raises:
         FileNotFoundError: the folder does not exist.
-        PermissionError: no file may be made in it.
-        ValueError: something that is no file, such as a folder or a device, stands at `path`.
+        PermissionError: the folder is not writable.
+        ValueError: `path` exists and is not a regular file, but a folder or a device, say.
     """
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: the folder {target.parent} does not exist; make it first")
     if target.exists() and not target.is_file():
-        raise ValueError(f"cannot write {path}: it is there already, and is no file")
+        raise ValueError(f"cannot write {path}: it exists, and is not a regular file")
     if not os.access(target.parent, os.W_OK):
         raise PermissionError(errno.EACCES, f"the folder {target.parent} may not be written to", str(path))
     return target
 
 
 def _remove_stale(folder: Path) -> None:
-    with suppress(OSError), os.scandir(folder) as entries:  # another process may be faster, or the files be another user's
+    with (
+        suppress(OSError),
+        os.scandir(folder) as entries,
+    ):  # another process may remove them first, or another user may own them
         for entry in entries:
-            if TEMPORARY.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_mtime < time.time() - STALE:
+            if TEMPORARY.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_mtime < time.time() - STALE_SECONDS:
                 os.unlink(entry.path)
 
 
 def _sync_folder(folder: Path) -> None:
-    """The new name down to the disk, where the system can."""
-    if os.name != "posix":  # Windows opens no folders
+    """Flush the renamed entry of the folder to the disk, where the system can."""
+    if os.name != "posix":  # Windows cannot open folders
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY)
@@ -107,5 +109,9 @@ def _sync_folder(folder: Path) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EINVAL, errno.ENOTSUP):  # a folder that may be written, not read; or no disk
+        if error.errno not in (
+            errno.EACCES,
+            errno.EINVAL,
+            errno.ENOTSUP,
+        ):  # a folder without read permission, or a file system without fsync
             raise

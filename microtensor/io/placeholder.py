@@ -1,4 +1,4 @@
-"""What stands in a tree for an object that a file describes and that is not made: it has a name, and does nothing."""
+"""`Placeholder`: what `load` returns in place of an object that it does not create."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 class Placeholder:
-    """In place of an object of a class that is not known here, or of a tensor of a kind that is not read.
+    """Stands for an object of an unknown class, or for a tensor of an unsupported dtype.
 
-    Training programs put their settings beside the weights, as an `argparse.Namespace`, say. Such an object is not made, for
-    that would run the code of its class; and neither what it was made from nor what it held is kept.
+    Training programs save their settings beside the weights, as an `argparse.Namespace`, say. Creating such an object would run
+    the code of its class, so it is not created, and its contents are dropped.
 
     >>> Placeholder("argparse.Namespace")
     <argparse.Namespace, not read>
@@ -19,12 +19,12 @@ class Placeholder:
 
     def __init__(self, name: str, reason: str = "") -> None:
         self.name = name
-        """What it was: a class's module and name."""
+        """Module and name of its class."""
         self.reason = reason or f"it refers to {name}"
-        """Why it is not here, and what to do, as the message says it where a file holds nothing else."""
+        """Why it was not read and what to do, for the error message of a file that holds nothing else."""
 
     def __repr__(self) -> str:
         return f"<{self.name}, not read>"
 
     def set_state(self, state: Any) -> None:
-        """What an instruction BUILD of a pickle asks for. Nothing is done."""
+        """The opcode BUILD of a pickle sets an object's state: ignored."""

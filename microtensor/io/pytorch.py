@@ -1,11 +1,11 @@
-"""`.pth` and `.pt`: what `torch.save` writes, read without PyTorch, and without running anything. They are not written here.
+"""Read `.pth` and `.pt`, the files of `torch.save`, without PyTorch and without running any code. Writing is not supported.
 
-Since version 1.6 such a file is a zip archive: `data.pkl`, a pickle of the tree, in which each tensor is described by its
-shape, its strides and the name of its storage; and for each storage a member with its bytes. Before, it was five pickles and
-then the storages (torch/serialization.py, functions `_save` and `_legacy_save`). Both come out as trees of dicts, lists,
-tuples, sets, tensors, numbers, texts, bytes and None: an OrderedDict as a dict, a Parameter as a Tensor, bfloat16 as float32, a
-torch.dtype or torch.device as its name, NumPy's arrays as Tensors and its scalars as numbers. An object of another class is a
-`Placeholder`. Tensors that shared memory have memory of their own.
+Since PyTorch 1.6 such a file is a zip archive: `data.pkl` is a pickle of the tree, in which each tensor is given by its shape,
+its strides and the name of its storage; the bytes of each storage are a member of their own. Before, a file was five pickles
+followed by the storages (torch/serialization.py, functions `_save` and `_legacy_save`). Both are read as trees of dicts, lists,
+tuples, sets, tensors, numbers, str, bytes and None: an OrderedDict as a dict, a Parameter as a Tensor, bfloat16 as float32, a
+torch.dtype or torch.device as its name, NumPy arrays as Tensors and NumPy scalars as numbers. An object of another class
+becomes a `Placeholder`. Tensors that shared memory get a copy each.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ import numpy as np
 from ..tensor import Tensor
 from .archive import read_text, size_of
 from .pickled_numpy import NumPyArray, NumPyType
-from .pickled_pytorch import Storage, View, find_class, find_storage, size_of_number
+from .pickled_pytorch import Storage, View, find_class, find_storage, itemsize
 from .placeholder import Placeholder
 from .stored_arrays import DTYPES, allowance, plain, view, widened
-from .tree_json import DEEPEST
+from .tree_json import MAX_DEPTH
 from .unpickle import Constructor, Unpickler
 
 MAGIC = 0x1950A86A20F9469CFC6C
-"""The number that the first pickle of an old file holds."""
+"""The first pickle of an old file holds this number."""
 
 LEGACY_PROTOCOL = 1001
-"""And the second."""
+"""The second pickle holds this one."""
 
 TENSOR_BYTES = 512
-"""What a tensor takes beside its numbers, in about: a Tensor, an array, its shape and strides."""
+"""Memory of a tensor besides its data, roughly: the Tensor, the array, shape and strides."""
 
 
 def write(file: BinaryIO, tree: Any) -> None:
-    """Refuse: whoever reads a pickle must trust it, and there are better formats.
+    """Refuse: reading a pickle requires trust in its author, and there are better formats.
 
     Raises:
         ValueError: always.
     """
     raise ValueError(
-        "save: PyTorch's pickles are read here, not written; write .safetensors, which PyTorch reads with "
-        "safetensors.torch.load_file(path), or .npz"
+        "save: PyTorch's pickle files can be read, but not written; save as .safetensors, which PyTorch reads with "
+        "safetensors.torch.load_file(path), or as .npz"
     )
 
 
 def wrote(names: Iterable[str]) -> bool:
-    """Whether the members of a zip archive have the names that torch.save gives them."""
+    """Whether a zip archive with these members was written by torch.save."""
     return any(_is_root(name) for name in names)
 
 
@@ -59,15 +59,15 @@ def _is_root(name: str) -> bool:
 
 
 def read_archive(archive: zipfile.ZipFile, found: dict[str, zipfile.ZipInfo], file: BinaryIO) -> Any:
-    """The tree in a zip archive, whose members are `found`.
+    """Read the tree in a zip archive, whose members are `found`.
 
     Raises:
-        Exception: of many kinds, for an archive that is no such file, damaged, or holds nothing that is read.
+        Exception: of many kinds, if the archive is of another format, damaged, or holds nothing that can be read.
     """
     size = size_of(file)
     roots = [name.removesuffix("data.pkl") for name in found if _is_root(name)]
     if len(roots) != 1:
-        raise ValueError("it is a zip archive, but not one that torch.save wrote: it has no data.pkl, or several")
+        raise ValueError("it is a zip archive, but not from torch.save: it has no data.pkl, or several")
     (root,) = roots
     if root + "constants.pkl" in found:
         raise ValueError("it is a TorchScript program; in PyTorch: torch.save(torch.jit.load(path).state_dict(), path)")
@@ -95,33 +95,33 @@ def read_archive(archive: zipfile.ZipFile, found: dict[str, zipfile.ZipInfo], fi
 
 
 def read_legacy(file: BinaryIO) -> Any:
-    """The tree in a file of before version 1.6.
+    """Read the tree in a file from before PyTorch 1.6.
 
     Raises:
-        Exception: of many kinds, for a file that is no such file, damaged, or holds nothing that is read.
+        Exception: of many kinds, if the file is of another format, damaged, or holds nothing that can be read.
     """
     size, storages = size_of(file), _Storages()
 
     def persistent_load(description: Any) -> Storage | Placeholder:
         storage = storages.described(description)
         if isinstance(storage, Placeholder) and len(description) > 4:
-            # Nobody knows how many bytes such a storage has, and so where the next one begins.
+            # The size of such a storage is unknown, and so is where the next one begins.
             raise ValueError(storage.reason)
         return storage
 
     unpickler = Unpickler(file, size, find_class, persistent_load)
     if unpickler.load() != MAGIC or unpickler.load() != LEGACY_PROTOCOL:
-        raise ValueError("it is a pickle, but not one that torch.save wrote")
-    unpickler.load()  # of the machine that wrote it; the storages are little-endian on all
+        raise ValueError("it is a pickle, but not from torch.save")
+    unpickler.load()  # about the machine that wrote it; storages are always little-endian
     tree, keys = unpickler.load(), unpickler.load()
     pickled = file.tell()
     named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
     if not named or set(keys) != storages.known.keys() or len(keys) != len(storages.known):
-        raise ValueError("its list of storages does not fit its tensors")
+        raise ValueError("its list of storages does not match its tensors")
     contents: dict[str, np.ndarray[Any, Any]] = {}
     for key in keys:
         expected = storages.known[key].size
-        found = int.from_bytes(file.read(8), "little") * size_of_number(storages.known[key].dtype)
+        found = int.from_bytes(file.read(8), "little") * itemsize(storages.known[key].dtype)
         if found != expected or expected > size - file.tell():
             raise ValueError(f"its storage {key[:40]!r} should have {expected:,} bytes, and has not")
         contents[key] = _bytes(file, expected)
@@ -131,7 +131,7 @@ def read_legacy(file: BinaryIO) -> Any:
 
 
 class _Storages:
-    """The storages of a file, of which each has one description, in however many places."""
+    """The storages of a file by key. All descriptions of one storage must agree."""
 
     def __init__(self) -> None:
         self.known: dict[str, Storage] = {}
@@ -141,28 +141,28 @@ class _Storages:
         if isinstance(storage, Storage):
             known = self.known.setdefault(storage.key, storage)
             if (known.size, known.dtype) != (storage.size, storage.dtype):
-                raise ValueError(f"its storage {storage.key[:40]!r} is described in two ways")
+                raise ValueError(f"its storage {storage.key[:40]!r} has two descriptions that differ")
         return storage
 
 
 def _bytes(stream: Any, count: int) -> np.ndarray[Any, Any]:
-    """The next `count` bytes, in memory that can be written to. The caller knows that the file announces as many."""
+    """The next `count` bytes, as a writable array. The caller has checked `count` against the size of the file."""
     found = np.empty(count, np.uint8)
     if stream.readinto(found) != count:
-        raise ValueError("its storages end in the middle")
+        raise ValueError("a storage is cut short")
     return found
 
 
 class _Builder:
-    """Makes a tree of what the pickle described: its views become tensors.
+    """Builds the tree that the pickle describes, with a tensor in place of each `View`.
 
     Args:
         content: a storage → its bytes.
         little: whether they are little-endian.
-        allowed: bytes of all tensors together. Without a limit, a thousand tensors could be views of one large storage, or
-            one tensor a small storage expanded to any size.
-        pickled: bytes of the pickle, and values that the tree may have: more there are only where the same lists are in many
-            places, as many as 2¹⁰⁰⁰ of them.
+        allowed: limit on the bytes of all tensors together. Without it, a thousand tensors could view one large storage, or
+            one tensor could expand a small storage (stride 0) to any size.
+        pickled: size of the pickle in bytes, which is also the limit on values in the tree. A tree can only have more if lists
+            are nested within each other several times, which can give 2¹⁰⁰⁰ values.
     """
 
     def __init__(self, content: Callable[[Storage], np.ndarray[Any, Any]], little: bool, allowed: int, pickled: int) -> None:
@@ -173,10 +173,10 @@ class _Builder:
         self.unread: Placeholder | None = None
 
     def tree(self, value: Any) -> Any:
-        """The tree.
+        """Build the whole tree.
 
         Raises:
-            ValueError: there is not one tensor in it, but something that is not read: then it is a file of something else.
+            ValueError: it has no tensor, but something that cannot be read: the file holds something else than weights.
         """
         tree = self.build(value)
         if self.unread is not None and not any(isinstance(made, Tensor) for made in self.made.values()):
@@ -184,11 +184,11 @@ class _Builder:
         return tree
 
     def build(self, value: Any, depth: int = 0) -> Any:
-        """`value`, with tensors in place of views. One view in two places is one tensor."""
+        """Build one value of the tree. A view that occurs twice becomes one tensor."""
         self.nodes -= 1
-        if self.nodes < 0 or depth > DEEPEST + 1:
+        if self.nodes < 0 or depth > MAX_DEPTH + 1:
             raise ValueError(
-                f"its tree is nested more than {DEEPEST} deep, holds itself, or has the same lists in too many places"
+                f"its tree is nested more than {MAX_DEPTH} deep, contains itself, or repeats the same lists too often"
             )
         if value is None or isinstance(value, (bool, int, float, str, bytes)):
             return value
@@ -201,7 +201,7 @@ class _Builder:
                 self.made[id(value)] = self._tensor(value)
             value = self.made[id(value)]
         elif not isinstance(value, Placeholder):
-            value = _unlike(value)
+            value = _stand_in(value)
         if isinstance(value, Placeholder):
             self.unread = self.unread or value
         return value
@@ -211,10 +211,10 @@ class _Builder:
         return array if isinstance(array, Placeholder) else Tensor(array, device="cpu")
 
     def _spend(self, count: int, shape: tuple[int, ...] = ()) -> None:
-        """A tensor of `count` bytes is to be made."""
+        """Count the bytes of a tensor before it is allocated, and raise at the limit."""
         self.allowed -= count + TENSOR_BYTES
         if self.allowed < 0:
-            raise ValueError(f"its tensors have more bytes than the file could hold; one has the shape {shape}"[:300])
+            raise ValueError(f"its tensors take more memory than a file of its size may; one has the shape {shape}"[:300])
 
     def _array(self, described: View) -> np.ndarray[Any, Any]:
         storage, shape = described.storage, described.shape
@@ -232,20 +232,20 @@ class _Builder:
         whole = array.flags.c_contiguous and array.nbytes == content.nbytes and array.dtype.isnative and array.dtype != bool
         if not whole or storage.key in self.taken:
             return plain(array)
-        self.taken.add(storage.key)  # its first tensor has the memory itself, and further ones copies
+        self.taken.add(storage.key)  # the first tensor uses the memory itself, further ones copy it
         return array
 
 
 def _key(key: Any) -> Any:
     if isinstance(key, (View, NumPyArray)):
         raise ValueError("its tree has a tensor as a key")
-    return _unlike(key) if isinstance(key, (NumPyType, Constructor)) else key
+    return _stand_in(key) if isinstance(key, (NumPyType, Constructor)) else key
 
 
-def _unlike(value: Any) -> str | Placeholder:
-    """What stands for something that describes data and is none: a dtype's name, a class, or a storage by itself."""
+def _stand_in(value: Any) -> str | Placeholder:
+    """What to return for a value that is neither data nor a tensor: the name of a dtype, or a placeholder."""
     if isinstance(value, NumPyType):
         dtype = value.dtype()
         return value.unread() if dtype is None else dtype.name
     what = value.name if isinstance(value, Constructor) else f"a {type(value).__name__}"
-    return Placeholder(what, f"its tree holds {what}, which is no tensor, number, text or None")
+    return Placeholder(what, f"its tree holds {what}, which is not a tensor, number, str or None")

@@ -1,7 +1,7 @@
-"""`.safetensors`: named tensors and nothing else, as PyTorch's ecosystem and others read them.
+"""`.safetensors`: named tensors and nothing else, the common format of Hugging Face and others.
 
-The library of that name does the work; it is an extra. A bfloat16 tensor is read as float32, exactly. Tensors come back in the
-order of their names: the file has an order of its own.
+Reading and writing needs the library `safetensors`, an extra. bfloat16 tensors are read as float32, exactly. Tensors are
+returned sorted by name: the file does not keep their order.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ..runtime.extras import install_hint
 from ..tensor import Tensor
 from .stored_arrays import DTYPES, array_of, plain, view, widened
 
-LONGEST_HEADER = 100_000_000
-"""Bytes: the library refuses more."""
+MAX_HEADER_BYTES = 100_000_000
+"""The library refuses longer headers."""
 
 NAMES = {
     "BOOL": "bool",
@@ -26,17 +26,17 @@ NAMES = {
     **{f"{letter}{bits}": f"{kind}{bits}" for letter, kind in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)},
     **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
 }
-"""The format's names of dtypes → PyTorch's."""
+"""The format's names of dtypes → NumPy's, and "bfloat16"."""
 
 METADATA = {"format": "pt"}
-"""What a file says about itself: its tensors are laid out as PyTorch's. Some programs refuse a file that does not."""
+"""Metadata of the file: its tensors are laid out as PyTorch's. Some programs refuse a file without it."""
 
 
 def write(file: BinaryIO, tree: Any) -> None:
-    """Write a dict of text → tensor.
+    """Write a dict of str → tensor.
 
     Raises:
-        TypeError, ValueError: it is something else, or a name cannot be written.
+        TypeError, ValueError: it is not such a dict, or a name cannot be written.
         ImportError: the library is missing.
     """
     if not isinstance(tree, Mapping):
@@ -55,7 +55,7 @@ def write(file: BinaryIO, tree: Any) -> None:
 
 
 def _array(name: str, value: Any) -> np.ndarray[Any, Any]:
-    """Its array on the host, contiguous: the library writes down memory as it lies."""
+    """The array on the CPU, contiguous and in native byte order: the library writes the memory as it is."""
     try:
         array = array_of(value)
         given = type(value).__name__
@@ -70,21 +70,21 @@ def _array(name: str, value: Any) -> np.ndarray[Any, Any]:
 def _is_unicode(name: str) -> bool:
     try:
         name.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair
+    except UnicodeEncodeError:  # a lone surrogate
         return False
     return True
 
 
 def is_one(begin: bytes, size: int) -> bool:
-    """Whether a file of `size` bytes that begins so can be of this format: the length of its header, and an object of JSON."""
-    return begin[8:9] == b"{" and int.from_bytes(begin[:8], "little") <= min(size - 8, LONGEST_HEADER)
+    """Whether a file of `size` bytes with these first bytes can be of this format: a header length, then a JSON object."""
+    return begin[8:9] == b"{" and int.from_bytes(begin[:8], "little") <= min(size - 8, MAX_HEADER_BYTES)
 
 
 def read(file: BinaryIO) -> dict[str, Tensor]:
-    """The tensors in a file.
+    """Read the tensors in a file.
 
     Raises:
-        ValueError: it is no such file, or damaged, or holds numbers that a tensor cannot.
+        ValueError: it is of another format, damaged, or has a tensor of an unsupported dtype.
         ImportError: the library is missing.
     """
     deserialize, content = _library("safetensors").deserialize, file.read()
@@ -92,15 +92,17 @@ def read(file: BinaryIO) -> dict[str, Tensor]:
         entries = dict(deserialize(content))
     except (MemoryError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # a panic of the library, which is written in Rust, is no Exception
+    except BaseException as error:  # a panic in its Rust code is not an Exception
         raise ValueError(str(error)) from error
     del content
-    return {name: Tensor(_numbers(name, entries.pop(name)), device="cpu") for name in sorted(entries)}
+    return {name: Tensor(_elements(name, entries.pop(name)), device="cpu") for name in sorted(entries)}
 
 
-def _numbers(name: str, entry: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+def _elements(name: str, entry: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     if entry["dtype"] not in NAMES:
-        raise ValueError(f"{name[:80]!r} is of {entry['dtype']}; a tensor holds real numbers of 8 to 64 bits, no 8-bit floats")
+        raise ValueError(
+            f"{name[:80]!r} is of {entry['dtype']}; supported are real dtypes of 8 to 64 bits, but no 8-bit floats"
+        )
     dtype = NAMES[entry["dtype"]]
     array = view(entry["data"], DTYPES[dtype].newbyteorder("<"), tuple(entry["shape"]))
     if dtype == "bfloat16":

@@ -1,7 +1,7 @@
-"""Tensors, and trees of them, in a file and back: `save` and `load`. Nothing in a file is ever executed.
+"""`save` and `load`: write tensors and trees of them to a file, and read them. No code in a file is ever executed.
 
-Each format has a file in `formats`: `.npz` is NumPy's, `.safetensors` that of PyTorch's ecosystem, `.pth` and `.pt` are what
-`torch.save` writes. The suffix says which one to write; a file that is read says itself what it is.
+Each format has a module in this folder: `.npz` is NumPy's, `.safetensors` Hugging Face's, `.pth` and `.pt` are written by
+`torch.save`. When saving, the suffix of the name selects the format; when loading, the first bytes of the file do.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ WRITERS: dict[str, Callable[[BinaryIO, Any], None]] = {
     ".pth": pytorch.write,
     ".pt": pytorch.write,
 }
-"""What writes a tree to a file, by the file's suffix."""
+"""Suffix of the file name → function that writes a tree."""
 
 
 def save(path: StrPath, tree: Any) -> None:
-    """Write tensors to a file: all of them, or, if anything goes wrong, nothing, and what stood at `path` stays.
+    """Write tensors to a file, atomically: if anything goes wrong, a file that was at `path` stays as it was.
 
     Args:
-        path: its suffix names the format. `.npz`, which `numpy.load` reads too, holds any tree; `.safetensors` holds named
-            tensors only, and needs the extra of that name. `.pth` and `.pt` are only read.
-        tree: a dict of name → Tensor or array, such as a `state_dict`; or any nesting of dicts (with text or integers as
-            keys), lists and tuples that holds tensors, arrays, numbers, texts, bools and None, such as the states of a model,
-            an optimiser and a schedule together. Arrays may be on any device, and hold floating-point numbers, integers or
-            bools. Graphs and gradients are not saved.
+        path: its suffix selects the format. `.npz`, which `numpy.load` reads too, holds any tree; `.safetensors` holds named
+            tensors only, and needs the extra of that name. `.pth` and `.pt` can only be read.
+        tree: a dict of name → Tensor or array, such as a `state_dict`; or any nesting of dicts (with str or int keys), lists
+            and tuples of tensors, arrays, numbers, strings, bools and None, such as the states of a model, an optimiser and a
+            learning rate schedule together. Arrays may be on any device, of floating-point, integer or bool dtype. Graphs and
+            gradients are not saved.
 
     Raises:
         TypeError: the tree holds something else. The message says what, and where.
-        ValueError: the suffix names no format that can be written, a name cannot be written, or the tree holds itself.
+        ValueError: the format is unknown or cannot be written, a name cannot be written, or the tree contains itself.
         FileNotFoundError: the folder does not exist.
         OSError: the system refuses to write, or the disk is full.
         ImportError: the extra is missing, and the message says how to install it.
@@ -62,22 +62,22 @@ def save(path: StrPath, tree: Any) -> None:
 
 
 def load(path: StrPath) -> Any:
-    """Read what `save` wrote, or NumPy, safetensors or PyTorch: on the CPU, in its order, each tensor of its own dtype.
+    """Read a file written by `save`, NumPy, safetensors or PyTorch. Tensors are on the CPU and keep their dtype and order.
 
-    The file's bytes say of what format it is, whatever its name: PyTorch's files are called `.pth`, `.pt`, `.bin`, `.ckpt` or
-    `.pth.tar`. One of PyTorch's gives the tree that was saved: a dict of name → Tensor, as `Module.load_state_dict` takes it,
-    or a tree that holds such a dict. PyTorch need not be installed. bfloat16, which NumPy lacks, becomes float32, which holds
-    its numbers exactly. NumPy's arrays in it become Tensors, and its scalars numbers. What else lies beside the tensors, such
-    as an `argparse.Namespace`, becomes a `Placeholder`, which has the name of its class and nothing else. The tensors of a
-    `.safetensors` file come in the order of their names.
+    The format is detected from the file's first bytes, whatever its name: PyTorch's files are called `.pth`, `.pt`, `.bin`,
+    `.ckpt` or `.pth.tar`. A file of PyTorch's gives the tree that was saved: a dict of name → Tensor, as
+    `Module.load_state_dict` takes it, or a tree that holds such a dict. PyTorch need not be installed. bfloat16, which NumPy
+    lacks, becomes float32, exactly. NumPy arrays in it become Tensors, and NumPy scalars numbers. Any other object beside the
+    tensors, such as an `argparse.Namespace`, becomes a `Placeholder`, which only has the name of its class. The tensors of a
+    `.safetensors` file are sorted by name.
 
-    The file may come from anywhere. Nothing in it is executed, and it is refused if it announces more memory than a hundred
-    times its size (16 MiB, if it is small): only a file made to harm, or nearly all zeros and compressed, does.
+    Files need not be trusted: nothing in them is executed, and a file is refused if it would take more memory than a hundred
+    times its size (16 MiB if it is small), which only malicious files and compressed zeros do.
 
     Raises:
-        ValueError: the file is of another format, damaged, incomplete, or holds no tensors but something else, such as a
+        ValueError: the file is of another format, damaged, incomplete, or holds something other than tensors, such as a
             model's code.
-        TypeError: `path` is no path.
+        TypeError: `path` is not a path.
         OSError: there is no such file, or it cannot be read.
         ImportError: a `.safetensors` file needs the extra of that name.
     """
@@ -88,11 +88,14 @@ def load(path: StrPath) -> Any:
             return detect_format.read(file, suffix)
         except (MemoryError, ImportError):
             raise
-        except Exception as error:  # zipfile and zlib raise a dozen kinds of errors on damaged files
-            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # the disk's; EINVAL is a damaged file's
+        except Exception as error:  # zipfile and zlib raise many kinds of errors on damaged files
+            if isinstance(error, OSError) and error.errno not in (
+                None,
+                errno.EINVAL,
+            ):  # of the disk; EINVAL comes from damaged files
                 raise
             kind = f"{suffix} file of tensors" if suffix in WRITERS else "file of tensors"
-            raise ValueError(f"load: {path} is no {kind}, or is damaged: {error}") from error
+            raise ValueError(f"load: {path} is not a {kind}, or is damaged: {error}") from error
 
 
 def _check_path(what: str, path: Any, form: str, swapped: bool = False) -> None:
@@ -101,4 +104,4 @@ def _check_path(what: str, path: Any, form: str, swapped: bool = False) -> None:
     given = type(path).__name__
     if swapped or isinstance(path, (Mapping, Node, list, tuple)):
         raise TypeError(f"{what}: the path comes first: {form}, got {given}")
-    raise TypeError(f"{what}: a path is needed: {form}, got {given}")
+    raise TypeError(f"{what}: expected a path: {form}, got {given}")

@@ -1,4 +1,4 @@
-"""Numbers as they lie in files: which a tensor can hold, in which byte order they come, and how many are too many."""
+"""Arrays as files store them: supported dtypes, byte order, views of the bytes, and limits on size."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from numpy.lib.stride_tricks import as_strided
 from ..autograd.graph import Node
 from ..runtime.arrays import is_array
 
-LARGEST_INFLATION = 100
-"""How many times its own size a file may announce. Deflate reaches 1,032 on zeros; weights hardly 1.1."""
+MAX_INFLATION = 100
+"""How many times its own size a file may unpack to. Deflate reaches 1,032 on zeros; weights hardly 1.1."""
 
-SMALL = 2**24
-"""Bytes that any file may announce."""
+SMALL_BYTES = 2**24
+"""What any file may unpack to, however small it is."""
 
-MOST_AXES = 64
-"""Of an array: NumPy's limit."""
+MAX_AXES = 64
+"""NumPy's limit."""
 
 _NATIVE = ["bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)), "float16", "float32", "float64"]
 
 DTYPES = {name: np.dtype(name) for name in _NATIVE} | {"bfloat16": np.dtype(np.uint16)}
-"""The dtypes of other libraries' files, by PyTorch's names, and how their numbers lie in memory. NumPy has no bfloat16."""
+"""PyTorch's names of the supported dtypes → how elements are stored. NumPy has no bfloat16: its bits are read as uint16."""
 
 
 def allowance(size: int) -> int:
-    """How many bytes of numbers a file of `size` bytes may announce."""
-    return max(LARGEST_INFLATION * size, SMALL)
+    """How many bytes of array data a file of `size` bytes may declare."""
+    return max(MAX_INFLATION * size, SMALL_BYTES)
 
 
 def array_of(value: Any) -> Any | None:
-    """The array in a Tensor, or an array itself; None for all else.
+    """The array of a Tensor, or an array itself; None for anything else.
 
     Raises:
-        TypeError: it is not of floating-point numbers, integers or bools of 64 bits at most.
+        TypeError: its dtype is not a float, integer or bool of at most 64 bits.
     """
     array = value.array if isinstance(value, Node) else value
     if not is_array(array):
@@ -54,16 +54,16 @@ def view(
     offset: int = 0,
     part: tuple[int, int] | None = None,
 ) -> np.ndarray[Any, Any]:
-    """An array on the bytes of a file: the one place where one is made, so that none reaches beyond the bytes that are there.
+    """A strided view of the bytes of a file, with its bounds checked. All arrays from files are made here.
 
     Args:
         content: the bytes, as `bytes` or an array of uint8.
-        dtype: of the numbers, with their byte order.
-        shape, strides, offset: as a file claims them, in numbers, not bytes. Strides are those of C order if None.
-        part: (start, stop), if the file says that the numbers are in these bytes of `content` alone.
+        dtype: of the elements, with their byte order.
+        shape, strides, offset: as the file states them, in elements, not bytes. Strides None: C order (row-major).
+        part: (start, stop), if the file restricts the view to these bytes of `content`.
 
     Raises:
-        ValueError: a size, stride or offset is negative, or the array would reach beyond `content`, or beyond the part.
+        ValueError: a size, stride or offset is negative, or the view would read out of bounds.
 
     >>> view(bytes(range(8)), np.dtype(np.uint8), (2, 3), (4, 1), offset=1)
     array([[1, 2, 3],
@@ -73,8 +73,8 @@ def view(
         ...
     ValueError: a tensor of shape (2, 3) reaches beyond its storage of 8 bytes
     """
-    if len(shape) > MOST_AXES:
-        raise ValueError(f"a tensor has {len(shape):,} axes; {MOST_AXES} are the most")
+    if len(shape) > MAX_AXES:
+        raise ValueError(f"a tensor has {len(shape):,} axes; at most {MAX_AXES} are supported")
     held = np.frombuffer(content, np.uint8)
     start, stop = (0, held.size) if part is None else part
     if strides is None:
@@ -82,26 +82,26 @@ def view(
     if min((*shape, *strides, offset, start, stop)) < 0 or len(shape) != len(strides):
         raise ValueError(f"a tensor of shape {tuple(shape)} has a negative size, stride or offset, or too few strides"[:300])
     if not 0 <= start <= stop <= held.size:
-        raise ValueError(f"a tensor has the bytes {start:,} to {stop:,} of the {held.size:,} that are there"[:300])
+        raise ValueError(f"a tensor claims bytes {start:,} to {stop:,}, but there are {held.size:,}"[:300])
     if 0 in shape:
         return np.empty(shape, dtype)
     end = start + (offset + sum((n - 1) * stride for n, stride in zip(shape, strides)) + 1) * dtype.itemsize
     if end > stop:
         raise ValueError(f"a tensor of shape {tuple(shape)} reaches beyond its storage of {stop - start:,} bytes"[:300])
     begin = start + offset * dtype.itemsize
-    numbers = held[begin : begin + (stop - begin) // dtype.itemsize * dtype.itemsize].view(dtype)
-    return as_strided(numbers, shape, [stride * dtype.itemsize for stride in strides])
+    elements = held[begin : begin + (stop - begin) // dtype.itemsize * dtype.itemsize].view(dtype)
+    return as_strided(elements, shape, [stride * dtype.itemsize for stride in strides])
 
 
 def plain(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """A new array of the same numbers: contiguous, in this machine's byte order, and each bool 0 or 1, whatever its byte is."""
+    """A contiguous copy in native byte order. Bools become 0 or 1, whatever byte the file has for them."""
     if array.dtype == bool:
         return np.asarray(np.not_equal(array.view(np.uint8), 0, order="C"))
     return array.astype(array.dtype.newbyteorder("="), order="C")
 
 
 def widened(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """bfloat16, as the 16-bit integers that its bytes are, → float32, exactly: it is the upper half of one.
+    """bfloat16, given as uint16, → float32, exactly: bfloat16 is the upper half of a float32.
 
     >>> widened(np.array([0x3F80, 0xC049], np.uint16))
     array([ 1.      , -3.140625], dtype=float32)

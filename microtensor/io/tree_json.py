@@ -1,8 +1,8 @@
-"""A tree as a text and named arrays, and back.
+"""Serialise a tree as JSON plus named arrays, and back.
 
-A tree is what states consist of: dicts with text or integers as keys, lists, tuples, tensors, numbers, texts, None. Its
-structure is written as JSON, where a tensor is `{"$tensor": name}`, and so is what JSON lacks: `{"$tuple": [...]}`,
-`{"$dict": [[key, value], ...]}` for keys that are no texts, `{"$float": "nan"}`, `{"$int": "0x..."}` beyond 53 bits.
+A tree consists of dicts with str or int keys, lists, tuples, tensors, numbers, strings, bools and None. Its structure is
+written as JSON. An object with one key that starts with "$" stands for a tensor, `{"$tensor": name}`, or for what JSON lacks:
+`{"$tuple": [...]}`, `{"$dict": [[key, value], ...]}` for int keys, `{"$float": "nan"}`, `{"$int": "0x..."}` beyond 53 bits.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import numpy as np
 
 from .stored_arrays import array_of
 
-DEEPEST = 64
-"""How deep a tree may be nested: far deeper than states are, and far from Python's own limit."""
+MAX_DEPTH = 64
+"""How deep a tree may be nested: far deeper than any state_dict, and far below Python's recursion limit."""
 
-LARGEST_KEY = 2**63
-"""Integers from here on can be chosen so that Python's dicts take hours."""
+KEY_LIMIT = 2**63
+"""Keys must be smaller: larger integers can be chosen so that their hashes collide, and a dict then takes hours."""
 
 VERSION = 1
 
 
 def split(tree: Any) -> tuple[str, dict[str, Any]]:
-    """A tree → its structure as a text, and its arrays, named by the dotted paths to them.
+    """A tree → its structure as JSON, and its arrays, named by their dotted paths.
 
     Raises:
-        TypeError: it holds something else than a tree does.
-        ValueError: it is nested more than 64 deep, or holds itself.
+        TypeError: a value has a type that trees do not support.
+        ValueError: it is nested more than 64 deep, or contains itself.
 
     >>> split({"epoch": 3, "betas": (0.9, 0.999), "fc": {"weight": np.zeros(2)}})
     ('{"version": 1, "tree": {"epoch": 3, "betas": {"$tuple": [0.9, 0.999]}, "fc": {"weight": {"$tensor": "fc.weight"}}}}', \
@@ -48,16 +48,16 @@ class _Splitter:
         self.open: set[int] = set()
 
     def split(self, value: Any, path: tuple[Any, ...]) -> Any:
-        """`value`, which stands at `path`, in terms of JSON. Its arrays are put aside under their names."""
+        """The value at `path` as JSON. Its arrays are collected in `arrays`."""
         try:
             array = array_of(value)
         except TypeError as error:
-            raise TypeError(f"save: {_place(path)} is {error}; a tree holds arrays of numbers of 64 bits at most") from None
+            raise TypeError(f"save: {_place(path)} is {error}; arrays must have numeric dtypes of at most 64 bits") from None
         if array is not None:
             return {"$tensor": self._name(array, path)}
         if isinstance(value, (Mapping, list, tuple)):
-            if id(value) in self.open or len(path) > DEEPEST:
-                raise ValueError(f"save: {_place(path)} holds itself, or is nested more than {DEEPEST} deep")
+            if id(value) in self.open or len(path) > MAX_DEPTH:
+                raise ValueError(f"save: {_place(path)} contains itself, or is nested more than {MAX_DEPTH} deep")
             self.open.add(id(value))
             inside = self._inside(value, path)
             self.open.remove(id(value))
@@ -87,10 +87,10 @@ class _Splitter:
 def _key(key: Any, path: tuple[Any, ...]) -> str | int:
     if isinstance(key, str):
         return str(key)
-    if isinstance(key, (int, np.integer)) and not isinstance(key, bool) and abs(int(key)) < LARGEST_KEY:
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool) and abs(int(key)) < KEY_LIMIT:
         return int(key)
     raise TypeError(
-        f"save: {_place(path)} has the key {_brief(key)} ({type(key).__name__}); a key is text or an int of 64 bits"
+        f"save: {_place(path)} has the key {_brief(key)} ({type(key).__name__}); a key must be a str or an int of 64 bits"
     )
 
 
@@ -102,38 +102,38 @@ def _scalar(value: Any, path: tuple[Any, ...]) -> Any:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, int):
-        return int(value) if abs(value) < 2**53 else {"$int": hex(value)}  # other readers of JSON have floats only
+        return int(value) if abs(value) < 2**53 else {"$int": hex(value)}  # other JSON readers parse all numbers as floats
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
     raise TypeError(
-        f"save: {_place(path)} is of type {type(value).__name__}; a tree holds dicts, lists, tuples, tensors, arrays, numbers, "
-        "texts and None"
+        f"save: {_place(path)} is of type {type(value).__name__}; supported are dicts, lists, tuples, tensors, arrays, "
+        "numbers, str, bool and None"
     )
 
 
 def join(text: str, tensors: dict[str, Any]) -> Any:
-    """The tree whose structure is `text`. Its tensors are taken out of `tensors`, which is empty afterwards.
+    """The inverse of `split`: JSON and named tensors → the tree. Removes the tensors from the dict `tensors`.
 
     Raises:
-        ValueError: the text is not one that `split` writes, or its tensors and `tensors` are not the same.
+        ValueError: the JSON was not written by `split`, or names other tensors than those in `tensors`.
     """
     try:
-        structure = json.loads(text, parse_int=_whole, parse_constant=_refuse)
+        structure = json.loads(text, parse_int=_integer, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("its structure is nested too deeply") from None
     if not isinstance(structure, dict) or structure.get("version") != VERSION or "tree" not in structure:
-        raise ValueError(f"its structure is not of version {VERSION}: it is damaged, or a later microtensor wrote it")
+        raise ValueError(f"its structure is not of version {VERSION}: it is damaged, or written by a later microtensor")
     tree = _joined(structure["tree"], tensors, 0)
     if tensors:
-        raise ValueError(f"its structure has no place for {_brief(next(iter(tensors)))}")
+        raise ValueError(f"its structure does not mention the tensor {_brief(next(iter(tensors)))}")
     return tree
 
 
 def _joined(value: Any, tensors: dict[str, Any], depth: int) -> Any:
     if not isinstance(value, (dict, list)):
         return value
-    if depth > DEEPEST + 1:  # a tensor, a float or an int, too, is an object of JSON
-        raise ValueError(f"its structure is nested more than {DEEPEST} deep")
+    if depth > MAX_DEPTH + 1:  # + 1: a tensor, a float or an int may be a JSON object too
+        raise ValueError(f"its structure is nested more than {MAX_DEPTH} deep")
     if isinstance(value, list):
         return [_joined(item, tensors, depth + 1) for item in value]
     if not any(key.startswith("$") for key in value):
@@ -149,17 +149,17 @@ def _joined(value: Any, tensors: dict[str, Any], depth: int) -> Any:
         return float(content)
     if tag == "$int" and isinstance(content, str):
         return int(content, 16)
-    raise ValueError(f"its structure has {_brief(value)}, which is unknown, or a tensor that is missing or has two places")
+    raise ValueError(f"its structure has {_brief(value)}: an unknown object, or a tensor that is missing or used twice")
 
 
 def _checked_key(key: Any) -> str | int:
-    if isinstance(key, str) or type(key) is int and abs(key) < LARGEST_KEY:
+    if isinstance(key, str) or type(key) is int and abs(key) < KEY_LIMIT:
         return key
     raise ValueError(f"its structure has the key {_brief(key)}")
 
 
-def _whole(digits: str) -> int:
-    if len(digits) > 20:  # a million digits take Python minutes
+def _integer(digits: str) -> int:
+    if len(digits) > 20:  # parsing a million digits takes Python minutes
         raise ValueError(f"its structure has a number of {len(digits):,} digits")
     return int(digits)
 

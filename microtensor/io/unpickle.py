@@ -1,17 +1,17 @@
-"""Pickles as PyTorch writes them, read by a small interpreter that can make data and do nothing else.
+"""A safe unpickler for PyTorch's files: an interpreter of pickle opcodes that can build data and nothing else.
 
-A pickle is a program for a stack machine. Python's own interpreter for it imports whatever the program names, and calls it
-with whatever the program says. It can be told to import less; but it also gives memory to whoever asks (five bytes make the
-C version allocate gigabytes, for a memo with the index 2³¹), and follows instructions that PyTorch's files never use.
-Those that they do use fit on three pages, so anyone can check that there is nothing to fear: names are looked up in a table,
-never imported, and only what the table gives is ever called. All else that a pickle names becomes a `Placeholder`.
+A pickle is a program for a stack machine. Python's `pickle` imports any function that the program names and calls it with any
+arguments, so loading an untrusted pickle can run any code. Its `Unpickler` can be restricted, but still allocates memory on
+request (five bytes make the C version allocate gigabytes, for a memo with index 2³¹), and supports opcodes that PyTorch's files
+never use. This one supports only those that they use. Names are looked up in a table and never imported; only functions in the
+table are called. Any other name becomes a `Placeholder`.
 
-The instructions: Lib/pickletools.py of CPython. Protocols 2, which PyTorch writes unless it is told otherwise, to 5.
+Opcodes are documented in CPython's Lib/pickletools.py. Supported are the protocols 2 (PyTorch's default) to 5.
 """
 
 from __future__ import annotations
 
-import pickle  # the names of the instructions
+import pickle  # for the names of the opcodes only
 import struct
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
@@ -19,34 +19,34 @@ from typing import Any, BinaryIO
 
 from .placeholder import Placeholder
 
-LONGEST_NAME = 256
-"""Bytes of a module's or a function's name."""
+MAX_NAME_BYTES = 256
+"""Length of the name of a module or function."""
 
-COPIES = 2
-"""How many items may be copied in all, for each byte of the pickle. One that is well meant has fewer items than bytes."""
+MAX_COPIES_PER_BYTE = 2
+"""Items that may be copied per byte of the pickle read so far. Honest pickles copy fewer items than they have bytes."""
 
-CALL = 2
-"""What a call counts, in items, beside its arguments' own."""
+CALL_ITEMS = 2
+"""Cost of a call in items, besides its arguments."""
 
 EMPTY_SET_ITEMS = 3
-"""What an empty set counts: it takes 216 bytes of memory, and one of the pickle."""
+"""Cost of an empty set in items: it takes 216 bytes of memory, for one byte of the pickle."""
 
-MOST_TUPLES = 4096
-"""How many tuples may be keys in all: whoever makes a pickle can choose ones that Python finds in no dict quickly."""
+MAX_TUPLE_KEYS = 4096
+"""Tuples that may be keys: a malicious pickle can choose tuples whose hashes collide, which makes dicts slow."""
 
-LONGEST_KEY = 64
+MAX_KEY_ITEMS = 64
 """Items of a tuple that is a key."""
 
 
 @dataclass(frozen=True, eq=False)
 class Constructor:
-    """What a pickle may call: `build`, with arguments that the pickle gives. `build` must check them, and run nothing.
+    """A function that a pickle may call: `build`, which must check its arguments (they come from the file) and run no code.
 
-    What `build` takes time or memory for must be in proportion to the lengths of its arguments, which the interpreter counts,
-    and of what they hold themselves. It may read what is deeper, and not copy it.
+    Its time and memory must be proportional to the lengths of its arguments and of their items, which the interpreter counts.
+    It may read values nested deeper, but not copy them.
 
     Args:
-        keyed: it makes keys of what it is given, and takes a function `checked_key` too.
+        keyed: `build` uses its arguments as keys, and takes a function `checked_key` to check them.
     """
 
     name: str
@@ -55,10 +55,10 @@ class Constructor:
 
 
 class Stateful:
-    """What a constructor may give, if the pickle is to tell it more with the instruction BUILD."""
+    """An object whose state the pickle may set with the opcode BUILD."""
 
     def set_state(self, state: Any) -> None:
-        """Check `state`, which may be anything, and keep what is needed."""
+        """Check `state`, which may be any value, and keep what is needed."""
         raise NotImplementedError
 
 
@@ -66,10 +66,10 @@ class Unpickler:
     """Reads one pickle after another from a file.
 
     Args:
-        file: read from where it stands. Afterwards it stands behind the pickle.
-        size: of the file, in bytes. No pickle ends behind it.
-        find_class: "module", "name" → what a pickle means by them: a value, a Constructor, or a Placeholder.
-        persistent_load: what a pickle says of an object that it does not hold itself → that object.
+        file: read from its current position to the end of each pickle.
+        size: of the file, in bytes.
+        find_class: (module, name) → a value, a Constructor, or a Placeholder.
+        persistent_load: a persistent id, which refers to an object outside of the pickle → that object.
     """
 
     def __init__(
@@ -83,24 +83,24 @@ class Unpickler:
         self.find_class, self.persistent_load = find_class, persistent_load
         self.begin = self.left
         self.stack: list[Any] = []
-        self.below: list[list[Any]] = []  # the stacks under each MARK
+        self.below: list[list[Any]] = []  # the stacks below each MARK
         self.memo: dict[int, Any] = {}
         self.copied = self.tuples = 0
 
     def load(self) -> Any:
-        """The object that the next pickle describes, made of plain values, bytes, lists, tuples, dicts, sets, and what
-        `find_class`, its constructors and `persistent_load` give. It may hold itself, and one object may be in many places.
+        """The object that the next pickle describes: plain values, bytes, lists, tuples, dicts, sets, and what
+        `find_class`, its constructors and `persistent_load` return. It may contain itself, and an object may occur repeatedly.
 
         Raises:
-            ValueError: the pickle is damaged, uses more of the language than PyTorch's files do, or makes much of little.
+            ValueError: the pickle is damaged, uses opcodes that PyTorch's files do not, or copies too many items.
         """
         self.begin, self.copied, self.tuples = self.left, 0, 0
         self.stack, self.below, self.memo = [], [], {}
         try:
-            while (instruction := self.read(1)) != pickle.STOP:
-                follow = INSTRUCTIONS.get(instruction)
+            while (opcode := self.read(1)) != pickle.STOP:
+                follow = OPCODES.get(opcode)
                 if follow is None:
-                    raise ValueError(f"its pickle has the instruction {instruction!r}, which PyTorch's files do not use")
+                    raise ValueError(f"its pickle has the opcode {opcode!r}, which PyTorch's files do not use")
                 follow(self)
             if self.below or len(self.stack) != 1:
                 raise ValueError(f"its pickle is damaged: it ends with {len(self.stack)} objects")
@@ -110,7 +110,7 @@ class Unpickler:
         finally:
             self.stack, self.below, self.memo = [], [], {}
 
-    # What it reads
+    # Reading
 
     def read(self, count: int) -> bytes:
         """The next bytes."""
@@ -121,51 +121,52 @@ class Unpickler:
         return content
 
     def number(self, count: int) -> int:
-        """An integer of so many bytes, without sign."""
+        """An unsigned integer of `count` bytes."""
         return int.from_bytes(self.read(count), "little")
 
     def signed(self, count: int) -> int:
-        """An integer of so many bytes, with sign."""
+        """A signed integer of `count` bytes."""
         return int.from_bytes(self.read(count), "little", signed=True)
 
     def line(self) -> str:
-        """The next bytes up to a line feed, as a text."""
-        line = self.file.readline(LONGEST_NAME)
+        """The next bytes up to a line feed, decoded."""
+        line = self.file.readline(MAX_NAME_BYTES)
         self.left -= len(line)
         if self.left < 0 or not line.endswith(b"\n"):
-            raise ValueError("its pickle ends in the middle of a name, or has one that is too long")
+            raise ValueError("its pickle ends in the middle of a name, or has a name that is too long")
         return line[:-1].decode()
 
-    # What it counts
+    # Limits on memory and time
 
     def count(self, items: int) -> None:
-        """Items are about to be copied, or as much memory taken.
+        """Count items before they are copied, or before memory worth as many items is taken.
 
         Raises:
-            ValueError: they are too many for the bytes of the pickle that were read so far.
+            ValueError: they exceed the limit for the bytes of the pickle read so far.
         """
         self.copied += items
-        if self.copied > COPIES * (self.begin - self.left):
-            raise ValueError("its pickle makes much of little, by copying the same items again and again")
+        if self.copied > MAX_COPIES_PER_BYTE * (self.begin - self.left):
+            raise ValueError("its pickle builds too much from too few bytes: it copies the same items again and again")
 
     def checked_key(self, key: Any) -> Any:
-        """A key of a dict or an element of a set, if Python finds such ones in no time, whatever they are. A description of a
-        tensor is found by its identity, and may be a key in what is not read.
+        """Check a key of a dict or an element of a set: hashing and comparing it must be fast, whatever the file chose.
+
+        Objects that hash by identity are allowed too: descriptions of tensors occur as keys in optimiser states.
 
         Raises:
-            ValueError: it is a tuple that holds more than a few numbers and texts, for it may hold the same tuples again and
-                again; an integer of more than 64 bits, which can be chosen to collide with a million others; or no key.
+            ValueError: it is a tuple of more than a few numbers and strings (nested tuples can take forever to hash), an
+                integer of more than 64 bits (a million of them can be chosen to collide), or of a type that cannot be a key.
         """
-        if isinstance(key, tuple) and len(key) <= LONGEST_KEY and self.tuples < MOST_TUPLES:
+        if isinstance(key, tuple) and len(key) <= MAX_KEY_ITEMS and self.tuples < MAX_TUPLE_KEYS:
             self.tuples += 1
             self.count(len(key))
             if all(map(_is_simple, key)):
                 return key
         elif _is_simple(key) or getattr(type(key), "__hash__", None) is object.__hash__:
             return key
-        raise ValueError(f"its pickle has a key of type {type(key).__name__}; only text and numbers of 64 bits are read")
+        raise ValueError(f"its pickle has a key of type {type(key).__name__}; only str and numbers of 64 bits are allowed")
 
-    # What it makes
+    # Building
 
     def pop_mark(self) -> list[Any]:
         """The objects since the last MARK."""
@@ -173,40 +174,40 @@ class Unpickler:
         return items
 
     def call(self, function: Any, arguments: Any) -> Any:
-        """What `function` makes of `arguments`. All that Python objects can be copied by goes through here, and is counted."""
+        """Call `function`, a Constructor or Placeholder. All copying of Python objects happens here, and is counted."""
         if isinstance(function, Placeholder):
-            self.count(CALL)
+            self.count(CALL_ITEMS)
             return Placeholder(function.name, function.reason)
-        self.count(CALL + _length(_of(tuple, arguments)))
-        build = _of(Constructor, function)
+        self.count(CALL_ITEMS + _length(_expect(tuple, arguments)))
+        build = _expect(Constructor, function)
         return build.build(*arguments, checked_key=self.checked_key) if build.keyed else build.build(*arguments)
 
     def append(self, items: list[Any]) -> None:
-        """To the list on top of the stack."""
-        if isinstance(self.stack[-1], Placeholder):  # of a class derived from list
+        """Append to the list on top of the stack."""
+        if isinstance(self.stack[-1], Placeholder):  # of a subclass of list
             return
-        _of(list, self.stack[-1]).extend(items)
+        _expect(list, self.stack[-1]).extend(items)
 
     def set_items(self, items: list[Any]) -> None:
-        """Keys and values in turn, into the dict on top of the stack."""
-        if isinstance(self.stack[-1], Placeholder):  # of a class derived from dict
+        """Put alternating keys and values into the dict on top of the stack."""
+        if isinstance(self.stack[-1], Placeholder):  # of a subclass of dict
             return
-        found = _of(dict, self.stack[-1])
+        found = _expect(dict, self.stack[-1])
         for key, item in zip(items[::2], items[1::2], strict=True):
             found[self.checked_key(key)] = item
 
     def add(self, items: list[Any]) -> None:
-        """To the set on top of the stack."""
-        _of(set, self.stack[-1]).update(self.checked_key(item) for item in items)
+        """Add to the set on top of the stack."""
+        _expect(set, self.stack[-1]).update(self.checked_key(item) for item in items)
 
     def build(self) -> None:
-        """What belongs to the object below it. The attributes of a dict, such as the _metadata of a state_dict, are dropped."""
+        """Set the state of the object below. Attributes of a dict, such as the _metadata of a state_dict, are dropped."""
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, (Placeholder, Stateful)):
             target.set_state(state)
         else:
-            _of((dict, list), target)
-            _of((dict, tuple), state)
+            _expect((dict, list), target)
+            _expect((dict, tuple), state)
 
 
 def _follow_proto(machine: Unpickler) -> None:
@@ -223,14 +224,14 @@ def _follow_int(machine: Unpickler) -> None:
 
 
 def _follow_frame(machine: Unpickler) -> None:
-    if machine.number(8) > machine.left:  # otherwise it says nothing that is needed
+    if machine.number(8) > machine.left:  # the length of a frame is not needed otherwise
         raise ValueError("its pickle ends in the middle")
 
 
 def _follow_stack_global(machine: Unpickler) -> None:
-    module, name = _pop(machine, 2)
-    if not isinstance(module, str) or not isinstance(name, str) or max(len(module), len(name)) > LONGEST_NAME:
-        raise ValueError("its pickle has a name that is no text, or too long")
+    module, name = _pop_items(machine, 2)
+    if not isinstance(module, str) or not isinstance(name, str) or max(len(module), len(name)) > MAX_NAME_BYTES:
+        raise ValueError("its pickle has a name that is not a str, or is too long")
     machine.stack.append(machine.find_class(module, name))
 
 
@@ -240,9 +241,9 @@ def _follow_empty_set(machine: Unpickler) -> None:
 
 
 def _follow_newobj_ex(machine: Unpickler) -> None:
-    kind, arguments, named = _pop(machine, 3)
-    if _of(dict, named) and not isinstance(kind, Placeholder):
-        raise ValueError("its pickle gives arguments by name to what takes none")
+    kind, arguments, named = _pop_items(machine, 3)
+    if _expect(dict, named) and not isinstance(kind, Placeholder):
+        raise ValueError("its pickle passes keyword arguments, which no constructor takes")
     machine.stack.append(machine.call(kind, arguments))
 
 
@@ -261,8 +262,8 @@ def _follow_memoize(machine: Unpickler) -> None:
     machine.memo[len(machine.memo)] = machine.stack[-1]
 
 
-def _pop(machine: Unpickler, count: int) -> list[Any]:
-    """The top `count` objects of the stack, lowest first."""
+def _pop_items(machine: Unpickler, count: int) -> list[Any]:
+    """Pop the top `count` objects of the stack, lowest first."""
     if len(machine.stack) < count:
         raise IndexError("the stack is empty")
     items = machine.stack[-count:]
@@ -271,17 +272,17 @@ def _pop(machine: Unpickler, count: int) -> list[Any]:
 
 
 def _pushes(make: Callable[[Unpickler], Any]) -> Callable[[Unpickler], None]:
-    """An instruction that puts on the stack what `make` gives."""
+    """An opcode that pushes the result of `make`."""
 
     def follow(machine: Unpickler) -> None:
-        made = make(machine)  # may set another stack
+        made = make(machine)  # may replace machine.stack
         machine.stack.append(made)
 
     return follow
 
 
-def _keeps(width: int) -> Callable[[Unpickler], None]:
-    """An instruction that puts the object on top of the stack into the memo, under a number of so many bytes."""
+def _memoizes(width: int) -> Callable[[Unpickler], None]:
+    """An opcode that stores the top of the stack in the memo, under an index of `width` bytes."""
 
     def follow(machine: Unpickler) -> None:
         machine.memo[machine.number(width)] = machine.stack[-1]
@@ -296,7 +297,7 @@ def _is_simple(key: Any) -> bool:
 
 
 def _length(arguments: tuple[Any, ...]) -> int:
-    """How many items the arguments of a call have, and those among them that hold others themselves."""
+    """How many items the arguments of a call have, plus the lengths of these items."""
     total = 0
     for each in arguments:
         if isinstance(each, Sized):
@@ -306,17 +307,17 @@ def _length(arguments: tuple[Any, ...]) -> int:
     return total
 
 
-def _of(kind: type | tuple[type, ...], value: Any) -> Any:
+def _expect(kind: type | tuple[type, ...], value: Any) -> Any:
     if not isinstance(value, kind):
         names = kind.__name__ if isinstance(kind, type) else " or ".join(each.__name__ for each in kind)
         raise TypeError(f"expected a {names}, got a {type(value).__name__}")
     return value
 
 
-INSTRUCTIONS: dict[bytes, Callable[[Unpickler], None]] = {
+OPCODES: dict[bytes, Callable[[Unpickler], None]] = {
     pickle.PROTO: _follow_proto,
     pickle.FRAME: _follow_frame,
-    # plain values
+    # scalars
     pickle.NONE: _pushes(lambda machine: None),
     pickle.NEWTRUE: _pushes(lambda machine: True),
     pickle.NEWFALSE: _pushes(lambda machine: False),
@@ -336,38 +337,38 @@ INSTRUCTIONS: dict[bytes, Callable[[Unpickler], None]] = {
     pickle.BINBYTES: _pushes(lambda machine: machine.read(machine.number(4))),
     pickle.BINBYTES8: _pushes(lambda machine: machine.read(machine.number(8))),
     pickle.BYTEARRAY8: _pushes(lambda machine: machine.read(machine.number(8))),
-    # the stack and the memo
+    # stack and memo
     pickle.MARK: _follow_mark,
-    pickle.POP: lambda machine: _pop(machine, 1).clear(),
+    pickle.POP: lambda machine: _pop_items(machine, 1).clear(),
     pickle.POP_MARK: lambda machine: machine.pop_mark().clear(),
     pickle.DUP: _pushes(lambda machine: machine.stack[-1]),
     pickle.BINGET: _pushes(lambda machine: machine.memo[machine.number(1)]),
     pickle.LONG_BINGET: _pushes(lambda machine: machine.memo[machine.number(4)]),
-    pickle.BINPUT: _keeps(1),
-    pickle.LONG_BINPUT: _keeps(4),
+    pickle.BINPUT: _memoizes(1),
+    pickle.LONG_BINPUT: _memoizes(4),
     pickle.MEMOIZE: _follow_memoize,
-    # what holds others
+    # containers
     pickle.EMPTY_TUPLE: _pushes(lambda machine: ()),
-    pickle.TUPLE1: _pushes(lambda machine: tuple(_pop(machine, 1))),
-    pickle.TUPLE2: _pushes(lambda machine: tuple(_pop(machine, 2))),
-    pickle.TUPLE3: _pushes(lambda machine: tuple(_pop(machine, 3))),
+    pickle.TUPLE1: _pushes(lambda machine: tuple(_pop_items(machine, 1))),
+    pickle.TUPLE2: _pushes(lambda machine: tuple(_pop_items(machine, 2))),
+    pickle.TUPLE3: _pushes(lambda machine: tuple(_pop_items(machine, 3))),
     pickle.TUPLE: _pushes(lambda machine: tuple(machine.pop_mark())),
     pickle.EMPTY_LIST: _pushes(lambda machine: []),
-    pickle.APPEND: lambda machine: machine.append(_pop(machine, 1)),
+    pickle.APPEND: lambda machine: machine.append(_pop_items(machine, 1)),
     pickle.APPENDS: lambda machine: machine.append(machine.pop_mark()),
     pickle.EMPTY_DICT: _pushes(lambda machine: {}),
-    pickle.SETITEM: lambda machine: machine.set_items(_pop(machine, 2)),
+    pickle.SETITEM: lambda machine: machine.set_items(_pop_items(machine, 2)),
     pickle.SETITEMS: lambda machine: machine.set_items(machine.pop_mark()),
     pickle.EMPTY_SET: _follow_empty_set,
     pickle.ADDITEMS: lambda machine: machine.add(machine.pop_mark()),
     pickle.FROZENSET: _follow_frozenset,
-    # what has a name
+    # names and calls
     pickle.GLOBAL: _pushes(lambda machine: machine.find_class(machine.line(), machine.line())),
     pickle.STACK_GLOBAL: _follow_stack_global,
     pickle.BINPERSID: _pushes(lambda machine: machine.persistent_load(machine.stack.pop())),
-    pickle.REDUCE: _pushes(lambda machine: machine.call(*_pop(machine, 2))),
-    pickle.NEWOBJ: _pushes(lambda machine: machine.call(*_pop(machine, 2))),
+    pickle.REDUCE: _pushes(lambda machine: machine.call(*_pop_items(machine, 2))),
+    pickle.NEWOBJ: _pushes(lambda machine: machine.call(*_pop_items(machine, 2))),
     pickle.NEWOBJ_EX: _follow_newobj_ex,
     pickle.BUILD: lambda machine: machine.build(),
 }
-"""What to do at each instruction. Those that are not here are not in PyTorch's files of protocols 2 to 5."""
+"""Opcode → what to do. PyTorch's files of protocols 2 to 5 use no others."""

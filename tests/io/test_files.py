@@ -159,7 +159,7 @@ def test_a_missing_folder(tmp_path):
 
 def test_a_folder_is_no_file(tmp_path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ValueError, match="is no file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         write(tmp_path / "folder")
     assert os.listdir(tmp_path) == ["folder"]
 

@@ -97,7 +97,7 @@ def test_every_byte_matters_or_is_harmless(folder):
 def test_noise_is_refused(folder, content):
     path = folder / "noise.npz"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"no \.npz file"):
+    with pytest.raises(ValueError, match=r"not a \.npz file"):
         state.load(path)
 
 
@@ -159,13 +159,13 @@ def test_pickles_are_never_read(tmp_path):
     with pytest.raises(ValueError, match="pickled Python objects"):
         state.load(objects)
     plain.write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(ValueError, match="no .npz file"):
+    with pytest.raises(ValueError, match="not a .npz file"):
         state.load(plain)
     archive(plain, {"archive/data.pkl": pickle.dumps(Evil()), "archive/data/0": b"1234"})
-    with pytest.raises(ValueError, match=r"no \.npz file of tensors, or is damaged: it refers to .*Evil|builtins.setattr"):
+    with pytest.raises(ValueError, match=r"not a \.npz file of tensors, or is damaged: it refers to .*Evil|builtins.setattr"):
         state.load(plain)  # its bytes say that it is PyTorch's
     archive(plain, {"code.pkl": pickle.dumps(Evil())})
-    with pytest.raises(ValueError, match=r"holds 'code.pkl'"):
+    with pytest.raises(ValueError, match=r"its member 'code.pkl' is not a .npy array"):
         state.load(plain)
     assert not Evil.ran
 
@@ -173,7 +173,7 @@ def test_pickles_are_never_read(tmp_path):
 def test_a_header_is_not_executed(tmp_path):
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (__import__('os').mkdir('" + bytes(tmp_path) + b"/x'),), }\n"
     archive(tmp_path / "code.npz", {"x.npy": npy(header)})
-    with pytest.raises(ValueError, match=r"'x.npy' is not an array of plain numbers"):
+    with pytest.raises(ValueError, match=r"'x.npy' is not a numeric array"):
         state.load(tmp_path / "code.npz")
     assert os.listdir(tmp_path) == ["code.npz"]
 
@@ -182,17 +182,17 @@ def test_a_header_is_not_executed(tmp_path):
     ("header", "content", "message"),
     [
         (b"{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000,), }\n", b"1234", "header says float32"),
-        (b"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", b"1234", "has 4 bytes of numbers"),
-        (b"{'descr': '<f4', 'fortran_order': False, 'shape': (), }\n", b"12345678", "has 8 bytes of numbers"),
+        (b"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n", b"1234", "has 4 bytes of data"),
+        (b"{'descr': '<f4', 'fortran_order': False, 'shape': (), }\n", b"12345678", "has 8 bytes of data"),
         (b"{'descr': '<f4', 'fortran_order': False, 'shape': (0, " + b"9" * 30 + b"), }\n", b"", "damaged"),
         (b"{'descr': '<f4', 'fortran_order': False, 'shape': (0, " + b"9" * 9999 + b"), }\n", b"", "damaged"),
         (b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"1, " * 99 + b"), }\n", b"1234", "damaged"),
-        (b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -1), }\n", b"1234", "not an array of plain numbers"),
-        (b"{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }\n", b"12345678", "not an array of plain numbers"),
-        (b"{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1,), }\n", b"12345678", "not an array of plain numbers"),
-        (b"{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }\n", b"1234", "not an array of plain numbers"),
+        (b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -1), }\n", b"1234", "not a numeric array"),
+        (b"{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }\n", b"12345678", "not a numeric array"),
+        (b"{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1,), }\n", b"12345678", "not a numeric array"),
+        (b"{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }\n", b"1234", "not a numeric array"),
         (b"{'descr': '<f3', 'fortran_order': False, 'shape': (1,), }\n", b"123", "damaged"),
-        (b"", b"", "not an array of plain numbers"),
+        (b"", b"", "not a numeric array"),
     ],
 )
 def test_headers_that_lie(tmp_path, header, content, message):
@@ -213,7 +213,7 @@ def test_only_version_1_of_the_array_format(tmp_path):
     content = buffer.getvalue()
     for other in (content.replace(b"NUMPY\x01", b"NUMPY\x07"), content.replace(b"NUMPY", b"NUMPX")):
         archive(tmp_path / "other.npz", {"x.npy": other})
-        with pytest.raises(ValueError, match="not an array of plain numbers"):
+        with pytest.raises(ValueError, match="not a numeric array"):
             state.load(tmp_path / "other.npz")
 
 
@@ -230,7 +230,7 @@ def test_a_bomb_is_refused_before_it_goes_off(tmp_path):
     assert path.stat().st_size < 2**18
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="announces 134,217,8"):
+        with pytest.raises(ValueError, match="declares 134,217,8"):
             state.load(path)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -262,7 +262,7 @@ def test_one_name_twice_is_refused(tmp_path):
         file.writestr("x.npy", buffer.getvalue())
         with pytest.warns(UserWarning, match="Duplicate"):
             file.writestr("x.npy", buffer.getvalue())
-    with pytest.raises(ValueError, match="it holds 'x.npy' twice"):
+    with pytest.raises(ValueError, match="it has two members named 'x.npy'"):
         state.load(tmp_path / "twice.npz")
 
 
@@ -272,14 +272,14 @@ STRUCTURES = [
     ('{"version": 2, "tree": 1}', "a later microtensor"),
     ('{"version": 1}', "not of version 1"),
     ('{"version": 1, "tree": {"$tensor": "x"}, "a": NaN}', "has the number NaN"),
-    ('{"version": 1, "tree": null}', "has no place for 'x'"),
-    ('{"version": 1, "tree": {"$tensor": "y"}}', "which is unknown, or a tensor that is missing"),
-    ('{"version": 1, "tree": [{"$tensor": "x"}, {"$tensor": "x"}]}', "or has two places"),
-    ('{"version": 1, "tree": {"$tensor": ["x"]}}', "which is unknown"),
-    ('{"version": 1, "tree": {"$tensor": "x", "a": 1}}', "which is unknown"),
-    ('{"version": 1, "tree": {"$call": "os.system"}}', "which is unknown"),
-    ('{"version": 1, "tree": {"$float": "1e400"}}', "which is unknown"),
-    ('{"version": 1, "tree": {"$int": 1}}', "which is unknown"),
+    ('{"version": 1, "tree": null}', "does not mention the tensor 'x'"),
+    ('{"version": 1, "tree": {"$tensor": "y"}}', "an unknown object, or a tensor that is missing"),
+    ('{"version": 1, "tree": [{"$tensor": "x"}, {"$tensor": "x"}]}', "or used twice"),
+    ('{"version": 1, "tree": {"$tensor": ["x"]}}', "an unknown object"),
+    ('{"version": 1, "tree": {"$tensor": "x", "a": 1}}', "an unknown object"),
+    ('{"version": 1, "tree": {"$call": "os.system"}}', "an unknown object"),
+    ('{"version": 1, "tree": {"$float": "1e400"}}', "an unknown object"),
+    ('{"version": 1, "tree": {"$int": 1}}', "an unknown object"),
     ('{"version": 1, "tree": {"$int": "os"}}', "damaged"),
     ('{"version": 1, "tree": {"$dict": [[1]]}}', "damaged"),
     ('{"version": 1, "tree": {"$dict": [[[], 1]]}}', r"has the key \[\]"),
@@ -302,14 +302,14 @@ def test_structures_made_to_harm(tmp_path, structure, message):
 def test_a_structure_that_is_larger_than_the_file_is_refused(tmp_path):
     structure = '{"version": 1, "tree": [' + "[]," * 2**20 + "0]}"  # 3 MiB, which would become 60
     archive(tmp_path / "tree.npz", {"tree.json": structure}, zipfile.ZIP_DEFLATED)
-    with pytest.raises(ValueError, match=r"'tree.json' announces 3,145,755 bytes, more than the file has"):
+    with pytest.raises(ValueError, match=r"'tree.json' declares 3,145,755 bytes, more than the file has"):
         state.load(tmp_path / "tree.npz")
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_other_compressions_are_refused(tmp_path, compression):
     archive(tmp_path / "other.npz", {"x.npy": npy(b"")}, compression)
-    with pytest.raises(ValueError, match="'x.npy' is encrypted, or compressed otherwise than by deflate"):
+    with pytest.raises(ValueError, match="'x.npy' is encrypted, or compressed by another method than deflate"):
         state.load(tmp_path / "other.npz")
 
 
@@ -335,18 +335,18 @@ def cycle():
 @pytest.mark.parametrize(
     ("tree", "error", "message"),
     [
-        ({"x": np.array(["a"])}, TypeError, "save: 'x' is an array of <U1; a tree holds arrays of numbers"),
+        ({"x": np.array(["a"])}, TypeError, "save: 'x' is an array of <U1; arrays must have numeric dtypes"),
         ({"x": np.array([None])}, TypeError, "is an array of object"),
         ({"x": np.array([1j])}, TypeError, "is an array of complex128"),
-        ({"a": {"b": {1, 2}}}, TypeError, "save: 'a.b' is of type set; a tree holds dicts, lists, tuples, tensors"),
+        ({"a": {"b": {1, 2}}}, TypeError, "save: 'a.b' is of type set; supported are dicts, lists, tuples, tensors"),
         ([0, b"1"], TypeError, "save: '1' is of type bytes"),
         ({"x": 1j}, TypeError, "is of type complex"),
         (print, TypeError, "save: the tree itself is of type builtin_function_or_method"),
-        ({"a": {(1, 2): 3}}, TypeError, r"save: 'a' has the key \(1, 2\) \(tuple\); a key is text or an int of 64 bits"),
+        ({"a": {(1, 2): 3}}, TypeError, r"save: 'a' has the key \(1, 2\) \(tuple\); a key must be a str or an int of 64 bits"),
         ({True: 1}, TypeError, "has the key True"),
         ({2**63: 1}, TypeError, "has the key 9223372036854775808"),
         ({None: 1}, TypeError, "has the key None"),
-        (cycle(), ValueError, "save: '0' holds itself"),
+        (cycle(), ValueError, "save: '0' contains itself"),
         ({"a": deep(65)}, ValueError, "nested more than 64 deep"),
         ({"a": mt.Tensor([1.0]), "\ud800": mt.Tensor([1.0])}, ValueError, "is not Unicode text"),
         ({"a": mt.Tensor([1.0]), "n" * 65532: mt.Tensor([1.0])}, ValueError, "more than 65,531 bytes"),
@@ -387,5 +387,5 @@ def test_a_size_of_64_bits_that_lies_is_refused(tmp_path):
     entry = content.rindex(b"PK\x01\x02")
     content[entry + 24 : entry + 28] = b"\xff" * 4  # "see the extra field"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="announces 1,152,921,504,606,846,976"):
+    with pytest.raises(ValueError, match="declares 1,152,921,504,606,846,976"):
         state.load(path)

@@ -123,17 +123,17 @@ def test_what_python_2_wrote(tmp_path):
         (1, (4,), (1,), r"a tensor of shape \(4,\) reaches beyond its storage of 16 bytes"),
         (0, (2, 2), (3, 1), "reaches beyond its storage"),
         (4, (), (), "reaches beyond its storage"),
-        (0, (2**62, 2**62), (2**62, 1), "more bytes than the file could hold"),
-        (-1, (4,), (1,), "no integer of 63 bits"),
-        (0, (-4,), (1,), "no integer of 63 bits"),
-        (3, (4,), (-1,), "no integer of 63 bits"),
-        (0, (2**63,), (0,), "no integer of 63 bits"),
-        (0, (True,), (1,), "no integer of 63 bits"),
-        (0, (1.0,), (1,), "no integer of 63 bits"),
+        (0, (2**62, 2**62), (2**62, 1), "more memory than a file of its size may"),
+        (-1, (4,), (1,), "not an integer of 63 bits"),
+        (0, (-4,), (1,), "not an integer of 63 bits"),
+        (3, (4,), (-1,), "not an integer of 63 bits"),
+        (0, (2**63,), (0,), "not an integer of 63 bits"),
+        (0, (True,), (1,), "not an integer of 63 bits"),
+        (0, (1.0,), (1,), "not an integer of 63 bits"),
         (0, (4,), (), "1 axes and 0 strides"),
         (0, (1,) * 65, (1,) * 65, "65 axes and 65 strides"),
-        (0, (2**62,), (0,), "more bytes than the file could hold"),
-        (0, (2**12, 2**12), (0, 0), r"more bytes than the file could hold; one has the shape \(4096, 4096\)"),
+        (0, (2**62,), (0,), "more memory than a file of its size may"),
+        (0, (2**12, 2**12), (0, 0), r"more memory than a file of its size may; one has the shape \(4096, 4096\)"),
         (0, (0, 2**62, 2**62), (0, 0, 0), "damaged"),
         (0, (1,), (2**62,), "damaged"),
     ],
@@ -151,7 +151,7 @@ def test_many_copies_of_one_storage_are_refused(tmp_path, old):
         again = Raw(b"h\0")  # the storage once, then from the memo
         return [tensor(Raw(stored + b"q\0"), 0, (2**20,), (1,)), *(tensor(again, 0, (2**20,), (1,)) for _ in range(150))]
 
-    with pytest.raises(ValueError, match="more bytes than the file could hold"):
+    with pytest.raises(ValueError, match="more memory than a file of its size may"):
         load(tmp_path, content(tree, old, "ByteStorage", 2**20, numbers))
 
 
@@ -172,13 +172,13 @@ def test_storages_of_another_size(tmp_path, count):
 def test_lists_of_storages_that_do_not_fit(tmp_path, keys):
     data = pickled(tensor(storage("0", "FloatStorage", 4, None), 0, (1,), (1,)))
     written = legacy(data, {}).removesuffix(pickled([])) + pickled(keys) + struct.pack("<Q", 4) + FOUR
-    with pytest.raises(ValueError, match="its list of storages does not fit its tensors"):
+    with pytest.raises(ValueError, match="its list of storages does not match its tensors"):
         load(tmp_path, written)
 
 
 def test_one_storage_described_in_two_ways(tmp_path):
     tree = [tensor(storage("0", kind, count, None), 0, (1,), (1,)) for kind, count in [("FloatStorage", 4), ("IntStorage", 4)]]
-    with pytest.raises(ValueError, match="its storage '0' is described in two ways"):
+    with pytest.raises(ValueError, match="its storage '0' has two descriptions that differ"):
         load(tmp_path, legacy(pickled(tree), {"0": (4, FOUR)}))
 
 
@@ -197,22 +197,22 @@ def test_one_storage_described_in_two_ways(tmp_path):
 )
 def test_storages_described_wrongly(tmp_path, description):
     data = pickled(Raw(pickled(description)[2:-1] + b"Q"))
-    with pytest.raises(ValueError, match="its pickle|no integer"):
+    with pytest.raises(ValueError, match="its pickle|not an integer"):
         load(tmp_path, archive(data, {"0": FOUR}))
 
 
-# What is no file of tensors
+# What is not a file of tensors
 
 
 def test_other_files(tmp_path):
     for written in (b"", b"\x80", b"PK", b"PK\x03\x04", b"\x89HDF", bytes(600)):
-        with pytest.raises(ValueError, match=r"no \.pth file of tensors, or is damaged"):
+        with pytest.raises(ValueError, match=r"not a \.pth file of tensors, or is damaged"):
             load(tmp_path, written)
-    with pytest.raises(ValueError, match="it is a pickle, but not one that torch.save wrote"):
+    with pytest.raises(ValueError, match="it is a pickle, but not from torch.save"):
         load(tmp_path, pickled({"w": [1.0]}))
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
         file.writestr("notes.txt", "")
-    with pytest.raises(ValueError, match=r"not one that torch.save wrote: it has no data.pkl"):
+    with pytest.raises(ValueError, match=r"not from torch.save: it has no data.pkl"):
         load(tmp_path, (tmp_path / "x.zip").read_bytes())
     with pytest.raises(ValueError, match="it is a TorchScript program"):
         load(tmp_path, archive(pickled(1), {}, **{"constants.pkl": pickled(())}))
@@ -234,7 +234,7 @@ def test_names_of_members_lead_nowhere(tmp_path, path):
 
 def test_compressed_pickles_are_as_small_as_the_file(tmp_path):
     data = pickled([Raw(b"]" * 2**20)])
-    with pytest.raises(ValueError, match="'archive/data.pkl' announces 1,048,5.* bytes, more than the file has"):
+    with pytest.raises(ValueError, match="'archive/data.pkl' declares 1,048,5.* bytes, more than the file has"):
         load(tmp_path, archive(data, {}, zipfile.ZIP_DEFLATED))
     found = load(tmp_path, archive(pickled({"a": [1] * 1000}), {}, zipfile.ZIP_DEFLATED))
     assert found == {"a": [1] * 1000}
@@ -331,13 +331,13 @@ def test_what_is_not_read_is_said(torch, tmp_path, old):
         (x.to(torch.float8_e4m3fn), "holds a tensor of float8_e4m3fn"),
         (x.to_sparse(), r"save sparse tensors as x.to_dense\(\)"),
         (torch.quantize_per_tensor(x, 0.1, 0, torch.qint8), r"save quantized tensors as x.dequantize\(\)"),
-        (x.to("meta"), "on the device 'meta', which has no numbers"),
+        (x.to("meta"), "on the device 'meta', which has no data"),
         (torch._neg_view(x), "conjugated or negated"),
-        (x.untyped_storage(), "holds a Storage, which is no tensor"),
-        (np.array(["a"]), "it holds NumPy's U1, which no tensor can be of"),
-        (np.complex64(1j), "it holds NumPy's c8, which no tensor can be of"),
+        (x.untyped_storage(), "holds a Storage, which is not a tensor"),
+        (np.array(["a"]), "it holds NumPy's U1, which tensors do not support"),
+        (np.complex64(1j), "it holds NumPy's c8, which tensors do not support"),
         (np.ma.array([1.0]), r"refers to numpy.ma.*; .*torch.from_numpy\(x\)"),
-        (x[:1].expand(10**9), "more bytes than the file could hold"),
+        (x[:1].expand(10**9), "more memory than a file of its size may"),
     ]:
         with pytest.raises(ValueError, match=message):
             saved(torch, tmp_path, {"x": value}, old)

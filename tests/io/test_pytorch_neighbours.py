@@ -185,7 +185,7 @@ def test_nothing_of_a_class_runs(tmp_path, monkeypatch):
 def test_a_file_that_holds_nothing_else_is_refused(tmp_path):
     for tree in ({"args": name("argparse", "Namespace")}, [1, Raw(name("a", "B") + b")R")], name("a", "B")):
         (tmp_path / "x.pth").write_bytes(archive(pickled(tree), {}))
-        with pytest.raises(ValueError, match=r"it refers to .*; only tensors, numbers and texts"):
+        with pytest.raises(ValueError, match=r"it refers to .*; only tensors, numbers and strings"):
             state.load(tmp_path / "x.pth")
 
 
@@ -241,13 +241,13 @@ def test_a_length_that_begins_as_pickles_do(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         (b"\n<!DOCTYPE html>", "a web page"),
         (b"\x89HDF\r\n\x1a\n123", "an HDF5 file"),
         (b"\x1f\x8b123", "compressed with gzip"),
-        (b"\x93NUMPY\x01\x00", "one array, as numpy.save writes it"),
-        (b"noise", "begins neither as a zip archive"),
-        (b"", "begins neither as a zip archive"),
+        (b"\x93NUMPY\x01\x00", "a single array written by numpy.save"),
+        (b"noise", "starts neither like a zip archive"),
+        (b"", "starts neither like a zip archive"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".pth", ".npz", ".bin"])

@@ -103,7 +103,7 @@ def test_pytorch_reads_ours_and_we_read_pytorchs(tmp_path):
         (content({"x": entry("C64", end=8)}, b"12345678"), "'x' is of C64; a tensor holds real numbers|damaged"),
         (
             content({"x": entry("F8_E4M3", end=1)}, b"1"),
-            "'x' is of F8_E4M3; a tensor holds real numbers of 8 to 64 bits, no 8-bit",
+            "'x' is of F8_E4M3; supported are real dtypes of 8 to 64 bits, but no 8-bit",
         ),
         (content({"x": entry("os.system")}, b"1234"), "damaged"),
         (content({"x": entry(), "y": entry()}, b"1234"), "damaged"),

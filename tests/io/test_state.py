@@ -43,7 +43,7 @@ def test_unknown_suffixes(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", [".pth", ".pt"])
 def test_pickles_are_not_written(tmp_path, suffix):
     with pytest.raises(
-        ValueError, match=r"PyTorch's pickles are read here, not written; write .safetensors, which PyTorch reads"
+        ValueError, match=r"PyTorch's pickle files can be read, but not written; save as .safetensors, which PyTorch reads"
     ):
         state.save(tmp_path / f"weights{suffix}", TENSORS)
     assert not os.listdir(tmp_path)
