@@ -1,4 +1,4 @@
-"""Data sets, the loader that cuts them into batches, and what is done to a batch on its way: `transforms`.
+"""Data sets, `DataLoader`, which cuts them into batches, and `transforms`, which augment a batch.
 
 >>> from microtensor.data import DataLoader, mnist_sample
 >>> digits = mnist_sample()

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from the binary form of their archives, which needs no pickle.
+"""CIFAR-10 and CIFAR-100, read from the binary version of their archives (not the pickled Python version).
 
 Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images", www.cs.toronto.edu/~kriz/cifar.html, "Binary version":
 rows of one byte per label, then 3 · 32 · 32 bytes of red, green and blue.
@@ -22,7 +22,7 @@ from .tar import read_members
 
 SHAPE = (3, 32, 32)
 ARCHIVE_BYTES = 1 << 28
-"""What an archive may hold, unpacked. The published ones hold 184 MB."""
+"""Limit on the unpacked size of an archive. The published ones hold 184 MB."""
 MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
 
 # Mean and standard deviation of each channel over all pixels of the 50,000 training images, where black is 0 and white is 1:
@@ -54,17 +54,17 @@ class CIFAR10(LabelledImages):
     `dataset[i]` is float32 (3, 32, 32) and its label; `dataset.images` uint8 (N, 3, 32, 32).
 
     Args:
-        root: the folder that holds `cifar-10-binary.tar.gz`, or its contents as cifar-10-batches-bin, or either in CIFAR10.
-            None: the folder that the environment variable MICROTENSOR_DATA names, then the user's cache.
-        train: the training set, or else the test set.
-        download: fetch the archive if it is not there, 170 MB, into CIFAR10 of `root` or of the cache, checked by sha256. It
-            needs pooch: `pip install pooch`.
+        root: the folder that holds `cifar-10-binary.tar.gz` or the unpacked cifar-10-batches-bin, or has either in a folder
+            CIFAR10. None: the folder in the environment variable MICROTENSOR_DATA, then the user's cache.
+        train: True for the training set, False for the test set.
+        download: download the archive (170 MB) if it is missing, into the folder CIFAR10 of `root` or of the cache, and check
+            its SHA-256. Needs pooch: `pip install pooch`.
 
     Raises:
-        TypeError: `train` is no bool.
-        FileNotFoundError: the files are not there. The message says where to get them.
-        ImportError: they are to be downloaded, and pooch is missing.
-        OSError: they cannot be downloaded.
+        TypeError: `train` is not a bool.
+        FileNotFoundError: the files are missing. The message says where to get them.
+        ImportError: a download is needed, and pooch is missing.
+        OSError: the download failed.
         ValueError: a file is damaged.
     """
 
@@ -81,7 +81,7 @@ class CIFAR10(LabelledImages):
         "train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
         "test": ("test_batch.bin",),
     }
-    most: ClassVar[int] = 10_000  # rows of a file
+    max_rows: ClassVar[int] = 10_000  # of a file
 
     def __init__(self, root: str | os.PathLike[str] | None = None, train: bool = True, download: bool = False) -> None:
         path, labels, images = self._load(root, train, download, kinds=1)
@@ -91,7 +91,7 @@ class CIFAR10(LabelledImages):
     def _load(
         cls, root: str | os.PathLike[str] | None, train: bool, download: bool, kinds: int
     ) -> tuple[Path, NDArray[np.uint8], NDArray[np.uint8]]:
-        """Where the data are, the labels (N, kinds) and the images (N, 3, 32, 32)."""
+        """The path of the data, the labels (N, kinds) and the images (N, 3, 32, 32)."""
         source = cls.source
         part = part_name(source.name, train, "test")
         names = cls.files[part]
@@ -109,7 +109,7 @@ class CIFAR10(LabelledImages):
         path = source.find(root, look, f"{archive} or {cls.folder}", (archive,), download)
         width = kinds + math.prod(SHAPE)
         read = _unpacked if path.is_dir() else _archived
-        contents = read(path, cls.folder, names, cls.most * width)
+        contents = read(path, cls.folder, names, cls.max_rows * width)
         for name, content in zip(names, contents):
             if not content or len(content) % width:
                 raise ValueError(f"{source.name}: {name} in {path}: expected rows of {width} bytes, found {len(content)} bytes")
@@ -121,8 +121,8 @@ class CIFAR10(LabelledImages):
 class CIFAR100(CIFAR10):
     """Photographs of a hundred kinds of things, in twenty groups of five. Arguments and errors as for `CIFAR10`; 169 MB.
 
-    `labels` and `classes` are the hundred; `coarse_labels`, int64 (N,), and `coarse_classes` the twenty. The archive is
-    `cifar-100-binary.tar.gz`, its contents cifar-100-binary, the folder CIFAR100.
+    `labels` and `classes` are the hundred classes; `coarse_labels`, int64 (N,), and `coarse_classes` the twenty groups. The
+    archive is `cifar-100-binary.tar.gz`, its contents cifar-100-binary, the folder CIFAR100.
     """
 
     source = Source(
@@ -134,7 +134,7 @@ class CIFAR100(CIFAR10):
     )
     folder = "cifar-100-binary"
     files: ClassVar[dict[str, tuple[str, ...]]] = {"train": ("train.bin",), "test": ("test.bin",)}
-    most = 50_000
+    max_rows = 50_000
     coarse_classes: ClassVar[tuple[str, ...]] = CIFAR100_COARSE_CLASSES
 
     def __init__(self, root: str | os.PathLike[str] | None = None, train: bool = True, download: bool = False) -> None:
@@ -152,7 +152,7 @@ def _unpacked(folder: Path, _: str, names: Sequence[str], most: int) -> list[byt
 
 
 def _archived(path: Path, folder: str, names: Sequence[str], most: int) -> list[bytes]:
-    """The contents of these members of a .tar.gz. Nothing is unpacked to the disk; other members are passed over."""
+    """The contents of these members of a .tar.gz. Nothing is unpacked to the disk; other members are skipped."""
     try:
         found = read_members(path, folder, names, most, ARCHIVE_BYTES)
     except ValueError as error:

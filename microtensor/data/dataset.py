@@ -1,4 +1,4 @@
-"""Data sets: `Dataset`, what can be made of arrays or of other data sets, and how single samples become a batch."""
+"""`Dataset`, data sets made from arrays or from other data sets, and how single samples are stacked into a batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Indices = NDArray[np.int64]
 
 
 class Samples(Protocol):
-    """What a `DataLoader` takes: a length, and a sample for each index from 0 up. A `Dataset`, one of PyTorch's, a list."""
+    """What a `DataLoader` accepts: a length, and a sample for each index. A `Dataset`, a data set of PyTorch's, or a list."""
 
     def __len__(self) -> int: ...
 
@@ -27,11 +27,11 @@ class Samples(Protocol):
 
 
 class Dataset(ABC):
-    """Samples by their number: write `__len__` and `__getitem__`, which gives one of them as a tuple, such as (image, label).
+    """Base class of data sets. A subclass defines `__len__` and `__getitem__`, which returns a tuple such as (image, label).
 
-    A sample holds arrays, tensors and numbers. `batch` gives many samples at once, as arrays with the samples on axis 0. What
-    stands here asks for one after the other and stacks them; where the samples are in an array already, override it: one
-    indexing of the array is a hundred times faster.
+    A sample holds arrays, tensors and numbers. `batch` returns several samples at once, as arrays with the samples on axis 0.
+    By default it gets one sample after the other and stacks them. If the samples are already in one array, override it: a
+    single indexing operation is a hundred times faster.
 
     >>> class Squares(Dataset):
     ...     def __len__(self):
@@ -56,23 +56,23 @@ class Dataset(ABC):
         return f"{type(self).__name__}({len(self):,} samples)"
 
     def batch(self, indices: Indices) -> tuple[Any, ...]:
-        """The samples of these numbers, int64 (n,): a tuple of arrays or tensors (n, …)."""
+        """The samples with these indices, int64 (n,): a tuple of arrays or tensors (n, …)."""
         return stacked(self, indices)
 
 
 def batch_of(dataset: Samples, indices: Indices) -> tuple[Any, ...]:
-    """The samples of any data set as a batch: by its own `batch`, or stacked if it is no `Dataset`."""
+    """Samples of any data set as a batch: from its `batch`, or stacked if it is not a `Dataset`."""
     return dataset.batch(indices) if isinstance(dataset, Dataset) else stacked(dataset, indices)
 
 
 def stacked(dataset: Samples, indices: Indices) -> tuple[Array, ...]:
-    """Sample after sample, stacked: tuples (image, label) → images (n, …) and labels (n,).
+    """Get the samples one by one and stack them: tuples (image, label) → images (n, …) and labels (n,).
 
-    Integers become int64; floats float32, as in `Tensor`.
+    Python ints become int64, floats float32, as in `Tensor`.
 
     Raises:
-        TypeError: a sample is no tuple, or holds something that is no array, tensor or number.
-        ValueError: samples are not equally long or not of one shape.
+        TypeError: a sample is not a tuple, or holds something other than arrays, tensors and numbers.
+        ValueError: samples differ in length or shape.
     """
     name = type(dataset).__name__
     samples = [dataset[int(i)] for i in indices]
@@ -104,7 +104,7 @@ def _stack(name: str, indices: Indices, k: int, parts: Sequence[Any]) -> Array:
 
 
 def _as_array(part: Any) -> Any:
-    """As an array, or None if it is nothing of numbers."""
+    """The part as an array, or None if it is not numeric."""
     if isinstance(part, Tensor):
         return part.array
     if is_array(part):
@@ -112,23 +112,22 @@ def _as_array(part: Any) -> Any:
     if isinstance(part, float) and not isinstance(part, np.generic):
         return np.array(part, np.float32)
     if type(part) is int:
-        part = np.int64(part) if -(2**63) <= part < 2**63 else part  # NumPy's own integers are as wide as a pointer
-    if isinstance(part, (int, np.generic)) or hasattr(part, "__array__"):  # the last: a tensor of PyTorch
+        part = np.int64(part) if -(2**63) <= part < 2**63 else part  # NumPy's default integer depends on the platform
+    if isinstance(part, (int, np.generic)) or hasattr(part, "__array__"):  # such as a PyTorch tensor
         array = np.asarray(part)
         return array if array.dtype.kind in "biuf" else None
     return None
 
 
 class TensorDataset(Dataset):
-    """Arrays of equal length as a data set: sample i is the tuple of the i-th of each.
+    """Arrays of equal length as a data set: sample i is the tuple of their i-th elements.
 
     Args:
-        tensors: tensors or arrays, PyTorch's too, with a common length N on axis 0, kept as the tensors `tensors`, where they
-            are.
+        tensors: tensors or arrays, PyTorch's too, with the same length N on axis 0. Kept as `tensors`, on their device.
 
     Raises:
-        TypeError: none is given, or one is neither tensor nor array.
-        ValueError: one has no axis, or another length than the first.
+        TypeError: none is given, or one is neither a tensor nor an array.
+        ValueError: one has no axes, or another length than the first.
 
     >>> points = TensorDataset(np.array([[1.0], [2.0], [3.0]]), np.array([0, 1, 1]))
     >>> points[[0, 2]]
@@ -154,7 +153,7 @@ class TensorDataset(Dataset):
         return tuple(x[index] for x in self.tensors)
 
     def batch(self, indices: Indices) -> tuple[Tensor, ...]:
-        """The rows of these numbers, of each tensor."""
+        """The rows with these indices, of each tensor."""
         return self[indices]
 
 
@@ -167,7 +166,7 @@ class Subset(Dataset):
 
     Raises:
         TypeError: the indices are not integers along one axis.
-        IndexError: one is below 0, or beyond the data set.
+        IndexError: an index is negative or out of range.
 
     >>> numbers = TensorDataset(np.arange(10) ** 2)
     >>> [int(x) for (x,) in Subset(numbers, [3, 1])]
@@ -192,18 +191,18 @@ class Subset(Dataset):
         return self.dataset[int(chosen)] if not chosen.ndim else batch_of(self.dataset, chosen)
 
     def batch(self, indices: Indices) -> tuple[Any, ...]:
-        """The chosen samples of these numbers."""
+        """The samples of the subset with these indices."""
         return batch_of(self.dataset, self.indices[indices])
 
 
 class ConcatDataset(Dataset):
-    """Data sets one behind the other: first all samples of the first.
+    """Concatenates data sets: all samples of the first, then of the second, and so on.
 
     Args:
-        datasets: one or more, kept as the list `datasets`; their samples must be alike.
+        datasets: one or more, kept as the list `datasets`; their samples must have the same form.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the list is empty.
 
     >>> both = ConcatDataset([TensorDataset(np.arange(3)), TensorDataset(np.arange(10, 12))])
     >>> [int(x) for (x,) in both]
@@ -229,7 +228,7 @@ class ConcatDataset(Dataset):
         return dataset[i - int(self._ends[part]) + len(dataset)]
 
     def batch(self, indices: Indices) -> tuple[Any, ...]:
-        """The samples of these numbers: those of each data set at once, then in the order asked for."""
+        """The samples with these indices: one batch from each data set, then reordered."""
         of_part = np.searchsorted(self._ends, indices, side="right")
         parts = [np.flatnonzero(of_part == part) for part in range(len(self.datasets))]
         batches = [
@@ -253,15 +252,15 @@ def _joined(fields: Sequence[Any]) -> Array:
 
 
 def random_split(dataset: Samples, lengths: Sequence[int | float], generator: random.Generator | None = None) -> list[Subset]:
-    """Parts of a data set, each sample in one of them at random: `training, validation = random_split(digits, [0.9, 0.1])`.
+    """Split a data set at random: `training, validation = random_split(digits, [0.9, 0.1])`.
 
     Args:
-        lengths: how many samples go to each part, all of them together; or fractions that add up to 1, each rounded down,
-            with what is left over going to the first parts, one each.
-        generator: where the order comes from; None: the default generator.
+        lengths: samples in each part, which add up to all samples; or fractions that add up to 1, each rounded down, with the
+            remaining samples going to the first parts, one each.
+        generator: source of randomness; None: the default generator.
 
     Raises:
-        TypeError: a length is no number, or the generator no `microtensor.Generator`.
+        TypeError: a length is not a number, or the generator not a `microtensor.Generator`.
         ValueError: a length is negative, or they do not add up.
 
     >>> [len(part) for part in random_split(TensorDataset(np.arange(7)), [0.5, 0.5])]

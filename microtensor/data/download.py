@@ -1,8 +1,8 @@
-"""Where the files of a published data set are found, and how they are fetched: checked by sha256, whole or not at all.
+"""Find the files of a published data set, or download them, with a SHA-256 checksum.
 
-Without a `root`, data sets look in the folder that the environment variable MICROTENSOR_DATA names, then in the cache of this
-user, where downloads go (`pooch.os_cache("microtensor")`). Downloads need pooch: `pip install pooch`.
-A mirror of your own: `MNIST.source = dataclasses.replace(MNIST.source, mirrors=("https://…/",))`.
+Without a `root`, data sets look in the folder in the environment variable MICROTENSOR_DATA, then in the user's cache, where
+downloads go (`pooch.os_cache("microtensor")`). Downloads need pooch: `pip install pooch`. To use your own mirror: `MNIST.source
+= dataclasses.replace(MNIST.source, mirrors=("https://…/",))`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Source:
-    """A published data set: its name, the URLs that its files stand behind, the sha256 of each, and how to get it by hand."""
+    """A published data set: its name, the base URLs of its files, their SHA-256 checksums, and how to get it by hand."""
 
     name: str
     mirrors: tuple[str, ...]
     sha256: Mapping[str, str]
     by_hand: str
     inner: str = ""
-    """The folder within a root, such as MNIST/raw, that downloads go to."""
+    """The folder within a root that downloads go to, such as MNIST/raw."""
 
     def find(
         self,
@@ -43,17 +43,18 @@ class Source:
         files: tuple[str, ...],
         download: bool,
     ) -> T:
-        """What `look` finds in the first of the folders that has it.
+        """The result of `look` for the first folder where it is not None; downloads the files if there is none.
 
         Args:
-            root: the one folder to look in; None: MICROTENSOR_DATA, then the cache.
-            wanted: what is looked for, in words.
-            files: those to download, if it is nowhere and `download` is true.
+            root: the only folder to look in; None: MICROTENSOR_DATA, then the cache.
+            look: a folder → the paths of the files in it, or None if they are missing.
+            wanted: a description of the files for the error message.
+            files: the files to download, if `download` is true.
 
         Raises:
-            FileNotFoundError: it is nowhere, and is not to be downloaded.
-            ImportError: it is to be downloaded, and pooch is missing.
-            OSError: it cannot be downloaded.
+            FileNotFoundError: the files are missing, and `download` is false.
+            ImportError: a download is needed, and pooch is missing.
+            OSError: the download failed.
         """
         places = _places(root)
         for place in places:
@@ -67,17 +68,17 @@ class Source:
             self.fetch(file, target)
         found = look(target)
         if found is None:
-            raise FileNotFoundError(f"{self.name}: {', '.join(files)} in {target} went away while being read")
+            raise FileNotFoundError(f"{self.name}: {', '.join(files)} in {target} disappeared after the download")
         return found
 
     def fetch(self, file: str, folder: Path) -> Path:
-        """Download one file into a folder, from the first mirror that has it; nothing is done if it is there and right.
+        """Download one file into a folder, from the first mirror that works, unless it is there with the right checksum.
 
-        The bytes go to a temporary file, which takes its place when its sha256 is right, and else is deleted.
+        The bytes go to a temporary file, which is renamed if its checksum is right, and deleted otherwise.
 
         Raises:
             ImportError: pooch is missing.
-            OSError: no mirror gives the file, or what comes is not the published one. The message says why, for each.
+            OSError: no mirror has the published file. The message has the reason for each mirror.
         """
         pooch = _pooch(self.name)
         failures = []
@@ -86,11 +87,11 @@ class Source:
             downloader = pooch.HTTPDownloader(progressbar=_progress(), chunk_size=1 << 16, timeout=30)
             try:
                 return Path(pooch.retrieve(url, f"sha256:{self.sha256[file]}", file, folder, downloader=downloader))
-            except ValueError:  # of the hash
+            except ValueError:  # the checksum differs
                 failures.append(
-                    f"{url}: what came is not the published file: it was cut short, or is another (its sha256 differs)"
+                    f"{url}: the download is not the published file: it is cut short or was changed (its sha256 differs)"
                 )
-            except OSError as error:  # those of requests are among them
+            except OSError as error:  # includes the errors of requests
                 failures.append(f"{url}: {error}")
         raise OSError(
             f"{self.name}: {file} could not be downloaded. {'; '.join(failures)}. Try again later, or get it by hand, put it "
@@ -111,13 +112,13 @@ def _places(root: str | os.PathLike[str] | None) -> list[Path]:
         return [Path(root).expanduser()]
     named = os.environ.get(ENVIRONMENT)
     places = [Path(named).expanduser()] if named else []
-    if importlib.util.find_spec("pooch"):  # without it nothing was downloaded
+    if importlib.util.find_spec("pooch"):  # without pooch, nothing was downloaded
         places.append(_target("", None))
     return places
 
 
 def _target(name: str, root: str | os.PathLike[str] | None) -> Path:
-    """The folder below which downloads go."""
+    """The folder that downloads go below."""
     return Path(_pooch(name).os_cache("microtensor")) if root is None else Path(root).expanduser()
 
 
@@ -129,5 +130,5 @@ def _pooch(name: str) -> ModuleType:
 
 
 def _progress() -> bool:
-    """Whether a progress bar can be shown."""
+    """Whether to show a progress bar: in a terminal, if tqdm is installed."""
     return sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None

@@ -16,7 +16,7 @@ PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
 
 
 class RandomHorizontalFlip(Transform):
-    """Left becomes right, in each image with probability p."""
+    """Flips each image left to right with probability p."""
 
     axis = -1
 
@@ -32,19 +32,19 @@ class RandomHorizontalFlip(Transform):
 
 
 class RandomVerticalFlip(RandomHorizontalFlip):
-    """Top becomes bottom, in each image with probability p."""
+    """Flips each image upside down with probability p."""
 
     axis = -2
 
 
 class CenterCrop(Transform):
-    """The middle of each image: (N, C, H, W) → (N, C, h, w). Where the margins are odd, their halves round to even.
+    """Crops the middle of each image: (N, C, H, W) → (N, C, h, w). Half of an odd margin is rounded to even.
 
     Args:
         size: (h, w), or one number for a square.
 
     Raises:
-        TypeError, ValueError: the size is no positive integer or pair of them; or, when called, exceeds the images'.
+        TypeError, ValueError: the size is not a positive integer or a pair of them; or, when called, is larger than the images.
     """
 
     def __init__(self, size: int | Sequence[int]) -> None:
@@ -60,18 +60,19 @@ class CenterCrop(Transform):
 
 
 class RandomCrop(Transform):
-    """A piece of each image at a place of its own, all places equally likely: (N, C, H, W) → (N, C, h, w).
+    """Crops each image at a random position, all positions equally likely: (N, C, H, W) → (N, C, h, w).
 
     Args:
         size: (h, w), or one number for a square.
-        padding: pixels put around the images first: one number for all sides, (left and right, top and bottom), or (left, top,
-            right, bottom); None: no padding.
+        padding: pixels added around the images first: one number for all sides, (left and right, top and bottom), or (left,
+            top, right, bottom); None: no padding.
         fill: the value of those pixels in mode "constant": a number, or one per channel. 0 is black in images not yet
             normalised, and the mean in normalised ones.
-        padding_mode: "constant"; "edge": as the pixel at the edge; "reflect": mirrored, without the edge; "symmetric": with it.
+        padding_mode: "constant"; "edge": repeat the edge pixel; "reflect": mirror without the edge pixel; "symmetric": mirror
+            with it.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong kind; or, when called, the size exceeds that of the padded images.
+        TypeError, ValueError: an argument is invalid; or, when called, the size is larger than the padded images.
     """
 
     def __init__(
@@ -117,16 +118,16 @@ class RandomCrop(Transform):
 
 
 class RandomRotation(Transform):
-    """Each image turned about its centre by an angle of its own, counter-clockwise as it is seen. Sizes stay.
+    """Rotates each image about its centre by a random angle, counter-clockwise. The size stays the same.
 
-    A pixel is interpolated bilinearly among the four that it comes from; around the image there is nothing but `fill`.
+    Bilinear interpolation between the four nearest pixels; pixels outside of the image have the value `fill`.
 
     Args:
-        degrees: (least, most), all angles in between equally likely; or one number d for (−d, d).
+        degrees: (lowest, highest), all angles in between equally likely; or one number d for (−d, d).
         fill: the value outside: a number, or one per channel.
 
     Raises:
-        TypeError, ValueError: the degrees are no number or pair of them in order.
+        TypeError, ValueError: degrees is not a number or a pair (lowest, highest).
 
     >>> turn = RandomRotation((90, 90))
     >>> turn(np.arange(4.0).reshape(1, 1, 2, 2)).round(6)
@@ -136,14 +137,14 @@ class RandomRotation(Transform):
 
     def __init__(self, degrees: float | Sequence[float], *, fill: float | Sequence[float] = 0) -> None:
         bounds = numbers("RandomRotation", "degrees", degrees)
-        least, most = bounds if len(bounds) == 2 else (-bounds[0], bounds[0])
-        if len(bounds) > 2 or not -math.inf < least <= most < math.inf:
-            raise ValueError(f"RandomRotation: degrees: expected d of 0 or more, or (least, most), got {degrees!r}")
-        self.degrees = least, most
+        lowest, highest = bounds if len(bounds) == 2 else (-bounds[0], bounds[0])
+        if len(bounds) > 2 or not -math.inf < lowest <= highest < math.inf:
+            raise ValueError(f"RandomRotation: degrees: expected d of 0 or more, or (lowest, highest), got {degrees!r}")
+        self.degrees = lowest, highest
         self.fill = numbers("RandomRotation", "fill", fill)
 
     def apply(self, images: Images, generator: random.Generator) -> Images:
-        """Turned images."""
+        """Rotated images."""
         count, _, height, width = images.shape
         angle = np.deg2rad(generator.uniform(*self.degrees, (count, 1, 1), np.float64))
         cos, sin = np.cos(angle), np.sin(angle)
@@ -154,17 +155,17 @@ class RandomRotation(Transform):
 
 
 class Resize(Transform):
-    """Images in another size, interpolated bilinearly: (N, C, H, W) → (N, C, h, w).
+    """Resizes images by bilinear interpolation: (N, C, H, W) → (N, C, h, w).
 
-    Pixels are squares: the centre of the first is at 0.5. Each new pixel is a weighted mean of old ones under a triangle, which
-    spans two old pixels, or two new ones where they are larger (antialias), as in Pillow and in torchvision.
+    Pixels are squares: the centre of the first is at 0.5. Each output pixel is a weighted mean of input pixels; the weights are
+    a triangle two input pixels wide, or two output pixels when shrinking with antialiasing, as in Pillow and torchvision.
 
     Args:
         size: (h, w); or one number for the shorter side, the other following in proportion, rounded down.
-        antialias: let the triangle grow where images shrink, so that no old pixel is overlooked.
+        antialias: widen the triangle when shrinking, so that every input pixel counts.
 
     Raises:
-        TypeError, ValueError: the size is no positive integer or pair of them.
+        TypeError, ValueError: the size is not a positive integer or a pair of them.
     """
 
     def __init__(self, size: int | Sequence[int], *, antialias: bool = True) -> None:
@@ -179,9 +180,9 @@ class Resize(Transform):
 
 
 def resized_middle(images: Images, short: int, size: int) -> Images:
-    """`Resize(short)`, then `CenterCrop(size)`, and of the resized images only what is left: (N, C, H, W) → (N, C, size, size).
+    """`Resize(short)`, then `CenterCrop(size)`, computing only the pixels of the crop: (N, C, H, W) → (N, C, size, size).
 
-    Of a panorama, and of a file that is all width and no height, the rest may be far larger.
+    For a panorama, the resized image may be far larger than the crop.
 
     Raises:
         ValueError: `size` is larger than `short`.
@@ -193,23 +194,25 @@ def resized_middle(images: Images, short: int, size: int) -> Images:
 
 
 def _in_proportion(images: Images, short: int) -> tuple[int, int]:
-    """The height and width of images whose shorter side becomes `short`."""
+    """The height and width after resizing the shorter side to `short`."""
     height, width = images.shape[2:]
     return short * height // min(height, width), short * width // min(height, width)
 
 
 def _resampled(images: Images, height: tuple[int, int, int], width: tuple[int, int, int], antialias: bool) -> Images:
-    """Images resized; of each side a triple: its new length, and of that the first pixel that is wanted and how many."""
+    """Resized images. Height and width: (new length, first pixel to compute, number of pixels to compute)."""
     dtype = images.dtype if images.dtype.kind == "f" else np.dtype(np.float32)
     (top, rows), (left, columns) = (_weights(n, *new, antialias) for n, new in zip(images.shape[2:], (height, width)))
-    images = images[:, :, top : top + rows.shape[1], left : left + columns.shape[1]]  # what counts for those pixels
-    flat = images.reshape(-1, images.shape[3]).astype(dtype, copy=False) @ columns.T.astype(dtype)  # one product, not N·C·H
+    images = images[:, :, top : top + rows.shape[1], left : left + columns.shape[1]]  # the part that these pixels depend on
+    flat = images.reshape(-1, images.shape[3]).astype(dtype, copy=False) @ columns.T.astype(
+        dtype
+    )  # one matrix product, not N·C·H
     return as_dtype_of(images.dtype, rows.astype(dtype) @ flat.reshape(*images.shape[:3], width[2]))
 
 
 def _weights(given: int, wanted: int, first: int, count: int, antialias: bool) -> tuple[int, NDArray[np.float64]]:
-    """How much each old pixel counts in these of `wanted` new ones: the first old one that does, and from there on (count, m),
-    rows that add up to 1."""
+    """Interpolation weights of `count` of the `wanted` output pixels: the first input pixel that they depend on, and weights
+    (count, m) of the m input pixels from there on. Rows add up to 1."""
     scale = given / wanted
     reach = max(scale, 1.0) if antialias else 1.0
     centre = (np.arange(first, first + count)[:, None] + 0.5) * scale - 0.5
@@ -219,13 +222,13 @@ def _weights(given: int, wanted: int, first: int, count: int, antialias: bool) -
 
 
 def _bilinear(images: Images, x: NDArray[np.float64], y: NDArray[np.float64], fill: tuple[float, ...]) -> Images:
-    """The images at the places x, y (N, h, w), in pixels from the centre of the first, among surroundings of `fill`."""
+    """Sample the images at positions x, y (N, h, w), in pixels from the centre of the first pixel; outside: `fill`."""
     count, channels, height, width = images.shape
     dtype = images.dtype if images.dtype.kind == "f" else np.dtype(np.float32)
     framed = filled((count, channels, height + 2, width + 2), fill, images.dtype)
     framed[:, :, 1:-1, 1:-1] = images
-    pixels = framed.transpose(0, 2, 3, 1).astype(dtype, order="C").reshape(-1, channels)  # the channels of a pixel side by side
-    x, y = np.clip(x, -1, width) + 1, np.clip(y, -1, height) + 1  # within the frame; beyond it there is `fill` as well
+    pixels = framed.transpose(0, 2, 3, 1).astype(dtype, order="C").reshape(-1, channels)  # channels last
+    x, y = np.clip(x, -1, width) + 1, np.clip(y, -1, height) + 1  # clip to the frame: beyond it is `fill` as well
     left, top = np.minimum(x.astype(np.intp), width), np.minimum(y.astype(np.intp), height)
     corner = (np.arange(count)[:, None, None] * (height + 2) + top) * (width + 2) + left
 
@@ -237,7 +240,7 @@ def _bilinear(images: Images, x: NDArray[np.float64], y: NDArray[np.float64], fi
 
 
 def _between(a: Images, b: Images, share: NDArray[Any]) -> Images:
-    """a + share · (b − a), in the memory of b."""
+    """a + share · (b − a), computed in place in b."""
     b -= a
     b *= share[..., None]
     b += a

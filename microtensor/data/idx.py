@@ -1,7 +1,7 @@
-"""The IDX format: one array in a file, as MNIST and the data sets after it are published.
+"""The IDX file format of MNIST and similar data sets: one array per file.
 
-Two zero bytes, one byte for the dtype, one for the number of axes, the length of each axis in four bytes, then the numbers, the
-last axis running fastest; all big-endian. (LeCun, Cortes, Burges, "The MNIST database of handwritten digits",
+Two zero bytes, one byte for the dtype, one for the number of axes, four bytes for the length of each axis, then the elements in
+row-major order; all big-endian. (LeCun, Cortes, Burges, "The MNIST database of handwritten digits",
 yann.lecun.com/exdb/mnist, "File formats".)
 """
 
@@ -21,21 +21,21 @@ from numpy.typing import NDArray
 from ..io.stored_arrays import MAX_INFLATION, allowance
 
 DTYPES = {code: np.dtype(name) for code, name in zip((8, 9, 11, 12, 13, 14), ("u1", "i1", ">i2", ">i4", ">f4", ">f8"))}
-"""What each dtype code of a header stands for."""
+"""Dtype code in the header → dtype."""
 
-_PIECE = 1 << 20  # bytes read at a time
+_CHUNK_BYTES = 1 << 20  # read at a time
 _GZIP = b"\x1f\x8b"
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """The array in an IDX file, plain or gzip (told apart by the first bytes, not by the name), in native byte order.
+    """Read the array in an IDX file, plain or gzip (detected from the first bytes, not the name), in native byte order.
 
-    A plain file must hold what its header announces, to the byte. One of gzip may announce a hundred times its own size, or 16
-    MiB where that is more (MNIST's images announce five times theirs).
+    The size of a plain file must match its header exactly. A gzip file may unpack to at most a hundred times its size, or 16
+    MiB if that is more (MNIST's images unpack to five times theirs).
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no IDX file, is cut short, holds more than its header says, announces more than that, or is
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not an IDX file, is cut short, is longer than its header says, unpacks to more than that limit, or is
             damaged gzip.
 
     >>> import os, tempfile
@@ -64,7 +64,7 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
     """Write `array` to a plain IDX file, which `read_idx` gives back.
 
     Raises:
-        TypeError: the array is of no dtype that the format knows: uint8, int8, int16, int32, float32, float64.
+        TypeError: the format does not support the dtype; it has uint8, int8, int16, int32, float32, float64.
     """
     array = np.asarray(array)
     code = next((code for code, dtype in DTYPES.items() if dtype.newbyteorder("=") == array.dtype.newbyteorder("=")), None)
@@ -100,7 +100,7 @@ def _read(stream: IO[bytes], file_size: int, zipped: bool) -> NDArray[Any]:
     data = take(stream, size)
     if len(data) < size:
         raise ValueError(f"cut short: expected {what}, found {len(data)}")
-    if stream.read(1):  # at its end, gzip also compares its checksum
+    if stream.read(1):  # at the end, gzip also checks its checksum
         raise ValueError(f"too long: expected {what}, found more")
     try:
         array = np.frombuffer(data, dtype).reshape(shape)
@@ -110,13 +110,13 @@ def _read(stream: IO[bytes], file_size: int, zipped: bool) -> NDArray[Any]:
 
 
 def take(stream: IO[bytes], count: int) -> bytearray:
-    """The next `count` bytes, or as many as there are: memory grows with what there is."""
+    """The next `count` bytes, or as many as exist. Memory grows with the data read, not with `count`."""
     data = bytearray()
     while len(data) < count:
-        piece = stream.read(min(count - len(data), _PIECE))
-        if not piece:
+        chunk = stream.read(min(count - len(data), _CHUNK_BYTES))
+        if not chunk:
             break
-        data += piece
+        data += chunk
     return data
 
 

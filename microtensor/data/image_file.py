@@ -1,4 +1,4 @@
-"""A picture file as an array. It may come from anywhere: its size is looked at before a pixel is unpacked."""
+"""Read an image file as an array. Files need not be trusted: the image size is checked before pixels are decompressed."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from numpy.typing import NDArray
 from ..runtime.extras import install_hint
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF", "DIB")
-"""Pillow's names of what is read. It knows more, and for one of them (EPS) starts another program."""
+"""Formats that are read, by Pillow's names. It has more, and for one of them (EPS) it starts another program."""
 
-INFLATION = 256
-"""How many times its own size a picture may take in memory. Photographs take 5 to 100 times theirs; flat colour, 1,000."""
+MAX_INFLATION = 256
+"""How many times the file's size the pixels may take. Photographs take 5 to 100 times; a single colour, 1,000."""
 
 SMALL_BYTES = 1 << 27
-"""What any picture may take: 33 million pixels in colour, 134 million in grey."""
+"""Memory that any image may take: 33 million pixels in colour, 134 million in grey."""
 
-MOST_SCANS = 256
-"""Of a JPEG file, previews and further pictures included. A progressive one has a dozen, each 16 ms for 5,000×5,000 pixels."""
+MAX_SCANS = 256
+"""Of a JPEG file, with its previews. A progressive one has a dozen scans, 16 ms each for 5,000×5,000 pixels."""
 
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
-"""EXIF's orientation → Pillow's number of the transposition that puts a picture upright."""
+"""EXIF orientation → Pillow's transposition that rotates the image upright."""
 
 
 def read_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """A picture file as uint8 (3, H, W), red, green and blue, the right way up; with `size`, its middle resized to (H, W).
+    """Read an image file as uint8 (3, H, W), red, green and blue, upright; with `size`, scaled and cropped to (H, W).
 
-    Of an animation or a file of several pages it is the first picture. What the file is says its content, not its name.
+    Of an animation or a file with several pages, the first image is read. The format is detected from the content.
 
     Raises:
-        OSError: there is no such file, or it may not be read.
-        ValueError: it is no picture of 8 bits that can be read; or it would take more memory than 256 times the file's size,
-            and than 128 MiB (33 million pixels in colour), or has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
+        OSError: the file does not exist or cannot be opened.
+        ValueError: it is not an 8-bit image in a known format; or it would take more memory than 256 times the file's size
+            and more than 128 MiB (33 million pixels in colour), or has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
         ImportError: Pillow is missing.
     """
     image, ops = pillow("Image"), pillow("ImageOps")
@@ -56,7 +56,7 @@ def read_picture(path: str | os.PathLike[str], size: tuple[int, int] | None = No
         except (_TooLarge, image.DecompressionBombError, image.DecompressionBombWarning) as error:
             hint = "scale it down, or, if you trust it, set PIL.Image.MAX_IMAGE_PIXELS = None first"
             raise ValueError(f"read_picture: {path}: {error}; {hint}") from None
-        except Exception as error:  # Pillow's decoders raise of many kinds
+        except Exception as error:  # Pillow's decoders raise many kinds of errors
             raise ValueError(f"read_picture: {path}: no picture that can be read ({error}); repair or remove it") from error
     if size is not None:
         picture = ops.fit(picture, size[::-1], method=image.Resampling.BILINEAR)
@@ -77,36 +77,36 @@ def pillow(part: str) -> ModuleType:
 
 
 class _TooLarge(Exception):
-    """A picture that announces too many pixels."""
+    """The image has too many pixels."""
 
 
 def _opened(image: ModuleType, stream: IO[bytes], path: Path) -> Any:
-    """The picture in a file, its header read and no more: what `Image.open` does, for these formats, and without its warning
-    of many pixels, which threads could not turn off each for itself."""
+    """Open an image and read its header only, like `Image.open`, but for `FORMATS` and without its warning about many pixels:
+    warnings cannot be turned off per thread."""
     image.init()
     start = stream.read(16)
     for name in FORMATS:
-        factory, accepts = image.OPEN.get(name, (None, None))  # a Pillow may have been built without one
+        factory, accepts = image.OPEN.get(name, (None, None))  # Pillow may be built without this format
         if factory is None:
             continue
         try:
-            if accepts is None or accepts(start) is True:  # text says why not
+            if accepts is None or accepts(start) is True:  # it returns a str if not
                 stream.seek(0)
                 return factory(stream, str(path))
-        except (SyntaxError, IndexError, TypeError, struct.error):  # it is none of this format
+        except (SyntaxError, IndexError, TypeError, struct.error):  # not of this format
             continue
     raise ValueError(f"it is none of {', '.join(FORMATS)}")
 
 
 def _check_size(image: ModuleType, file: Any, file_bytes: int) -> None:
-    """Refuse a picture whose pixels would take too much memory. `PIL.Image.MAX_IMAGE_PIXELS = None` takes any."""
+    """Refuse an image whose pixels would take too much memory, unless `PIL.Image.MAX_IMAGE_PIXELS` is None."""
     if image.MAX_IMAGE_PIXELS is None:
         return
     width, height = file.size
     pixels, each = width * height, 1 if file.mode in ("1", "L") else 4
-    if file.format == "TIFF":  # its tiles may be larger than itself, and are unpacked whole
+    if file.format == "TIFF":  # a tile may be larger than the image, and is decompressed whole
         pixels = max(pixels, int(file.tag_v2.get(322, 1)) * int(file.tag_v2.get(323, 1)))
-    most = min(image.MAX_IMAGE_PIXELS, max(INFLATION * file_bytes, SMALL_BYTES) // each)
+    most = min(image.MAX_IMAGE_PIXELS, max(MAX_INFLATION * file_bytes, SMALL_BYTES) // each)
     if pixels > most:
         raise _TooLarge(
             f"a picture of {width:,}×{height:,} pixels ({file.mode}) in {file_bytes:,} bytes; expected {most:,} pixels at most"
@@ -114,22 +114,22 @@ def _check_size(image: ModuleType, file: Any, file_bytes: int) -> None:
 
 
 def _check_scans(file: Any, path: Path) -> None:
-    """Refuse a JPEG of very many scans: each, of a few bytes, goes over all pixels, and a megabyte of them takes minutes."""
+    """Refuse a JPEG with very many scans: each has a few bytes but updates all pixels, so a megabyte of them takes minutes."""
     if file.format in ("JPEG", "MPO"):
-        scans = path.read_bytes().count(b"\xff\xda")  # the marker SOS, which stands in no compressed data
-        if scans > MOST_SCANS:
-            raise ValueError(f"it has {scans:,} scans, expected {MOST_SCANS} at most")
+        scans = path.read_bytes().count(b"\xff\xda")  # the marker SOS, which does not occur in compressed data
+        if scans > MAX_SCANS:
+            raise ValueError(f"it has {scans:,} scans, expected {MAX_SCANS} at most")
 
 
 def _upright(image: ModuleType, file: Any) -> Any:
-    """The picture of 8 bits in a file, RGB or grey (L), as its EXIF entry says that it is to be looked at."""
+    """The image as 8-bit RGB or grey (L), rotated by its EXIF orientation."""
     if file.mode.startswith(("I", "F")):
         raise ValueError(f"its pixels are of mode {file.mode}, not of 8 bits; convert it")
     file.load()
     turned = UPRIGHT.get(file.getexif().get(0x0112, 1))
     picture = file if turned is None else file.transpose(image.Transpose(turned))
     mode = "L" if picture.mode in ("1", "L") else "RGB"
-    return picture if picture.mode == mode else picture.convert(mode)  # a copy
+    return picture if picture.mode == mode else picture.convert(mode)  # which copies
 
 
 def _kind(mode: int) -> str:

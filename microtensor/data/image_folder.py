@@ -1,4 +1,4 @@
-"""`ImageFolder`: pictures in folders, one folder per class."""
+"""`ImageFolder`: image files in folders, one folder per class."""
 
 from __future__ import annotations
 
@@ -19,60 +19,60 @@ from .transform_base import Transform, pair
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
-PASSED_OVER = frozenset(
+IGNORED_NAMES = frozenset(
     {"__macosx", "__pycache__", "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
     | {"thumbs.db", "desktop.ini"}
 )
-"""Names, in small letters, of what systems and file servers put among a user's own files. Others begin with a dot."""
+"""Names, in lower case, that operating systems and file servers add to folders. Names that start with a dot are ignored too."""
 
 
-def passed_over(name: str) -> bool:
-    """Whether a file or folder of this name is none of the user's: hidden, or put there by a system.
+def is_ignored(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or was added by an operating system.
 
-    >>> [passed_over(name) for name in (".ipynb_checkpoints", "._1.jpg", "__MACOSX", "Thumbs.db", "@eaDir", "cat")]
+    >>> [is_ignored(name) for name in (".ipynb_checkpoints", "._1.jpg", "__MACOSX", "Thumbs.db", "@eaDir", "cat")]
     [True, True, True, True, True, False]
     """
-    return name.startswith(".") or name.lower() in PASSED_OVER
+    return name.startswith(".") or name.lower() in IGNORED_NAMES
 
 
 class Broken(NamedTuple):
-    """A picture that cannot be read, and why."""
+    """An image file that cannot be read, and why."""
 
     path: Path
     reason: str
 
 
 class ImageFolder(Dataset):
-    """Pictures below `root`, in one folder per class: root/cat/1.jpg, root/cat/more/2.png, root/dog/3.jpg.
+    """Image files below `root`, in one folder per class: root/cat/1.jpg, root/cat/more/2.png, root/dog/3.jpg.
 
-    `dataset[i]` is uint8 (3, H, W), red, green and blue, upright as its EXIF entry says, and its label. A picture is read when
-    it is asked for; worker threads of a `DataLoader` read several at once. Of an animation it is the first frame.
+    `dataset[i]` is uint8 (3, H, W), red, green and blue, rotated upright by its EXIF orientation, and its label. A file is read
+    when its sample is requested; worker threads of a `DataLoader` read several at once. Of an animation it is the first frame.
 
-    What is hidden (`.ipynb_checkpoints`, `._1.jpg`) or put there by a system (`__MACOSX`, `Thumbs.db`) is passed over.
+    Hidden files (`.ipynb_checkpoints`, `._1.jpg`) and files of the operating system (`__MACOSX`, `Thumbs.db`) are ignored.
 
-    One broken file ends an epoch. `check()` reads them all beforehand, and names those that cannot be read.
+    A broken file raises in the middle of an epoch. `check()` reads all files beforehand, and lists those that cannot be read.
 
     Args:
         root: the folder of folders. Their names, sorted, are the classes, kept as `classes`; label i is the i-th of them.
-        size: (height, width), or one number for a square: pictures are scaled to just cover it, and the middle is taken, so
-            that all are of one size and make a batch. None: as they are.
-        transform: a function of each picture, uint8 (3, H, W), after that: to a NumPy array.
-        on_error: "raise" when a picture is asked for that cannot be read; or "skip": all are read at once, now, and those that
-            cannot be are left out, with a warning that counts and names them. So lengths, labels and what a loader resumes
-            from are those of the good ones. It takes as long as an epoch's reading.
+        size: (height, width), or one number for a square: images are scaled to just cover it, and the middle is cropped, so
+            that all have the same size and can be stacked. None: as they are.
+        transform: a function applied to each image afterwards: uint8 (3, H, W) → NumPy array.
+        on_error: "raise" an error when a sample whose file cannot be read is requested; or "skip": read all files now, and
+            leave out those that cannot be read, with a warning that lists them. Length, labels and the state of a loader are
+            then those of the remaining samples. This takes as long as reading an epoch.
 
     Attributes:
-        samples: the (path, label) of each picture, by class, then by name.
+        samples: the (path, label) of each image, by class, then by name.
         labels: all labels, int64 (N,).
-        broken: the (path, reason) of each picture that was left out.
+        broken: the (path, reason) of each file that was left out.
 
     Raises:
         ImportError: Pillow is missing.
-        TypeError: `transform` is no function, or one of `microtensor.data.transforms`, which are for the loader.
-        FileNotFoundError: there is no such folder, no folder in it, or a folder without pictures.
-        ValueError: `on_error` is neither, or leaves a class without pictures; when a sample is asked for: the file is no
-            picture, is damaged, or would take far more memory than its size lets expect (`PIL.Image.MAX_IMAGE_PIXELS = None`
-            takes any).
+        TypeError: `transform` is not a function, or is one of `microtensor.data.transforms`, which are for the loader.
+        FileNotFoundError: `root` does not exist, has no folders, or has a folder without images.
+        ValueError: `on_error` is invalid, or "skip" leaves a class without images; when a sample is requested: the file is not
+            an image, is damaged, or would take far more memory than a file of its size should
+            (`PIL.Image.MAX_IMAGE_PIXELS = None` allows any).
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class ImageFolder(Dataset):
         self.transform = transform
         if not self.root.is_dir():
             raise FileNotFoundError(f"ImageFolder: {self.root} is no folder; expected one that holds a folder for each class")
-        self.classes = tuple(sorted(e.name for e in self.root.iterdir() if e.is_dir() and not passed_over(e.name)))
+        self.classes = tuple(sorted(e.name for e in self.root.iterdir() if e.is_dir() and not is_ignored(e.name)))
         if not self.classes:
             raise FileNotFoundError(f"ImageFolder: {self.root} has no folders in it; expected one for each class")
         self.samples: list[tuple[Path, int]] = []
@@ -129,15 +129,15 @@ class ImageFolder(Dataset):
         return picture if self.transform is None else self.transform(picture), label
 
     def check(self, num_workers: int = 4) -> list[Broken]:
-        """Read every picture, and give those that cannot be read, each with the reason: none, where all is well.
+        """Read every file and list those that cannot be read, with the reasons. Empty if all can be read.
 
-        `for path, reason in pictures.check(): print(path, reason)` is to be asked before training. `transform` is not called.
+        To be called before training: `for path, reason in pictures.check(): print(path, reason)`. `transform` is not called.
 
         Args:
-            num_workers: threads that read; 0: this one.
+            num_workers: threads that read; 0: the calling thread.
 
         Raises:
-            TypeError, ValueError: `num_workers` is no integer of 0 or more.
+            TypeError, ValueError: `num_workers` is not an integer of 0 or more.
         """
         as_integer("ImageFolder.check", "num_workers", num_workers, least=0)
         paths = [path for path, _ in self.samples]
@@ -145,7 +145,7 @@ class ImageFolder(Dataset):
         return [Broken(path, reason) for path, reason in zip(paths, reasons) if reason]
 
     def _leave_out(self, broken: list[Broken]) -> None:
-        """Keep the other samples, and say which are gone."""
+        """Remove these samples, with a warning."""
         if not broken:
             return
         gone = {path for path, _ in broken}
@@ -164,20 +164,20 @@ class ImageFolder(Dataset):
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """The picture files in a folder and those below it, in order."""
+    """The image files in a folder and its subfolders, sorted."""
     found: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not passed_over(name)]
-        found += [Path(place, name) for name in files if not passed_over(name) and Path(name).suffix.lower() in SUFFIXES]
+        folders[:] = [name for name in folders if not is_ignored(name)]
+        found += [Path(place, name) for name in files if not is_ignored(name) and Path(name).suffix.lower() in SUFFIXES]
     return sorted(found)
 
 
 def _refuse(error: OSError) -> None:
-    raise error  # `os.walk` would pass over a folder that it may not read
+    raise error  # `os.walk` would skip a folder without read permission
 
 
 def _reason(path: Path) -> str:
-    """Why a picture cannot be read; nothing if it can be."""
+    """Why a file cannot be read; empty if it can."""
     try:
         read_picture(path)
     except (ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Labelled images in memory: the form of MNIST, CIFAR and their like."""
+"""`LabelledImages`: labelled images in memory, the base of MNIST and CIFAR; and `to_input`, which normalises pixels."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
 
 
 def to_input(images: Array, mean: float | Sequence[float] = MNIST_MEAN, std: float | Sequence[float] = MNIST_STD) -> Array:
-    """What a network eats: (pixel / 255 − mean) / std in float32, on the same device.
+    """Pixels as input of a network: (pixel / 255 − mean) / std in float32, on the same device.
 
-    With one mean, images are grey and get an axis for their channel: uint8 (…, H, W) → (…, 1, H, W). With a sequence of means,
-    one per channel, they have it: uint8 (…, C, H, W) → (…, C, H, W). The defaults are the field's constants for MNIST, with
+    With a single mean, images are grey and get a channel axis: uint8 (…, H, W) → (…, 1, H, W). With a sequence of means, one
+    per channel, they already have it: uint8 (…, C, H, W) → (…, C, H, W). The defaults are the usual constants for MNIST, with
     which the training set has mean 0 and standard deviation 1.
 
     Raises:
-        TypeError: the images are no uint8 array.
-        ValueError: they have too few axes, not as many channels as there are means, or a mean is above 1.
+        TypeError: the images are not a uint8 array.
+        ValueError: they have too few axes, the number of channels differs from the number of means, or a mean is above 1.
 
     >>> to_input(np.full((64, 28, 28), 255, np.uint8)).shape
     (64, 1, 28, 28)
@@ -63,26 +63,26 @@ def to_input(images: Array, mean: float | Sequence[float] = MNIST_MEAN, std: flo
 
 
 class LabelledImages(Dataset):
-    """Images of one size, each of one class: the form of MNIST.
+    """Images of the same size, with one label each.
 
-    `dataset[i]` is what a network learns from: the i-th image through `to_input`, float32 (C, H, W), and its label. A slice
-    or an array of indices gives that many at once: float32 (N, C, H, W) and int64 (N,).
+    `dataset[i]` is the i-th image after `to_input`, float32 (C, H, W), and its label. A slice or an array of indices gives
+    several: float32 (N, C, H, W) and int64 (N,).
 
     Args:
         images: uint8 (N, H, W), grey, 0 for the background; or (N, C, H, W), if `mean` is a sequence of C numbers. Kept as
             `images`.
         labels: integers (N,) from 0; kept as `labels`, int64.
         classes: the name of each label.
-        mean, std: the constants for `to_input`.
-        names: what errors call `images` and `labels`: the files that they are from.
+        mean, std: passed to `to_input`.
+        names: names of `images` and `labels` in error messages, such as the files that they are from.
 
     Raises:
-        TypeError: images or labels are no NumPy array.
-        ValueError: they are not of this form, or not equally many.
+        TypeError: images or labels are not NumPy arrays.
+        ValueError: they have another form, or different lengths.
     """
 
     shape: ClassVar[tuple[int, ...] | None] = None
-    """Of an image in `images`, where a data set has but one."""
+    """Shape of an image in `images`, if all images of the data set have the same."""
 
     def __init__(
         self,
@@ -107,11 +107,11 @@ class LabelledImages(Dataset):
         return to_input(self.images[index], self.mean, self.std), self.labels[index]
 
     def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[Any], Any]:
-        """The images of these numbers, float32 (n, C, H, W), and their labels, int64 (n,)."""
+        """The images with these indices, float32 (n, C, H, W), and their labels, int64 (n,)."""
         return self[indices]
 
     def raw(self) -> TensorDataset:
-        """The images as they are stored, uint8 (N, C, H, W), and the labels: for transforms, which work on pixels.
+        """The images as stored, uint8 (N, C, H, W), and the labels: input for transforms, which work on pixels.
 
         `DataLoader(digits.raw(), transform=Compose([RandomCrop(28, padding=2), Normalize(digits.mean, digits.std)]))`
         """
@@ -120,10 +120,10 @@ class LabelledImages(Dataset):
     def tensors(self, device: str = "cpu") -> tuple[Tensor, Tensor]:
         """All images, float32 (N, C, H, W), and all labels, int64 (N,), on `device`.
 
-        An image of MNIST takes 3,136 bytes, its 60,000 take 188 MB. On a GPU,
-        `DataLoader(TensorDataset(*dataset.tensors("cuda")))` cuts batches there.
+        An image of MNIST takes 3,136 bytes, all 60,000 take 188 MB. To cut batches on a GPU:
+        `DataLoader(TensorDataset(*dataset.tensors("cuda")))`.
         """
-        images = to_device(self.images, device)  # as bytes: a quarter of what the numbers would be
+        images = to_device(self.images, device)  # as uint8: a quarter of the bytes of float32
         return Tensor(to_input(images, self.mean, self.std), device=device), Tensor(self.labels, device=device)
 
 
@@ -147,10 +147,10 @@ def _check(
 
 
 def part_name(name: str, train: bool, test: str) -> str:
-    """ "train" or, of the test set, `test`.
+    """The name of the part: "train", or `test` for the test set.
 
     Raises:
-        TypeError: `train` is no bool; "test" would count as true.
+        TypeError: `train` is not a bool; a string such as "test" would count as true.
     """
     if not isinstance(train, (bool, np.bool_)):
         raise TypeError(f"{name}: train: expected True for the training set or False for the test set, got {train!r}")

@@ -1,4 +1,4 @@
-"""`DataLoader` cuts a data set into batches: shuffled, transformed, prepared ahead by threads, resumable."""
+"""`DataLoader` cuts a data set into batches: shuffled, transformed, prefetched by worker threads, resumable."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ from .upload import uploaded
 
 @dataclass
 class _Pass:
-    """A pass under way: where the generator stood when it began, what was drawn from it then, and how far the pass has come."""
+    """The current pass over the data: the generator's state at its start, what was drawn from it, and the progress."""
 
-    start: dict[str, Any] | None  # None: nothing is drawn
+    start: dict[str, Any] | None  # None if nothing is drawn
     order: Indices
-    seed: int  # of the transform; each batch has a stream of its own: (seed, number of the batch)
-    done: int = 0  # batches handed out
+    seed: int  # of the transform; batch i gets a generator seeded with (seed, i)
+    done: int = 0  # batches returned so far
 
 
 class DataLoader:
     """Batches of a data set, all samples once per pass: `for inputs, labels in loader`.
 
-    A batch is a tuple of tensors with the samples on axis 0: of MNIST, float32 (B, 1, 28, 28) and int64 (B,). It is a copy: the
-    data set stays as it is, whatever is done to a batch. A pass draws from the generator when it begins and at no other time:
-    a permutation if it shuffles, then one number if there is a transform. So the same seed gives the same batches, bit for
-    bit, with any number of workers.
+    A batch is a tuple of tensors with the samples on axis 0: for MNIST, float32 (B, 1, 28, 28) and int64 (B,). It is a copy, so
+    changing a batch leaves the data set unchanged. The generator is used only at the start of a pass: for a permutation if
+    shuffle is set, then for one seed if there is a transform. So the same seed gives the same batches, bit for bit, with any
+    number of workers.
 
-    `state_dict` says where the loader stands, in plain numbers that json writes; after `load_state_dict` in another process
-    the next pass hands out exactly the batches that were still to come.
+    `state_dict` returns the position in the data, in a form that json can write. After `load_state_dict`, in another process
+    too, the next pass returns exactly the batches that were still to come.
 
     Args:
-        dataset: a `Dataset`, or whatever has a length and gives a tuple for an integer: a data set of PyTorch's, a list of
-            pairs. Such single samples are stacked.
+        dataset: a `Dataset`, or any object with a length that returns a tuple for an integer index, such as a data set of
+            PyTorch's or a list of pairs, whose samples are stacked.
         batch_size: samples per batch, B.
-        shuffle: in random order, a new one for each pass; otherwise in the order of the data set.
-        generator: where the order comes from; None: the default generator, which `microtensor.manual_seed` seeds.
-        drop_last: leave out the last samples that fill no batch; otherwise the last batch is smaller.
-        num_workers: threads that prepare batches while the last one is being used; 0: each batch is prepared when it is asked
-            for. Threads, not processes: they gain where the work leaves the interpreter, as reading files, decoding pictures
-            and arithmetic on large arrays do. What the data set does in `__getitem__` must then be safe to do in threads.
+        shuffle: use a new random order for each pass; otherwise the order of the data set.
+        generator: source of randomness; None: the default generator, which `microtensor.manual_seed` seeds.
+        drop_last: leave out the last samples if they do not fill a batch; otherwise the last batch is smaller.
+        num_workers: threads that prepare batches while the previous one is in use; 0: each batch is prepared when requested.
+            Threads help where the work releases the GIL, as reading files, decoding images and arithmetic on large arrays do.
+            `__getitem__` of the data set must then be thread-safe.
         prefetch_factor: batches that each worker prepares ahead.
-        transform: one of `microtensor.data.transforms`, or a function of the batch's first array, the images, that returns
-            another. Each batch gives a random transform a generator of its own.
-        device: where batches go. To a GPU, each is on its way while the one before is in use (see upload.py), and so it is
-            prepared a batch earlier too, also without workers. None: arrays go to the default device of the thread that asks
-            for the first batch, and tensors stay where they are.
-        pin_memory: understood, and of no effect: the way to a GPU is always through pinned memory.
+        transform: one of `microtensor.data.transforms`, or a function of the batch's first array, the images, that returns new
+            images. A random transform gets its own generator for each batch.
+        device: where batches go. A batch for a GPU is copied while the previous one is in use (see upload.py), so it is
+            prepared one batch earlier, even without workers. None: arrays go to the default device of the thread that requests
+            the first batch, and tensors stay on their device.
+        pin_memory: accepted, but has no effect: copies to a GPU always use pinned memory.
 
     Raises:
-        TypeError: an argument is of the wrong kind, or a batch of the data set is no tuple of arrays.
-        ValueError: batch_size is below 1, or a batch has another length than asked for; there is no such device.
+        TypeError: an argument has the wrong type, or the data set returns something other than a tuple of arrays.
+        ValueError: batch_size is below 1, a batch has the wrong length, or the device does not exist.
         RuntimeError: the device cannot be used.
 
     >>> from microtensor.data import TensorDataset
@@ -98,9 +98,9 @@ class DataLoader:
         self.transform = transform
         self.device = None if device is None else parse_device(device)
         if self.device is not None:
-            library(self.device)  # which says what is missing
-        self._pass: _Pass | None = None  # the one begun last, until its end
-        self._resumed = False  # it comes from load_state_dict, and the next iterator goes on with it
+            library(self.device)  # raises if a package is missing
+        self._pass: _Pass | None = None  # the last one started, until it ends
+        self._resumed = False  # whether it is from load_state_dict, and the next iterator continues it
 
     def __len__(self) -> int:
         """Number of batches in a pass."""
@@ -114,10 +114,10 @@ class DataLoader:
         return self._run(self._pass, self.device)
 
     def batches_on(self, device: str) -> Iterator[tuple[Tensor, ...]]:
-        """The same as `iter(loader)`, but batches go to `device` if the loader itself was told of none.
+        """Like `iter(loader)`, but batches go to `device` if the loader has none of its own.
 
         Raises:
-            TypeError, ValueError: it is no device.
+            TypeError, ValueError: `device` is not the name of a device.
         """
         before = self.device
         if before is None:
@@ -128,7 +128,7 @@ class DataLoader:
             self.device = before
 
     def __repr__(self) -> str:
-        """The data set, and the settings that are not the usual ones."""
+        """The data set, and the settings that differ from their defaults."""
         usual: dict[str, Any] = {"shuffle": False, "drop_last": False, "num_workers": 0, "prefetch_factor": 2}
         usual |= {"transform": None, "device": None}
         given = {"batch_size": self.batch_size} | {n: getattr(self, n) for n in usual if getattr(self, n) != usual[n]}
@@ -138,19 +138,18 @@ class DataLoader:
 
     @property
     def position(self) -> int:
-        """Batches handed out in the pass under way; 0 if there is none."""
+        """Batches returned in the current pass; 0 if there is none."""
         return 0 if self._pass is None else self._pass.done
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader stands: dicts, numbers, strings and None, which json and pickle write.
+        """The position in the data, as dicts, numbers, strings and None, which json and pickle can write.
 
-        It counts batches handed out, not those prepared ahead. To be taken between two batches, in the body of a `for` loop, or
-        after its end, when it says that the next pass begins afresh. After a `break` it stands in the midst of the pass that
-        was left; after the last batch, but before the loop has found that there is no more, at its end: a pass resumed there
-        has no batch left.
+        It counts batches returned, not batches prefetched. Call it between two batches, in the body of a `for` loop, or after
+        the loop, where the state says that the next pass starts from the beginning. After a `break`, the state is in the
+        middle of the pass. In the body of the loop for the last batch, it is at the end: resumed there, no batches are left.
 
-        The state of a generator of the loader's own is in it. That of the default generator is not, since others draw from it
-        too: keep it beside this state (`microtensor.random.default.get_state()`), or the passes after this one differ.
+        The state of the loader's own generator is included. That of the default generator is not, since other code draws from
+        it too: save it as well (`microtensor.random.default.get_state()`), or the passes after this one will differ.
         """
         current = self._pass
         return {
@@ -163,10 +162,10 @@ class DataLoader:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Stand where the loader stood that gave `state`: the next iterator goes on with its pass, and later ones follow on.
+        """Continue from a state: the next iterator resumes the interrupted pass.
 
-        The data set and the arguments must be those of that loader, except the number of workers. The default generator is left
-        as it is: the pass under way is drawn again from the state in which it began.
+        The data set and the arguments must be those of the loader that gave the state, except the number of workers. The
+        default generator is not changed: the order of the interrupted pass is drawn again from its saved generator state.
 
         >>> from microtensor.data import TensorDataset
         >>> loader = DataLoader(TensorDataset(np.arange(6)), batch_size=2, shuffle=True, generator=random.Generator(0))
@@ -178,7 +177,7 @@ class DataLoader:
         True
 
         Raises:
-            TypeError, ValueError: `state` is nothing that `state_dict` gave, or is that of a loader of other batches.
+            TypeError, ValueError: `state` is not from `state_dict`, or from a loader with other batches.
         """
         name, here = "DataLoader.load_state_dict", self.state_dict()
         if not isinstance(state, dict):
@@ -193,13 +192,13 @@ class DataLoader:
             for key in ("samples", "batch_size", "shuffle", "drop_last"):
                 if state[key] != here[key]:
                     raise ValueError(f"{name}: the state is of a loader with {key} {state[key]}, but here it is {here[key]}")
-            current = self._begun(name, state["pass"])
+            current = self._resumed_pass(name, state["pass"])
         if state["generator"] is not None:
             self.generator.set_state(state["generator"])
         self._pass, self._resumed = current, current is not None
 
-    def _begun(self, name: str, kept: Any) -> _Pass:
-        """The pass under way in a state, drawn once more, by a generator that nobody else has."""
+    def _resumed_pass(self, name: str, kept: Any) -> _Pass:
+        """The interrupted pass of a state, drawn again with a separate generator."""
         if not isinstance(kept, dict) or kept.keys() != {"batches", "generator"}:
             raise ValueError(f"{name}: the state has no position of a pass, but {kept!r}")
         if (kept["generator"] is not None) != self._draws:
@@ -227,16 +226,16 @@ class DataLoader:
         rest = range(current.done, len(self))
         ahead = self.num_workers * self.prefetch_factor
         prepared = in_order(partial(self._batch, current), rest, self.num_workers, ahead)
-        with closing(prepared), closing(_arrived(prepared, device)) as batches:
+        with closing(prepared), closing(_on_device(prepared, device)) as batches:
             for batch in batches:
                 current.done += 1
-                # in the thread of whoever asked, whose default device it goes to
+                # in the calling thread, whose default device is used
                 yield tuple(x if isinstance(x, Tensor) else Tensor(x, device=device) for x in batch)
         if self._pass is current:
             self._pass = None
 
     def _batch(self, current: _Pass, number: int) -> tuple[Any, ...]:
-        """One batch of a pass. In a thread if there are workers: it changes nothing."""
+        """Prepare one batch of a pass. Called in worker threads, so it changes no attributes."""
         indices = current.order[number * self.batch_size : (number + 1) * self.batch_size]
         batch = _checked(batch_of(self.dataset, indices), len(indices), type(self.dataset).__name__)
         if self.transform is not None:
@@ -246,8 +245,8 @@ class DataLoader:
         return batch
 
 
-def _arrived(batches: Iterator[tuple[Any, ...]], device: str | None) -> Generator[tuple[Any, ...], None, None]:
-    """Batches whose arrays are on the GPU, if they are to go to one; all that is in them, if it is named."""
+def _on_device(batches: Iterator[tuple[Any, ...]], device: str | None) -> Generator[tuple[Any, ...], None, None]:
+    """Batches with their arrays copied to the GPU, if `device` is one. If it is None, tensors stay on their device."""
     if device is not None:
         batches = (tuple(x.array if isinstance(x, Tensor) else x for x in batch) for batch in batches)
     device = full_name(device)

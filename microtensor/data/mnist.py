@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST from their files, and a sample of MNIST that needs none."""
+"""MNIST and Fashion-MNIST, read from their files, and a sample of MNIST that comes with the package."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shi
 FASHION_MEAN, FASHION_STD = 0.2860, 0.3530
 
 _OWNER_OF_LABELS = {0xBA07E8EF: "MNIST", 0xEE8604D9: "MNIST", 0x2ED6E46A: "FashionMNIST", 0x242BC73F: "FashionMNIST"}
-"""Whose labels have this CRC-32. The files of the two have the same names."""
+"""CRC-32 of the labels → data set. The files of both data sets have the same names."""
 
 
 class MNIST(LabelledImages):
     """Handwritten digits: 60,000 for training, 10,000 for testing (LeCun, Cortes, Burges, yann.lecun.com/exdb/mnist).
 
     Args:
-        root: the folder of the IDX files, or the one in which torchvision put them as MNIST/raw. A file may be plain or `.gz`,
-            spelled `train-images-idx3-ubyte` or `train-images.idx3-ubyte`, and may hold fewer images than the whole. None: the
-            folder that the environment variable MICROTENSOR_DATA names, then the user's cache.
-        train: the training set, or else the test set.
-        download: fetch what is not there, into MNIST/raw of `root` or of the cache: 10 MB for training, 2 MB for testing,
-            checked by sha256. It needs pooch: `pip install pooch`.
+        root: the folder of the IDX files, or torchvision's folder with MNIST/raw in it. A file may be plain or `.gz`, named
+            `train-images-idx3-ubyte` or `train-images.idx3-ubyte`, and may hold fewer images than the full data set. None: the
+            folder in the environment variable MICROTENSOR_DATA, then the user's cache.
+        train: True for the training set, False for the test set.
+        download: download missing files into MNIST/raw of `root` or of the cache (10 MB for training, 2 MB for testing), and
+            check their SHA-256. Needs pooch: `pip install pooch`.
 
     Raises:
-        TypeError: `train` is no bool.
-        FileNotFoundError: the files are not there. The message says where to get them.
-        ImportError: they are to be downloaded, and pooch is missing.
-        OSError: they cannot be downloaded.
-        ValueError: a file is damaged, or images and labels do not fit each other, or are those of another data set.
+        TypeError: `train` is not a bool.
+        FileNotFoundError: the files are missing. The message says where to get them.
+        ImportError: a download is needed, and pooch is missing.
+        OSError: the download failed.
+        ValueError: a file is damaged, images and labels do not match, or the files are those of another data set.
     """
 
     shape = (28, 28)
@@ -86,8 +86,8 @@ class MNIST(LabelledImages):
 class FashionMNIST(MNIST):
     """Clothing in the form of MNIST: 60,000 for training, 10,000 for testing (Xiao et al. 2017, arxiv.org/abs/1708.07747).
 
-    Arguments and errors are as for `MNIST`; the folder of torchvision is FashionMNIST/raw. 27 MB to download for training,
-    5 MB for testing.
+    Arguments and errors are as for `MNIST`; the folder is FashionMNIST/raw. The download is 27 MB for training, 5 MB for
+    testing.
     """
 
     source = Source(
@@ -107,9 +107,9 @@ class FashionMNIST(MNIST):
 
 
 def mnist_sample(train: bool = True) -> LabelledImages:
-    """The digits that come with this package: 600 of each class from MNIST's training set, or 100 of each from its test set.
+    """The digits that come with the package: 600 of each class from MNIST's training set, or 100 of each from its test set.
 
-    `mnist_sample.md`, beside the data, names their authors and their licence (CC BY-SA 3.0).
+    `mnist_sample.md`, beside the data, names the authors and the licence (CC BY-SA 3.0).
 
     >>> sample = mnist_sample(train=False)
     >>> len(sample), sample.images.shape, sample.labels[:5]

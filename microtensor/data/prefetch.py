@@ -1,4 +1,4 @@
-"""Work done ahead of its use by threads, its results in order."""
+"""Prefetching: a function called ahead of time by worker threads, with its results in order."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 
 def in_order(work: Callable[[int], T], numbers: Iterable[int], workers: int, ahead: int) -> Generator[T, None, None]:
-    """`work(n)` for each n, in order. So many `workers` do it, up to `ahead` results before they are asked for; with none,
-    each is done when it is asked for.
+    """Yield `work(n)` for each n, in order. `workers` threads compute up to `ahead` results in advance; with 0 workers, each is
+    computed when requested.
 
-    What work raises is raised here, in its turn, with the traceback of the thread. The threads end with the iterator: when it
-    is through, when it raises, when it is closed or nobody holds it any more. Nobody waits for them then: each ends the piece
-    of work that it is at. They are the interpreter's own kind, which it joins at its exit. In a forked child there are no such
-    threads: what they were at is done again there, and the rest each when it is asked for.
+    An exception in `work` is raised here, in the place of its result, with the traceback of the thread. The threads end when
+    the iterator is exhausted, raises, is closed or is garbage collected. They are not waited for then: each finishes its
+    current call. The interpreter joins them at exit. A forked child has no such threads: it repeats the calls that were
+    pending, and computes the rest when requested.
 
     >>> list(in_order(lambda n: n * n, range(5), workers=2, ahead=4))
     [0, 1, 4, 9, 16]
@@ -42,5 +42,5 @@ def in_order(work: Callable[[int], T], numbers: Iterable[int], workers: int, ahe
                 yield from map(work, numbers)
                 return
     finally:
-        if os.getpid() == process:  # else another process may have held its locks
+        if os.getpid() == process:  # in a forked child, the locks of the pool may be held forever
             pool.shutdown(wait=False, cancel_futures=True)

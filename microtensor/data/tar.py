@@ -1,11 +1,11 @@
-"""Some files out of a .tar.gz, as a stream. The archive may come from anywhere: no size in it is believed, nothing is unpacked.
+"""Read some files from a .tar.gz as a stream. Archives need not be trusted: sizes are checked, nothing is unpacked to disk.
 
-Python's `tarfile` takes a long name of any length into memory and walks on for hours where a header announces more bytes than
-there are. Here each number is checked when it is read, and each piece is bounded before it is read.
+Python's `tarfile` reads long names of any length into memory, and runs for hours if a header declares far more bytes than
+exist. Here each number is checked when it is read, and each read is bounded.
 
-A tar archive is blocks of 512 bytes: for each member a header, then its contents, the last block filled up with zeros
-(POSIX.1-1988, "ustar"). Long names stand in members of their own before the one that they name: GNU's of type L, POSIX's (pax)
-of type x, which is a list of `length key=value`.
+A tar archive consists of blocks of 512 bytes: for each member a header, then its contents, padded with zeros to a full block
+(POSIX.1-1988, "ustar"). Long names are in extra members before the member that they name: of type L for GNU, of type x for
+POSIX (pax), a list of `length key=value`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import IO, NamedTuple, cast
 
 from .idx import take
 
-BLOCK = 512
-LONGEST_NOTE_BYTES = 1 << 20
-"""Of a long name, or of a list of attributes: Linux takes paths of 4,096 bytes."""
+BLOCK_BYTES = 512
+MAX_ATTRIBUTES_BYTES = 1 << 20
+"""Of a long name or a list of attributes. Paths on Linux have at most 4,096 bytes."""
 
-MOST_MEMBERS = 10_000
-"""Of an archive. The published ones have a dozen; a header takes some 10 µs."""
+MAX_MEMBERS = 10_000
+"""Of an archive. The published ones have a dozen; reading a header takes some 10 µs."""
 
-_PIECE_BYTES = 1 << 18
+_CHUNK_BYTES = 1 << 18
 
 
 class Member(NamedTuple):
-    """What a header says: the name, the type (see `_read`), and how many bytes of contents follow."""
+    """A header: the name, the type (see `_read`), and the size of the contents in bytes."""
 
     name: str
     type: bytes
@@ -37,14 +37,14 @@ class Member(NamedTuple):
 
 
 def read_members(path: Path, folder: str, names: Collection[str], most: int, in_all: int) -> dict[str, bytes]:
-    """The contents of the regular files of these names, as far as they are there, in `folder` of the archive or at its top.
+    """The contents of the regular files with these names, in `folder` of the archive or at its top. Missing ones are left out.
 
     Args:
-        most: bytes of one of them.
-        in_all: bytes of the whole archive, unpacked.
+        most: limit on the bytes of one of the files.
+        in_all: limit on the bytes of the whole archive, unpacked.
 
     Raises:
-        ValueError: it is no .tar.gz, is cut short or damaged, or holds more than that.
+        ValueError: it is not a .tar.gz, is cut short or damaged, or exceeds a limit.
         OSError: it cannot be read.
     """
     with path.open("rb") as file, gzip.GzipFile(fileobj=file) as stream:
@@ -57,35 +57,35 @@ def read_members(path: Path, folder: str, names: Collection[str], most: int, in_
 
 
 class _Refused(Exception):
-    """What is wrong with an archive."""
+    """Something is wrong with the archive."""
 
 
 class _Bounded:
-    """A stream that ends in words after so many bytes, and where it is cut short."""
+    """A stream that raises after `most` bytes, or if it is cut short."""
 
     def __init__(self, stream: IO[bytes], most: int) -> None:
         self.stream, self.most, self.left = stream, most, most
 
     def block(self) -> bytes:
-        """The next block; nothing at the end."""
-        self._count(BLOCK)
-        data = take(self.stream, BLOCK)
-        if data and len(data) < BLOCK:
+        """The next block; empty at the end."""
+        self._count(BLOCK_BYTES)
+        data = take(self.stream, BLOCK_BYTES)
+        if data and len(data) < BLOCK_BYTES:
             raise EOFError("it ends in the middle of a block")
         return bytes(data)
 
     def contents(self, size: int, keep: bool) -> bytes:
-        """The contents of a member, up to the next block. What is not kept is passed over, a piece at a time."""
-        padded = -(-size // BLOCK) * BLOCK
+        """Read the contents of a member with their padding. If not kept, they are skipped in chunks, and b"" is returned."""
+        padded = -(-size // BLOCK_BYTES) * BLOCK_BYTES
         self._count(padded)
         kept = bytes(take(self.stream, size)) if keep else b""
         self._skip(padded - len(kept))
         return kept
 
     def rest(self) -> None:
-        """Read to the end, where gzip compares its checksum."""
-        while piece := self.stream.read(_PIECE_BYTES):
-            self._count(len(piece))
+        """Read to the end, where gzip checks its checksum."""
+        while chunk := self.stream.read(_CHUNK_BYTES):
+            self._count(len(chunk))
 
     def _count(self, size: int) -> None:
         self.left -= size
@@ -94,24 +94,24 @@ class _Bounded:
 
     def _skip(self, size: int) -> None:
         while size:
-            piece = self.stream.read(min(size, _PIECE_BYTES))
-            if not piece:
+            chunk = self.stream.read(min(size, _CHUNK_BYTES))
+            if not chunk:
                 raise EOFError("it ends in the middle of a file")
-            size -= len(piece)
+            size -= len(chunk)
 
 
 def _read(stream: _Bounded, folder: str, names: Collection[str], most: int) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    noted: dict[str, str] = {}  # of the next member: its path and size, where its header has no room for them
-    for _ in range(MOST_MEMBERS):
+    noted: dict[str, str] = {}  # path and size of the next member, if they do not fit in its header
+    for _ in range(MAX_MEMBERS):
         header = stream.block()
         if not any(header):  # a block of zeros ends an archive; some have none
             break
         member = _member(header, noted)
-        if member.type in (b"L", b"K", b"x", b"g", b"X"):  # about the next one, or about all: a name, a link's aim, attributes
-            if member.size > LONGEST_NOTE_BYTES:
+        if member.type in (b"L", b"K", b"x", b"g", b"X"):  # attributes of the next member or of all: name, link target, …
+            if member.size > MAX_ATTRIBUTES_BYTES:
                 raise _Refused(f"announces a name or note of {member.size:,} bytes, which none has; get it again")
-            noted |= _notes(member.type, stream.contents(member.size, keep=True))
+            noted |= _attributes(member.type, stream.contents(member.size, keep=True))
             continue
         noted = {}
         if member.type == b"S":
@@ -126,15 +126,15 @@ def _read(stream: _Bounded, folder: str, names: Collection[str], most: int) -> d
         if wanted:
             found[name] = contents
     else:
-        raise _Refused(f"has more than {MOST_MEMBERS:,} members, and is no archive of this data set; get it again")
+        raise _Refused(f"has more than {MAX_MEMBERS:,} members, and is no archive of this data set; get it again")
     stream.rest()
     return found
 
 
 def _member(header: bytes, noted: dict[str, str]) -> Member:
-    """What a header says, and what was noted before it."""
+    """Parse a header, using the attributes noted before it."""
     without_sum = header[:148] + b" " * 8 + header[156:]
-    signed = sum(memoryview(without_sum).cast("b"))  # as some old programs add up
+    signed = sum(memoryview(without_sum).cast("b"))  # as some old programs compute it
     if _number(header[148:156]) not in (sum(without_sum), signed):
         raise _Refused("is no .tar.gz, or is cut short or damaged (a header's checksum is wrong); get it again")
     name, prefix = (_text(field) for field in (header[:100], header[345:500]))
@@ -145,7 +145,7 @@ def _member(header: bytes, noted: dict[str, str]) -> Member:
 
 
 def _number(field: bytes) -> int:
-    """Octal digits; or, after a byte of 0x80, a binary number, the highest byte first."""
+    """Parse octal digits; or, after a byte 0x80, a big-endian integer."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     digits = field.partition(b"\0")[0].strip(b" ").decode("latin-1")
@@ -154,8 +154,8 @@ def _number(field: bytes) -> int:
     return int(digits or "0", 8)
 
 
-def _notes(type: bytes, contents: bytes) -> dict[str, str]:
-    """What a member says about the next one. A global one (g) may say nothing that is needed here."""
+def _attributes(type: bytes, contents: bytes) -> dict[str, str]:
+    """The path and size of the next member from a member with attributes. Global ones (g) are ignored."""
     if type == b"L":
         return {"path": _text(contents)}
     if type == b"K" or type == b"g":
@@ -175,5 +175,5 @@ def _notes(type: bytes, contents: bytes) -> dict[str, str]:
 
 
 def _text(field: bytes) -> str:
-    """Up to the first zero."""
+    """Decode a field up to its first zero byte."""
     return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""What a transform is: `Transform`, several of them in a row, and the checks that all share."""
+"""`Transform`, the base class of transforms; `Compose`; and argument checks that all transforms share."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from .. import random
 from ..autograd.arguments import is_number, kind_of
 
 Images: TypeAlias = NDArray[Any]
-"""(N, C, H, W), uint8 from 0 to 255 or floating-point numbers."""
+"""(N, C, H, W), uint8 from 0 to 255 or floating point."""
 
 
 class Transform:
-    """A transform of images: a subclass writes `apply`."""
+    """Base class of transforms: a subclass defines `apply`."""
 
     def __call__(self, images: Images, *others: Any, generator: random.Generator | None = None) -> Any:
-        """Images (N, C, H, W) → images; or images and `others`, such as labels → the tuple of them, the others as they are.
+        """Images (N, C, H, W) → images. With `others`, such as labels, returns a tuple: the images, and the others unchanged.
 
         Args:
-            generator: where randomness comes from; None: the default generator.
+            generator: source of randomness; None: the default generator.
 
         Raises:
-            TypeError: the images are no NumPy array of uint8 or floating-point numbers, or the generator is none.
-            ValueError: they have not four axes, or do not fit the transform.
+            TypeError: the images are not a NumPy array of uint8 or floats, or the generator has the wrong type.
+            ValueError: they do not have four axes, or have a shape that the transform cannot handle.
         """
         images = self.apply(self.check(images), self.source(generator))
         return (images, *others) if others else images
 
     def apply(self, images: Images, generator: random.Generator) -> Images:
-        """New images from `images`, which stay as they are."""
+        """New images computed from `images`, which must not be changed."""
         raise NotImplementedError(f"{type(self).__name__}: write apply(images, generator), which gives new images")
 
     def check(self, images: Images) -> Images:
-        """The images, if they are of the form that transforms take."""
+        """Check the type and the axes of the images, and return them."""
         name = type(self).__name__
         if not isinstance(images, np.ndarray):
             raise TypeError(
@@ -54,7 +54,7 @@ class Transform:
         return images
 
     def source(self, generator: random.Generator | None) -> random.Generator:
-        """Where randomness comes from: this generator, or the default one."""
+        """The source of randomness: this generator, or the default one if it is None."""
         if generator is not None and not isinstance(generator, random.Generator):
             name, kind = type(self).__name__, type(generator).__name__
             raise TypeError(f"{name}: generator: expected a microtensor.Generator or None, got {kind}")
@@ -65,7 +65,7 @@ class Transform:
 
 
 def transformed(transform: Callable[..., Any], batch: tuple[Any, ...], generator: random.Generator | None) -> Any:
-    """A batch after a transform, or after a function of its first array."""
+    """Apply a transform to a batch, or a function to its first array."""
     if isinstance(transform, Transform):
         result = transform(*batch, generator=generator)
     else:
@@ -78,10 +78,10 @@ def transformed(transform: Callable[..., Any], batch: tuple[Any, ...], generator
 
 
 class Compose(Transform):
-    """One transform after the other, functions of images among them.
+    """Applies transforms, or functions of images, one after the other.
 
     Raises:
-        TypeError: it is not given one list, or something in it is a class or cannot be called.
+        TypeError: the argument is not a list, or an element is a class or not callable.
 
     >>> Compose([lambda images: images / 2, lambda images: 1 - images])(np.zeros((1, 1, 1, 1)))
     array([[[[1.]]]])
@@ -101,7 +101,7 @@ class Compose(Transform):
                 raise TypeError(f"Compose: transforms[{i}]: expected a transform or a function, got {kind_of(transform)}{hint}")
 
     def __call__(self, images: Images, *others: Any, generator: random.Generator | None = None) -> Any:
-        """Images, or images and others → what is left after the last transform."""
+        """Images, or images and others → the result of the last transform."""
         batch: Any = (images, *others)
         for transform in self.transforms:
             batch = transformed(transform, batch, generator)
@@ -109,7 +109,7 @@ class Compose(Transform):
 
 
 def as_dtype_of(dtype: np.dtype[Any], numbers: Images) -> Images:
-    """Numbers in this dtype of images: rounded to 0 … 255 if that is uint8. In place, where it can be."""
+    """Convert to the dtype of images: for uint8, rounded and clipped to 0 … 255. May change its argument."""
     if dtype != np.uint8:
         return numbers.astype(dtype, copy=False)
     np.rint(numbers, out=numbers)
@@ -117,7 +117,7 @@ def as_dtype_of(dtype: np.dtype[Any], numbers: Images) -> Images:
 
 
 def filled(shape: tuple[int, ...], fill: tuple[float, ...], dtype: np.dtype[Any]) -> Images:
-    """Images (N, C, H, W) of this one colour."""
+    """Images (N, C, H, W) of a single colour."""
     if len(fill) not in (1, shape[1]):
         raise ValueError(f"fill: {len(fill)} numbers for images of {shape[1]} channels; give one, or one per channel")
     if dtype == np.uint8 and not all(0 <= x <= 255 for x in fill):
@@ -129,7 +129,7 @@ def filled(shape: tuple[int, ...], fill: tuple[float, ...], dtype: np.dtype[Any]
 
 
 def pair(name: str, what: str, size: Any) -> tuple[int, int]:
-    """A size as (height, width)."""
+    """Check a size, and return it as (height, width)."""
     sides = (size, size) if isinstance(size, (int, np.integer)) else size
     whole = isinstance(sides, (tuple, list)) and len(sides) == 2
     if not whole or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in sides):
@@ -140,14 +140,14 @@ def pair(name: str, what: str, size: Any) -> tuple[int, int]:
 
 
 def probability(name: str, p: Any) -> float:
-    """p, if it is a probability."""
+    """Check a probability, and return it."""
     if not is_number(p) or not 0 <= p <= 1:
         raise ValueError(f"{name}: p: expected a probability from 0 to 1, got {p!r}")
     return float(p)
 
 
 def numbers(name: str, what: str, given: Any) -> tuple[float, ...]:
-    """A number, or one per channel, as a tuple."""
+    """Check a number, or one per channel, and return it as a tuple."""
     found = tuple(given) if isinstance(given, (tuple, list, np.ndarray)) else (given,)
     if not found or not all(is_number(x) for x in found):
         raise TypeError(f"{name}: {what}: expected a number, or one per channel, got {given!r}")
@@ -157,7 +157,7 @@ def numbers(name: str, what: str, given: Any) -> tuple[float, ...]:
 
 
 def flag(name: str, what: str, given: Any) -> bool:
-    """True or False; "no" would count as true."""
+    """Check a bool, and return it: a string such as "no" would count as true."""
     if not isinstance(given, (bool, np.bool_)):
         raise TypeError(f"{name}: {what}: expected True or False, got {given!r}")
     return bool(given)

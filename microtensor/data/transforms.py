@@ -1,12 +1,12 @@
-"""What is done to a batch of images between the data set and the network: cropped, flipped, turned, mixed, normalised.
+"""Augmentation of a batch of images between the data set and the network: crops, flips, rotation, mixup, normalisation.
 
-A transform takes images (N, C, H, W), a NumPy array of uint8 from 0 to 255 or of floating-point numbers, and gives new ones of
-the same dtype; only `ToFloat` and `Normalize` make float32 of uint8. Called on images alone it gives images; called on
-images, labels and what else a batch holds, it gives the tuple of them all, as torchvision's transforms v2 do. Each image of the
-batch gets its own random draw, from the `generator` that is given and from nowhere else: the same generator, the same images.
+A transform takes images (N, C, H, W), a NumPy array of uint8 from 0 to 255 or of floats, and returns new images of the same
+dtype; only `ToFloat` and `Normalize` convert uint8 to float32. Called with images alone, it returns images; called with images,
+labels and so on, it returns a tuple of all, as torchvision's transforms v2 do. Each image of the batch gets its own random draw
+from `generator`: the same generator state gives the same images.
 
-In a `DataLoader(…, transform=Compose([…]))` they run on the host, in its worker threads if it has any. For a transform of your
-own, derive from `Transform` and write `apply`; one without randomness may be any function of the images.
+In a `DataLoader(…, transform=Compose([…]))` they run on the CPU, in its worker threads if it has any. To write your own, derive
+from `Transform` and define `apply`; a transform without randomness can be any function of the images.
 
 >>> from microtensor.data import transforms
 >>> augment = transforms.Compose([
@@ -51,7 +51,7 @@ __all__ = [
 
 
 class ToFloat(Transform):
-    """uint8 from 0 to 255 → float32 from 0 to 1. Floating-point numbers stay as they are."""
+    """uint8 from 0 to 255 → float32 from 0 to 1. Floats are not changed."""
 
     def apply(self, images: Images, generator: random.Generator) -> Images:
         """Scaled images."""
@@ -59,15 +59,15 @@ class ToFloat(Transform):
 
 
 class Normalize(Transform):
-    """(x − mean) / std in each channel. uint8 counts as 0 to 1 and becomes float32; floating-point numbers keep their dtype.
+    """(x − mean) / std in each channel. uint8 is scaled to 0 to 1 and becomes float32; floats keep their dtype.
 
     Args:
         mean, std: a number per channel, or one for all.
 
     Raises:
-        TypeError: they are no numbers.
-        ValueError: a std is not positive; or, when called, there are not as many as channels, or a mean above 1 is to be
-            subtracted from uint8.
+        TypeError: they are not numbers.
+        ValueError: a std is not positive; or, when called, their number differs from the number of channels, or a mean above 1
+            meets uint8 images.
     """
 
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
@@ -96,14 +96,14 @@ class Normalize(Transform):
 
 
 class Cutout(Transform):
-    """A square of each image blotted out, its centre at any pixel, what sticks out cut off.
+    """Erases a square at a random position in each image. Its centre can be any pixel, so it may be cut off at the border.
 
     DeVries & Taylor 2017, arxiv.org/abs/1708.04552, section 3.2; there 16 pixels for CIFAR-10 and 8 for CIFAR-100, in
     normalised images, where 0 is the mean.
 
     Args:
-        size: (height, width) in pixels, or one number for a square. An even one reaches a pixel further up and to the left.
-        fill: what stands there afterwards: a number, or one per channel.
+        size: (height, width) in pixels, or one number for a square. An even one extends one pixel further up and to the left.
+        fill: the value of erased pixels: a number, or one per channel.
     """
 
     def __init__(self, size: int | Sequence[int], *, fill: float | Sequence[float] = 0) -> None:
@@ -111,7 +111,7 @@ class Cutout(Transform):
         self.fill = numbers("Cutout", "fill", fill)
 
     def apply(self, images: Images, generator: random.Generator) -> Images:
-        """Images with a hole."""
+        """Images with a square erased."""
         inside = []
         for length, side in zip(images.shape[2:], self.size):
             first = generator.integers(0, length, (len(images), 1)) - side // 2
@@ -122,18 +122,18 @@ class Cutout(Transform):
 
 
 class Mixup(Transform):
-    """Each image mixed with another of its batch, and the labels likewise: λ x + (1 − λ) x′, λ ~ Beta(alpha, alpha).
+    """Mixes each image with another image of its batch, and their labels likewise: λ x + (1 − λ) x′, λ ~ Beta(alpha, alpha).
 
     Images keep their dtype, uint8 rounded. Labels (N,), integers, become class probabilities (N, num_classes), float32,
-    which `nn.cross_entropy` takes; probabilities (N, num_classes) are mixed as they are. One λ serves the whole batch, and the
-    partners are the batch in random order. Zhang et al. 2017, arxiv.org/abs/1710.09412, equation 2 and figure 1.
+    which `nn.cross_entropy` takes; labels may also be probabilities (N, num_classes). One λ is used for the whole batch, and
+    the partners are the batch in random order. Zhang et al. 2017, arxiv.org/abs/1710.09412, equation 2 and figure 1.
 
     Args:
-        num_classes: how many classes there are.
-        alpha: over 0; the smaller, the nearer λ is to 0 or 1. The paper takes 0.2 to 0.4 for ImageNet, 1 for CIFAR.
+        num_classes: number of classes.
+        alpha: above 0; the smaller it is, the closer λ is to 0 or 1. The paper uses 0.2 to 0.4 for ImageNet, 1 for CIFAR.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong kind; or, when called, labels are missing or out of range.
+        TypeError, ValueError: an argument is invalid; or, when called, labels are missing or out of range.
     """
 
     def __init__(self, num_classes: int, alpha: float = 1.0) -> None:
@@ -146,7 +146,7 @@ class Mixup(Transform):
         self.num_classes, self.alpha = int(num_classes), float(alpha)
 
     def __call__(self, images: Images, *others: Any, generator: random.Generator | None = None) -> Any:
-        """Images, labels and what else → mixed images, probabilities (N, num_classes), and the rest as it is."""
+        """Images, labels, others → mixed images, probabilities (N, num_classes), and the others unchanged."""
         if not others:
             raise TypeError("Mixup: it mixes the labels as well: give it images and labels")
         images, (labels, *rest) = self.check(images), others

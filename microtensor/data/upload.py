@@ -1,16 +1,16 @@
-"""Batches that travel to a GPU while it works on the ones before.
+"""Copy batches to a GPU while it computes with the previous batch.
 
-A copy to a GPU can run beside its kernels if it comes from pinned memory, which the system does not move, and on a stream of
-its own, a second queue of work. Nobody waits on the host; the two queues wait for each other, on the device, by events:
+A copy from host to GPU runs concurrently with kernels if its source is pinned (page-locked) memory and it is on another CUDA
+stream. The host does not wait; the two streams wait for each other by events:
 
-    host      batch → pinned memory
-    copies    ·············· wait until the room is free · pinned memory → room ·
-    compute   ··· kernels of the step before ··················· wait for the copy · room → batch · kernels of this step ···
+    host             batch → pinned memory
+    copy stream      ·············· wait until the buffer is free · pinned memory → buffer ·
+    compute stream   ··· kernels of the last step ··············· wait for the copy · buffer → batch · kernels of this step ···
 
-There are two rooms on the GPU, taken in turn. A batch is copied out of its room, by the queue that computes with it: so its
-memory belongs to that queue, and whoever drops the batch need not think of streams. (Memory that is dropped CuPy gives to the
-next who asks on the stream where it was made, at once. Had the copies made it, the next batch would be written over this one
-while kernels still read it.) A copy within the GPU costs little beside the way there.
+Two buffers on the GPU are used in turn. The compute stream copies a batch out of its buffer into new memory, which so belongs
+to the compute stream. (CuPy reuses freed memory at once for the next allocation on the same stream. If the batch were allocated
+on the copy stream, the next batch could overwrite it while kernels still read it.) A copy within the GPU is cheap compared with
+the copy from the host.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import numpy as np
 
 from ..runtime.arrays import Array, index_of, library, on
 
-ALIGNED = 256
-"""Bytes: where arrays begin in a room, as in memory of their own."""
+ALIGNMENT_BYTES = 256
+"""Arrays in a buffer start at multiples of this, as CuPy's own allocations do."""
 
 
-class Lane:
-    """The queue of copies to one GPU, and the pinned memory that it still reads."""
+class CopyStream:
+    """The stream for copies to one GPU, and the pinned memory that pending copies still read."""
 
     def __init__(self, xp: Any) -> None:
         self.stream = xp.cuda.Stream(non_blocking=True)
@@ -38,7 +38,7 @@ class Lane:
         self._lock = threading.Lock()
 
     def keep(self, pinned: Any, copied: Any) -> None:
-        """Hold pinned memory until it has been read; drop what has."""
+        """Keep pinned memory until its copy is done; drop what is done."""
         with self._lock:
             self._reading.append((copied, pinned))
             while self._reading[0][0].done:
@@ -48,99 +48,99 @@ class Lane:
 
 
 @functools.cache
-def _lane(xp: Any, index: int) -> Lane:
+def _copy_stream(xp: Any, index: int) -> CopyStream:
     with on(f"cuda:{index}"):
-        return Lane(xp)
+        return CopyStream(xp)
 
 
-class Room:
-    """Memory on the GPU for a batch in passing."""
+class GpuBuffer:
+    """GPU memory that a batch is copied to first."""
 
     def __init__(self) -> None:
         self.memory: Array | None = None
         self.copied: Any = None
-        """The event after which a batch is in it."""
+        """Event: the copy from the host is done."""
         self.free: Any = None
-        """The event after which it has been taken out."""
+        """Event: the batch has been copied out, so the buffer may be overwritten."""
 
 
-class Arriving:
-    """A batch on its way: what was given, and where in the room its arrays of NumPy's are."""
+class PendingBatch:
+    """A batch being copied: the original, and the offsets of its NumPy arrays in the buffer."""
 
-    def __init__(self, batch: Sequence[Any], room: Room) -> None:
-        self.batch, self.room = batch, room
+    def __init__(self, batch: Sequence[Any], buffer: GpuBuffer) -> None:
+        self.batch, self.buffer = batch, buffer
         self.starts, self.size = [], 0
         for x in self.batch:
             self.starts.append(self.size)
             if type(x) is np.ndarray:
-                self.size += -(-x.nbytes // ALIGNED) * ALIGNED
+                self.size += -(-x.nbytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
 
 
 class Upload:
-    """The way of one pass of a loader to the GPU `device`, a full name."""
+    """Copies the batches of one pass of a loader to `device`, such as "cuda:0"."""
 
     def __init__(self, device: str) -> None:
         self.device = device
         self._xp = library(device)
-        self._lane = _lane(self._xp, index_of(device))
-        self._rooms = [Room(), Room()]
+        self._copy_stream = _copy_stream(self._xp, index_of(device))
+        self._buffers = [GpuBuffer(), GpuBuffer()]
 
-    def begin(self, batch: Sequence[Any]) -> Arriving:
-        """Let the arrays of NumPy's in a batch set out. At most two batches are on their way at a time."""
-        xp, stream, room = self._xp, self._lane.stream, self._rooms[0]
-        self._rooms.reverse()
-        arriving = Arriving(batch, room)
-        if not arriving.size:
-            return arriving
+    def begin(self, batch: Sequence[Any]) -> PendingBatch:
+        """Start copying the NumPy arrays of a batch. At most two batches may be in flight."""
+        xp, stream, buffer = self._xp, self._copy_stream.stream, self._buffers[0]
+        self._buffers.reverse()
+        pending = PendingBatch(batch, buffer)
+        if not pending.size:
+            return pending
         with on(self.device):
-            pinned = xp.cuda.alloc_pinned_memory(arriving.size)
-            buffer = np.frombuffer(pinned, np.uint8, arriving.size)
-            for x, start in zip(arriving.batch, arriving.starts):
+            pinned = xp.cuda.alloc_pinned_memory(pending.size)
+            staging = np.frombuffer(pinned, np.uint8, pending.size)
+            for x, start in zip(pending.batch, pending.starts):
                 if type(x) is np.ndarray:
-                    buffer[start : start + x.nbytes].view(x.dtype).reshape(x.shape)[...] = x
+                    staging[start : start + x.nbytes].view(x.dtype).reshape(x.shape)[...] = x
             with stream:
-                if room.free is not None:
-                    stream.wait_event(room.free)
-                if room.memory is None or room.memory.size < arriving.size:
-                    room.memory = xp.empty(arriving.size, np.uint8)
-                room.memory[: arriving.size].set(buffer, stream)
-                room.copied = stream.record(xp.cuda.Event(disable_timing=True))
-            self._lane.keep(pinned, room.copied)
-        return arriving
+                if buffer.free is not None:
+                    stream.wait_event(buffer.free)
+                if buffer.memory is None or buffer.memory.size < pending.size:
+                    buffer.memory = xp.empty(pending.size, np.uint8)
+                buffer.memory[: pending.size].set(staging, stream)
+                buffer.copied = stream.record(xp.cuda.Event(disable_timing=True))
+            self._copy_stream.keep(pinned, buffer.copied)
+        return pending
 
-    def finish(self, arriving: Arriving) -> tuple[Any, ...]:
-        """The batch, its arrays of NumPy's on the GPU now. The current stream waits for them there; the host does not."""
-        xp, room, batch = self._xp, arriving.room, list(arriving.batch)
-        memory: Any = room.memory
+    def finish(self, pending: PendingBatch) -> tuple[Any, ...]:
+        """The batch with its NumPy arrays on the GPU. The current stream waits for the copy; the host does not."""
+        xp, buffer, batch = self._xp, pending.buffer, list(pending.batch)
+        memory: Any = buffer.memory
         with on(self.device):
             stream = xp.cuda.get_current_stream()
-            if arriving.size:
-                stream.wait_event(room.copied)
-            for i, (x, start) in enumerate(zip(batch, arriving.starts)):
+            if pending.size:
+                stream.wait_event(buffer.copied)
+            for i, (x, start) in enumerate(zip(batch, pending.starts)):
                 if type(x) is np.ndarray and not x.nbytes:
                     batch[i] = xp.empty(x.shape, x.dtype)
                 elif type(x) is np.ndarray:
                     batch[i] = memory[start : start + x.nbytes].view(x.dtype).reshape(x.shape).copy()
-            if arriving.size:
-                room.free = stream.record(xp.cuda.Event(disable_timing=True))
+            if pending.size:
+                buffer.free = stream.record(xp.cuda.Event(disable_timing=True))
         return tuple(batch)
 
     def close(self) -> None:
-        """No batch sets out any more. The next copies, whosesoever, may get the rooms' memory once it is free."""
-        for room in self._rooms:
-            if room.free is not None:
-                self._lane.stream.wait_event(room.free)
-        self._rooms = []
+        """Give up the buffers. Later copies on the stream may reuse their memory only once it is free."""
+        for buffer in self._buffers:
+            if buffer.free is not None:
+                self._copy_stream.stream.wait_event(buffer.free)
+        self._buffers = []
 
 
 def uploaded(batches: Iterator[Sequence[Any]], device: str) -> Generator[tuple[Any, ...], None, None]:
-    """Batches, in order, with their arrays of NumPy's on a GPU: when one is handed out, the next has set out already.
+    """Batches, in order, with their NumPy arrays on a GPU: when one is returned, the copy of the next has already started.
 
-    All else in a batch stays as it is. What `batches` raises is raised in its turn.
+    Other values in a batch are not changed. An exception in `batches` is raised in the place of its batch.
     """
     upload = Upload(device)
 
-    def begun() -> Arriving | Exception | None:
+    def start_next() -> PendingBatch | Exception | None:
         try:
             batch = next(batches)
         except StopIteration:
@@ -150,11 +150,11 @@ def uploaded(batches: Iterator[Sequence[Any]], device: str) -> Generator[tuple[A
         return upload.begin(batch)
 
     try:
-        ahead = begun()
+        ahead = start_next()
         while ahead is not None:
             if isinstance(ahead, Exception):
                 raise ahead
-            following = begun()
+            following = start_next()
             yield upload.finish(ahead)
             ahead = following
     finally:

@@ -20,7 +20,7 @@ from .stored_arrays import array_of
 MAX_DEPTH = 64
 """How deep a tree may be nested: far deeper than any state_dict, and far below Python's recursion limit."""
 
-KEY_LIMIT = 2**63
+LARGEST_KEY = 2**63
 """Keys must be smaller: larger integers can be chosen so that their hashes collide, and a dict then takes hours."""
 
 VERSION = 1
@@ -87,7 +87,7 @@ class _Splitter:
 def _key(key: Any, path: tuple[Any, ...]) -> str | int:
     if isinstance(key, str):
         return str(key)
-    if isinstance(key, (int, np.integer)) and not isinstance(key, bool) and abs(int(key)) < KEY_LIMIT:
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool) and abs(int(key)) < LARGEST_KEY:
         return int(key)
     raise TypeError(
         f"save: {_place(path)} has the key {_brief(key)} ({type(key).__name__}); a key must be a str or an int of 64 bits"
@@ -153,7 +153,7 @@ def _joined(value: Any, tensors: dict[str, Any], depth: int) -> Any:
 
 
 def _checked_key(key: Any) -> str | int:
-    if isinstance(key, str) or type(key) is int and abs(key) < KEY_LIMIT:
+    if isinstance(key, str) or type(key) is int and abs(key) < LARGEST_KEY:
         return key
     raise ValueError(f"its structure has the key {_brief(key)}")
 

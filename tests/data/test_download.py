@@ -137,8 +137,8 @@ def absent(server):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (wrong, "what came is not the published file"),
-        (short, "what came is not the published file"),
+        (wrong, "the download is not the published file"),
+        (short, "the download is not the published file"),
         (truncated, r"IncompleteRead|broken"),
         (absent, "404"),
     ],

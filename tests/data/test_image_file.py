@@ -56,7 +56,7 @@ def test_a_size_is_looked_at_before_the_pixels(tmp_path, monkeypatch, format):
     path.write_bytes(encoded(pillow.new("RGB", (100, 80), (200, 10, 10)), format))
     assert read_picture(path).shape == (3, 80, 100)
     monkeypatch.setattr(image_file, "SMALL_BYTES", 4000)
-    monkeypatch.setattr(image_file, "INFLATION", 0)
+    monkeypatch.setattr(image_file, "MAX_INFLATION", 0)
     monkeypatch.setattr(image_file, "_upright", None)  # is not reached
     with pytest.raises(
         ValueError, match=r"a\.png: a picture of 100×80 pixels \(\w+\) in [\d,]+ bytes; expected 1,000 pixels at"

@@ -430,7 +430,7 @@ IMAGES = batch()
         (
             lambda: RandomRotation(-5),
             ValueError,
-            r"RandomRotation: degrees: expected d of 0 or more, or \(least, most\), got -5",
+            r"RandomRotation: degrees: expected d of 0 or more, or \(lowest, highest\), got -5",
         ),
         (lambda: RandomRotation((5, -5)), ValueError, "RandomRotation: degrees"),
         (lambda: RandomRotation((1, 2, 3)), ValueError, "RandomRotation: degrees"),

@@ -230,14 +230,14 @@ def test_not_waiting_for_the_copy_is_found(monkeypatch):
 
 def test_not_waiting_until_the_room_is_free_is_found(monkeypatch):
     upload = Upload("cuda:0")
-    monkeypatch.setattr(upload._lane.stream, "wait_event", lambda event: None, raising=False)
+    monkeypatch.setattr(upload._copy_stream.stream, "wait_event", lambda event: None, raising=False)
     with pytest.raises(strict.Refused, match="another stream works on this memory"):
         run_through()
     streams.faults.clear()
 
 
 def test_dropping_pinned_memory_too_soon_is_found(monkeypatch):
-    monkeypatch.setattr(Upload("cuda:0")._lane, "keep", lambda pinned, copied: None)
+    monkeypatch.setattr(Upload("cuda:0")._copy_stream, "keep", lambda pinned, copied: None)
     with pytest.raises(strict.Refused, match="pinned memory was dropped while a copy from it may be under way"):
         run_through()
 
@@ -261,13 +261,13 @@ def test_memory_that_is_not_pinned_is_refused(monkeypatch):
         run_through()
 
 
-def test_rooms_are_taken_in_turn():
+def test_buffers_are_taken_in_turn():
     upload = Upload("cuda:0")
-    rooms = []
+    buffers = []
     for batch in numbers(4):
-        arriving = upload.begin(batch)
-        rooms.append(arriving.room)
-        upload.finish(arriving)
+        pending = upload.begin(batch)
+        buffers.append(pending.buffer)
+        upload.finish(pending)
     upload.close()
-    assert all(x is not y for x, y in pairwise(rooms))
-    assert len({id(room) for room in rooms}) == 2
+    assert all(x is not y for x, y in pairwise(buffers))
+    assert len({id(buffer) for buffer in buffers}) == 2
