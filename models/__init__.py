@@ -1,7 +1,7 @@
-"""The networks of the field's history: one paper, one file.
+"""Published convolutional networks: one paper, one file.
 
-`list_models()` names them all, `build(name)` makes one, `table()` says what is known of each; and each has a factory here, such
-as `resnet50()`. There are no weights to download: `load_weights(model, path)` takes them from a file.
+`list_models()` names them all, `build(name)` creates one, `table()` lists year, size and cost of each. Each also has a factory
+function here, such as `resnet50()`. Weights are not downloaded: `load_weights(model, path)` loads them from a file.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-globals().update((name, card.factory) for name, card in cards().items())  # which say what to write for `pretrained=True`
+globals().update((name, card.factory) for name, card in cards().items())  # explaining `pretrained=True`
 
 if not TYPE_CHECKING:
 

@@ -1,4 +1,4 @@
-"""AlexNet, twice: as it won ImageNet in 2012, and in one column, of 2014, as torchvision has it.
+"""AlexNet in two versions: the network that won ImageNet in 2012, and the single-column version of 2014 that torchvision has.
 
     2012    Krizhevsky, Sutskever & Hinton, "ImageNet classification with deep convolutional neural networks", NIPS 25
             image 3×227×227 → 96@55² → pool 27² → 256@27² → pool 13² → 384@13² → 384@13² → 256@13² → pool 6²
@@ -7,8 +7,8 @@
             image 3×224×224 → 64@55² → pool 27² → 192@27² → pool 13² → 384@13² → 256@13² → 256@13² → pool 6²
             → 9216 → 4096 → 4096 → 1000 scores
 
-LeNet's plan, large: rectifiers that do not saturate, dropout, a million images and two graphics cards. The network of 2012 is
-cut in two for the cards, with groups in convolutions 2, 4 and 5, and normalises responses across maps; that of 2014 does not.
+LeNet's design at a large scale: ReLU, which does not saturate, dropout, a million images and two GPUs. The network of 2012 is
+split between the GPUs (groups in convolutions 2, 4 and 5), and has local response normalisation; that of 2014 has neither.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from microtensor.tensor import Tensor
 from .card import Card
 
 
-class Row(NamedTuple):
-    """A convolution and its ReLU, then what follows: normalisation across maps, the maximum of 3×3 places, 2 apart."""
+class ConvLayer(NamedTuple):
+    """A convolution with ReLU, optionally followed by local response normalisation and by 3×3 max pooling with stride 2."""
 
     maps: int
     kernel_size: int
@@ -35,36 +35,36 @@ class Row(NamedTuple):
 
 
 TABLE_2012 = (
-    Row(96, 11, stride=4, normalised=True, pooled=True),
-    Row(256, 5, padding=2, groups=2, normalised=True, pooled=True),
-    Row(384, 3, padding=1),
-    Row(384, 3, padding=1, groups=2),
-    Row(256, 3, padding=1, groups=2, pooled=True),
+    ConvLayer(96, 11, stride=4, normalised=True, pooled=True),
+    ConvLayer(256, 5, padding=2, groups=2, normalised=True, pooled=True),
+    ConvLayer(384, 3, padding=1),
+    ConvLayer(384, 3, padding=1, groups=2),
+    ConvLayer(256, 3, padding=1, groups=2, pooled=True),
 )
-"""Section 3.5 and figure 2, which shows the two cards' halves of the maps one above the other."""
+"""Section 3.5 and figure 2, which draws the halves of the two GPUs one above the other."""
 
 TABLE_2014 = (
-    Row(64, 11, stride=4, padding=2, pooled=True),
-    Row(192, 5, padding=2, pooled=True),
-    Row(384, 3, padding=1),
-    Row(256, 3, padding=1),
-    Row(256, 3, padding=1, pooled=True),
+    ConvLayer(64, 11, stride=4, padding=2, pooled=True),
+    ConvLayer(192, 5, padding=2, pooled=True),
+    ConvLayer(384, 3, padding=1),
+    ConvLayer(256, 3, padding=1),
+    ConvLayer(256, 3, padding=1, pooled=True),
 )
-"""One column instead of two, and without normalisation: that of the author's published program, and so of the weights in use.
-The paper, in footnote 1, has 384 maps in the fourth row."""
+"""One column instead of two, without normalisation, as in the author's published code and weights. (Footnote 1 of the paper
+has 384 maps in the fourth row.)"""
 
 BIASES_2012 = (0, 1, 0, 1, 1, 1, 1, 0)
-"""What the biases of the eight layers start from: section 5. With 1, rectifiers begin where they have a gradient."""
+"""Initial biases of the eight layers (section 5). With 1, ReLUs get positive inputs at first, and so a gradient."""
 
 
-def features(table: Sequence[Row]) -> nn.Sequential:
-    """The layers of a table: (N, 3, H, W) → (N, maps, H', W')."""
+def features(table: Sequence[ConvLayer]) -> nn.Sequential:
+    """The convolutional layers of a table: (N, 3, H, W) → (N, maps, H', W')."""
     layers: list[nn.Module] = []
     channels = 3
     for row in table:
         layers.append(nn.Conv2d(channels, row.maps, row.kernel_size, row.stride, row.padding, groups=row.groups))
         layers.append(nn.ReLU())
-        if row.normalised:  # the paper's n 5, α 1e-4, β 0.75, k 2; its α multiplies the sum of five squares, ours their mean
+        if row.normalised:  # the paper's n 5, α 1e-4, β 0.75, k 2; its α multiplies the sum of 5 squares, ours their mean
             layers.append(nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0))
         if row.pooled:
             layers.append(nn.MaxPool2d(3, stride=2))
@@ -75,12 +75,12 @@ def features(table: Sequence[Row]) -> nn.Sequential:
 class AlexNet(nn.Module):
     """AlexNet of 2014, with torchvision's names: (N, 3, H, W) → (N, num_classes) logits.
 
-    The paper's images have 224×224 pixels. Others are averaged to 6×6 after the convolutions; the least is 63×63.
-    Initial weights are those of the layers, as in torchvision.
+    The paper's images have 224×224 pixels, the minimum is 63×63: feature maps of other sizes are average-pooled to 6×6.
+    Initial weights are the layers' defaults, as in torchvision.
 
     Args:
-        num_classes: how many scores it gives.
-        dropout: the probability to leave a number out before the first two linear layers.
+        num_classes: number of scores.
+        dropout: dropout probability before the first two linear layers.
     """
 
     def __init__(self, num_classes: int = 1000, dropout: float = 0.5) -> None:
@@ -104,8 +104,8 @@ class AlexNet(nn.Module):
 class AlexNetOf2012(nn.Module):
     """AlexNet of 2012: (N, 3, 227, 227) → (N, num_classes) logits.
 
-    The paper says 224×224, but its 55×55 maps come of 227: (227 − 11) / 4 + 1 = 55. Its pools overlap (section 3.4), dropout
-    follows the two hidden linear layers (section 4.2), weights start from N(0, 0.01²), biases from `BIASES_2012` (section 5).
+    The paper says 224×224, but its 55×55 maps need 227: (227 − 11) / 4 + 1 = 55. Pooling windows overlap (section 3.4), dropout
+    follows the two hidden linear layers (section 4.2), initial weights are N(0, 0.01²), biases `BIASES_2012` (section 5).
 
     | layer | kernels | output | parameters |
     |---|---|---|---|
@@ -119,12 +119,12 @@ class AlexNetOf2012(nn.Module):
     | 8 | | 1,000 | 1,000 · (4,096 + 1) = 4,097,000 |
 
     Args:
-        num_classes: how many scores it gives.
-        dropout: the probability to leave a number out after the first two linear layers.
+        num_classes: number of scores.
+        dropout: dropout probability after the first two linear layers.
     """
 
     def __init__(self, num_classes: int = 1000, dropout: float = 0.5) -> None:
-        with nn.init.skipped():  # drawn once, below
+        with nn.init.skipped():  # initialised below
             self.features = features(TABLE_2012)
             self.classifier = nn.Sequential(
                 nn.Linear(256 * 6 * 6, 4096),
@@ -181,7 +181,7 @@ CARDS = (
         alexnet_2012,
         year=2012,
         paper="Krizhevsky, Sutskever, Hinton: ImageNet classification with deep convolutional neural networks, NIPS 25",
-        idea="a deep convolutional network at full scale: ReLU, dropout, overlapping pools, trained on graphics cards",
+        idea="a deep convolutional network trained on GPUs with a million images: ReLU, dropout, overlapping pooling",
         input_shape=(3, 227, 227),
     ),
     Card(
@@ -189,7 +189,7 @@ CARDS = (
         alexnet,
         year=2014,
         paper="Krizhevsky: One weird trick for parallelizing convolutional neural networks, arXiv 1404.5997",
-        idea="AlexNet in one column, without normalisation: cards share the batch in convolutions, the units in linear layers",
+        idea="AlexNet in one column, without normalisation; GPUs split the batch in convolutions, the units in linear layers",
         input_shape=(3, 224, 224),
     ),
 )

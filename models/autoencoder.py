@@ -1,18 +1,20 @@
-"""Autoencoders for digits: networks that learn an image's code from images alone, by painting the image again from the code.
+"""Autoencoders for digits: networks that learn a code for images without labels, by reconstructing each image from its code.
 
     image 1×28×28 → 16@14×14 → 32@7×7 → code → 32@7×7 → 16@14×14 → image 1×28×28
 
-What keeps a network from merely copying tells them apart.
+They differ in what prevents the network from merely copying its input.
 
 - `conv_autoencoder`: the code is short. Hinton & Salakhutdinov 2006, "Reducing the dimensionality of data with neural
   networks", Science 313; with convolutions Masci, Meier, Cireşan & Schmidhuber 2011, "Stacked convolutional auto-encoders for
   hierarchical feature extraction", ICANN.
-- `denoising_autoencoder`: the image is spoilt, and the clean one asked for. Vincent, Larochelle, Bengio & Manzagol 2008,
+- `denoising_autoencoder`: noise is added to the image, and the clean image is the target. Vincent, Larochelle, Bengio &
+Manzagol 2008,
   "Extracting and composing robust features with denoising autoencoders", ICML.
-- `conv_vae`: the code is drawn at random around what the encoder says, and pulled towards N(0, 1), so that numbers drawn from
-  N(0, 1) are codes of images too. Kingma & Welling 2013, "Auto-encoding variational Bayes", arXiv 1312.6114.
+- `conv_vae`: the encoder gives a distribution from which the code is sampled, and which is pulled towards N(0, 1), so that
+  samples of N(0, 1) decode to images too. Kingma & Welling 2013, "Auto-encoding variational Bayes", arXiv 1312.6114.
 
-Images are pixels from 0 to 1, not normalised: `digits.images[:, None] / 255`. The layers are ours: the papers have others each.
+Images are pixels from 0 to 1, not normalised: `digits.images[:, None] / 255`. The layers are our own choice; each paper has
+others.
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ from microtensor.tensor import Tensor
 from .card import Card
 
 MAPS = (16, 32)
-"""Of the two convolutions. Their kernels are 4×4, 2 pixels apart: all pixels of a transposed one get as many taps, so that it
-paints no chequered patterns (Odena et al. 2016, distill.pub/2016/deconv-checkerboard)."""
+"""Feature maps of the two convolutions. Their kernels are 4×4 with stride 2: every output pixel of a transposed convolution is
+a sum of equally many terms, which avoids checkerboard artefacts (Odena et al. 2016, distill.pub/2016/deconv-checkerboard)."""
 
 SIDE = 7
-"""Of the maps between convolutions and code, 28 / 2 / 2."""
+"""Pixels per side of the last feature maps: 28 / 2 / 2."""
 
 
 def encoder(numbers: int) -> nn.Sequential:
@@ -68,15 +70,15 @@ def _check(name: str, x: Tensor) -> None:
 
 
 class ConvAutoencoder(nn.Module):
-    """An image through a short code: (N, 1, 28, 28) → (N, 1, 28, 28), pixels from 0 to 1.
+    """Encodes an image as a short code and decodes it again: (N, 1, 28, 28) → (N, 1, 28, 28), pixels from 0 to 1.
 
     Trained with `nn.mse_loss(model(x), x)`, or with `nn.binary_cross_entropy(model(x), x)`.
 
     Args:
-        code: how many numbers the code has.
+        code: number of elements of the code.
 
     Raises:
-        TypeError, ValueError: `code` is no integer of 1 or more.
+        TypeError, ValueError: `code` is not an integer of 1 or more.
     """
 
     def __init__(self, code: int = 16) -> None:
@@ -106,18 +108,18 @@ class ConvAutoencoder(nn.Module):
 
 
 class DenoisingAutoencoder(ConvAutoencoder):
-    """A spoilt image in, the clean one out: (N, 1, 28, 28) → (N, 1, 28, 28), pixels from 0 to 1.
+    """Removes noise: (N, 1, 28, 28) → (N, 1, 28, 28), pixels from 0 to 1.
 
-    While training, `forward` spoils the images itself (`corrupt`); the loss compares with the clean ones: `loss(model(x), x)`.
-    In eval mode it takes images as they are. A code that is longer than need be does no harm here: copying does not help.
+    In training mode, `forward` adds the noise itself (`corrupt`), and the loss compares with the clean images: `loss(model(x),
+    x)`. In eval mode, images are not changed. The code may be long here, since copying the input does not help.
 
     Args:
-        code: how many numbers the code has.
-        noise: the probability of a pixel to be lost, from 0 to 1.
-        generator: where random numbers come from; the default generator if None.
+        code: number of elements of the code.
+        noise: the probability that a pixel is set to 0.
+        generator: source of random numbers; None: the default generator.
 
     Raises:
-        TypeError, ValueError: `code` is no integer of 1 or more, `noise` no probability.
+        TypeError, ValueError: `code` is not an integer of 1 or more, `noise` not a probability.
     """
 
     def __init__(self, code: int = 128, noise: float = 0.25, *, generator: Generator | None = None) -> None:
@@ -129,9 +131,9 @@ class DenoisingAutoencoder(ConvAutoencoder):
         self.noise, self.generator = noise, generator
 
     def corrupt(self, x: Tensor) -> Tensor:
-        """Each pixel lost, that is 0, with probability `noise`: x of any shape → the same.
+        """Set each pixel to 0 with probability `noise`: x of any shape → the same shape.
 
-        Masking noise, section 2.3. (The paper loses the same number of pixels in each image; here it varies a little.)
+        Masking noise, section 2.3. (The paper masks the same number of pixels in each image; here the number varies a little.)
         """
         return where(rand_like(x, generator=self.generator) < self.noise, 0.0, x)
 
@@ -150,28 +152,28 @@ class DenoisingAutoencoder(ConvAutoencoder):
 
 
 class Painted(NamedTuple):
-    """What a variational autoencoder says of images."""
+    """The outputs of a variational autoencoder."""
 
     logits: Tensor
-    """Of the pixels of the image painted from a code that was drawn: (N, 1, 28, 28)."""
+    """Of the pixels, decoded from a sampled code: (N, 1, 28, 28)."""
     mean: Tensor
-    """Around which the code was drawn: (N, latent)."""
+    """Mean μ of the distribution of the code: (N, latent)."""
     log_variance: Tensor
-    """How far around it, log σ²: (N, latent)."""
+    """Logarithm of its variance, log σ²: (N, latent)."""
 
 
 class ConvVAE(nn.Module):
     """A variational autoencoder: (N, 1, 28, 28) → `Painted`. Train it with `vae_loss(model(x), x)`.
 
-    The encoder gives a normal distribution of codes for each image: a mean μ and a variance σ² for each number. A code is drawn
-    from it; the decoder gives a probability of ink for each pixel (appendix C).
+    The encoder gives a normal distribution of the code: a mean μ and a variance σ² for each element. A code is sampled from it,
+    and the decoder gives the probability of ink for each pixel (appendix C).
 
     Args:
-        latent: how many numbers the code has.
-        generator: where random numbers come from; the default generator if None.
+        latent: number of elements of the code.
+        generator: source of random numbers; None: the default generator.
 
     Raises:
-        TypeError, ValueError: `latent` is no integer of 1 or more.
+        TypeError, ValueError: `latent` is not an integer of 1 or more.
     """
 
     def __init__(self, latent: int = 16, *, generator: Generator | None = None) -> None:
@@ -190,9 +192,9 @@ class ConvVAE(nn.Module):
         return mean, log_variance
 
     def reparameterise(self, mean: Tensor, log_variance: Tensor) -> Tensor:
-        """A code that is drawn: μ + σ · ε with ε from N(0, 1), all of one shape (section 2.4).
+        """Sample a code: μ + σ · ε with ε from N(0, 1), all of one shape (section 2.4, the reparameterisation trick).
 
-        Drawn from N(μ, σ²) directly, it would depend on μ and σ by chance alone; so, it has derivatives for both, 1 and ε.
+        A direct sample of N(μ, σ²) has no derivative with respect to μ and σ; written like this, the derivatives are 1 and ε.
         """
         return mean + (log_variance / 2).exp() * randn_like(mean, generator=self.generator)
 
@@ -201,7 +203,7 @@ class ConvVAE(nn.Module):
         return self.decoder(code).sigmoid()
 
     def forward(self, x: Tensor) -> Painted:
-        """x (N, 1, 28, 28) → what is painted from a code that is drawn, in eval mode too: the loss is a mean over draws.
+        """x (N, 1, 28, 28) → the outputs for a sampled code. Eval mode samples too: the loss is a mean over samples.
 
         Raises:
             ValueError: x has another shape.
@@ -210,23 +212,23 @@ class ConvVAE(nn.Module):
         return Painted(self.decoder(self.reparameterise(mean, log_variance)), mean, log_variance)
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Images (N, 1, 28, 28) → images, painted from the middle of their codes: nothing is drawn."""
+        """Images (N, 1, 28, 28) → reconstructed images, decoded from the mean of their codes, without sampling."""
         return self.decode(self.encode(x)[0])
 
     def sample(self, n: int) -> Tensor:
-        """New images (n, 1, 28, 28), painted from codes out of N(0, 1)."""
+        """New images (n, 1, 28, 28), decoded from codes sampled from N(0, 1)."""
         like = next(self.parameters())
         return self.decode(randn((n, self.latent), generator=self.generator, dtype=like.dtype, device=like.device))
 
 
 def vae_loss(painted: Painted, x: Tensor) -> Tensor:
-    """What a variational autoencoder makes small: minus the lower bound of log p(x), mean over images, in nats. One number.
+    """The loss of a variational autoencoder: the negative lower bound (ELBO) of log p(x), mean over images, in nats. A scalar.
 
-    −½ Σ (1 + log σ² − μ² − σ²) over the code, the divergence of its distribution from N(0, 1), in closed form; and the
-    cross-entropy of the pixels, summed over the image, for one code per image (L = 1). Kingma & Welling 2013, equation 10.
+    The sum of −½ Σ (1 + log σ² − μ² − σ²) over the code, which is its KL divergence from N(0, 1), and of the cross-entropy of
+    the pixels, summed over the image, for one code per image (L = 1). Kingma & Welling 2013, equation 10.
 
     Raises:
-        TypeError, ValueError: x is not of the shape of `painted.logits`.
+        TypeError, ValueError: x has another shape than `painted.logits`.
 
     >>> half = Tensor([[[[0.0]]]])
     >>> vae_loss(Painted(half, mean=Tensor([[0.0]]), log_variance=Tensor([[0.0]])), Tensor([[[[1.0]]]]))
@@ -268,7 +270,7 @@ CARDS = (
         denoising_autoencoder,
         2008,
         "Vincent et al.: Extracting and composing robust features with denoising autoencoders, ICML 2008",
-        "spoil the image and ask for the clean one: to fill the gaps, a network must know what images look like",
+        "reconstruct the clean image from a noisy one: to fill the gaps, a network must know what images look like",
         _DIGIT,
     ),
     Card(
@@ -276,7 +278,7 @@ CARDS = (
         conv_autoencoder,
         2011,
         "Masci et al.: Stacked convolutional auto-encoders for hierarchical feature extraction, ICANN 2011",
-        "an image through a short code, and no labels: what can be painted again has been understood",
+        "a short code from which the image can be reconstructed, learned without labels",
         _DIGIT,
     ),
     Card(
@@ -284,7 +286,7 @@ CARDS = (
         conv_vae,
         2013,
         "Kingma, Welling: Auto-encoding variational Bayes, arXiv 1312.6114",
-        "codes drawn as mean + deviation · noise, near N(0, 1): gradients pass through chance, and new codes give new images",
+        "codes sampled as μ + σ · noise, near N(0, 1): gradients pass through sampling, and random codes give new images",
         _DIGIT,
     ),
 )

@@ -1,4 +1,4 @@
-"""What is known of a network beside its code: a card in the catalogue."""
+"""`Card`: name, year, paper and main idea of a network, as the catalogue lists it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from microtensor.runtime.console import legible
 
 @legible
 class Card(NamedTuple):
-    """A published network: under what name, by whom, and the one thing that was new in it."""
+    """A published network: its name, factory, year, paper, and the one idea that was new."""
 
     name: str
     factory: Callable[..., Module]
@@ -21,4 +21,4 @@ class Card(NamedTuple):
     idea: str
     """The one new idea, in one line."""
     input_shape: tuple[int, ...] = (3, 224, 224)
-    """Of one input, without the batch: channels, height, width, in pixels; as the paper has it."""
+    """Shape of one input in the paper, without the batch axis: channels, height and width in pixels."""

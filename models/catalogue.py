@@ -1,4 +1,4 @@
-"""The catalogue: every network here by its name, with what is known of it."""
+"""The catalogue of networks: find and build them by name, and list their size and cost."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from microtensor.runtime.text import shape_text
 from microtensor.runtime.text import table as in_columns
 
 from .card import Card
-from .pretrained_arguments import answers
+from .pretrained_arguments import explain_pretrained
 
 _cards: dict[str, Card] = {}
 
 
 def cards() -> dict[str, Card]:
-    """The cards of all networks by name, oldest paper first: those that the files of this folder have as `CARDS`."""
+    """The cards of all networks by name, oldest paper first, collected from `CARDS` in the files of this folder."""
     if not _cards:
         found = []
         for file in pkgutil.iter_modules(models.__path__):
             module = importlib.import_module(f"{models.__name__}.{file.name}")
             for card in getattr(module, "CARDS", ()):
-                factory, name = answers(card.factory), card.factory.__name__
+                factory, name = explain_pretrained(card.factory), card.factory.__name__
                 if vars(module).get(name) is card.factory:
-                    setattr(module, name, factory)  # one factory, wherever it is imported from
+                    setattr(module, name, factory)  # the same function, wherever it is imported from
                 found.append(card._replace(factory=factory))
         _cards.update((card.name, card) for card in sorted(found, key=lambda card: card.year))
     return _cards
@@ -39,7 +39,7 @@ def card(name: str) -> Card:
     """The card of one network.
 
     Raises:
-        ValueError: there is none of this name; the message says which are like it, if any is.
+        ValueError: the name is unknown; the message suggests similar names.
     """
     known = cards()
     if name not in known:
@@ -62,10 +62,10 @@ def list_models() -> list[str]:
 
 
 def build(name: str, **options: Any) -> Module:
-    """The network of this name, with fresh weights. `options` are its factory's, such as `num_classes`.
+    """Build the network with this name and random weights. `options` go to its factory, such as `num_classes`.
 
     Raises:
-        ValueError: there is no network of this name.
+        ValueError: the name is unknown.
         TypeError: its factory has no such option.
 
     >>> sum(p.numel() for p in build("lenet5", num_classes=26).parameters())
@@ -76,7 +76,7 @@ def build(name: str, **options: Any) -> Module:
 
 @legible
 class Entry(NamedTuple):
-    """A line of the table."""
+    """A row of the table."""
 
     name: str
     year: int
@@ -85,14 +85,14 @@ class Entry(NamedTuple):
     multiply_adds: int
     """For one input of `input_shape`."""
     weight_bytes: int
-    """Of parameters and buffers, in float32."""
+    """Bytes of all parameters and buffers, in float32."""
     input_shape: tuple[int, ...]
     idea: str
 
 
 @legible
 class Table(tuple[Entry, ...]):
-    """Lines of the catalogue. `print` shows them in columns."""
+    """Rows of the catalogue. `print` shows them in columns."""
 
     def __str__(self) -> str:
         head = ["model", "year", "input", "parameters", "multiply-adds", "weights", "what is new"]
@@ -112,9 +112,9 @@ class Table(tuple[Entry, ...]):
 
 
 def table(*names: str) -> Table:
-    """What is known of these networks, or of all: name, year, paper, parameters, multiply-adds, memory, the one new idea.
+    """Name, year, paper, parameters, multiply-adds, memory and main idea of these networks, or of all if none is given.
 
-    Everything is counted on the networks themselves, which are built without drawing their weights.
+    The numbers are counted on the networks themselves, which are built without initialising their weights.
 
     >>> entry = table("lenet5")[0]
     >>> entry.parameters, entry.multiply_adds

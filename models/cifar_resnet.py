@@ -1,15 +1,15 @@
-"""ResNets for images of 32×32 pixels, as CIFAR-10's: He et al. 2015, section 4.2, arxiv.org/abs/1512.03385; and the lecture's.
+"""ResNets for images of 32×32 pixels, such as CIFAR-10: He et al. 2015, section 4.2, arxiv.org/abs/1512.03385.
 
-Two families, both (N, 3, 32, 32) → (N, num_classes), whose names differ in the depth alone:
+Two families, both (N, 3, 32, 32) → (N, num_classes), distinguished by their depths:
 
-- `cifar_resnet20`, 32, 44, 56 and 110 are the paper's own, deep and thin. Their twins `cifar_plain…` have no shortcuts: the
-  paper's figure 1 compares `cifar_plain20` with `cifar_plain56`, its figure 6 all of them. (examples/degradation.py draws it.)
+- `cifar_resnet20`, 32, 44, 56 and 110 are the networks of the paper, with few channels. `cifar_plain…` are the same without
+  shortcuts: figure 1 compares `cifar_plain20` with `cifar_plain56`, figure 6 all of them. (examples/degradation.py draws it.)
 
-      3×3, 16 → layer1 16×32×32 → layer2 32×16×16 → layer3 64×8×8 → mean over each channel → num_classes scores
+      3×3, 16 → layer1 16×32×32 → layer2 32×16×16 → layer3 64×8×8 → global average pooling → num_classes scores
       with n blocks of two 3×3 convolutions per stage: 6n + 2 layers
 
-- `cifar_resnet18`, 34, 50, 101 and 152 are the networks for ImageNet (resnet.py) with a stem for small images: a convolution of
-  3×3 without stride, and no pooling, so that layer1 sees 32×32 pixels and not 8×8.
+- `cifar_resnet18`, 34, 50, 101 and 152 are the networks for ImageNet (resnet.py) with a stem for small images: a 3×3
+  convolution with stride 1 and no pooling, so that layer1 works on 32×32 pixels instead of 8×8.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from .card import Card
 from .resnet import TABLE, BasicBlock, Bottleneck, PlainBlock, ResNet, conv, projection
 
 STAGES = ((16, 1), (32, 2), (64, 2))
-"""Section 4.2's table: the channels of each stage, and the stride with which it begins."""
+"""The table in section 4.2: channels of each stage, and stride of its first block."""
 
 BLOCKS = {20: 3, 32: 5, 44: 7, 56: 9, 110: 18}
-"""Depth → n, the blocks of each stage: depth = 6n + 2."""
+"""Depth → n, the number of blocks in each stage: depth = 6n + 2."""
 
 
 class PaddedShortcut(nn.Module):
-    """The shortcut without parameters (option A): every `stride`-th pixel, and zeros for the channels that x does not have.
+    """The shortcut without parameters (option A): every `stride`-th pixel, padded with zero channels.
 
-    (N, C, H, W) → (N, C + extra_channels, ⌈H / stride⌉, ⌈W / stride⌉), the zeros last.
+    (N, C, H, W) → (N, C + extra_channels, ⌈H / stride⌉, ⌈W / stride⌉), the zero channels last.
 
     >>> PaddedShortcut(1, stride=2)(Tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))
     Tensor([[[[1.]],
@@ -54,13 +54,13 @@ class PaddedShortcut(nn.Module):
 
 
 def shortcut_of(option: str, in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
-    """A block's shortcut by section 4.1's letter; None is x itself.
+    """The shortcut of a block for an option of section 4.1; None for the identity.
 
     Args:
-        option: "A": x, padded with zeros where the shape changes; "B": x, projected where it changes; "C": x, always projected.
+        option: "A": identity, zero-padded where the shape changes; "B": projection where it changes; "C": always projection.
 
     Raises:
-        ValueError: it is another.
+        ValueError: the option is none of these.
     """
     if option not in ("A", "B", "C"):
         raise ValueError(
@@ -74,7 +74,7 @@ def shortcut_of(option: str, in_channels: int, out_channels: int, stride: int) -
 
 
 class CifarResNet(nn.Module):
-    """The network of section 4.2: (N, 3, H, W) → (N, num_classes) logits, the table being for 32×32 pixels.
+    """The network of section 4.2: (N, 3, H, W) → (N, num_classes) logits. The paper uses 32×32 pixels.
 
     Args:
         n: blocks in each of the three stages: 6n + 2 layers.
@@ -82,7 +82,7 @@ class CifarResNet(nn.Module):
         shortcut: "A", the paper's choice here, "B" or "C": see `shortcut_of`.
 
     Raises:
-        TypeError: n is no integer.
+        TypeError: n is not an integer.
         ValueError: n is less than 1; `shortcut` is none of the three.
 
     >>> sum(p.numel() for p in CifarResNet(1).parameters())
@@ -142,36 +142,37 @@ def cifar_resnet56(num_classes: int = 10, shortcut: str = "A") -> CifarResNet:
 def cifar_resnet110(num_classes: int = 10, shortcut: str = "A") -> CifarResNet:
     """110 layers: (N, 3, 32, 32) → (N, num_classes). 1,727,962 parameters, 252,887,680 multiply-adds.
 
-    In the paper: 6.43 %, the best of these. To converge it wants a learning rate of 0.01 until the training error
-    is below 80 %, then 0.1 (section 4.2).
+    In the paper: 6.43 %, the best of these. To converge, it needs a learning rate of 0.01 until the training error is below 80
+        %,
+    then 0.1 (section 4.2).
     """
     return CifarResNet(BLOCKS[110], num_classes, shortcut=shortcut)
 
 
 def cifar_plain20(num_classes: int = 10) -> CifarResNet:
-    """`cifar_resnet20` without its shortcuts: 269,722 parameters, as many."""
+    """`cifar_resnet20` without shortcuts, with the same 269,722 parameters."""
     return CifarResNet(BLOCKS[20], num_classes, PlainBlock)
 
 
 def cifar_plain32(num_classes: int = 10) -> CifarResNet:
-    """`cifar_resnet32` without its shortcuts: 464,154 parameters, as many."""
+    """`cifar_resnet32` without shortcuts, with the same 464,154 parameters."""
     return CifarResNet(BLOCKS[32], num_classes, PlainBlock)
 
 
 def cifar_plain44(num_classes: int = 10) -> CifarResNet:
-    """`cifar_resnet44` without its shortcuts: 658,586 parameters, as many."""
+    """`cifar_resnet44` without shortcuts, with the same 658,586 parameters."""
     return CifarResNet(BLOCKS[44], num_classes, PlainBlock)
 
 
 def cifar_plain56(num_classes: int = 10) -> CifarResNet:
-    """`cifar_resnet56` without its shortcuts: 853,018 parameters, as many. Its training error stays above `cifar_plain20`'s."""
+    """`cifar_resnet56` without shortcuts, with the same 853,018 parameters. Its training error is above `cifar_plain20`'s."""
     return CifarResNet(BLOCKS[56], num_classes, PlainBlock)
 
 
 class SmallImageResNet(ResNet):
     """A ResNet of resnet.py with a stem for small images: (N, 3, 32, 32) → (N, num_classes) logits.
 
-    `conv1` is 3×3 without stride and `maxpool` is gone: four times the size in each direction, all the way through.
+    `conv1` is 3×3 with stride 1 and there is no `maxpool`, so all feature maps are four times as wide and high.
     """
 
     def __init__(self, block: type[BasicBlock] | type[Bottleneck], layers: Sequence[int], num_classes: int = 10) -> None:
@@ -210,7 +211,7 @@ _STEM = "He, Zhang, Ren, Sun: Deep residual learning for image recognition, arXi
 _SMALL = (3, 32, 32)
 
 CARDS = (
-    Card("cifar_plain20", cifar_plain20, 2015, _PAPER, "20 layers without shortcuts: they still learn", _SMALL),
+    Card("cifar_plain20", cifar_plain20, 2015, _PAPER, "20 layers without shortcuts: still trainable", _SMALL),
     Card("cifar_plain32", cifar_plain32, 2015, _PAPER, "32 layers without shortcuts: worse than 20", _SMALL),
     Card("cifar_plain44", cifar_plain44, 2015, _PAPER, "44 layers without shortcuts: worse than 32", _SMALL),
     Card("cifar_plain56", cifar_plain56, 2015, _PAPER, "56 layers without shortcuts: worse than 44, in training too", _SMALL),
@@ -223,9 +224,9 @@ CARDS = (
     Card(
         "cifar_resnet110", cifar_resnet110, 2015, _PAPER, "a hundred layers, and fewer weights than one layer of VGG-16", _SMALL
     ),
-    Card("cifar_resnet18", cifar_resnet18, 2015, _STEM, "ResNet-18 that looks at small images closely", _SMALL),
-    Card("cifar_resnet34", cifar_resnet34, 2015, _STEM, "ResNet-34 that looks at small images closely", _SMALL),
-    Card("cifar_resnet50", cifar_resnet50, 2015, _STEM, "ResNet-50 that looks at small images closely", _SMALL),
-    Card("cifar_resnet101", cifar_resnet101, 2015, _STEM, "ResNet-101 that looks at small images closely", _SMALL),
-    Card("cifar_resnet152", cifar_resnet152, 2015, _STEM, "ResNet-152 that looks at small images closely", _SMALL),
+    Card("cifar_resnet18", cifar_resnet18, 2015, _STEM, "ResNet-18 with a stem for small images", _SMALL),
+    Card("cifar_resnet34", cifar_resnet34, 2015, _STEM, "ResNet-34 with a stem for small images", _SMALL),
+    Card("cifar_resnet50", cifar_resnet50, 2015, _STEM, "ResNet-50 with a stem for small images", _SMALL),
+    Card("cifar_resnet101", cifar_resnet101, 2015, _STEM, "ResNet-101 with a stem for small images", _SMALL),
+    Card("cifar_resnet152", cifar_resnet152, 2015, _STEM, "ResNet-152 with a stem for small images", _SMALL),
 )

@@ -1,16 +1,16 @@
 """DenseNet: Huang, Liu, van der Maaten & Weinberger 2016, "Densely connected convolutional networks", arxiv.org/abs/1608.06993.
 
-    3×224×224 → 7×7, stride 2 → maximum of 3×3, stride 2 → denseblock1 56×56 → transition1 → denseblock2 28×28
-              → transition2 → denseblock3 14×14 → transition3 → denseblock4 7×7 → norm, ReLU → mean over each channel → scores
+    3×224×224 → 7×7, stride 2 → 3×3 max pooling, stride 2 → denseblock1 56×56 → transition1 → denseblock2 28×28
+              → transition2 → denseblock3 14×14 → transition3 → denseblock4 7×7 → norm, ReLU → global average pooling → scores
 
-A ResNet adds what a block computes to its input. Here it is laid beside it, so that each layer of a dense block sees what every
-layer before it computed, and none need compute it again (equation 2):
+A ResNet adds the output of a block to its input. A DenseNet concatenates them, so that each layer of a dense block gets the
+feature maps of all layers before it, and need not compute them again (equation 2):
 
     x₀, x₁ = H₁(x₀), x₂ = H₂([x₀, x₁]), x₃ = H₃([x₀, x₁, x₂]), …    where H is norm, ReLU, 1×1 – norm, ReLU, 3×3
 
-A layer gives k channels, the growth rate: the l-th of a block that begins with k0 channels sees k0 + k (l − 1). The 1×1
-convolution makes 4k channels of them first, for less work; it is what the B in DenseNet-BC stands for. A transition between
-blocks halves the size, and the channels: the C, for compression (section 3).
+A layer outputs k channels, the growth rate: the l-th layer of a block with k0 input channels gets k0 + k (l − 1). A 1×1
+convolution first reduces them to 4k channels, to save work: the bottleneck, the B in DenseNet-BC. A transition between blocks
+halves the size and the number of channels: the C, for compression (section 3).
 
 Attribute names and `state_dict` keys are torchvision's.
 """
@@ -35,24 +35,24 @@ TABLE = {
     169: (32, (6, 12, 32, 32), 64),
     201: (32, (6, 12, 48, 32), 64),
 }
-"""Table 1: depth → growth rate k, layers of each block, channels before the first."""
+"""Table 1: depth → growth rate k, layers of each block, channels of the stem."""
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution that keeps the size, but for its stride; without bias. Its weights start normal, of variance 2 / fan-in."""
-    with init.skipped():  # what the layer would draw is not wanted
+    """A convolution with "same" padding and without bias. Initial weights: normal with variance 2 / fan-in."""
+    with init.skipped():  # initialised below
         layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
     init.kaiming_normal_(layer.weight)
     return layer
 
 
 class DenseLayer(nn.Module):
-    """Norm, ReLU and a convolution of all that came before: several (N, Cᵢ, H, W) → (N, out_channels, H, W).
+    """Batch norm, ReLU and convolution of the concatenated inputs: several (N, Cᵢ, H, W) → (N, out_channels, H, W).
 
     Args:
         in_channels: C₀ + C₁ + …
-        drop_rate: the probability to leave out a number of the result.
-        memory_efficient: in training, do on the way back once more what comes before the convolution, rather than keep it.
+        drop_rate: dropout probability of the output.
+        memory_efficient: in training, recompute the input of the convolution in the backward pass rather than keep it.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class DenseLayer(nn.Module):
         self.memory_efficient = memory_efficient
 
     def gathered(self, *features: Tensor) -> Tensor:
-        """The convolution: as `forward`, without dropout."""
+        """Concatenate, then norm, ReLU and convolution: `forward` without dropout."""
 
         def gather(*features: Tensor) -> Tensor:
             return self.conv1(self.relu1(self.norm1(cat(features, dim=1))))
@@ -85,7 +85,7 @@ class BottleneckLayer(DenseLayer):
     """A dense layer of two convolutions, 1×1 and 3×3: several (N, Cᵢ, H, W) → (N, growth_rate, H, W).
 
     Args:
-        bn_size: how many times growth_rate channels stand between the two.
+        bn_size: the bottleneck has bn_size · growth_rate channels.
         in_channels, drop_rate, memory_efficient: as for `DenseLayer`.
     """
 
@@ -109,9 +109,9 @@ class BottleneckLayer(DenseLayer):
 
 
 class DenseBlock(nn.Sequential):
-    """Layers that each see all that came before: (N, C, H, W) → (N, C + layers · growth_rate, H, W).
+    """Layers that each get the outputs of all before: (N, C, H, W) → (N, C + layers · growth_rate, H, W).
 
-    Its layers are `denselayer1`, `denselayer2` and so on; `settings` are theirs.
+    The layers are named `denselayer1`, `denselayer2` and so on; `settings` are passed to them.
     """
 
     def __init__(self, in_channels: int, growth_rate: int, layers: int, bn_size: int | None = 4, **settings: Any) -> None:
@@ -132,7 +132,7 @@ class DenseBlock(nn.Sequential):
 
 
 def transition(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Between two blocks: (N, in_channels, H, W) → (N, out_channels, ⌊H / 2⌋, ⌊W / 2⌋)."""
+    """The transition between two blocks: (N, in_channels, H, W) → (N, out_channels, ⌊H / 2⌋, ⌊W / 2⌋)."""
     norm, pool = nn.BatchNorm2d(in_channels), nn.AvgPool2d(2)
     return nn.Sequential({"norm": norm, "relu": nn.ReLU(), "conv": conv(in_channels, out_channels, 1), "pool": pool})
 
@@ -140,25 +140,26 @@ def transition(in_channels: int, out_channels: int) -> nn.Sequential:
 class DenseNet(nn.Module):
     """A stem, dense blocks with transitions between them, one linear layer: (N, 3, H, W) → (N, num_classes) logits.
 
-    H and W are 224 in the paper; 32 or more will do. Initial weights are torchvision's: normal of variance 2 / fan-in
-    (He et al. 2015, arxiv.org/abs/1502.01852), the linear layer's uniform as `Linear` draws them, its bias 0.
+    H and W are 224 in the paper, at least 32. Initial weights are torchvision's: normal with variance 2 / fan-in
+    (He et al. 2015, arxiv.org/abs/1502.01852), the linear layer's are `Linear`'s defaults, its bias 0.
 
     Args:
         growth_rate: k, the channels that each layer adds.
-        block_config: how many layers each block has.
-        num_init_features: the channels that the stem gives.
-        bn_size: how many times k channels the 1×1 convolution of each layer gives; None: layers of one 3×3 convolution.
-        drop_rate: the probability to leave a new number out.
-        num_classes: how many scores it gives.
-        memory_efficient: each layer keeps what it gives alone, and computes again on the way back what its 1×1 convolution saw,
-            which otherwise takes memory as the square of a block's layers. `norm1` then sees each batch twice, and so do its
-            running statistics.
-        compression: θ, the part of the channels that a transition keeps.
-        small_images: the stem is a 3×3 convolution without stride or pool, as for CIFAR: 4 pixels will do for three blocks.
+        block_config: number of layers of each block.
+        num_init_features: output channels of the stem.
+        bn_size: the 1×1 convolution of each layer has bn_size · k output channels; None: no 1×1 convolutions.
+        drop_rate: dropout probability of each layer's output.
+        num_classes: number of scores.
+        memory_efficient: in training, keep only the output of each layer, and recompute the concatenated input of its 1×1
+            convolution in the backward pass; otherwise memory grows with the square of a block's layers. `norm1` then updates
+            its running statistics twice per batch.
+        compression: θ, the fraction of the channels that a transition keeps.
+        small_images: the stem is a 3×3 convolution with stride 1 and no pooling, as for CIFAR. The minimum for three blocks is
+            4 pixels per side.
 
     Raises:
-        TypeError: a number is no integer where one is needed.
-        ValueError: there is no block, a number is out of range, or compression is not in (0, 1].
+        TypeError: a size is not an integer.
+        ValueError: there is no block, a value is out of range, or compression is not in (0, 1].
     """
 
     def __init__(
@@ -244,24 +245,24 @@ def cifar_densenet(
 ) -> DenseNet:
     """A DenseNet for images of 32×32 pixels, section 3: three equal blocks. (N, 3, 32, 32) → (N, num_classes) logits.
 
-    DenseNet-BC-100-12 as it stands: 769,162 parameters, 287,929,692 multiply-adds. `cifar_densenet(40, 12, bottleneck=False,
+    The default is DenseNet-BC-100-12: 769,162 parameters, 287,929,692 multiply-adds. `cifar_densenet(40, 12, bottleneck=False,
     compression=1.0)` is DenseNet-40-12, with 1,019,722 parameters.
 
     Args:
-        depth: the layers with weights: 3n + 4, or 6n + 4 with bottlenecks.
+        depth: number of layers with weights: 3n + 4, or 6n + 4 with bottlenecks.
         growth_rate: k.
-        bottleneck: whether a 1×1 convolution to 4k channels stands before each 3×3: the B of DenseNet-BC.
-        compression: θ, the part of the channels that a transition keeps: 0.5 is the C, 1 keeps all.
-        drop_rate: the paper has 0.2 where images are not augmented.
+        bottleneck: whether a 1×1 convolution to 4k channels precedes each 3×3: the B of DenseNet-BC.
+        compression: θ, the fraction of the channels that a transition keeps: 0.5 is the C of DenseNet-BC, 1 keeps all.
+        drop_rate: dropout probability; the paper uses 0.2 without data augmentation.
 
     Raises:
-        TypeError: a number is no integer where one is needed.
-        ValueError: the depth does not divide so; compression is not in (0, 1].
+        TypeError: a size is not an integer.
+        ValueError: the depth has another form; compression is not in (0, 1].
 
     >>> sum(p.numel() for p in cifar_densenet(40, 12, bottleneck=False, compression=1.0).parameters())
     1019722
     """
-    each = 6 if bottleneck else 3  # convolutions that one layer per block comes to
+    each = 6 if bottleneck else 3  # convolutions per layer, times three blocks
     count = (as_integer("cifar_densenet", "depth", depth, least=each + 4) - 4) // each
     if each * count + 4 != depth:
         raise ValueError(
@@ -284,9 +285,9 @@ def cifar_densenet(
 _PAPER = "Huang, Liu, van der Maaten, Weinberger: Densely connected convolutional networks, arXiv 1608.06993"
 
 CARDS = (
-    Card("densenet121", densenet121, 2016, _PAPER, "each layer sees what all layers before it computed"),
-    Card("densenet161", densenet161, 2016, _PAPER, "the same, each layer half as wide again"),
-    Card("densenet169", densenet169, 2016, _PAPER, "the same, deeper"),
-    Card("densenet201", densenet201, 2016, _PAPER, "the same, deeper still"),
-    Card("cifar_densenet", cifar_densenet, 2016, _PAPER, "DenseNet-BC-100-12: a hundred layers of few channels", (3, 32, 32)),
+    Card("densenet121", densenet121, 2016, _PAPER, "each layer gets the feature maps of all layers before it"),
+    Card("densenet161", densenet161, 2016, _PAPER, "DenseNet with a growth rate of 48 instead of 32"),
+    Card("densenet169", densenet169, 2016, _PAPER, "DenseNet-121 with more layers"),
+    Card("densenet201", densenet201, 2016, _PAPER, "DenseNet-169 with more layers"),
+    Card("cifar_densenet", cifar_densenet, 2016, _PAPER, "DenseNet-BC-100-12: a hundred layers with few channels", (3, 32, 32)),
 )

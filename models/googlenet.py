@@ -1,20 +1,20 @@
 """GoogLeNet: Szegedy, Liu, Jia et al. 2014, "Going deeper with convolutions", arxiv.org/abs/1409.4842.
 
-    3×224×224 → 7×7, 64, stride 2 → maximum, stride 2 → 1×1, 64 → 3×3, 192 → maximum, stride 2 → 192×28×28
-              → 3a, 3b → maximum, stride 2 → 4a, 4b, 4c, 4d, 4e → maximum, stride 2 → 5a, 5b → 1024×7×7
-              → mean over each channel → num_classes scores
+    3×224×224 → 7×7, 64, stride 2 → max pooling, stride 2 → 1×1, 64 → 3×3, 192 → max pooling, stride 2 → 192×28×28
+              → 3a, 3b → max pooling, stride 2 → 4a, 4b, 4c, 4d, 4e → max pooling, stride 2 → 5a, 5b → 1024×7×7
+              → global average pooling → num_classes scores
 
-The numbered parts are inception modules. What is worth seeing may be small or large, so each looks in four ways at once, and
-lays the results side by side as channels (figure 2b). The 1×1 kernels before the large ones keep the work small: they see one
-pixel, and mix its channels into fewer.
+The numbered parts are inception modules. Objects may be small or large, so each module applies kernels of several sizes in
+parallel branches, and concatenates the results as channels (figure 2b). The 1×1 convolutions before the larger ones save work:
+they reduce the number of channels.
 
     x ──┬── 1×1 ──────────────────┬──→
         ├── 1×1, fewer ── 3×3 ────┤
         ├── 1×1, fewer ── 5×5 ────┤
-        └── maximum of 3×3 ── 1×1 ┘
+        └── 3×3 max pooling ─ 1×1 ┘
 
-22 layers with weights are more than gradients passed well at the time. So two small networks that classify too, the auxiliary
-heads, stand on 4a and 4d while it trains, and bring gradients there (section 5).
+Networks with 22 layers were hard to train at the time, because gradients got lost on the way. So two small classifiers, the
+auxiliary heads, are attached to 4a and 4d during training, and add gradients there (section 5).
 
 `googlenet_2014` is the network of the paper. `googlenet` is torchvision's, whose names and `state_dict` keys both have: with
 batch normalisation (Ioffe & Szegedy 2015, arxiv.org/abs/1502.03167), and 3×3 kernels where the paper has 5×5.
@@ -42,11 +42,11 @@ TABLE = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-"""Table 1: the channels of 1×1; 3×3 reduce, 3×3; 5×5 reduce, 5×5; pool proj. What comes out are the 1st, 3rd, 5th and 6th."""
+"""Table 1: channels of 1×1; 3×3 reduce, 3×3; 5×5 reduce, 5×5; pool proj. The output has the 1st, 3rd, 5th and 6th."""
 
 
 class GoogLeNetOutputs(NamedTuple):
-    """What training gets: the scores, and those of the auxiliary heads. The paper's loss weighs the latter by 0.3 (section 5).
+    """Outputs in training mode: the scores, and those of the auxiliary heads, whose losses the paper weighs by 0.3 (section 5).
 
     out = model(images)
     loss = nn.cross_entropy(out.logits, labels)
@@ -65,13 +65,13 @@ class BasicConv2d(nn.Module):
 
     Args:
         kernel_size, stride, padding: pixels, one number or (height, width).
-        std: the standard deviation of the initial weights. (torchvision cuts the distribution at ±2, 20 of them or more away.)
+        std: standard deviation of the initial weights. (torchvision truncates the distribution at ±2, at least 20 std away.)
     """
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, *, std: float = 0.01
     ) -> None:
-        with init.skipped():  # drawn below
+        with init.skipped():  # initialised below
             self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(out_channels, eps=0.001)
         init.normal_(self.conv.weight, std=std)
@@ -81,7 +81,7 @@ class BasicConv2d(nn.Module):
 
 
 class ConvReLU(nn.Module):
-    """Convolution and ReLU, as in 2014: (N, in_channels, H, W) → (N, out_channels, H', W').
+    """Convolution and ReLU, as in the paper: (N, in_channels, H, W) → (N, out_channels, H', W').
 
     Initial weights are uniform with variance 1 / fan-in, and biases 0.2, as in Caffe's bvlc_googlenet: the paper does not say.
     """
@@ -95,7 +95,7 @@ class ConvReLU(nn.Module):
 
 
 def start_2014(layer: nn.Conv2d | nn.Linear, bias: float) -> None:
-    """Draw the initial weights of a layer of `googlenet_2014`: see `ConvReLU`."""
+    """Initialise a layer of `googlenet_2014`: see `ConvReLU`."""
     init.kaiming_uniform_(layer.weight, nonlinearity="linear")
     if layer.bias is not None:
         init.constant_(layer.bias, bias)
@@ -110,7 +110,7 @@ class Inception(nn.Concat):
 
     unit: ClassVar[type[Any]] = BasicConv2d
     third: ClassVar[int] = 3
-    """The kernel of the third branch, the paper's 5×5: torchvision has 3×3 there, by mistake, and its weights need it."""
+    """Kernel size of the third branch: 5 in the paper. torchvision has 3, by mistake, and its weights need it."""
 
     def __init__(
         self, in_channels: int, ch1x1: int, ch3x3red: int, ch3x3: int, ch5x5red: int, ch5x5: int, pool_proj: int
@@ -132,7 +132,7 @@ class InceptionOf2014(Inception):
 
 
 class InceptionAux(nn.Module):
-    """An auxiliary head: (N, in_channels, H, W) → (N, num_classes) logits, from means over 4×4 parts of the image."""
+    """An auxiliary head: (N, in_channels, H, W) → (N, num_classes) logits. Average-pools to 4×4 first."""
 
     def __init__(self, in_channels: int, num_classes: int, dropout: float = 0.7) -> None:
         self.avgpool: nn.Module = nn.AdaptiveAvgPool2d(4)
@@ -147,7 +147,7 @@ class InceptionAux(nn.Module):
 
 
 class InceptionAuxOf2014(InceptionAux):
-    """An auxiliary head as published (section 5): means of 5×5 pixels, three apart, so for 14 to 16 pixels per side alone."""
+    """An auxiliary head as published (section 5): 5×5 average pooling with stride 3, so it needs 14 to 16 pixels per side."""
 
     def __init__(self, in_channels: int, num_classes: int, dropout: float = 0.7) -> None:
         super().__init__(in_channels, num_classes, dropout)
@@ -166,7 +166,7 @@ class InceptionAuxOf2014(InceptionAux):
 
 
 def linear(in_features: int, out_features: int) -> nn.Linear:
-    """A linear layer whose weights start as torchvision's do, normal with standard deviation 0.01: (N, in) → (N, out)."""
+    """A linear layer with torchvision's initial weights, normal with standard deviation 0.01: (N, in) → (N, out)."""
     layer = nn.Linear(in_features, out_features)
     init.normal_(layer.weight, std=0.01)
     return layer
@@ -177,9 +177,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def from_imagenet(x: Tensor) -> Tensor:
-    """Images normalised by ImageNet's means and deviations → the same from −1 to 1, as Google's weights want them.
+    """Images normalised with ImageNet's mean and std → pixels from −1 to 1, as Google's weights expect.
 
-    (N, 3, H, W) → the same shape: x · std + mean is from 0 to 1 again.
+    (N, 3, H, W) → the same shape.
 
     Raises:
         ValueError: x has another shape.
@@ -191,15 +191,15 @@ def from_imagenet(x: Tensor) -> Tensor:
 
 
 class GoogLeNet(nn.Module):
-    """Nine inception modules: (N, 3, H, W) → (N, num_classes) logits; in training, `GoogLeNetOutputs`, three such.
+    """Nine inception modules: (N, 3, H, W) → (N, num_classes) logits; in training mode `GoogLeNetOutputs`, three of them.
 
-    H and W are 224 in the paper; 32 or more will do. Initial weights are torchvision's: normal, of standard deviation 0.01.
+    H and W are 224 in the paper, at least 32. Initial weights are torchvision's: normal with standard deviation 0.01.
 
     Args:
-        num_classes: how many scores it gives.
-        aux_logits: whether there are auxiliary heads. They compute in training mode alone.
-        transform_input: take images normalised as ImageNet's, and let them be from −1 to 1, as torchvision's weights want them.
-        dropout, dropout_aux: the probability to leave a number out before the last linear layer, of the network and of a head.
+        num_classes: number of scores.
+        aux_logits: whether there are auxiliary heads. They are used in training mode only.
+        transform_input: convert images normalised with ImageNet's mean and std to −1 … 1, as torchvision's weights expect.
+        dropout, dropout_aux: dropout probability before the last linear layer, of the network and of an auxiliary head.
     """
 
     inception: ClassVar[type[Inception]] = Inception
@@ -244,7 +244,7 @@ class GoogLeNet(nn.Module):
         self.fc = linear(1024, num_classes)
 
     def stem(self, x: Tensor) -> Tensor:
-        """What comes before the first inception module: (N, 3, H, W) → (N, 192, H/8, W/8)."""
+        """The layers before the first inception module: (N, 3, H, W) → (N, 192, H/8, W/8)."""
         x = self.maxpool1(self.conv1(x))  # (N, 64, H/4, W/4)
         return self.maxpool2(self.conv3(self.conv2(x)))
 
@@ -264,10 +264,11 @@ class GoogLeNet(nn.Module):
 class GoogLeNetOf2014(GoogLeNet):
     """GoogLeNet as published: `GoogLeNet` with 5×5 kernels and local response normalisation, without batch normalisation.
 
-    In training the auxiliary heads need images of 224×224; 223 to 270 pixels per side will do.
+    In training, the auxiliary heads need images of 223 to 270 pixels per side; the paper has 224.
 
-    The paper gives neither the settings of local response normalisation (figure 3) nor the initial weights. Both are those of
-    Caffe's bvlc_googlenet, which has as many parameters: over 5 channels, with alpha 1e-4 and beta 0.75; see `ConvReLU`.
+    The paper states neither the settings of local response normalisation (figure 3) nor the initial weights. Both are taken
+    from Caffe's bvlc_googlenet, which has as many parameters: 5 channels, alpha 1e-4, beta 0.75; for the weights see
+    `ConvReLU`.
     """
 
     inception, head = InceptionOf2014, InceptionAuxOf2014
@@ -280,13 +281,13 @@ class GoogLeNetOf2014(GoogLeNet):
         start_2014(self.fc, bias=0.0)
 
     def stem(self, x: Tensor) -> Tensor:
-        """What comes before the first inception module, figure 3: (N, 3, H, W) → (N, 192, H/8, W/8)."""
+        """The layers before the first inception module, figure 3: (N, 3, H, W) → (N, 192, H/8, W/8)."""
         x = self.norm1(self.maxpool1(self.conv1(x)))  # (N, 64, H/4, W/4)
         return self.maxpool2(self.norm2(self.conv3(self.conv2(x))))
 
 
 def googlenet(num_classes: int = 1000, aux_logits: bool = True, transform_input: bool = False) -> GoogLeNet:
-    """torchvision's GoogLeNet: (N, 3, 224, 224) → (N, num_classes) logits; in training, `GoogLeNetOutputs`.
+    """torchvision's GoogLeNet: (N, 3, 224, 224) → (N, num_classes) logits; in training mode `GoogLeNetOutputs`.
 
     13,004,888 parameters, of which 6,379,984 are the auxiliary heads', so 6,624,904 without them. 1,498,376,192 multiply-adds.
 
@@ -300,7 +301,7 @@ def googlenet(num_classes: int = 1000, aux_logits: bool = True, transform_input:
 
 
 def googlenet_2014(num_classes: int = 1000, aux_logits: bool = True) -> GoogLeNetOf2014:
-    """GoogLeNet as published: (N, 3, 224, 224) → (N, num_classes) logits; in training, `GoogLeNetOutputs`.
+    """GoogLeNet as published: (N, 3, 224, 224) → (N, num_classes) logits; in training mode `GoogLeNetOutputs`.
 
     13,378,280 parameters, of which 6,379,728 are the auxiliary heads', so 6,998,552 without them: a ninth of AlexNet's.
     1,582,671,872 multiply-adds. An ensemble of seven won ILSVRC 2014 (section 7).
@@ -319,7 +320,7 @@ CARDS = (
         googlenet_2014,
         2014,
         _PAPER,
-        "kernels of several sizes side by side, and 1×1 kernels that make them cheap",
+        "kernels of several sizes in parallel, and 1×1 convolutions that make them cheap",
     ),
-    Card("googlenet", googlenet, 2014, _PAPER, "the same with batch normalisation, as torchvision has it"),
+    Card("googlenet", googlenet, 2014, _PAPER, "GoogLeNet with batch normalisation, as in torchvision"),
 )

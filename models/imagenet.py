@@ -1,8 +1,8 @@
-"""The world's side of a network: a photograph as it wants to see it, and ImageNet's 1000 scores as names.
+"""Preprocess photographs for a network trained on ImageNet, and turn its 1000 scores into class names.
 
-    picture → shorter side to `resize` pixels → the middle, size × size → (pixel / 255 − mean) / std in each channel → scores
+    image → shorter side resized to `resize` pixels → middle cropped to size × size → (pixel / 255 − mean) / std → network
 
-What a network was trained on it has to get again: `preprocessing(name)` knows it for each network of `models`.
+A network needs the preprocessing that it was trained with: `preprocessing(name)` has it for each network of `models`.
 
 >>> from microtensor import zeros
 >>> preprocess = preprocessing("efficientnet_lite0")
@@ -33,39 +33,39 @@ from microtensor.tensor import Tensor
 from .catalogue import cards
 
 Picture: TypeAlias = str | os.PathLike[str] | NDArray[np.uint8]
-"""The path of a picture, or its pixels: uint8 (3, H, W)."""
+"""The path of an image file, or pixels: uint8 (3, H, W)."""
 
 Channels: TypeAlias = tuple[float, float, float] | tuple[float]
-"""A number for red, green and blue; or the one of a network that sees greys."""
+"""One number each for red, green and blue; or a single one for networks that take grey images."""
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's training pixels, where black is 0 and white is 1: the constants of torchvision's networks."""
+"""Mean and standard deviation of ImageNet's training pixels, from 0 to 1: the constants of torchvision's networks."""
 
 HALF = (0.5, 0.5, 0.5)
-"""As mean and as standard deviation: pixels go from −1 to 1, as Inception and what came from TensorFlow wants them."""
+"""Used as mean and standard deviation: maps pixels to −1 … 1, as for Inception and networks converted from TensorFlow."""
 
 
 class Preprocessing(NamedTuple):
-    """What is done to a picture before a network sees it. Called with pictures, of any sizes, it gives a batch.
+    """The preprocessing of a network. Called with images of any sizes, it returns a batch.
 
     >>> Preprocessing(resize=36, size=32)(np.zeros((3, 50, 40), np.uint8), np.zeros((3, 40, 40), np.uint8)).shape
     (2, 3, 32, 32)
     """
 
     resize: int = 256
-    """Pixels of the shorter side; the other follows in proportion. Bilinear, and smoothed where the picture shrinks."""
+    """Length of the shorter side in pixels; the aspect ratio is kept. Bilinear, with antialiasing."""
     size: int = 224
-    """Height and width of the middle that is cut out."""
+    """Height and width of the central crop, in pixels."""
     mean: Channels = MEAN
     std: Channels = STD
 
     def __call__(self, *pictures: Picture) -> Tensor:
-        """Paths, or pixels uint8 (3, H, W) → what the network takes, float32 (N, 3, size, size), of greys (N, 1, size, size).
+        """Paths, or pixels uint8 (3, H, W) → float32 (N, 3, size, size), or (N, 1, size, size) for a grey network.
 
         Raises:
-            TypeError: a picture is neither.
-            ValueError: there is none, its pixels are not (3, H, W), or the file is no picture that can be read.
-            FileNotFoundError: there is no such file.
+            TypeError: an image is neither.
+            ValueError: none is given, the pixels are not (3, H, W), or the file is not an image that can be read.
+            FileNotFoundError: the file does not exist.
             ImportError: Pillow is missing, and the message says how to install it.
         """
         if not pictures:
@@ -87,7 +87,7 @@ def _pixels(picture: Any) -> NDArray[np.uint8]:
 
 
 def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(N, 3, H, W) → (N, 1, H, W): how bright a pixel looks, as ITU-R BT.601 weighs its colours."""
+    """Luminance by the weights of ITU-R BT.601: (N, 3, H, W) → (N, 1, H, W)."""
     luma = np.tensordot(np.array([0.299, 0.587, 0.114]), pixels, axes=(0, 1))
     return np.rint(luma)[:, None].astype(np.uint8)
 
@@ -96,7 +96,7 @@ LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
 
 OTHERS = {
     "alexnet_2012": Preprocessing(256, 227),
-    # Without `transform_input` these two want pixels from −1 to 1.
+    # Without `transform_input`, these two expect pixels from −1 to 1.
     "googlenet": Preprocessing(256, 224, HALF, HALF),
     "inception_v3": Preprocessing(342, 299, HALF, HALF),
     # As timm evaluates them.
@@ -104,24 +104,24 @@ OTHERS = {
     "inception_resnet_v2": Preprocessing(333, 299, HALF, HALF),
     "xception": Preprocessing(333, 299, HALF, HALF),
     "mobilenet_v1": Preprocessing(256, 224, HALF, HALF),
-    # (x − 127) / 128. The authors cut out the middle, size / (size + 32) of the shorter side, and resize that: the same pixels.
+    # (x − 127) / 128. The authors crop the middle, size / (size + 32) of the shorter side, then resize: the same pixels.
     "efficientnet_lite0": Preprocessing(256, 224, LITE_MEAN, LITE_STD),
     "efficientnet_lite1": Preprocessing(272, 240, LITE_MEAN, LITE_STD),
     "efficientnet_lite2": Preprocessing(292, 260, LITE_MEAN, LITE_STD),
     "efficientnet_lite3": Preprocessing(312, 280, LITE_MEAN, LITE_STD),
     "efficientnet_lite4": Preprocessing(332, 300, LITE_MEAN, LITE_STD),
 }
-"""Networks whose published weights want something else than torchvision's 256, 224, `MEAN` and `STD`."""
+"""Networks whose published weights need other values than torchvision's 256, 224, `MEAN` and `STD`."""
 
 
 def preprocessing(name: str) -> Preprocessing:
-    """What the published weights of the network of this name in `models` want; torchvision's usual where nothing else is known.
+    """The preprocessing for the published weights of a network of `models`; torchvision's defaults if it has no other.
 
-    Networks for small pictures have no published weights: they want what the data sets of this library give. One that sees
-    greys, such as `lenet5`, gets the picture's brightness by MNIST's constants, one for 32×32 colours those of CIFAR-10.
+    Networks for small images have no published weights: they get the normalisation of this library's data sets. A network for
+    grey images, such as `lenet5`, gets luminance normalised as MNIST, one for 32×32 pixels in colour that of CIFAR-10.
 
     Raises:
-        ValueError: the network takes no pictures.
+        ValueError: the network does not take images.
 
     >>> preprocessing("resnet50") == Preprocessing()
     True
@@ -140,7 +140,7 @@ def preprocessing(name: str) -> Preprocessing:
 
 
 class Guess(NamedTuple):
-    """A class, and how sure the network is of it."""
+    """A class, and its probability."""
 
     label: int
     name: str
@@ -148,10 +148,10 @@ class Guess(NamedTuple):
 
 
 def top(logits: Tensor, k: int = 5) -> list[list[Guess]]:
-    """The k likeliest classes of each image, the likeliest first: logits (N, 1000) → N lists of k guesses.
+    """The k most probable classes of each image, in descending order: logits (N, 1000) → N lists of k guesses.
 
     Raises:
-        TypeError: logits are no Tensor.
+        TypeError: logits are not a Tensor.
         ValueError: they are not (N, 1000), or k is not from 1 to 1000.
     """
     names = classes()
@@ -170,7 +170,7 @@ def top(logits: Tensor, k: int = 5) -> list[list[Guess]]:
 def classes() -> tuple[str, ...]:
     """The names of ImageNet's 1000 classes, those of ILSVRC 2012, in the order of their labels.
 
-    Each is the first word of its WordNet synset; the two that would stand there twice are told apart as torchvision does.
+    Each is the first word of its WordNet synset; two duplicates are distinguished as in torchvision.
 
     >>> classes()[281:283], classes()[967]
     (('tabby', 'tiger cat'), 'espresso')

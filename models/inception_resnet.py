@@ -1,9 +1,9 @@
 """Inception-ResNet: Szegedy, Ioffe, Vanhoucke & Alemi 2016, "Inception-v4, Inception-ResNet and the impact of residual
 connections on learning", arxiv.org/abs/1602.07261.
 
-An inception module whose result is added to its input. The branches have few channels; a 1×1 convolution without activation
-widens what they give to the channels of x (section 3.2). The sum of many such blocks grows until training fails, so each block
-adds but a part of its result, 0.1 to 0.2 of it (section 3.3):
+Inception modules with a residual connection. The branches have few channels; a 1×1 convolution without activation expands their
+output to the channels of x (section 3.2). In networks with many such blocks, activations grew until training failed, so the
+output of each block is scaled by 0.1 to 0.2 before it is added (section 3.3):
 
     x ──┬── 1×1 ──────────────┬── 1×1 ── · scale ──(+)── ReLU ──→
         ├── 1×1 ── 3×3 ───────┤                     │
@@ -18,12 +18,12 @@ adds but a part of its result, 0.1 to 0.2 of it (section 3.3):
     mixed_7a: by 2, figures 12 and 18    1792×8×8                            2080×8×8
     block8: 8×8, figures 13 and 19        5                                  10, then a 1×1 convolution to 1536×8×8
 
-The code that the authors published with the weights of v2 is not the network of the paper's figures 15 to 19: it has twice as
-many blocks, a stem much like v1's, and other widths. As its weights are what people use, it is the v2 known today.
+The code that the authors published with the weights of v2 differs from the paper's figures 15 to 19: it has twice as many
+blocks, a stem like v1's, and other widths. This is the v2 known today, since its weights are in use.
 
-Attribute names are timm's for v2 and facenet-pytorch's for v1, but for the last layer, `classif` in both. Batch normalisation
-shifts and does not scale, since what follows the ReLU is linear: there is no `bn.weight`. The files of those two have one, 1
-everywhere, as they were converted from code that has none: `models.load_weights` passes over it.
+Attribute names are timm's for v2 and facenet-pytorch's for v1, except for the last layer, `classif` in both. Batch
+normalisation has no scale (`bn.weight`), because the layer after the ReLU is linear and can scale instead. Files of those two
+libraries have scales, all 1, as they were converted from code without them: `models.load_weights` ignores these.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from microtensor.tensor import Tensor
 from .card import Card
 
 Branch = tuple[tuple[Any, ...], ...]
-"""Convolutions one after the other: (channels, kernel size), or (channels, 3, 2) for one with stride 2."""
+"""A sequence of convolutions: (channels, kernel size), or (channels, 3, 2) for stride 2."""
 
 V1: dict[str, tuple[Branch, ...]] = {
     "block35": (((32, 1),), ((32, 1), (32, 3)), ((32, 1), (32, 3), (32, 3))),
@@ -48,7 +48,7 @@ V1: dict[str, tuple[Branch, ...]] = {
     "mixed_7a": (((256, 1), (384, 3, 2)), ((256, 1), (256, 3, 2)), ((256, 1), (256, 3), (256, 3, 2))),
     "block8": (((192, 1),), ((192, 1), (192, (1, 3)), (192, (3, 1)))),
 }
-"""The branches of each part, but for its pool: figures 10 to 13, and figure 7 with table 1."""
+"""The branches of each part, except pooling: figures 10 to 13, and figure 7 with table 1."""
 
 V2: dict[str, tuple[Branch, ...]] = {
     "mixed_5b": (((96, 1),), ((48, 1), (64, 5)), ((64, 1), (96, 3), (96, 3))),
@@ -58,7 +58,7 @@ V2: dict[str, tuple[Branch, ...]] = {
     "mixed_7a": (((256, 1), (384, 3, 2)), ((256, 1), (288, 3, 2)), ((256, 1), (288, 3), (320, 3, 2))),
     "block8": (((192, 1),), ((192, 1), (224, (1, 3)), (256, (3, 1)))),
 }
-"""The same of the authors' code, and of the inception module behind the stem."""
+"""The same for the authors' code of v2, with the inception module after the stem."""
 
 
 class ConvNormReLU(nn.Module):
@@ -68,7 +68,7 @@ class ConvNormReLU(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: int = 1, padding: Any = 0) -> None:
-        with init.skipped():  # drawn below
+        with init.skipped():  # initialised below
             self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(out_channels, eps=0.001)
         self.bn.weight = None
@@ -79,7 +79,7 @@ class ConvNormReLU(nn.Module):
 
 
 def branch(in_channels: int, convolutions: Branch) -> nn.Module:
-    """Convolutions one after the other; a single one as it is, so that its name is the branch's."""
+    """A sequence of convolutions. A single one is returned itself, so that it gets the name of the branch."""
     layers: list[ConvNormReLU] = []
     for out_channels, kernel_size, *halving in convolutions:
         if halving:
@@ -91,18 +91,18 @@ def branch(in_channels: int, convolutions: Branch) -> nn.Module:
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
 
 
-def side_by_side(in_channels: int, branches: tuple[Branch, ...], pool: nn.Module) -> nn.Concat:
-    """An inception module without a sum: the branches and, last, a pool. (N, in_channels, H, W) → (N, C₁ + C₂ + …, H', W')."""
+def concatenated(in_channels: int, branches: tuple[Branch, ...], pool: nn.Module) -> nn.Concat:
+    """Branches and, last, pooling, concatenated: (N, in_channels, H, W) → (N, C₁ + C₂ + …, H', W')."""
     modules = [*(branch(in_channels, convolutions) for convolutions in branches), pool]
     return nn.Concat({f"branch{i}": module for i, module in enumerate(modules)})
 
 
 class Block(nn.Module):
-    """relu(x + scale · conv2d(branches side by side)): (N, channels, H, W) → the same shape.
+    """relu(x + scale · conv2d(concatenated branches)): (N, channels, H, W) → the same shape.
 
     Args:
         branches: two or three of them, from a table.
-        scale: the part of the result that is added.
+        scale: factor for the output before it is added.
         rectified: whether a ReLU follows the sum.
     """
 
@@ -126,12 +126,12 @@ class Block(nn.Module):
 
 
 def repeated(count: int, channels: int, branches: tuple[Branch, ...], scale: float) -> nn.Sequential:
-    """So many equal blocks in a row: (N, channels, H, W) → the same shape."""
+    """A sequence of `count` equal blocks: (N, channels, H, W) → the same shape."""
     return nn.Sequential(*(Block(channels, branches, scale) for _ in range(count)))
 
 
 def start(layer: nn.Conv2d | nn.Linear) -> None:
-    """Draw the initial weights of a layer with a bias."""
+    """Initialise a layer with a bias."""
     init.xavier_uniform_(layer.weight)
     if layer.bias is not None:
         init.zeros_(layer.bias)
@@ -149,7 +149,7 @@ class InceptionResNet(nn.Module):
         self.conv2d_4a = ConvNormReLU(80, 192, 3)
 
     def renamed(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A state without the scales of batch normalisation, where a file has them and they are 1: see above."""
+        """Remove the scales of batch normalisation from a state_dict if they are all 1: see above."""
         superfluous = {name for name in state_dict if name.endswith(".bn.weight") and bool((state_dict[name] == 1).all())}
         return {name: x for name, x in state_dict.items() if name not in superfluous}
 
@@ -173,20 +173,20 @@ class InceptionResNet(nn.Module):
 class InceptionResNetV1(InceptionResNet):
     """Version 1, as in the paper's figures: (N, 3, H, W) → (N, num_classes) logits.
 
-    H and W are 299 in the paper; 75 or more will do.
+    H and W are 299 in the paper, at least 75.
 
     Args:
-        num_classes: how many scores it gives.
-        dropout: the probability to leave a number out before the last layer; the paper keeps 0.8.
+        num_classes: number of scores.
+        dropout: dropout probability before the last layer; the paper has 0.2 (keeps 0.8).
     """
 
     def __init__(self, num_classes: int = 1000, dropout: float = 0.2) -> None:
         super().__init__()
         self.conv2d_4b = ConvNormReLU(192, 256, 3, stride=2)
         self.repeat_1 = repeated(5, 256, V1["block35"], scale=0.17)
-        self.mixed_6a = side_by_side(256, V1["mixed_6a"], nn.MaxPool2d(3, stride=2))
+        self.mixed_6a = concatenated(256, V1["mixed_6a"], nn.MaxPool2d(3, stride=2))
         self.repeat_2 = repeated(10, 896, V1["block17"], scale=0.1)
-        self.mixed_7a = side_by_side(896, V1["mixed_7a"], nn.MaxPool2d(3, stride=2))
+        self.mixed_7a = concatenated(896, V1["mixed_7a"], nn.MaxPool2d(3, stride=2))
         self.repeat_3 = repeated(5, 1792, V1["block8"], scale=0.2)
         self.finish(1792, num_classes, dropout)
 
@@ -200,22 +200,22 @@ class InceptionResNetV1(InceptionResNet):
 class InceptionResNetV2(InceptionResNet):
     """Version 2, as in the authors' code: (N, 3, H, W) → (N, num_classes) logits.
 
-    H and W are 299 in the paper; 75 or more will do. No ReLU follows the last block, and its result is added whole.
+    H and W are 299 in the paper, at least 75. The last block has no ReLU, and its output is not scaled.
 
     Args:
-        num_classes: how many scores it gives.
-        dropout: the probability to leave a number out before the last layer; the paper keeps 0.8.
+        num_classes: number of scores.
+        dropout: dropout probability before the last layer; the paper has 0.2 (keeps 0.8).
     """
 
     def __init__(self, num_classes: int = 1000, dropout: float = 0.2) -> None:
         super().__init__()
         self.maxpool_5a = nn.MaxPool2d(3, stride=2)
         mean = nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
-        self.mixed_5b = side_by_side(192, V2["mixed_5b"], nn.Sequential(mean, ConvNormReLU(192, 64, 1)))
+        self.mixed_5b = concatenated(192, V2["mixed_5b"], nn.Sequential(mean, ConvNormReLU(192, 64, 1)))
         self.repeat = repeated(10, 320, V2["block35"], scale=0.17)
-        self.mixed_6a = side_by_side(320, V2["mixed_6a"], nn.MaxPool2d(3, stride=2))
+        self.mixed_6a = concatenated(320, V2["mixed_6a"], nn.MaxPool2d(3, stride=2))
         self.repeat_1 = repeated(20, 1088, V2["block17"], scale=0.1)
-        self.mixed_7a = side_by_side(1088, V2["mixed_7a"], nn.MaxPool2d(3, stride=2))
+        self.mixed_7a = concatenated(1088, V2["mixed_7a"], nn.MaxPool2d(3, stride=2))
         self.repeat_2 = repeated(9, 2080, V2["block8"], scale=0.2)
         self.block8 = Block(2080, V2["block8"], scale=1.0, rectified=False)
         self.conv2d_7b = ConvNormReLU(2080, 1536, 1)
@@ -232,10 +232,10 @@ class InceptionResNetV2(InceptionResNet):
 def inception_resnet_v1(num_classes: int = 1000) -> InceptionResNetV1:
     """Inception-ResNet v1: (N, 3, 299, 299) → (N, num_classes) logits. 22,742,808 parameters, 6,206,361,696 multiply-adds.
 
-    It is about as large as Inception v3, and learns faster (the paper's figure 23).
+    About as large as Inception v3; it trains faster (figure 23).
 
     facenet-pytorch's network of this name, for faces, has 23,482,624 parameters: in place of the scores (1,793,000) a sixth
-    block8 (1,600,768), a linear layer to 512 numbers and its normalisation (918,528), and before that 13,520 scales in batch
+    block8 (1,600,768), a linear layer to 512 features and its normalisation (918,528), and before that 13,520 scales in batch
     normalisation. Up to `repeat_3` it has the same names, and computes the same.
     """
     return InceptionResNetV1(num_classes)
@@ -244,7 +244,7 @@ def inception_resnet_v1(num_classes: int = 1000) -> InceptionResNetV1:
 def inception_resnet_v2(num_classes: int = 1000) -> InceptionResNetV2:
     """Inception-ResNet v2: (N, 3, 299, 299) → (N, num_classes) logits. 55,813,192 parameters, 13,155,794,016 multiply-adds.
 
-    As Keras has it; timm's has 30,272 more, the scales of batch normalisation.
+    As in Keras; timm's has 30,272 more parameters, the scales of batch normalisation.
     """
     return InceptionResNetV2(num_classes)
 
@@ -260,8 +260,15 @@ CARDS = (
         inception_resnet_v1,
         2016,
         _PAPER,
-        "inception modules with shortcuts: each adds a part of its result",
+        "inception modules with residual connections, whose outputs are scaled down",
         (3, 299, 299),
     ),
-    Card("inception_resnet_v2", inception_resnet_v2, 2016, _PAPER, "the same, wider and twice as deep", (3, 299, 299)),
+    Card(
+        "inception_resnet_v2",
+        inception_resnet_v2,
+        2016,
+        _PAPER,
+        "Inception-ResNet v1, wider and with twice as many blocks",
+        (3, 299, 299),
+    ),
 )

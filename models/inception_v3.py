@@ -1,19 +1,19 @@
 """Inception v3: Szegedy, Vanhoucke, Ioffe, Shlens & Wojna 2015, "Rethinking the Inception architecture for computer vision".
 
-arxiv.org/abs/1512.00567; names, `state_dict` keys and semantics are torchvision's.
+arxiv.org/abs/1512.00567; names, `state_dict` keys and behaviour are torchvision's.
 
-    3×299×299 → six convolutions, two maxima → 192×35×35 → A A A → B → 768×17×17 → C C C C → D → 1280×8×8 → E E → 2048×8×8
-              → mean over each channel → num_classes scores
+    3×299×299 → five convolutions, two max poolings → 192×35×35 → A A A → B → 768×17×17 → C C C C → D → 1280×8×8
+              → E E → 2048×8×8 → global average pooling → num_classes scores
 
-Large kernels are written as several small ones, which see as much for less (section 3): a 5×5 as two 3×3, a 7×7 as a row 1×7
-and a column 7×1. Where the size halves, a convolution and a pool do it side by side, so that nothing is squeezed (section 5).
-How many modules and channels there are is as in the authors' code, and a little different from the paper's table 1.
+Large kernels are factorised into smaller ones with the same receptive field and less work (section 3): 5×5 into two 3×3, 7×7
+into 1×7 and 7×1. Where the size is halved, a convolution and pooling do it in parallel, to avoid a bottleneck (section 5). The
+numbers of modules and channels are those of the authors' code, which differ slightly from the paper's table 1.
 
     module   where   its branches
     A        35×35   1×1 │ 1×1, 5×5 │ 1×1, 3×3, 3×3 │ mean, 1×1                                            figure 5
-    B        35→17   3×3 by 2 │ 1×1, 3×3, 3×3 by 2 │ maximum by 2                                          figure 10
+    B        35→17   3×3 by 2 │ 1×1, 3×3, 3×3 by 2 │ max by 2                                              figure 10
     C        17×17   1×1 │ 1×1, 1×7, 7×1 │ 1×1, 7×1, 1×7, 7×1, 1×7 │ mean, 1×1                              figure 6, n = 7
-    D        17→8    1×1, 3×3 by 2 │ 1×1, 1×7, 7×1, 3×3 by 2 │ maximum by 2                                figure 10
+    D        17→8    1×1, 3×3 by 2 │ 1×1, 1×7, 7×1, 3×3 by 2 │ max by 2                                    figure 10
     E        8×8     1×1 │ 1×1, then 1×3 beside 3×1 │ 1×1, 3×3, then 1×3 beside 3×1 │ mean, 1×1             figure 7
 """
 
@@ -31,11 +31,11 @@ from .card import Card
 from .googlenet import BasicConv2d, from_imagenet
 
 conv = partial(BasicConv2d, std=0.1)
-"""Convolution, batch normalisation, ReLU, with initial weights as here."""
+"""Convolution, batch normalisation, ReLU, with initial weights of standard deviation 0.1."""
 
 
 class InceptionOutputs(NamedTuple):
-    """What training gets: the scores, and those of the auxiliary head, whose loss is added with a weight of 0.3, say."""
+    """Outputs in training mode: the scores, and those of the auxiliary head, whose loss is added with a weight such as 0.3."""
 
     logits: Tensor
     aux_logits: Tensor
@@ -65,7 +65,7 @@ class InceptionA(nn.Module):
 
 
 class InceptionB(nn.Module):
-    """Half the size, figure 10: (N, in_channels, H, W) → (N, 480 + in_channels, ⌊(H − 1) / 2⌋, ⌊(W − 1) / 2⌋)."""
+    """Halves the size, figure 10: (N, in_channels, H, W) → (N, 480 + in_channels, ⌊(H − 1) / 2⌋, ⌊(W − 1) / 2⌋)."""
 
     def __init__(self, in_channels: int) -> None:
         self.branch3x3 = conv(in_channels, 384, 3, stride=2)
@@ -81,10 +81,10 @@ class InceptionB(nn.Module):
 
 
 class InceptionC(nn.Module):
-    """Figure 6: 7×7 kernels as rows and columns. (N, in_channels, H, W) → (N, 768, H, W).
+    """Figure 6: 7×7 kernels factorised into 1×7 and 7×1. (N, in_channels, H, W) → (N, 768, H, W).
 
     Args:
-        channels_7x7: the channels between them: 128, 160 or 192, more in the later modules.
+        channels_7x7: the channels between them: 128, 160 or 192, increasing with depth.
     """
 
     def __init__(self, in_channels: int, channels_7x7: int) -> None:
@@ -113,7 +113,7 @@ class InceptionC(nn.Module):
 
 
 class InceptionD(nn.Module):
-    """Half the size again: (N, in_channels, H, W) → (N, 512 + in_channels, ⌊(H − 1) / 2⌋, ⌊(W − 1) / 2⌋)."""
+    """Halves the size again: (N, in_channels, H, W) → (N, 512 + in_channels, ⌊(H − 1) / 2⌋, ⌊(W − 1) / 2⌋)."""
 
     def __init__(self, in_channels: int) -> None:
         self.branch3x3_1 = conv(in_channels, 192, 1)
@@ -131,7 +131,7 @@ class InceptionD(nn.Module):
 
 
 class InceptionE(nn.Module):
-    """Figure 7: rows beside columns, many channels where the size is small. (N, in_channels, H, W) → (N, 2048, H, W)."""
+    """Figure 7: 1×3 and 3×1 in parallel, with many channels at the smallest size. (N, in_channels, H, W) → (N, 2048, H, W)."""
 
     def __init__(self, in_channels: int) -> None:
         self.branch1x1 = conv(in_channels, 320, 1)
@@ -177,17 +177,17 @@ class InceptionAux(nn.Module):
 
 
 class Inception3(nn.Module):
-    """Inception v3: (N, 3, H, W) → (N, num_classes) logits; in training with its auxiliary head, `InceptionOutputs`.
+    """Inception v3: (N, 3, H, W) → (N, num_classes) logits; in training mode with an auxiliary head, `InceptionOutputs`.
 
-    H and W are 299 in the paper. 75 or more will do in eval mode, or without the head, which needs 299 and two images.
+    H and W are 299 in the paper. Eval mode, and training without the head, need at least 75; the head needs 299 and two images.
 
     Initial weights are torchvision's: normal with standard deviation 0.1, in the head 0.01 and 0.001.
 
     Args:
-        num_classes: how many scores it gives.
-        aux_logits: whether there is an auxiliary head. It computes in training mode alone.
-        transform_input: take images normalised as ImageNet's, and let them be from −1 to 1, as torchvision's weights want them.
-        dropout: the probability to leave a number out before the last linear layer.
+        num_classes: number of scores.
+        aux_logits: whether there is an auxiliary head. It is used in training mode only.
+        transform_input: convert images normalised with ImageNet's mean and std to −1 … 1, as torchvision's weights expect.
+        dropout: dropout probability before the last linear layer.
     """
 
     def __init__(
@@ -235,7 +235,7 @@ class Inception3(nn.Module):
 
 
 def inception_v3(num_classes: int = 1000, aux_logits: bool = True, transform_input: bool = False) -> Inception3:
-    """Inception v3: (N, 3, 299, 299) → (N, num_classes) logits; in training, `InceptionOutputs`.
+    """Inception v3: (N, 3, 299, 299) → (N, num_classes) logits; in training mode `InceptionOutputs`.
 
     27,161,264 parameters, of which 3,326,696 are the auxiliary head's, so 23,834,568 without it. 5,713,216,096 multiply-adds
     (2,837,921,120 at 224×224).
@@ -252,7 +252,7 @@ CARDS = (
         inception_v3,
         2015,
         "Szegedy, Vanhoucke, Ioffe, Shlens, Wojna: Rethinking the Inception architecture for computer vision, arXiv 1512.00567",
-        "large kernels as several small ones: 5×5 as two 3×3, 7×7 as 1×7 and 7×1",
+        "large kernels factorised into small ones: 5×5 into two 3×3, 7×7 into 1×7 and 7×1",
         (3, 299, 299),
     ),
 )

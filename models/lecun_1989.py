@@ -12,8 +12,8 @@
     output      10   10 · (30 + 1) = 310        310
     together 1,256   64,660                     9,760
 
-The units of a map look at different places with the same weights, so that what is learned at one place is known at all. There
-is no pooling yet: kernels move by two pixels instead. And biases are not shared yet: each unit has one of its own.
+The units of a feature map apply the same weights at different positions, so a feature is detected wherever it is in the image.
+There is no pooling yet: the convolutions have stride 2. Biases are not shared yet: each unit has its own.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ from .card import Card
 from .lenet import scaled_tanh
 
 BACKGROUND = -1.0
-"""What lies beyond the border, in the image and in H1. Images are scaled to −1 (paper) … 1 (ink)."""
+"""The padding value, for the image and for H1. Images are scaled to −1 (paper) … 1 (ink)."""
 
 H1_TABLE = ((0,),) * 12
-"""The maps of the input, of which there is one, that each map of H1 sees."""
+"""For each map of H1, the input maps it is connected to: there is only one."""
 
 H2_TABLE = tuple(tuple((first + i) % 12 for i in range(8)) for first in range(12))
-"""The maps of H1 that each map of H2 sees: 8 of 12. The paper keeps its choice to itself; here the window moves on by one, so
-that no two maps see the same and each map of H1 is seen by eight."""
+"""For each map of H2, the maps of H1 it is connected to: 8 of 12. The paper does not give its choice. Here the selection is
+shifted by one from map to map, so that no two are equal and each map of H1 is used by eight."""
 
 
 class Maps(nn.Module):
-    """Maps of units that share 5×5 kernels, 2 pixels apart, but no biases: (N, C, 2·side, 2·side) → (N, maps, side, side).
+    """A 5×5 convolution with stride 2 and one bias per unit: (N, C, 2·side, 2·side) → (N, maps, side, side).
 
-    `weight` (maps, inputs, 5, 5) has kernels for connections that exist, spread over zeros for the product; `bias` is
-    (maps, side, side). They start as in the paper: uniform within ±2.4 / fan-in, and at 0.
+    `weight` (maps, inputs, 5, 5) has the kernels of existing connections only; `forward` fills up the others with zeros. `bias`
+    is (maps, side, side). Initial values are the paper's: weights uniform within ±2.4 / fan-in, biases 0.
 
     Args:
         channels: C, the number of input maps.
-        table: which of them each map sees; as many for each.
+        table: for each output map, the input maps it is connected to; the same number for each.
         side: units along each side of a map.
     """
 
     def __init__(self, channels: int, table: Sequence[Sequence[int]], side: int) -> None:
         inputs = len(table[0])
-        self.place = np.full((len(table), channels), inputs)  # of each input map's kernel; number `inputs` is all zeros
+        self.place = np.full((len(table), channels), inputs)  # index of each input map's kernel; `inputs`: of zeros
         for row, seen in zip(self.place, table):
             row[list(seen)] = range(inputs)
         self.weight = nn.Parameter(np.empty((len(table), inputs, 5, 5), np.float32))
@@ -73,8 +73,8 @@ class Maps(nn.Module):
 class LeCun1989(nn.Module):
     """The network of section 3: (N, 1, 16, 16) → (N, num_classes) scores. 9,760 parameters for 10 classes.
 
-    Every unit ends in a scaled hyperbolic tangent, the outputs too, so scores lie between −1.7159 and 1.7159. (The scale is
-    that of 1998; this paper gives none.) The paper trains by the mean squared difference from targets: take 1 for the right
+    The activation of all units, the outputs too, is a scaled tanh, so scores are between −1.7159 and 1.7159. (The scale is from
+    the paper of 1998; this one gives none.) The loss in the paper is the mean squared error: use targets of 1 for the right
     digit and −1 for the others.
     """
 
@@ -105,7 +105,7 @@ class LeCun1989(nn.Module):
 def lecun_1989(num_classes: int = 10) -> LeCun1989:
     """The zip code network of 1989: (N, 1, 16, 16) → (N, num_classes) scores. 9,760 parameters, 82,860 multiply-adds.
 
-    They are 63,660 along the connections that exist; the others are multiplied too, with zeros.
+    Only 63,660 of them belong to existing connections; the others multiply by zero.
 
     >>> sum(p.numel() for p in lecun_1989().parameters())
     9760
@@ -119,7 +119,7 @@ CARDS = (
         lecun_1989,
         year=1989,
         paper="LeCun et al.: Backpropagation applied to handwritten zip code recognition, Neural Computation 1(4)",
-        idea="kernels shared over the whole image are learned by backpropagation, from pixels to digits",
+        idea="convolution kernels, shared over the whole image, are learned by backpropagation, from pixels to digits",
         input_shape=(1, 16, 16),
     ),
 )

@@ -1,6 +1,7 @@
-"""Which of a file's tensors are a network's: weights lie in checkpoints, and wrappers put their own names before each name.
+"""Find the weights of a network in a file: inside a checkpoint, or with prefixes that wrappers put before each name.
 
-What fits decides, by name and shape, and no name is taken to be a wrapper's where it is the network's own.
+Candidates are ranked by how many names and shapes match. A part of a name is never taken for a wrapper's prefix if the network
+itself has it.
 """
 
 from __future__ import annotations
@@ -14,79 +15,79 @@ from microtensor.io.placeholder import Placeholder
 from microtensor.nn.module import Module
 from microtensor.tensor import Tensor
 
-WRAPPINGS = ("state_dict", "model_state_dict", "model", "net", "weights", "params", "network", "model_state", "module")
-"""Under which of these keys training programs put the weights, when they save more than these. The first one that fits is
-taken, before the same weights averaged, which are called model_ema, state_dict_ema …"""
+CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model", "net", "weights", "params", "network", "model_state", "module")
+"""Keys of a checkpoint under which training programs save the weights. These are preferred over averaged copies, whose keys are
+model_ema, state_dict_ema …"""
 
-INSIDE = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
-"""Parts of names that wrappers of PyTorch's and Lightning's put anywhere: they compile, or shard, or recompute one layer."""
+WRAPPER_PARTS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
+"""Parts of names that wrappers of PyTorch and Lightning insert anywhere: for compiling, sharding or checkpointing a layer."""
 
-BEFORE = {"module", "model", "net", "network", *INSIDE}
-"""What stands before every name, in any order: of parallel and averaged models, and as a Lightning module calls its network."""
+WRAPPER_PREFIXES = {"module", "model", "net", "network", *WRAPPER_PARTS}
+"""Parts that may precede every name, in any order: of data parallel and averaged models, and of Lightning modules."""
 
 OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.")
-"""torchvision's published DenseNets have their names from before dots in names were forbidden: norm.1 for norm1."""
+"""torchvision's published DenseNets use names from before dots were forbidden in them: norm.1 for norm1."""
 
 COUNTER = "num_batches_tracked"
-"""Of batch normalisation, which old files lack."""
+"""The counter of batch normalisation, which old files lack."""
 
-DEEPEST = 6
-"""How deep in a file weights are looked for, to say where they are."""
+MAX_DEPTH = 6
+"""Levels of a file that are searched for weights, to suggest where they are."""
 
-MOST = 16
-"""Of prefixes that are looked at, the most frequent first: a file may come from anywhere, and have a million."""
+MAX_PREFIXES = 16
+"""Prefixes that are tried, the most frequent first: a malicious file may have a million."""
 
 
 class Match(NamedTuple):
-    """Tensors of a file under a network's names, as they would be if they stood at one place, with one prefix."""
+    """A candidate: the tensors at one place in a file whose names have one prefix."""
 
     place: tuple[Any, ...]
-    """The keys that lead to them."""
+    """The keys that lead to the tensors."""
     prefix: str
-    """What stands before each name."""
+    """The prefix of each name."""
     state: dict[str, Tensor]
-    """The tensors that have that prefix, without it."""
+    """The tensors with that prefix, their names without it."""
     beside: list[str]
-    """The names at that place that do not have it."""
+    """Names at that place without the prefix."""
     unread: dict[str, Placeholder]
-    """What is at that place and is not read."""
+    """Values at that place that could not be read."""
     fitting: int
-    """How many tensors have a name and a shape of the network's, counters aside."""
+    """Number of tensors whose name and shape match the network's, without counters."""
     lacking: int
-    """How many of the network's have no such tensor, counters aside if they are missing."""
+    """Number of the network's tensors without a match; missing counters do not count."""
     unexpected: int
-    """How many tensors have that prefix, and no name of the network's behind it."""
+    """Number of tensors with that prefix whose name the network does not have."""
 
     @property
     def complete(self) -> bool:
-        """Whether the network would have all its numbers from here."""
+        """Whether all parameters and buffers of the network have a match."""
         return self.fitting > 0 and not self.lacking
 
     def rank(self) -> tuple[bool, int, int, int, int]:
-        """What is compared to find the best one. The last two are all that two complete ones may differ in."""
-        known = set(self.prefix.split(".")[:-1]) <= BEFORE
+        """The key to sort candidates by. Two complete ones can differ only in the last two entries."""
+        known = set(self.prefix.split(".")[:-1]) <= WRAPPER_PREFIXES
         wrapping = 0 if not self.place else 1 + max(map(_order, self.place))
         return self.complete, self.fitting, -self.unexpected, (1 + known if self.prefix else 3), -wrapping
 
 
 def matches(model: Module, tree: Any) -> list[Match]:
-    """The ways to take a network's weights from what a file holds, best first. Empty if it has no tensors by name."""
+    """Candidates for the network's weights in the tree of a file, best first. Empty if it has no named tensors."""
     own = _shapes(model)
     found = [match for place, named in _places(tree) for match in _at(model, own, place, named)]
     return sorted(found, key=Match.rank, reverse=True)
 
 
 class Elsewhere(NamedTuple):
-    """Where in a file weights are that are not taken, for it is not certain that they are meant."""
+    """A place in a file with weights that are not used automatically, because it is not certain that they are meant."""
 
     place: tuple[Any, ...]
     prefix: str
     fits: bool
-    """Whether they are all of the network's."""
+    """Whether they match all of the network's tensors."""
 
 
 def elsewhere(model: Module, tree: Any) -> list[Elsewhere]:
-    """Weights under other prefixes than wrappers', or deeper than they are looked for: those that fit, or all, if none does."""
+    """Weights with unknown prefixes, or deeper in the file than `matches` looks: those that fit, or all if none does."""
     own, looked = _shapes(model), {place for place, _ in _places(tree)}
     fitting, others = [], []
     for place, named in _all_places(tree, ()):
@@ -103,25 +104,25 @@ def _shapes(model: Module) -> dict[str, tuple[int, ...]]:
 
 
 def _order(key: Any) -> int:
-    return WRAPPINGS.index(key) if key in WRAPPINGS else len(WRAPPINGS)
+    return CHECKPOINT_KEYS.index(key) if key in CHECKPOINT_KEYS else len(CHECKPOINT_KEYS)
 
 
 def _places(tree: Any) -> Iterator[tuple[tuple[Any, ...], Mapping[str, Any]]]:
-    """Where names are looked for: the tree itself, what any of its keys leads to, and further down WRAPPINGS alone."""
+    """Where `matches` looks: the tree itself, the values of its keys, and below those only CHECKPOINT_KEYS."""
     if not isinstance(tree, Mapping):
         return
     waiting: list[tuple[tuple[Any, ...], Any]] = [((), tree), *(((key,), value) for key, value in tree.items())]
     for place, value in waiting:
-        if not isinstance(value, Mapping) or len(place) > DEEPEST:
+        if not isinstance(value, Mapping) or len(place) > MAX_DEPTH:
             continue
         if any(isinstance(name, str) and isinstance(x, Tensor) for name, x in value.items()):
             yield place, value
-        if place and place[-1] in WRAPPINGS:
-            waiting += [((*place, key), value[key]) for key in WRAPPINGS if key in value]
+        if place and place[-1] in CHECKPOINT_KEYS:
+            waiting += [((*place, key), value[key]) for key in CHECKPOINT_KEYS if key in value]
 
 
 def _all_places(tree: Any, place: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Mapping[str, Any]]]:
-    if len(place) > DEEPEST or not isinstance(tree, (Mapping, list, tuple)):
+    if len(place) > MAX_DEPTH or not isinstance(tree, (Mapping, list, tuple)):
         return
     if isinstance(tree, Mapping):
         yield place, tree
@@ -130,17 +131,17 @@ def _all_places(tree: Any, place: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, 
 
 
 def _at(model: Module, own: Mapping[str, Any], place: tuple[Any, ...], named: Mapping[str, Any]) -> Iterator[Match]:
-    """The ways at one place."""
+    """The candidates at one place."""
     tensors = {name: x for name, x in named.items() if isinstance(name, str) and isinstance(x, Tensor)}
     unread = {str(name): x for name, x in named.items() if isinstance(x, Placeholder)}
     parts = {part for name in own for part in name.split(".")}
-    for inside in (INSIDE - parts, INSIDE - parts | {"module"}):
+    for inside in (WRAPPER_PARTS - parts, WRAPPER_PARTS - parts | {"module"}):
         if "module" in inside and ("module" in parts or not any("module" in name.split(".") for name in tensors)):
             continue
         plain = {_without(name, inside): x for name, x in tensors.items()}
-        if len(plain) < len(tensors):  # two names became one
+        if len(plain) < len(tensors):  # two names became equal
             continue
-        known = Counter(map(_known_prefix, plain)).most_common(MOST) if hasattr(model, "renamed") else []
+        known = Counter(map(_known_prefix, plain)).most_common(MAX_PREFIXES) if hasattr(model, "renamed") else []
         for before in dict.fromkeys(["", *(prefix for prefix, _ in known)]):
             state = _below(plain, before)
             state = model.renamed(state) if hasattr(model, "renamed") else state
@@ -165,25 +166,25 @@ def _match(
 
 
 def _prefixes(state: Mapping[str, Tensor], own: Mapping[str, Any]) -> list[str]:
-    """What may stand before the network's names: nothing, what wrappers put there, and what most of the names begin with."""
+    """Prefixes to try: none, those of known wrappers, and those that most names start with."""
     found = _common_prefixes(state, own)
-    known = [prefix for prefix in found if prefix and set(prefix.split(".")[:-1]) <= BEFORE]
+    known = [prefix for prefix in found if prefix and set(prefix.split(".")[:-1]) <= WRAPPER_PREFIXES]
     others = [prefix for prefix in found if prefix and prefix not in known]
     most = [prefix for prefix in others if 2 * sum(name.startswith(prefix) for name in state) > len(state)]
     return ["", *known, *most]
 
 
 def _common_prefixes(state: Mapping[str, Tensor], own: Mapping[str, Any]) -> list[str]:
-    """All that stands before a name and a shape of the network's, the most frequent first."""
+    """All prefixes before a name and shape that match the network's, the most frequent first."""
     found: Counter[str] = Counter()
-    longest = max((name.count(".") for name in own), default=0) + 1  # parts of a name
+    longest = max((name.count(".") for name in own), default=0) + 1  # in parts of a name
     for name, x in state.items():
         parts = name.rsplit(".", longest)
         for count in range(1, min(longest, len(parts)) + 1):
             behind = ".".join(parts[-count:])
             if own.get(behind) == x.shape:
                 found[name[: len(name) - len(behind)]] += 1
-    return [prefix for prefix, _ in found.most_common(MOST)]
+    return [prefix for prefix, _ in found.most_common(MAX_PREFIXES)]
 
 
 def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -196,9 +197,9 @@ def _without(name: str, inside: set[str]) -> str:
 
 
 def _known_prefix(name: str) -> str:
-    """As many of a name's first parts as are those of wrappers."""
+    """The leading parts of a name that are wrappers'."""
     parts = name.split(".")[:-1]
-    count = next((i for i, part in enumerate(parts) if part not in BEFORE), len(parts))
+    count = next((i for i, part in enumerate(parts) if part not in WRAPPER_PREFIXES), len(parts))
     return "".join(part + "." for part in parts[:count])
 
 

@@ -1,7 +1,7 @@
 """MobileNet: Howard et al. 2017, "MobileNets: efficient convolutional neural networks for mobile vision applications",
 arXiv 1704.04861.
 
-    3×224×224 → 3×3, 32, stride 2 → thirteen depthwise separable convolutions → mean over each channel → num_classes scores
+    3×224×224 → 3×3, 32, stride 2 → thirteen depthwise separable convolutions → global average pooling → num_classes scores
 
     32@112² → 64@112² → 128@56² (2) → 256@28² (2) → 512@14² (6) → 1024@7² (2)
 
@@ -67,7 +67,7 @@ class DepthwiseSeparable(nn.Module):
 class MobileNetV1(nn.Module):
     """A 3×3 convolution, thirteen separable ones, the mean, one linear layer: (N, 3, H, W) → (N, num_classes) logits.
 
-    H and W may be any; the paper's are 224, 192, 160 and 128.
+    Any H and W; the paper's are 224, 192, 160 and 128.
 
     The paper writes ReLU; ReLU6, min(max(x, 0), 6), is what its authors' code and published weights have. The initial weights,
     of which it says nothing, are those of `initialise`.
@@ -81,7 +81,7 @@ class MobileNetV1(nn.Module):
 
     def __init__(self, num_classes: int = 1000, width_mult: float = 1.0) -> None:
         channels = scaled(32, width_mult)
-        with nn.init.skipped():  # drawn once, below
+        with nn.init.skipped():  # initialised below
             self.conv_stem = nn.Conv2d(3, channels, 3, stride=2, padding=1, bias=False)
             self.bn1 = nn.BatchNorm2d(channels)
             self.act = nn.ReLU6()

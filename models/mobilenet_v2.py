@@ -1,6 +1,6 @@
 """MobileNetV2: Sandler, Howard, Zhu, Zhmoginov & Chen 2018, "Inverted residuals and linear bottlenecks", arXiv 1801.04381.
 
-    3×224×224 → 3×3, 32, stride 2 → seventeen inverted residuals → 1×1, 1280 → mean over each channel → num_classes scores
+    3×224×224 → 3×3, 32, stride 2 → seventeen inverted residuals → 1×1, 1280 → global average pooling → num_classes scores
 
     16@112² → 24@56² (2) → 32@28² (3) → 64@14² (4) → 96@14² (3) → 160@7² (3) → 320@7²
 
@@ -68,11 +68,11 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """A stem, seventeen inverted residuals, a 1×1, the mean, one linear layer: (N, 3, H, W) → (N, num_classes) logits.
 
-    H and W may be any; the table is for 224.
+    Any H and W; the table is for 224.
 
     Args:
         width_mult: of all channels but the last 1280, which only grow with it (section 4, "trade-off hyper parameters").
-        dropout: the probability to leave a number out before the linear layer.
+        dropout: dropout probability before the linear layer.
 
     Raises:
         ValueError: `width_mult` is no positive number.
@@ -80,7 +80,7 @@ class MobileNetV2(nn.Module):
 
     def __init__(self, num_classes: int = 1000, width_mult: float = 1.0, dropout: float = 0.2) -> None:
         channels, last = scaled(32, width_mult), scaled(1280, max(1.0, width_mult))
-        with nn.init.skipped():  # drawn once, below
+        with nn.init.skipped():  # initialised below
             features: list[nn.Module] = [conv_norm(3, channels, 3, stride=2)]
             for expand_ratio, wanted, count, stride in STAGES:
                 for i in range(count):

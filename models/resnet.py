@@ -1,7 +1,7 @@
 """ResNet: He, Zhang, Ren & Sun 2015, "Deep residual learning for image recognition", arxiv.org/abs/1512.03385.
 
-    3×224×224 → 7×7, 64, stride 2 → maximum of 3×3, stride 2 → 64×56×56
-              → layer1 56×56 → layer2 28×28 → layer3 14×14 → layer4 7×7 → mean over each channel → num_classes scores
+    3×224×224 → 7×7, 64, stride 2 → 3×3 max pooling, stride 2 → 64×56×56
+              → layer1 56×56 → layer2 28×28 → layer3 14×14 → layer4 7×7 → global average pooling → num_classes scores
 
 A stack that is made deeper ought not to become worse, for the added layers could pass on what they get. Trained, it does become
 worse, on the training data too (the paper's figure 1). So each block starts from passing on its input, and learns what to add:
@@ -39,7 +39,7 @@ def conv(
     Its weights are drawn as He et al. 2015 ask (equation 14, arxiv.org/abs/1502.01852): normal, of variance 2 / fan-out.
     A bias is 0.
     """
-    with init.skipped():  # what the layer would draw is not wanted
+    with init.skipped():  # initialised below
         padding = dilation * (kernel_size // 2)
         layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
     init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -174,7 +174,7 @@ TABLE: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int,
 class ResNet(nn.Module):
     """A stem, four stages of blocks, the mean over each channel, one linear layer: (N, 3, H, W) → (N, num_classes) logits.
 
-    Each stage but the first begins by halving the size and doubling the channels. H and W may be any; the table is for 224.
+    Each stage but the first begins by halving the size and doubling the channels. Any H and W; the table is for 224.
 
     Args:
         block: the class of the blocks.

@@ -1,8 +1,8 @@
 """ShuffleNet: Zhang, Zhou, Lin & Sun 2017, "An extremely efficient convolutional neural network for mobile devices",
 arXiv 1707.01083.
 
-    3×224×224 → 3×3, 24, stride 2 → maximum of 3×3, stride 2 → stage2 28×28 → stage3 14×14 → stage4 7×7
-              → mean over each channel → num_classes scores
+    3×224×224 → 3×3, 24, stride 2 → 3×3 max pooling, stride 2 → stage2 28×28 → stage3 14×14 → stage4 7×7
+              → global average pooling → num_classes scores
 
 In a bottleneck with a depthwise convolution nearly all work is the 1×1 kernels'. Cut into groups they cost less, but then no
 group ever sees another. So the channels are shuffled between them, one of each group in turn (section 3.1, figure 1):
@@ -66,7 +66,7 @@ class Unit(nn.Module):
 class ShuffleNetV1(nn.Module):
     """A stem, three stages of units, the mean, one linear layer: (N, 3, H, W) → (N, num_classes) logits.
 
-    H and W may be any; the table is for 224. The first 1×1 convolution of all has no groups: its input has few channels
+    Any H and W; the table is for 224. The first 1×1 convolution of all has no groups: its input has few channels
     (section 3.3). The initial weights are the layers' own, as the paper says nothing of them.
 
     Args:

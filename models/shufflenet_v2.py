@@ -1,7 +1,7 @@
 """ShuffleNet V2: Ma, Zhang, Zheng & Sun 2018, "Practical guidelines for efficient CNN architecture design", arXiv 1807.11164.
 
-    3×224×224 → 3×3, 24, stride 2 → maximum of 3×3, stride 2 → stage2 28×28 → stage3 14×14 → stage4 7×7
-              → 1×1, conv5 → mean over each channel → num_classes scores
+    3×224×224 → 3×3, 24, stride 2 → 3×3 max pooling, stride 2 → stage2 28×28 → stage3 14×14 → stage4 7×7
+              → 1×1, conv5 → global average pooling → num_classes scores
 
 Multiply-adds do not say how fast a network is: memory that is moved counts too. The paper's guidelines (section 2): as many
 channels in as out, few groups, few branches, few elementwise operations. The unit that follows from them splits the channels:
@@ -74,7 +74,7 @@ class InvertedResidual(nn.Module):
 class ShuffleNetV2(nn.Module):
     """A stem, three stages of units, a 1×1, the mean, one linear layer: (N, 3, H, W) → (N, num_classes) logits.
 
-    H and W may be any; the table is for 224.
+    Any H and W; the table is for 224.
 
     Args:
         units: how many each of the three stages has.

@@ -55,7 +55,7 @@ class SqueezeNet(nn.Module):
 
     Args:
         version: "1_0", the paper's, or "1_1".
-        dropout: the probability to leave a number out before the last convolution.
+        dropout: dropout probability before the last convolution.
 
     Raises:
         ValueError: there is no such version.
@@ -65,7 +65,7 @@ class SqueezeNet(nn.Module):
         if version not in VERSIONS:
             raise ValueError(f"SqueezeNet: version must be one of {', '.join(map(repr, VERSIONS))}, got {version!r}")
         channels, kernel_size, pooled = VERSIONS[version]
-        with nn.init.skipped():  # drawn once, below
+        with nn.init.skipped():  # initialised below
             features: list[nn.Module] = [nn.Conv2d(3, channels, kernel_size, stride=2), nn.ReLU(), pool()]
             for number, (squeeze, expand) in enumerate(FIRES, 2):
                 features.append(Fire(channels, squeeze, expand))

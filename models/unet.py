@@ -84,7 +84,7 @@ class UNet(nn.Module):
         self.in_channels, self.padded = in_channels, padded
         padding = 1 if padded else 0
         channels = [base * width for width in WIDTHS]
-        with nn.init.skipped():  # drawn once, below
+        with nn.init.skipped():  # initialised below
             self.down = nn.ModuleList(two_convolutions(n, m, padding) for n, m in pairwise([in_channels, *channels]))
             self.pool = nn.MaxPool2d(2)
             self.dropout = nn.Dropout(dropout)
@@ -127,7 +127,7 @@ class UNet(nn.Module):
 
 
 def initialise(layer: nn.Module) -> None:
-    """The weights that training starts from: see `UNet`."""
+    """Initial weights: see `UNet`."""
     if isinstance(layer, nn.ConvTranspose2d):  # kernels 2 apart, 2 wide: each pixel is of one tap of each channel
         nn.init.normal_(layer.weight, std=math.sqrt(2 / layer.in_channels))
     elif isinstance(layer, nn.Conv2d):

@@ -43,8 +43,8 @@ class VGG(nn.Module):
     Args:
         convolutions: how many each stage has, a row of `CONVOLUTIONS`.
         batch_norm: whether each convolution is followed by batch normalisation.
-        num_classes: how many scores it gives.
-        dropout: the probability to leave a number out after the first two linear layers.
+        num_classes: number of scores.
+        dropout: dropout probability after the first two linear layers.
 
     Raises:
         ValueError: `convolutions` is not for five stages.
@@ -55,7 +55,7 @@ class VGG(nn.Module):
     ) -> None:
         if len(convolutions) != len(MAPS):
             raise ValueError(f"VGG: expected the number of convolutions of each of {len(MAPS)} stages, got {convolutions}")
-        with nn.init.skipped():  # drawn once, below
+        with nn.init.skipped():  # initialised below
             layers: list[nn.Module] = []
             channels = 3
             for maps, count in zip(MAPS, convolutions):
@@ -84,7 +84,7 @@ class VGG(nn.Module):
 
 
 def initialise(layer: nn.Module) -> None:
-    """The weights that training starts from: see `VGG`."""
+    """Initial weights: see `VGG`."""
     if isinstance(layer, nn.Conv2d):
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     elif isinstance(layer, nn.Linear):

@@ -1,4 +1,4 @@
-"""Published weights into a network: whatever file they are in, whatever is around them."""
+"""`load_weights`: load published weights into a network from files of many kinds, whatever else they contain."""
 
 from __future__ import annotations
 
@@ -20,25 +20,24 @@ M = TypeVar("M", bound=Module)
 def load_weights(model: M, path: str | os.PathLike[str], strict: bool = True) -> M:
     """Load a file of weights into `model`, in place, and return the model.
 
-    Takes torchvision's and others' `.pth`, `.safetensors` as timm and Hugging Face publish them, and our own `.npz`; also where
-    the weights lie inside a checkpoint, beside an optimizer's state and the program's settings, or under names that begin with
-    `module.`, `_orig_mod.`, `model.` and the like, in any order. What fits the network by names and shapes decides. Where
-    a file has several sets that fit, the plain one is taken before one that has been averaged; if it cannot be told which is
-    which, that is an error. What lies beside the names with the prefix, such as the weights of a loss, is passed over.
-    Names that a network had elsewhere are understood if its class says so in a method `renamed(state_dict)`, as
+    Reads `.pth` of torchvision and others, `.safetensors` of timm and Hugging Face, and our own `.npz`. The weights may be
+    inside a checkpoint, beside an optimizer's state and settings, and names may have prefixes such as `module.`, `_orig_mod.`
+    or `model.`, in any order: names and shapes decide what matches. If a file has several matching sets, plain weights are
+    preferred over averaged ones; if that does not decide, it is an error. Tensors without the prefix, such as the weights of a
+    loss, are ignored. A network whose published names differ converts them in a method `renamed(state_dict)`, as
     EfficientNetLite does.
 
     Args:
-        strict: refuse names that only one side has. The counters of batch normalisation, which old files lack, may be missing.
-            False loads what fits, and warns of the rest: how many tensors were loaded, which keep the numbers that they had,
-            and which of the file's were left over. A file of which nothing fits is an error in either case, and so is a tensor
-            of another shape: for other classes, load first, then `nn.transfer.replace_head(model, num_classes)`.
+        strict: refuse names that only the file or only the model has. The counters of batch normalisation, which old files
+            lack, may be missing. False loads what matches, and warns about the rest: how many tensors were loaded, which keep
+            their values, and which of the file were left over. It is always an error if nothing matches, or if a tensor has
+            another shape: for another number of classes, load first, then `nn.transfer.replace_head(model, num_classes)`.
 
     Raises:
-        ValueError: the file is damaged, holds no weights, or those of another network. The message says how many names and
-            shapes do not fit, and names a few; nothing is loaded.
-        OSError: there is no such file.
-        ImportError: a `.safetensors` file, and the extra of that name is missing.
+        ValueError: the file is damaged, has no weights, or has those of another network. The message counts the names and
+            shapes that do not match, and lists a few; nothing is loaded.
+        OSError: the file does not exist.
+        ImportError: the file is `.safetensors`, and the extra of that name is missing.
 
     >>> import os, tempfile
     >>> import microtensor as mt
@@ -80,13 +79,13 @@ def load_weights(model: M, path: str | os.PathLike[str], strict: bool = True) ->
 
 
 def _extra_state(tree: Any, best: Match, own: Mapping[str, Any]) -> dict[str, Any]:
-    """What the file has, beside the tensors, for modules that have state of their own: see `Module.get_extra_state`."""
+    """The file's values for modules with extra state: see `Module.get_extra_state`."""
     named = tree
     for key in best.place:
         named = named[key]
     found = {}
     for name in (name for name in own if name.rpartition(".")[2] == "_extra_state"):
-        keys = [key for key in named if f".{key}".endswith(f".{name}")]  # whatever a wrapper put before it
+        keys = [key for key in named if f".{key}".endswith(f".{name}")]  # with any prefix
         if keys:
             found[name] = named[min(keys, key=len)]
     return found
@@ -94,13 +93,13 @@ def _extra_state(tree: Any, best: Match, own: Mapping[str, Any]) -> dict[str, An
 
 def _report(path: object, loaded: int, missing: list[str], left: list[str]) -> str:
     parts = [f"load_weights: {loaded:,} tensors were loaded from {path}"]
-    parts += [f"{len(missing):,} keep the numbers that they had: {few(missing)}"] if missing else []
+    parts += [f"{len(missing):,} keep their values: {few(missing)}"] if missing else []
     parts += [f"{len(left):,} of the file's were left over: {few(left)}"] if left else []
     return "; ".join(parts)
 
 
 def _other_classes(model: Module, own: Mapping[str, Any], state: Mapping[str, Any], strict: bool) -> str:
-    """A hint, if the file is of the same network for another number of classes."""
+    """A hint, if the file has the same network with another number of classes."""
     names = {name for name in own.keys() ^ state.keys() if not name.endswith(COUNTER)}
     unlike = {name: x.shape for name, x in state.items() if name in own and x.shape != getattr(own[name], "shape", None)}
     try:
@@ -120,7 +119,7 @@ def _other_classes(model: Module, own: Mapping[str, Any], state: Mapping[str, An
 
 
 def _refuse_two(path: object, equal: list[Match]) -> None:
-    """Refuse several sets of weights, of which nothing tells which one is meant."""
+    """Refuse a file with several sets of weights that match equally well."""
     others = [match for match in equal[1:] if any(match.state.get(name) is not x for name, x in equal[0].state.items())]
     if others:
         places = dict.fromkeys(_spelled(match) for match in (equal[0], *others))
@@ -131,7 +130,7 @@ def _refuse_two(path: object, equal: list[Match]) -> None:
 
 
 def _spelled(match: Match) -> str:
-    """Where weights are, in words."""
+    """The place of weights, for error messages."""
     where = _indexed(match.place)
     return f"{where} with {match.prefix!r} before each name".strip() if match.prefix else where or "the file itself"
 
@@ -153,7 +152,7 @@ def _unread(best: Match) -> str:
 
 
 def _where(model: Module, tree: Any, path: object) -> str:
-    """A hint, if weights are somewhere else in the file."""
+    """A hint, if there are weights elsewhere in the file."""
     found = elsewhere(model, tree)
     if not found:
         return ""

@@ -5,7 +5,7 @@ times the channels, 28 layers beat a thousand, and few large products keep a mac
 
 `wrn(depth, width)` is the paper's network for CIFAR, with its table 1:
 
-    3×3, 16 → layer1 16k×32×32 → layer2 32k×16×16 → layer3 64k×8×8 → norm, ReLU → mean over each channel → scores
+    3×3, 16 → layer1 16k×32×32 → layer2 32k×16×16 → layer3 64k×8×8 → norm, ReLU → global average pooling → scores
     with n blocks of two 3×3 convolutions per stage: depth = 6n + 4
 
 `wide_resnet50_2` and `wide_resnet101_2` are ResNets for ImageNet whose 3×3 convolutions have twice the channels, torchvision's.

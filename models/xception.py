@@ -2,7 +2,7 @@
 
     entry flow   3×299×299 → 3×3, 32, stride 2 → 3×3, 64 → block1 128@74² → block2 256@37² → block3 728@19²
     middle flow  block4 … block11, 728@19²: eight times the same
-    exit flow    block12 1024@10² → separable, 1536 → separable, 2048 → mean over each channel → num_classes scores
+    exit flow    block12 1024@10² → separable, 1536 → separable, 2048 → global average pooling → num_classes scores
 
 An Inception module looks at channels (1×1) and at places (3×3) in separate steps, in a few branches. Taken to its end, with a
 branch for each channel, it is a depthwise separable convolution. This network is made of them, with ResNet's shortcuts:
@@ -79,11 +79,11 @@ class Xception(nn.Module):
     H and W may be any from 7 on; the paper's are 299. Convolutions start from `mobilenet_v1.initialise`.
 
     Args:
-        dropout: the probability to leave a number out before the linear layer: 0.5 on ImageNet (section 4.3).
+        dropout: dropout probability before the linear layer: 0.5 on ImageNet (section 4.3).
     """
 
     def __init__(self, num_classes: int = 1000, dropout: float = 0.5) -> None:
-        with nn.init.skipped():  # drawn once, below
+        with nn.init.skipped():  # initialised below
             self.conv1 = nn.Conv2d(3, 32, 3, stride=2, bias=False)
             self.bn1 = nn.BatchNorm2d(32)
             self.conv2 = nn.Conv2d(32, 64, 3, bias=False)

@@ -3,8 +3,9 @@
     image 3×224×224 → 96@110² → pool 55² → 256@26² → pool 13² → 384@13² → 384@13² → 256@13² → pool 6²
     → 9216 → 4096 → 4096 → 1000 scores
 
-AlexNet, looked into: deconvolution showed what excites each map, and its first layer to be coarse and half dead. Kernels of 7×7
-instead of 11×11, 2 pixels apart instead of 4, repair that (section 4.1); the two halves of convolutions 3 to 5 became one.
+AlexNet, improved after visualising it with a deconvolutional network, which shows what activates each feature map. Many kernels
+of its first layer were inactive or too coarse: 7×7 kernels with stride 2, instead of 11×11 with stride 4, fix that (section
+4.1). Convolutions 3 to 5 are no longer split into two groups.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from microtensor.tensor import Tensor
 from .card import Card
 
 
-class Row(NamedTuple):
-    """A convolution and its ReLU, then what follows: the maximum of 3×3 places, 2 apart, and normalisation across maps."""
+class ConvLayer(NamedTuple):
+    """A convolution with ReLU, optionally followed by 3×3 max pooling with stride 2 and by local response normalisation."""
 
     maps: int
     kernel_size: int
@@ -29,19 +30,19 @@ class Row(NamedTuple):
 
 
 TABLE = (
-    Row(96, 7, stride=2, padding=1, pooled=True, normalised=True),
-    Row(256, 5, stride=2, pooled=True, normalised=True),
-    Row(384, 3, padding=1),
-    Row(384, 3, padding=1),
-    Row(256, 3, padding=1, pooled=True),
+    ConvLayer(96, 7, stride=2, padding=1, pooled=True, normalised=True),
+    ConvLayer(256, 5, stride=2, pooled=True, normalised=True),
+    ConvLayer(384, 3, padding=1),
+    ConvLayer(384, 3, padding=1),
+    ConvLayer(256, 3, padding=1, pooled=True),
 )
-"""Figure 3. Its sizes fix what it does not say: a padding of 1 in the first layer, and pools that go up to the border."""
+"""Figure 3. Its sizes imply what it does not state: padding 1 in the first layer, and pooling windows that cover the border."""
 
 
 class ZFNet(nn.Module):
     """ZFNet: (N, 3, 224, 224) → (N, num_classes) logits.
 
-    Weights start from N(0, 0.01²), biases from 0; dropout follows the two hidden linear layers (section 3).
+    Initial weights are N(0, 0.01²), biases 0; dropout follows the two hidden linear layers (section 3).
 
     | layer | kernels | output | parameters |
     |---|---|---|---|
@@ -55,19 +56,19 @@ class ZFNet(nn.Module):
     | 8 | | 1,000 | 1,000 · (4,096 + 1) = 4,097,000 |
 
     Args:
-        num_classes: how many scores it gives.
-        dropout: the probability to leave a number out after the first two linear layers.
+        num_classes: number of scores.
+        dropout: dropout probability after the first two linear layers.
     """
 
     def __init__(self, num_classes: int = 1000, dropout: float = 0.5) -> None:
-        with nn.init.skipped():  # drawn once, below
+        with nn.init.skipped():  # initialised below
             layers: list[nn.Module] = []
             channels = 3
             for row in TABLE:
                 layers += [nn.Conv2d(channels, row.maps, row.kernel_size, row.stride, row.padding), nn.ReLU()]
                 if row.pooled:
                     layers.append(nn.MaxPool2d(3, stride=2, ceil_mode=True))
-                if row.normalised:  # AlexNet's
+                if row.normalised:  # as in AlexNet
                     layers.append(nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0))
                 channels = row.maps
             self.features = nn.Sequential(*layers)
@@ -114,7 +115,7 @@ CARDS = (
         zfnet,
         year=2013,
         paper="Zeiler, Fergus: Visualizing and understanding convolutional networks, arXiv 1311.2901",
-        idea="design by looking: what excites each map, shown in the image, says which kernels and strides to change",
+        idea="visualising what activates each feature map shows which kernels and strides to change",
         input_shape=(3, 224, 224),
     ),
 )

@@ -187,7 +187,7 @@ def test_not_strict_tells_what_it_did(tmp_path):
     source, target = network(), network()
     state = {name: x for name, x in source.state_dict().items() if not name.startswith("3.")}
     mt.save(tmp_path / "part.npz", {**state, "head.weight": mt.ones(1)})
-    told = "7 tensors were loaded from .*; 2 keep the numbers that they had: 3.weight, 3.bias; 1 of the file's were left over: head.w"
+    told = "7 tensors were loaded from .*; 2 keep their values: 3.weight, 3.bias; 1 of the file's were left over: head.w"
     with pytest.warns(UserWarning, match=told):
         assert load_weights(target, tmp_path / "part.npz", strict=False) is target
     assert np.array_equal(target[0].weight.numpy(), source[0].weight.numpy())
