@@ -121,9 +121,10 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """A 3×3 convolution, seven stages of blocks, a 1×1, the mean, one linear layer: (N, 3, H, W) → (N, num_classes) logits.
+    """A 3×3 convolution, seven stages of blocks, a 1×1, pooling, a linear layer: (N, 3, H, W) → (N, num_classes) logits.
 
-    Any H and W; the published weights were trained with `scale.side`. Pixels are normalised to −1 … 1: see `imagenet`.
+    H and W are arbitrary; the published weights were trained with `scale.side`. Pixels are normalised to −1 … 1: see
+    `imagenet`.
 
     Args:
         scale: one of `SCALES`.

@@ -2,8 +2,8 @@
 
     input 28×28, padded by 2 → C1 6@28×28 → S2 6@14×14 → C3 16@10×10 → S4 16@5×5 → C5 120 → F6 84 → 10 scores
 
-Local kernels shared over the whole image, alternating with subsampling: the shape of convolutional networks to this day.
-`lenet5` is LeNet-5 as it is taught now; `lenet5_1998` is the network of section II.B, with all that has since been dropped.
+Convolutions, whose small kernels are shared over the whole image, alternate with subsampling: still the basic design today.
+`lenet5` is LeNet-5 as it is taught now; `lenet5_1998` is the network of section II.B, with parts that are no longer used.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LeNet5(Module):
     | S2 | maximum of 2×2 | 6×14×14 | 0 |
     | C3 | 16 of 5×5×6 | 16×10×10 | 16 · (150 + 1) = 2,416 |
     | S4 | maximum of 2×2 | 16×5×5 | 0 |
-    | C5 | 120 of 5×5×16, seen as a linear layer | 120 | 120 · (400 + 1) = 48,120 |
+    | C5 | 120 of 5×5×16, as a linear layer | 120 | 120 · (400 + 1) = 48,120 |
     | F6 | | 84 | 84 · (120 + 1) = 10,164 |
     | output | | 10 | 10 · (84 + 1) = 850 |
     """
@@ -76,7 +76,8 @@ C3_TABLE = (
     (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5),
     (0, 1, 2, 3, 4, 5),
 )  # fmt: skip
-"""Table I: the maps of S2 that each map of C3 sees. 60 of 96 pairs: fewer connections, and no two maps see the same."""
+"""Table I: for each map of C3, the maps of S2 it is connected to. 60 of 96 pairs: fewer weights, and different inputs for
+each."""
 
 CODES = """
  ..###.. ...#... .#####. #######  ....##. #######  ..####. #######  .#####. .#####.
@@ -92,23 +93,23 @@ CODES = """
  ..###.. .#####. ####### .#####.  .....#. .#####.  .#####. .#.....  .#####. .####..
  ....... ....... ....... .......  ....... .......  ....... .......  ....... .......
 """
-"""The digits as drawings of 7×12 pixels, after the manner of the paper's figure 3 (which shows them too small to copy)."""
+"""The digits as bitmaps of 7×12 pixels, in the style of the paper's figure 3 (which is too small to copy)."""
 
 
 def digit_codes() -> np.ndarray[Any, Any]:
-    """The target of each digit: (10, 84), +1 where its drawing has ink and −1 elsewhere."""
+    """The target of each digit: (10, 84), +1 where its bitmap has ink and −1 elsewhere."""
     rows = [line.split() for line in CODES.strip().splitlines()]
     ink = np.array([[list(digit) for digit in row] for row in rows]) == "#"  # (12 rows, 10 digits, 7 columns)
     return np.where(ink.transpose(1, 0, 2).reshape(10, 84), 1.0, -1.0).astype(np.float32)
 
 
 def scaled_tanh(x: Tensor) -> Tensor:
-    """1.7159 · tanh(⅔ x): ±1 → ±1, where its curvature is largest (appendix A)."""
+    """1.7159 · tanh(⅔ x). It maps ±1 to ±1, where its curvature is largest (appendix A)."""
     return 1.7159 * (x * (2 / 3)).tanh()
 
 
 class Subsampling(Module):
-    """Each 2×2 block summed, then scaled and shifted by two numbers that each map learns: (N, C, H, W) → (N, C, H/2, W/2)."""
+    """The sum of each 2×2 block, with a learned scale and bias per map, then tanh: (N, C, H, W) → (N, C, H/2, W/2)."""
 
     def __init__(self, channels: int) -> None:
         self.weight = Parameter(np.empty((channels, 1, 1), np.float32))
@@ -120,9 +121,9 @@ class Subsampling(Module):
 
 
 class SparseConv2d(Module):
-    """A convolution whose kernels each see the maps that `table` lists: (N, C, H, W) → (N, len(table), H', W').
+    """A convolution whose output maps are connected only to the inputs in `table`: (N, C, H, W) → (N, len(table), H', W').
 
-    Weights are stored for connections that exist, (connections, k, k), and spread over zeros for the product.
+    Weights are stored for existing connections only, (connections, k, k); `forward` fills up the others with zeros.
     """
 
     def __init__(self, channels: int, table: Any, kernel_size: int) -> None:
@@ -150,11 +151,12 @@ class SparseConv2d(Module):
 class LeNet5Of1998(Module):
     """LeNet-5 of 1998: (N, 1, 32, 32) → (N, 10) scores. 60,000 parameters.
 
-    What has since been dropped: subsampling that learns, the sparse table of C3, scaled hyperbolic tangents, and an output that
-    is no product but a distance. Each digit has a fixed drawing of 7×12 = 84 pixels, and F6 learns to paint the right one: the
-    paper's penalty yᵢ = Σⱼ (f6ⱼ − codeᵢⱼ)² (equation 7), here with a minus sign, so that the largest score wins as elsewhere.
+    No longer used today: subsampling with weights, the sparse connections of C3, scaled tanh, and an output that is a distance
+    rather than a product (radial basis functions). Each digit has a fixed bitmap of 7×12 = 84 pixels, which F6 learns to
+    output. The paper's penalty is yᵢ = Σⱼ (f6ⱼ − codeᵢⱼ)² (equation 7); here it has a minus sign, so that the largest score
+    wins.
 
-    Pad a 28×28 digit by 2 with the value of its background; the paper has −0.1 for it and 1.175 for ink.
+    Pad a 28×28 digit by 2 with the value of its background; in the paper, that is −0.1, and ink is 1.175.
 
     | layer | parameters |
     |---|---|
@@ -174,7 +176,7 @@ class LeNet5Of1998(Module):
         self.c5 = Conv2d(16, 120, 5)
         self.f6 = Linear(120, 84)
         self.codes = Buffer(digit_codes())
-        for layer in (self.c1, self.c5, self.f6):  # the paper's: uniform within ±2.4 / fan-in (appendix A)
+        for layer in (self.c1, self.c5, self.f6):  # as in the paper: uniform within ±2.4 / fan-in (appendix A)
             bound = 2.4 / (layer.weight.array.size // layer.weight.shape[0])
             init.uniform_(layer.weight, -bound, bound)
             if layer.bias is not None:
@@ -187,8 +189,8 @@ class LeNet5Of1998(Module):
         x = self.s2(scaled_tanh(self.c1(x)))  # (N, 6, 14, 14)
         x = self.s4(scaled_tanh(self.c3(x)))  # (N, 16, 5, 5)
         x = scaled_tanh(self.c5(x)).flatten(1)  # (N, 120)
-        painted = scaled_tanh(self.f6(x)).unsqueeze(1)  # (N, 1, 84)
-        return -((painted - self.codes) ** 2).sum(dim=2)
+        bitmap = scaled_tanh(self.f6(x)).unsqueeze(1)  # (N, 1, 84)
+        return -((bitmap - self.codes) ** 2).sum(dim=2)
 
 
 def lenet5_1998() -> LeNet5Of1998:
@@ -208,7 +210,7 @@ CARDS = (
         lenet5_1998,
         year=1998,
         paper=PAPER,
-        idea="convolution and subsampling in turn, learned as one: more maps and fewer pixels from layer to layer",
+        idea="convolution and subsampling in turn, trained end to end: more maps and fewer pixels from layer to layer",
         input_shape=(1, 32, 32),
     ),
     Card(
@@ -216,7 +218,7 @@ CARDS = (
         lenet5,
         year=1998,
         paper=PAPER,
-        idea="LeNet-5 as it is taught now: ReLU, max pooling, every map connected to every map",
+        idea="LeNet-5 as it is taught now: ReLU, max pooling, all maps connected",
         input_shape=(1, 28, 28),
     ),
 )

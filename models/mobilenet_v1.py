@@ -5,10 +5,11 @@ arXiv 1704.04861.
 
     32@112² → 64@112² → 128@56² (2) → 256@28² (2) → 512@14² (6) → 1024@7² (2)
 
-A convolution with k×k kernels filters and combines in one step. Here these are two steps (section 3.1, figure 2): depthwise,
-each channel with one k×k kernel of its own, and pointwise, 1×1 kernels that combine the channels. Per pixel that costs
-k² · C + C · C' multiply-adds instead of k² · C · C': for 3×3 kernels an eighth to a ninth. A width multiplier α makes every
-layer narrower, and a smaller picture every map smaller (sections 3.3 and 3.4): so a network is as fast as it has to be.
+A convolution filters each channel and combines the channels in one step. A depthwise separable convolution does it in two steps
+(section 3.1, figure 2): depthwise, with one k×k kernel per channel, and pointwise, with 1×1 kernels that combine the channels.
+Per pixel that costs k² · C + C · C' multiply-adds instead of k² · C · C': for 3×3 kernels an eighth to a ninth. A width
+multiplier α reduces the channels of every layer, and a smaller image the size of every feature map (sections 3.3 and 3.4), to
+trade accuracy for speed.
 
 torchvision has no such network. Names and `state_dict` keys are timm's (`mobilenetv1_100`), whose weights load unchanged.
 """
@@ -23,18 +24,18 @@ from microtensor.tensor import Tensor
 from .card import Card
 
 STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
-"""Table 1: for each size of the maps, how many channels, how many separable convolutions, and the stride of the first.
+"""Table 1: for each size of the feature maps, channels, number of separable convolutions, and stride of the first.
 
-The table prints stride 2 for the last depthwise convolution too; its sizes are those of stride 1."""
+The table has stride 2 for the last depthwise convolution too, but its sizes are those of stride 1."""
 
 
 def scaled(channels: int, multiplier: float) -> int:
-    """So many channels times a width multiplier, as a multiple of 8: the nearest that is not lower by more than a tenth.
+    """Channels times a width multiplier, rounded to a multiple of 8, but never down by more than a tenth.
 
-    A rule of the authors' code, which MobileNetV2 and EfficientNet share: no paper has it.
+    From the authors' code, which MobileNetV2 and EfficientNet share; it is in no paper.
 
     Raises:
-        ValueError: the multiplier is no positive number.
+        ValueError: the multiplier is not a positive number.
 
     >>> scaled(32, 0.75), scaled(24, 0.35), scaled(16, 0.1)
     (24, 8, 8)
@@ -47,7 +48,7 @@ def scaled(channels: int, multiplier: float) -> int:
 
 
 class DepthwiseSeparable(nn.Module):
-    """3×3 kernels for each channel apart, then 1×1 kernels across: (N, in_channels, H, W) → (N, out_channels, H', W').
+    """A 3×3 depthwise, then a 1×1 convolution: (N, in_channels, H, W) → (N, out_channels, H', W').
 
     Each is followed by batch normalisation and ReLU6 (figure 3, right). H' = ⌈H / stride⌉.
     """
@@ -65,18 +66,18 @@ class DepthwiseSeparable(nn.Module):
 
 
 class MobileNetV1(nn.Module):
-    """A 3×3 convolution, thirteen separable ones, the mean, one linear layer: (N, 3, H, W) → (N, num_classes) logits.
+    """A 3×3 convolution, thirteen separable ones, pooling, a linear layer: (N, 3, H, W) → (N, num_classes) logits.
 
-    Any H and W; the paper's are 224, 192, 160 and 128.
+    H and W are arbitrary; the paper's are 224, 192, 160 and 128.
 
-    The paper writes ReLU; ReLU6, min(max(x, 0), 6), is what its authors' code and published weights have. The initial weights,
-    of which it says nothing, are those of `initialise`.
+    The paper has ReLU; the authors' code and published weights have ReLU6, min(max(x, 0), 6). The paper does not state initial
+    weights: see `initialise`.
 
     Args:
         width_mult: the paper's α: 1, 0.75, 0.5 or 0.25 there.
 
     Raises:
-        ValueError: `width_mult` is no positive number.
+        ValueError: `width_mult` is not a positive number.
     """
 
     def __init__(self, num_classes: int = 1000, width_mult: float = 1.0) -> None:
@@ -104,9 +105,9 @@ class MobileNetV1(nn.Module):
 
 
 def initialise(layer: nn.Module) -> None:
-    """Kernels from N(0, 2 / (k² · kernels of a group)): He et al. 2015, equation 14, arXiv 1502.01852, group by group.
+    """Initial weights from N(0, 2 / (k² · kernels of a group)): He et al. 2015, equation 14, arXiv 1502.01852, per group.
 
-    That of a depthwise convolution is N(0, 2 / k²), for each of its numbers goes to one channel only.
+    For a depthwise convolution that is N(0, 2 / k²).
     """
     if isinstance(layer, nn.Conv2d):
         depthwise = layer.groups == layer.in_channels == layer.out_channels
@@ -117,7 +118,7 @@ def mobilenet_v1(num_classes: int = 1000, width_mult: float = 1.0) -> MobileNetV
     """MobileNet: (N, 3, 224, 224) → (N, num_classes). 4,231,976 parameters, 568,740,352 multiply-adds.
 
     With width multiplier 0.75: 2,585,560 and 325,400,448; with 0.5: 1,331,592 and 149,497,088; with 0.25: 470,072 and
-    41,030,272 (table 6 rounds them). 95 % of the work and 75 % of the parameters are the 1×1 kernels' (table 2).
+    41,030,272 (table 6 rounds them). The 1×1 convolutions have 95 % of the multiply-adds and 75 % of the parameters (table 2).
 
     >>> sum(p.numel() for p in mobilenet_v1().parameters())
     4231976
@@ -131,7 +132,7 @@ CARDS = (
         mobilenet_v1,
         year=2017,
         paper="Howard, Zhu, Chen, Kalenichenko, Wang, Weyand, Andreetto, Adam: MobileNets, arXiv 1704.04861",
-        idea="depthwise separable convolutions: each channel filtered by itself, then 1×1 kernels that combine them",
+        idea="depthwise separable convolutions: one kernel per channel, then 1×1 kernels that combine the channels",
         input_shape=(3, 224, 224),
     ),
 )

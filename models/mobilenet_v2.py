@@ -4,13 +4,13 @@
 
     16@112² → 24@56² (2) → 32@28² (3) → 64@14² (4) → 96@14² (3) → 160@7² (3) → 320@7²
 
-ResNet's bottleneck has few channels in its middle and many at its ends. This one is the other way round:
+ResNet's bottleneck has few channels in its middle and many at its ends. The inverted residual is the other way round:
 
-    x ──┬── 1×1, six times as many – ReLU6 ── 3×3, each channel by itself – ReLU6 ── 1×1, few ──(+)──→
-        └──────────────────────────── where the shape stays: x itself ───────────────────────────┘
+    x ──┬── 1×1, six times as many – ReLU6 ── 3×3 depthwise – ReLU6 ── 1×1, few ──(+)──→
+        └───────────────────── x itself, if the shape stays the same ──────────────┘
 
-Few channels are passed on, so little has to be kept in memory; the many in the middle are cheap, for their convolution is
-depthwise. No ReLU follows the last 1×1: among few channels, what it sets to 0 would be lost (section 3.2).
+Only few channels are passed on between blocks, which saves memory; the many channels in the middle are cheap, because their
+convolution is depthwise. There is no ReLU after the last 1×1: with few channels, it would lose information (section 3.2).
 
 Attribute names, `state_dict` keys and initial weights are torchvision's.
 """
@@ -32,7 +32,7 @@ STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-"""Table 2: t, c, n and s: how many times more channels in the middle, channels, blocks, and the stride of the first of them."""
+"""Table 2: t, c, n and s: expansion factor, output channels, number of blocks, stride of the first block."""
 
 
 def conv_norm(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -45,12 +45,12 @@ def conv_norm(in_channels: int, out_channels: int, kernel_size: int, stride: int
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project: (N, in_channels, H, W) → (N, out_channels, H', W'). Figure 4; table 1.
+    """Expand, depthwise convolution, project: (N, in_channels, H, W) → (N, out_channels, H', W'). Figure 4; table 1.
 
-    Where the stride is 1 and the channels stay as many, x is added.
+    If the stride is 1 and the number of channels does not change, x is added.
 
     Args:
-        expand_ratio: t: how many times more channels the depthwise convolution has; with 1 the first 1×1 is left out.
+        expand_ratio: t, the factor for channels of the depthwise convolution; with 1, there is no first 1×1 convolution.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, expand_ratio: int) -> None:
@@ -66,12 +66,12 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """A stem, seventeen inverted residuals, a 1×1, the mean, one linear layer: (N, 3, H, W) → (N, num_classes) logits.
+    """A stem, seventeen inverted residuals, a 1×1, pooling, a linear layer: (N, 3, H, W) → (N, num_classes) logits.
 
-    Any H and W; the table is for 224.
+    H and W are arbitrary; the paper uses 224.
 
     Args:
-        width_mult: of all channels but the last 1280, which only grow with it (section 4, "trade-off hyper parameters").
+        width_mult: factor for all channels; the last 1280 are not reduced (section 4, "trade-off hyper parameters").
         dropout: dropout probability before the linear layer.
 
     Raises:
@@ -99,7 +99,7 @@ class MobileNetV2(nn.Module):
 
 
 def initialise(layer: nn.Module) -> None:
-    """The weights that training starts from, torchvision's: by He et al. 2015 for kernels, N(0, 0.01²) for the linear layer."""
+    """Initial weights as in torchvision: He et al. 2015 for convolutions, N(0, 0.01²) for the linear layer."""
     if isinstance(layer, nn.Conv2d):
         nn.init.kaiming_normal_(layer.weight, mode="fan_out")
     elif isinstance(layer, nn.Linear):
@@ -125,7 +125,7 @@ CARDS = (
         mobilenet_v2,
         year=2018,
         paper="Sandler, Howard, Zhu, Zhmoginov, Chen: MobileNetV2: inverted residuals and linear bottlenecks, arXiv 1801.04381",
-        idea="inverted residuals: shortcuts between thin layers, depthwise convolutions among many channels in between",
+        idea="inverted residuals: shortcuts between layers of few channels, depthwise convolutions on many channels in between",
         input_shape=(3, 224, 224),
     ),
 )

@@ -3,14 +3,15 @@
     3×224×224 → 7×7, 64, stride 2 → 3×3 max pooling, stride 2 → 64×56×56
               → layer1 56×56 → layer2 28×28 → layer3 14×14 → layer4 7×7 → global average pooling → num_classes scores
 
-A stack that is made deeper ought not to become worse, for the added layers could pass on what they get. Trained, it does become
-worse, on the training data too (the paper's figure 1). So each block starts from passing on its input, and learns what to add:
+A deeper network should not be worse than a shallower one, since additional layers could learn the identity. In training it is
+worse, even on the training data (figure 1). With shortcuts, the identity is the default, and each block learns what to add to
+its input, the residual:
 
-    x ──┬── convolutions, the body ──(+)── ReLU ──→
-        └────────── the shortcut ─────┘
+    x ──┬── body: convolutions ──(+)── ReLU ──→
+        └─────── shortcut ────────┘
 
-Attribute names, `state_dict` keys and the place of the strides are torchvision's. `plain18` and `plain34` are the same stacks
-without the shortcuts, which the paper compares with; CIFAR-10's networks are in cifar_resnet.py.
+Attribute names, `state_dict` keys and the position of strides are torchvision's. `plain18` and `plain34` are the same networks
+without shortcuts, which the paper compares with; the networks for CIFAR-10 are in cifar_resnet.py.
 """
 
 from __future__ import annotations
@@ -34,10 +35,9 @@ def conv(
     groups: int = 1,
     bias: bool = False,
 ) -> nn.Conv2d:
-    """A convolution that keeps the size, but for its stride; without bias, for batch normalisation follows and has its own.
+    """A convolution with "same" padding, by default without bias, since the following batch normalisation has one.
 
-    Its weights are drawn as He et al. 2015 ask (equation 14, arxiv.org/abs/1502.01852): normal, of variance 2 / fan-out.
-    A bias is 0.
+    Initial weights by He et al. 2015 (equation 14, arxiv.org/abs/1502.01852): normal with variance 2 / fan-out; bias 0.
     """
     with init.skipped():  # initialised below
         padding = dilation * (kernel_size // 2)
@@ -49,36 +49,36 @@ def conv(
 
 
 def projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    """A shortcut where the shape changes: 1×1 kernels (section 3.3, option B). (N, C, H, W) → (N, out_channels, H', W')."""
+    """A shortcut that changes the shape, a 1×1 convolution (3.3, option B). (N, C, H, W) → (N, out_channels, H', W')."""
     return nn.Sequential(conv(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels))
 
 
 class ResidualBlock(nn.Module):
-    """relu(body(x) + x), or relu(body(x) + downsample(x)) where the body changes the shape (figure 2)."""
+    """relu(body(x) + x), or relu(body(x) + downsample(x)) if the body changes the shape (figure 2)."""
 
     relu: nn.ReLU
     downsample: nn.Module | None
 
     def body(self, x: Tensor) -> Tensor:
-        """What is added to the shortcut: a subclass writes it."""
+        """The residual, which is added to the shortcut: defined by subclasses."""
         raise NotImplementedError(f"{type(self).__name__}: write body(x)")
 
     def forward(self, x: Tensor) -> Tensor:
-        around = x if self.downsample is None else self.downsample(x)
-        return self.relu(self.body(x) + around)
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.relu(self.body(x) + shortcut)
 
 
 class BasicBlock(ResidualBlock):
     """Two 3×3 convolutions: (N, in_channels, H, W) → (N, channels, H', W'). Figure 5, left.
 
     Args:
-        stride: of the first convolution, 2 where a stage begins: H' = ⌈H / stride⌉.
-        downsample: the shortcut; x itself if None.
+        stride: of the first convolution; 2 in the first block of a stage: H' = ⌈H / stride⌉.
+        downsample: the shortcut; None: the identity.
         dilation: of both convolutions.
     """
 
     expansion: ClassVar[int] = 1
-    """How many times `channels` come out."""
+    """Output channels as a multiple of `channels`."""
 
     def __init__(
         self, in_channels: int, channels: int, stride: int = 1, downsample: nn.Module | None = None, dilation: int = 1
@@ -97,7 +97,7 @@ class BasicBlock(ResidualBlock):
 
 
 class PlainBlock(BasicBlock):
-    """The same two convolutions and no shortcut: a `downsample` is not used. Figure 3, middle."""
+    """The same two convolutions without a shortcut: `downsample` is ignored. Figure 3, middle."""
 
     def __init__(
         self, in_channels: int, channels: int, stride: int = 1, downsample: nn.Module | None = None, dilation: int = 1
@@ -109,19 +109,19 @@ class PlainBlock(BasicBlock):
 
 
 class Bottleneck(ResidualBlock):
-    """1×1, 3×3, 1×1: fewer channels, then the costly kernels, then four times as many. Figure 5, right.
+    """1×1 to fewer channels, 3×3, then 1×1 to four times as many, so that the 3×3 is cheap. Figure 5, right.
 
     (N, in_channels, H, W) → (N, 4 · channels, H', W').
 
     Args:
-        stride, downsample, dilation: as for `BasicBlock`; stride and dilation are the 3×3 convolution's.
-        groups, width_per_group: the 3×3 convolution is cut into so many groups, of width_per_group · channels / 64 channels
-            each: what Wide ResNet and ResNeXt change.
+        stride, downsample, dilation: as for `BasicBlock`; stride and dilation are those of the 3×3 convolution.
+        groups, width_per_group: number of groups of the 3×3 convolution, with width_per_group · channels / 64 channels each.
+            Wide ResNet and ResNeXt change these.
     """
 
     expansion: ClassVar[int] = 4
     early_stride: ClassVar[bool] = False
-    """Whether the stride is the first 1×1 convolution's, which then never looks at three quarters of its input."""
+    """Whether the first 1×1 convolution has the stride; it then ignores three quarters of its input."""
 
     def __init__(
         self,
@@ -152,9 +152,9 @@ class Bottleneck(ResidualBlock):
 
 
 class BottleneckOf2015(Bottleneck):
-    """The bottleneck as published, with its stride in the first 1×1 convolution: ResNet-50 has 3.858 G multiply-adds so.
+    """The bottleneck as published, with the stride in the first 1×1 convolution: ResNet-50 then has 3.858 G multiply-adds.
 
-    torchvision has it in the 3×3 convolution, which costs 6 % more and predicts better; the paper's weights need this one.
+    torchvision has it in the 3×3 convolution, which costs 6 % more and is more accurate; the paper's weights need this one.
     `ResNet(BottleneckOf2015, (3, 4, 6, 3))` is the paper's ResNet-50.
     """
 
@@ -168,24 +168,25 @@ TABLE: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int,
     101: (Bottleneck, (3, 4, 23, 3)),
     152: (Bottleneck, (3, 8, 36, 3)),
 }
-"""Table 1: depth → the block, and how many of it each stage has. Stages have 64, 128, 256 and 512 channels (· expansion)."""
+"""Table 1: depth → block, and number of blocks per stage. Stages have 64, 128, 256 and 512 channels (· expansion)."""
 
 
 class ResNet(nn.Module):
-    """A stem, four stages of blocks, the mean over each channel, one linear layer: (N, 3, H, W) → (N, num_classes) logits.
+    """A stem, four stages of blocks, global average pooling, a linear layer: (N, 3, H, W) → (N, num_classes) logits.
 
-    Each stage but the first begins by halving the size and doubling the channels. Any H and W; the table is for 224.
+    The first block of each stage but the first halves the size and doubles the channels. H and W are arbitrary; the paper uses
+    224.
 
     Args:
         block: the class of the blocks.
-        layers: how many blocks each stage has.
-        replace_stride_with_dilation: for each of the last three stages, whether it keeps the size and spreads its kernels
-            instead: what segmentation needs (Yu & Koltun 2015, arxiv.org/abs/1511.07122).
-        settings: further settings of each block, such as `groups` and `width_per_group`.
+        layers: number of blocks in each stage.
+        replace_stride_with_dilation: for each of the last three stages, whether it keeps the size and dilates its kernels
+            instead, as for segmentation (Yu & Koltun 2015, arxiv.org/abs/1511.07122).
+        settings: further arguments of each block, such as `groups` and `width_per_group`.
 
     Raises:
-        TypeError: a setting that the block does not know.
-        ValueError: there are not four numbers of blocks and three of dilation.
+        TypeError: the block does not have such an argument.
+        ValueError: `layers` does not have four elements, or `replace_stride_with_dilation` three.
     """
 
     def __init__(
@@ -213,9 +214,9 @@ class ResNet(nn.Module):
             stride = 1 if not stages or keeps_size else 2
             out_channels = channels * block.expansion
             changes = stride != 1 or in_channels != out_channels
-            around = projection(in_channels, out_channels, stride) if changes else None
-            blocks = [block(in_channels, channels, stride, around, dilation, **settings)]
-            dilation *= 2 if keeps_size else 1  # from the second block on: the first still sees neighbours side by side
+            shortcut = projection(in_channels, out_channels, stride) if changes else None
+            blocks = [block(in_channels, channels, stride, shortcut, dilation, **settings)]
+            dilation *= 2 if keeps_size else 1  # from the second block on: the input of the first is not dilated yet
             blocks += [block(out_channels, channels, 1, None, dilation, **settings) for _ in range(count - 1)]
             stages.append(nn.Sequential(*blocks))
             in_channels = out_channels
@@ -234,7 +235,7 @@ class ResNet(nn.Module):
 def resnet18(num_classes: int = 1000) -> ResNet:
     """ResNet-18: (N, 3, 224, 224) → (N, num_classes). 11,689,512 parameters, 1,814,073,344 multiply-adds.
 
-    A unit of its last stage sees 435×435 pixels.
+    Receptive field of its last stage: 435×435 pixels.
     """
     return ResNet(*TABLE[18], num_classes)
 
@@ -242,16 +243,16 @@ def resnet18(num_classes: int = 1000) -> ResNet:
 def resnet34(num_classes: int = 1000) -> ResNet:
     """ResNet-34: (N, 3, 224, 224) → (N, num_classes). 21,797,672 parameters, 3,663,761,408 multiply-adds.
 
-    A unit of its last stage sees 899×899 pixels.
+    Receptive field of its last stage: 899×899 pixels.
     """
     return ResNet(*TABLE[34], num_classes)
 
 
 def resnet50(num_classes: int = 1000) -> ResNet:
-    """ResNet-50, of bottlenecks: (N, 3, 224, 224) → (N, num_classes). 25,557,032 parameters, 4,089,184,256 multiply-adds.
+    """ResNet-50, with bottlenecks: (N, 3, 224, 224) → (N, num_classes). 25,557,032 parameters, 4,089,184,256 multiply-adds.
 
-    Deeper than ResNet-34 for little more work. A unit of its last stage sees 427×427 pixels (483×483 as published:
-    see `BottleneckOf2015`).
+    Deeper than ResNet-34 for little more work. Receptive field of its last stage: 427×427 pixels (483×483 as published: see
+    `BottleneckOf2015`).
     """
     return ResNet(*TABLE[50], num_classes)
 
@@ -259,7 +260,7 @@ def resnet50(num_classes: int = 1000) -> ResNet:
 def resnet101(num_classes: int = 1000) -> ResNet:
     """ResNet-101: (N, 3, 224, 224) → (N, num_classes). 44,549,160 parameters, 7,801,405,440 multiply-adds.
 
-    A unit of its last stage sees 971×971 pixels.
+    Receptive field of its last stage: 971×971 pixels.
     """
     return ResNet(*TABLE[101], num_classes)
 
@@ -267,7 +268,7 @@ def resnet101(num_classes: int = 1000) -> ResNet:
 def resnet152(num_classes: int = 1000) -> ResNet:
     """ResNet-152: (N, 3, 224, 224) → (N, num_classes). 60,192,808 parameters, 11,513,626,624 multiply-adds.
 
-    Nine times the layers of VGG-16, for three quarters of its work. A unit of its last stage sees 1451×1451 pixels.
+    Nine times the layers of VGG-16, for three quarters of its work. Receptive field of its last stage: 1451×1451 pixels.
     """
     return ResNet(*TABLE[152], num_classes)
 
@@ -280,7 +281,7 @@ def plain18(num_classes: int = 1000) -> ResNet:
 def plain34(num_classes: int = 1000) -> ResNet:
     """ResNet-34 without shortcuts: (N, 3, 224, 224) → (N, num_classes). 21,623,848 parameters, 3,644,493,824 multiply-adds.
 
-    In the paper it ends with a higher error than `plain18`, on the training data too (table 2; figure 4, left).
+    In the paper, its error is higher than that of `plain18`, on the training data too (table 2; figure 4, left).
     """
     return ResNet(PlainBlock, TABLE[34][1], num_classes)
 
@@ -288,17 +289,17 @@ def plain34(num_classes: int = 1000) -> ResNet:
 _PAPER = "He, Zhang, Ren, Sun: Deep residual learning for image recognition, arXiv 1512.03385"
 
 CARDS = (
-    Card("plain18", plain18, 2015, _PAPER, "what ResNet-18 is without its shortcuts"),
-    Card("plain34", plain34, 2015, _PAPER, "what ResNet-34 is without its shortcuts: deeper than plain18, and worse"),
+    Card("plain18", plain18, 2015, _PAPER, "ResNet-18 without shortcuts"),
+    Card("plain34", plain34, 2015, _PAPER, "ResNet-34 without shortcuts: deeper than plain18, but less accurate"),
     Card("resnet18", resnet18, 2015, _PAPER, "shortcuts: a block learns what to add to its input"),
-    Card("resnet34", resnet34, 2015, _PAPER, "with shortcuts, the deeper network is the better one"),
+    Card("resnet34", resnet34, 2015, _PAPER, "with shortcuts, the deeper network is more accurate"),
     Card(
         "resnet50",
         resnet50,
         2015,
         _PAPER,
-        "bottlenecks: 3×3 kernels between 1×1 kernels that take channels away and give them back",
+        "bottlenecks: 3×3 convolutions between 1×1 convolutions that reduce and restore the channels",
     ),
-    Card("resnet101", resnet101, 2015, _PAPER, "as ResNet-50, a hundred layers deep"),
-    Card("resnet152", resnet152, 2015, _PAPER, "as ResNet-50, and the winner of ILSVRC 2015 in an ensemble"),
+    Card("resnet101", resnet101, 2015, _PAPER, "ResNet-50 with more blocks"),
+    Card("resnet152", resnet152, 2015, _PAPER, "ResNet-50 with more blocks; an ensemble with it won ILSVRC 2015"),
 )

@@ -1,14 +1,14 @@
 """SENet: Hu, Shen, Albanie, Sun & Wu 2017, "Squeeze-and-excitation networks", arxiv.org/abs/1709.01507.
 
-A convolution sees a small patch, and mixes channels there in the same way whatever the image shows. A squeeze-and-excitation
-block looks at the whole image and says of each channel how much it counts: between 0 and 1.
+A convolution sees a small patch, and combines channels in the same way for every image. A squeeze-and-excitation block computes
+a weight between 0 and 1 for each channel from the whole image, and scales the channel with it.
 
-    squeeze      z = mean over each channel                    (N, C, H, W) → (N, C, 1, 1)
+    squeeze      z = mean of each channel                      (N, C, H, W) → (N, C, 1, 1)
     excitation   s = sigmoid(W₂ relu(W₁ z + b₁) + b₂)          C → C / r → C, with r = 16
     scale        x · s
 
-It goes into any network. In a ResNet it stands at the end of the body, before the shortcut is added (figure 3): what passes
-along the shortcut is not scaled.
+It can be added to any network. In a ResNet it is the last part of the body, before the shortcut is added (figure 3), which is
+not scaled.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .resnet import TABLE, Bottleneck, ResNet, conv
 class SqueezeExcitation(nn.Module):
     """x · sigmoid(fc2(relu(fc1(mean of each channel of x)))): (N, C, H, W) → the same shape. Equations 2 to 4.
 
-    `fc1` and `fc2` are 1×1 convolutions of one pixel, the same as linear layers, as torchvision and timm have them.
+    `fc1` and `fc2` are 1×1 convolutions on one pixel, the same as linear layers, as in torchvision and timm.
 
     Args:
         channels: C.
-        squeezed: how many numbers stand between the two, C / r.
+        squeezed: output features of `fc1`, C / r.
 
     >>> SqueezeExcitation(32, 2)(Tensor([[[[1.0] * 4] * 4] * 32])).shape
     (1, 32, 4, 4)
@@ -51,8 +51,8 @@ class SEBottleneck(Bottleneck):
     """A bottleneck whose body ends in a `SqueezeExcitation`: (N, in_channels, H, W) → (N, 4 · channels, H', W').
 
     Args:
-        reduction: r, by how many times fewer channels its squeezed part has.
-        settings: those of `Bottleneck`.
+        reduction: r, the factor by which `fc1` reduces the channels.
+        settings: arguments of `Bottleneck`.
     """
 
     def __init__(self, in_channels: int, channels: int, *settings: Any, reduction: int = 16, **named: Any) -> None:
@@ -61,7 +61,7 @@ class SEBottleneck(Bottleneck):
         self.se = SqueezeExcitation(out_channels, out_channels // reduction)
 
     def body(self, x: Tensor) -> Tensor:
-        """The bottleneck's, each channel scaled."""
+        """The body of the bottleneck, with each channel scaled."""
         return self.se(super().body(x))
 
 
@@ -69,8 +69,8 @@ def se_resnet50(num_classes: int = 1000) -> ResNet:
     """SE-ResNet-50: (N, 3, 224, 224) → (N, num_classes). 28,088,024 parameters, 4,091,699,200 multiply-adds.
 
     10 % more parameters than ResNet-50, most of them in the last stage: 2 C² / 16 + 17 C / 16 for a block of C channels.
-    In the paper its top-1 error is 23.29 %, where ResNet-101 has 23.17 % for twice the work (table 2).
-    The stride stands in the 3×3 convolution, as in `resnet50`; `state_dict` keys are those of timm's `seresnet50`.
+    Top-1 error in the paper: 23.29 %, against 23.17 % for ResNet-101 with twice the work (table 2).
+    The 3×3 convolution has the stride, as in `resnet50`; `state_dict` keys are those of timm's `seresnet50`.
     """
     return ResNet(SEBottleneck, TABLE[50][1], num_classes)
 
@@ -83,6 +83,6 @@ def se_resnext50_32x4d(num_classes: int = 1000) -> ResNet:
 _PAPER = "Hu, Shen, Albanie, Sun, Wu: Squeeze-and-excitation networks, arXiv 1709.01507"
 
 CARDS = (
-    Card("se_resnet50", se_resnet50, 2017, _PAPER, "channels weighed by what the whole image shows"),
-    Card("se_resnext50_32x4d", se_resnext50_32x4d, 2017, _PAPER, "the same block in a ResNeXt: it goes into any network"),
+    Card("se_resnet50", se_resnet50, 2017, _PAPER, "channels are weighted by a factor computed from the whole image"),
+    Card("se_resnext50_32x4d", se_resnext50_32x4d, 2017, _PAPER, "squeeze-and-excitation blocks in a ResNeXt"),
 )

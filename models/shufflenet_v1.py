@@ -4,13 +4,14 @@ arXiv 1707.01083.
     3×224×224 → 3×3, 24, stride 2 → 3×3 max pooling, stride 2 → stage2 28×28 → stage3 14×14 → stage4 7×7
               → global average pooling → num_classes scores
 
-In a bottleneck with a depthwise convolution nearly all work is the 1×1 kernels'. Cut into groups they cost less, but then no
-group ever sees another. So the channels are shuffled between them, one of each group in turn (section 3.1, figure 1):
+In a bottleneck with a depthwise convolution, the 1×1 convolutions do nearly all the work. With groups they cost less, but then
+information never crosses from one group to another. So the channels are shuffled, one of each group in turn (section 3.1,
+figure 1):
 
-    x ──┬── 1×1 in groups – ReLU – shuffle ── 3×3, each channel by itself ── 1×1 in groups ──(+)── ReLU ──→
-        └──────────────────────────────────────── x itself ───────────────────────────────────┘
+    x ──┬── 1×1 in groups – ReLU – shuffle ── 3×3 depthwise ── 1×1 in groups ──(+)── ReLU ──→
+        └───────────────────────────────── x itself ────────────────────────────┘
 
-What groups save goes into more channels: the five networks of table 1 cost about the same. torchvision has none of them; the
+The savings are spent on more channels: the five networks of table 1 cost about the same. torchvision has none of them; the
 names here are those of its ShuffleNet V2.
 """
 
@@ -23,7 +24,7 @@ from microtensor.tensor import Tensor
 from .card import Card
 
 UNITS = (4, 8, 4)
-"""Table 1: how many units the stages 2, 3 and 4 have, the one that halves the size included."""
+"""Table 1: number of units in the stages 2, 3 and 4, including the one with stride 2."""
 
 CHANNELS = {1: (144, 288, 576), 2: (200, 400, 800), 3: (240, 480, 960), 4: (272, 544, 1088), 8: (384, 768, 1536)}
 """Table 1: number of groups → channels of the stages 2, 3 and 4."""
@@ -32,15 +33,15 @@ CHANNELS = {1: (144, 288, 576), 2: (200, 400, 800), 3: (240, 480, 960), 4: (272,
 class Unit(nn.Module):
     """A bottleneck with a shuffle in it: (N, in_channels, H, W) → (N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉). Figure 2 (b).
 
-    With stride 2 (figure 2 (c)) x is averaged to half its size and joined to the result, not added: the bottleneck gives the
-    channels that are missing then. Its middle has a quarter of `out_channels`.
+    With stride 2 (figure 2 (c)), x is average-pooled to half its size and concatenated with the output of the bottleneck, which
+    has the remaining channels. The middle of the bottleneck has a quarter of `out_channels`.
 
     Args:
-        groups: of the second 1×1 convolution, and the number that the shuffle mixes.
-        first_groups: of the first 1×1 convolution; as many if None.
+        groups: of the second 1×1 convolution, and of the shuffle.
+        first_groups: of the first 1×1 convolution; None: the same.
 
     Raises:
-        ValueError: the stride is 1 and the channels change; or groups do not divide channels.
+        ValueError: the stride is 1 and the channels differ; or groups do not divide channels.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, groups: int, first_groups: int | None = None) -> None:
@@ -64,10 +65,10 @@ class Unit(nn.Module):
 
 
 class ShuffleNetV1(nn.Module):
-    """A stem, three stages of units, the mean, one linear layer: (N, 3, H, W) → (N, num_classes) logits.
+    """A stem, three stages of units, global average pooling, a linear layer: (N, 3, H, W) → (N, num_classes) logits.
 
-    Any H and W; the table is for 224. The first 1×1 convolution of all has no groups: its input has few channels
-    (section 3.3). The initial weights are the layers' own, as the paper says nothing of them.
+    H and W are arbitrary; the paper uses 224. The first 1×1 convolution of the first unit has no groups, because its input
+    has few channels (section 3.3). Initial weights are the layers' defaults; the paper does not state any.
 
     Args:
         groups: 1, 2, 3, 4 or 8.
@@ -100,7 +101,7 @@ class ShuffleNetV1(nn.Module):
 def shufflenet_v1(groups: int = 3, num_classes: int = 1000) -> ShuffleNetV1:
     """ShuffleNet 1×: (N, 3, 224, 224) → (N, num_classes). With 3 groups 1,865,728 parameters, 137,460,672 multiply-adds.
 
-    | groups | parameters | multiply-adds | those in table 1, which leaves the linear layer out |
+    | groups | parameters | multiply-adds | in table 1, without the linear layer |
     |---|---|---|---|
     | 1 | 1,531,936 | 143,078,976 | 143 M |
     | 2 | 1,733,848 | 140,836,512 | 140 M |
@@ -120,7 +121,7 @@ CARDS = (
         shufflenet_v1,
         year=2017,
         paper="Zhang, Zhou, Lin, Sun: ShuffleNet: an extremely efficient CNN for mobile devices, arXiv 1707.01083",
-        idea="1×1 convolutions in groups, and a shuffle of the channels so that the groups see each other",
+        idea="1×1 convolutions in groups, and a channel shuffle that mixes the groups",
         input_shape=(3, 224, 224),
     ),
 )

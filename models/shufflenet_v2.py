@@ -3,15 +3,16 @@
     3×224×224 → 3×3, 24, stride 2 → 3×3 max pooling, stride 2 → stage2 28×28 → stage3 14×14 → stage4 7×7
               → 1×1, conv5 → global average pooling → num_classes scores
 
-Multiply-adds do not say how fast a network is: memory that is moved counts too. The paper's guidelines (section 2): as many
-channels in as out, few groups, few branches, few elementwise operations. The unit that follows from them splits the channels:
+The number of multiply-adds does not determine how fast a network is: memory traffic matters too. Guidelines of the paper
+(section 2): equal numbers of input and output channels, few groups, few branches, few elementwise operations. The resulting
+unit splits the channels:
 
-    x ──┬── one half, as it is ──────────────────────────────────────(join)── shuffle ──→
-        └── the other: 1×1 – ReLU ── 3×3, each channel by itself ── 1×1 – ReLU ──┘
+    x ──┬── one half, unchanged ──────────────────────────(concatenate)── shuffle ──→
+        └── other half: 1×1 – ReLU ── 3×3 depthwise ── 1×1 – ReLU ──┘
 
-What is passed on as it is is reused by later units, as in DenseNet. Where the size is halved, both branches see all of x.
+The unchanged half is reused by later units, as in DenseNet. In units with stride 2, both branches get all channels of x.
 
-Attribute names and `state_dict` keys are torchvision's; the initial weights are its layers' own.
+Attribute names and `state_dict` keys are torchvision's; initial weights are the layers' defaults, as there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from microtensor.tensor import Tensor
 from .card import Card
 
 UNITS = (4, 8, 4)
-"""Table 5: how many units the stages 2, 3 and 4 have, the one that halves the size included."""
+"""Table 5: number of units in the stages 2, 3 and 4, including the one with stride 2."""
 
 CHANNELS = {
     "x0_5": (24, 48, 96, 192, 1024),
@@ -35,12 +36,12 @@ CHANNELS = {
 
 
 def depthwise(channels: int, stride: int) -> list[nn.Module]:
-    """3×3 kernels for each channel apart, and batch normalisation. No ReLU follows."""
+    """A 3×3 depthwise convolution and batch normalisation, without ReLU."""
     return [nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False), nn.BatchNorm2d(channels)]
 
 
 def pointwise(in_channels: int, out_channels: int) -> list[nn.Module]:
-    """1×1 kernels, batch normalisation and ReLU."""
+    """A 1×1 convolution, batch normalisation and ReLU."""
     return [nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels), nn.ReLU()]
 
 
@@ -48,7 +49,8 @@ class InvertedResidual(nn.Module):
     """The unit: (N, in_channels, H, W) → (N, out_channels, ⌈H / stride⌉, ⌈W / stride⌉). Figure 3 (c), and (d) for stride 2.
 
     Raises:
-        ValueError: `out_channels` is odd; or the stride is 1 and the channels change, for half of them is passed on as it is.
+        ValueError: `out_channels` is odd; or the stride is 1 and the channels differ, since half of them are passed on
+            unchanged.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -72,16 +74,16 @@ class InvertedResidual(nn.Module):
 
 
 class ShuffleNetV2(nn.Module):
-    """A stem, three stages of units, a 1×1, the mean, one linear layer: (N, 3, H, W) → (N, num_classes) logits.
+    """A stem, three stages of units, a 1×1, pooling, a linear layer: (N, 3, H, W) → (N, num_classes) logits.
 
-    Any H and W; the table is for 224.
+    H and W are arbitrary; the paper uses 224.
 
     Args:
-        units: how many each of the three stages has.
+        units: number of units in each of the three stages.
         channels: of conv1, of the three stages and of conv5.
 
     Raises:
-        ValueError: there are not three and five numbers.
+        ValueError: `units` does not have three elements, or `channels` five.
     """
 
     def __init__(self, units: tuple[int, ...], channels: tuple[int, ...], num_classes: int = 1000) -> None:
@@ -129,7 +131,7 @@ def shufflenet_v2_x2_0(num_classes: int = 1000) -> ShuffleNetV2:
 
 
 PAPER = "Ma, Zhang, Zheng, Sun: ShuffleNet V2: practical guidelines for efficient CNN architecture design, arXiv 1807.11164"
-IDEA = "channels are split: one half passed on as it is, the other computed on, then shuffled; designed for speed, not FLOPs"
+IDEA = "half of the channels is passed on unchanged, then all are shuffled; designed for speed rather than few multiply-adds"
 
 CARDS = (
     Card("shufflenet_v2_x0_5", shufflenet_v2_x0_5, year=2018, paper=PAPER, idea=IDEA, input_shape=(3, 224, 224)),

@@ -1,18 +1,19 @@
 """SqueezeNet: Iandola et al. 2016, "AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size", arXiv 1602.07360.
 
-    3×224×224 → 7×7, 96, stride 2 → eight fire modules, in between three times the maximum of 3×3, stride 2
-              → 1×1, num_classes → mean over each channel: the scores
+    3×224×224 → 7×7, 96, stride 2 → eight fire modules, with three 3×3 max poolings, stride 2, in between
+              → 1×1, num_classes → global average pooling: the scores
 
-A fire module squeezes its input into few channels with 1×1 kernels, then expands it with 1×1 and 3×3 kernels side by side:
+A fire module reduces its input to few channels with a 1×1 convolution (squeeze), then applies 1×1 and 3×3 convolutions in
+parallel (expand):
 
-    x ── 1×1, few – ReLU ──┬── 1×1 – ReLU ──(join)──→
-                           └── 3×3 – ReLU ────┘
+    x ── 1×1, few – ReLU ──┬── 1×1 – ReLU ──(concatenate)──→
+                           └── 3×3 – ReLU ────────┘
 
-So most kernels are small and the large ones see few channels, while maps stay large for long (section 3.1). No linear layer:
-the last convolution has a map for each class, and its mean is the score.
+So most kernels are 1×1, and 3×3 kernels have few input channels; pooling comes late, so feature maps stay large (section 3.1).
+There is no linear layer: the last convolution has one feature map per class, whose mean is the score.
 
-Attribute names, `state_dict` keys and initial weights are torchvision's, and so is `squeezenet1_1`, which the authors published
-later: less work for the same accuracy, with a smaller first layer and earlier pooling.
+Attribute names, `state_dict` keys and initial weights are torchvision's. `squeezenet1_1` was published later by the authors:
+less work for the same accuracy, with a smaller first layer and earlier pooling.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from microtensor.tensor import Tensor
 from .card import Card
 
 FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
-"""Table 1, fire2 to fire9: channels of the squeeze, and of each of the two expansions."""
+"""Table 1, fire2 to fire9: channels of the squeeze, and of each of the two expand convolutions."""
 
 VERSIONS = {"1_0": (96, 7, (4, 8)), "1_1": (64, 3, (3, 5))}
-"""Channels and size of the kernels of the first convolution, and the numbers of the fire modules that pooling follows."""
+"""Channels and kernel size of the first convolution, and indices of the fire modules that are followed by pooling."""
 
 
 class Fire(nn.Module):
@@ -49,16 +50,16 @@ class Fire(nn.Module):
 
 
 class SqueezeNet(nn.Module):
-    """A convolution, eight fire modules, a map for each class and its mean: (N, 3, H, W) → (N, num_classes) logits.
+    """A convolution, eight fire modules, one feature map per class and its mean: (N, 3, H, W) → (N, num_classes) logits.
 
-    H and W may be any from 21 on (1.1: from 17 on); the table is for 224.
+    H and W may be any from 21 pixels on (1.1: from 17 on); the table is for 224.
 
     Args:
         version: "1_0", the paper's, or "1_1".
         dropout: dropout probability before the last convolution.
 
     Raises:
-        ValueError: there is no such version.
+        ValueError: the version is neither of these.
     """
 
     def __init__(self, version: str = "1_0", num_classes: int = 1000, dropout: float = 0.5) -> None:
@@ -82,12 +83,12 @@ class SqueezeNet(nn.Module):
 
 
 def pool() -> nn.MaxPool2d:
-    """The maximum of 3×3 pixels, stride 2; the last window may hang over the end."""
+    """3×3 max pooling with stride 2; the last window may extend beyond the border."""
     return nn.MaxPool2d(3, stride=2, ceil_mode=True)
 
 
 def initialise(layer: nn.Module) -> None:
-    """The weights that training starts from: uniform by He et al. 2015 (arXiv 1502.01852), biases 0. The last differs."""
+    """Initial weights: uniform by He et al. 2015 (arXiv 1502.01852), biases 0. The last convolution has others."""
     if isinstance(layer, nn.Conv2d):
         nn.init.kaiming_uniform_(layer.weight)
         if layer.bias is not None:
@@ -116,7 +117,7 @@ CARDS = (
         squeezenet1_0,
         year=2016,
         paper=PAPER,
-        idea="fire modules: squeeze to few channels with 1×1 kernels, expand with 1×1 and 3×3: a 50th of AlexNet's weights",
+        idea="fire modules: squeeze to few channels by 1×1, expand by 1×1 and 3×3: a fiftieth of AlexNet's parameters",
         input_shape=(3, 224, 224),
     ),
     Card(
@@ -124,7 +125,7 @@ CARDS = (
         squeezenet1_1,
         year=2016,
         paper=PAPER,
-        idea="as 1.0 with a smaller first layer and earlier pooling: less than half the work",
+        idea="SqueezeNet with a smaller first layer and earlier pooling: less than half the work",
         input_shape=(3, 224, 224),
     ),
 )

@@ -1,6 +1,6 @@
 """The time-delay network: Waibel, Hanazawa, Hinton, Shikano & Lang 1989, IEEE Trans. ASSP 37(3).
 
-"Phoneme recognition using time-delay neural networks": which of B, D and G is said in 150 ms of speech.
+"Phoneme recognition using time-delay neural networks": which of the phonemes B, D and G occurs in 150 ms of speech.
 
     input 16 mel-scale coefficients × 15 frames of 10 ms → 8 × 13 frames → 3 × 9 frames → 3 scores
 
@@ -9,8 +9,8 @@
     hidden layer 2   5 frames, 8 units         3 × 9    27 · (40 + 1) = 1,107      3 · (40 + 1) = 123
     output           all 9 frames, 1 unit      3        summed                     none
 
-Convolution along time, in the same year as the zip code network's in space: a phoneme is known by its sounds, wherever in the
-150 ms they come, so each unit looks at all times with the same weights, and the evidence for each phoneme is summed over time.
+Convolution along time, in the same year as the zip code network's in space. A phoneme may occur anywhere in the 150 ms, so each
+unit applies the same weights at all times, and the evidence for each phoneme is summed over time.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from microtensor.tensor import Tensor
 from .card import Card
 
 COEFFICIENTS = 16
-"""Energies of the sound on the mel scale, of each frame."""
+"""Mel-scale spectral coefficients per frame."""
 
 LAYERS = ((8, 3), (3, 5))
-"""The two hidden layers: units, and frames that each sees at once (figure 2). B, D and G are the three of the second."""
+"""The two hidden layers: units, and frames in the window of each (figure 2). The three units of the second are B, D and G."""
 
 
 class TDNN(nn.Module):
-    """Two convolutions along time, and a sum over it: (N, 16, frames) → (N, num_classes) scores. 515 parameters for 3 classes.
+    """Two convolutions along time, summed over time: (N, 16, frames) → (N, num_classes) scores. 515 parameters for 3 classes.
 
-    Units are sigmoids. A score is the sum over time of a unit of hidden layer 2: of 9 numbers for 15 frames, so from 0 to 9.
-    The paper's output units have fixed equal weights for the nine, and a sigmoid, which changes no order and is left out here.
-    There may be more frames than 15, or fewer, down to 7.
+    The activation is the sigmoid. A score is the sum over time of a unit of hidden layer 2: of 9 values for 15 frames, so from
+    0 to 9. The paper's output units have fixed equal weights and another sigmoid, which is left out here since it does not
+    change the order of the scores. The number of frames may be 7 or more.
     """
 
     def __init__(self, num_classes: int = 3) -> None:
@@ -62,7 +62,7 @@ CARDS = (
         tdnn,
         year=1989,
         paper="Waibel et al.: Phoneme recognition using time-delay neural networks, IEEE Trans. ASSP 37(3)",
-        idea="convolution along time: units see a few frames and share weights, so that a sound is known whenever it comes",
+        idea="convolution along time: units see a few frames and share weights, so that a sound is detected at any time",
         input_shape=(16, 15),
     ),
 )

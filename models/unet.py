@@ -10,14 +10,15 @@
                    ↓                                               ↑
                     └──────────────────── 1024 ────────────────────┘
 
-    each number: two 3×3 convolutions to so many channels, each followed by ReLU
-    ↓ the maximum of 2×2      ↑ a 2×2 transposed convolution, 2 apart, to half the channels
+    each number: two 3×3 convolutions with this number of output channels, each followed by ReLU
+    ↓ 2×2 max pooling      ↑ a 2×2 transposed convolution with stride 2, to half the channels
 
-The way down learns what is there, the way up where it is: each level up gets what the level of the same size knew on the way
-down. It has many channels on the way up too, and learns from few images.
+The contracting path (down) captures what is in the image, the expanding path (up) locates it. Each level of the expanding path
+is concatenated with the feature maps of the same size from the contracting path, and has as many channels. The network learns
+from few images.
 
-`unet_2015` is the network as published: nothing is padded, each 3×3 convolution loses a pixel on each side, and 572×572 pixels
-give scores for the 388×388 in their middle. `unet` is the network as it is used now: padded, with scores for all pixels.
+`unet_2015` is the network as published: without padding, each 3×3 convolution loses a pixel on each side, and 572×572 pixels
+give scores for the 388×388 in their middle. `unet` is the network as it is used now: with padding, and scores for all pixels.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ from .card import Card
 WIDTHS = (1, 2, 4, 8, 16)
 """Channels of each level, top to bottom, as multiples of `base`: figure 1 has base 64."""
 
-DROPPED = 2
-"""So many levels, the lowest, end in dropout on the way down (section 3.1; the paper's Caffe files say which)."""
+DROPOUT_LEVELS = 2
+"""The lowest levels of the contracting path, which end in dropout (section 3.1; the paper's Caffe files show which)."""
 
 
 def two_convolutions(in_channels: int, channels: int, padding: int) -> nn.Sequential:
-    """3×3, ReLU, 3×3, ReLU: (N, in_channels, H, W) → (N, channels, H', W'), 4 pixels less in each direction if unpadded."""
+    """3×3, ReLU, 3×3, ReLU: (N, in_channels, H, W) → (N, channels, H', W'), 4 pixels less per axis if unpadded."""
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, 3, padding=padding),
         nn.ReLU(),
@@ -50,26 +51,26 @@ def two_convolutions(in_channels: int, channels: int, padding: int) -> nn.Sequen
 
 
 def middle(x: Tensor, like: Tensor) -> Tensor:
-    """The part of x around its middle that is of the size of `like`; where one pixel is too many, that at the end goes."""
+    """Crop the middle of x to the size of `like`; an odd pixel is removed at the end."""
     top, left = ((n - m) // 2 for n, m in zip(x.shape[2:], like.shape[2:]))
     height, width = like.shape[2:]
     return x[:, :, top : top + height, left : left + width]
 
 
 class UNet(nn.Module):
-    """Down four levels, up four levels: (N, in_channels, H, W) → (N, classes, H, W) logits, or 184 pixels less if unpadded.
+    """Four levels down, four levels up: (N, in_channels, H, W) → (N, classes, H, W) logits, or 184 pixels less if unpadded.
 
-    Weights start from N(0, 2 / n) with n the numbers that a unit is computed from (section 3: He et al. 2015), biases from 0.
+    Initial weights are N(0, 2 / n), where n is the number of inputs of a unit (section 3: He et al. 2015), biases 0.
 
     Args:
         in_channels: of the images.
-        classes: how many scores each pixel gets.
+        classes: number of scores per pixel.
         base: channels of the first level; those below have 2, 4, 8 and 16 times as many.
-        padded: whether convolutions keep the size. If not, what is copied is cropped to its middle, as in the paper.
-        dropout: the probability to leave a number out at the end of the way down; the paper's files have 0.5.
+        padded: whether convolutions keep the size. If not, copied feature maps are cropped to their middle, as in the paper.
+        dropout: dropout probability at the end of the contracting path; 0.5 in the paper's files.
 
     Raises:
-        TypeError, ValueError: in_channels, classes or base is no integer of 1 or more; dropout is no probability.
+        TypeError, ValueError: in_channels, classes or base is not an integer of 1 or more; dropout is not a probability.
 
     >>> unet = UNet(in_channels=3, classes=5, base=4)
     >>> unet(Tensor([[[[0.0] * 32] * 16] * 3])).shape
@@ -90,7 +91,7 @@ class UNet(nn.Module):
             self.dropout = nn.Dropout(dropout)
             upwards = [*pairwise(reversed(channels))]
             self.up = nn.ModuleList(nn.ConvTranspose2d(n, m, 2, stride=2) for n, m in upwards)
-            self.merge = nn.ModuleList(two_convolutions(n, m, padding) for n, m in upwards)  # half of n is copied
+            self.merge = nn.ModuleList(two_convolutions(n, m, padding) for n, m in upwards)  # half of the n channels are copied
             self.score = nn.Conv2d(base, classes, 1)
         self.apply(initialise)
 
@@ -98,14 +99,14 @@ class UNet(nn.Module):
         """x (N, in_channels, H, W) → (N, classes, H, W), or (N, classes, H − 184, W − 184) if unpadded.
 
         Raises:
-            ValueError: x has another number of channels; H or W is no multiple of 16, so that the maxima of 2×2 would leave out
-                a row or a column (section 2); or if unpadded, is not 16 n + 188.
+            ValueError: x has another number of channels; H or W is not a multiple of 16, so that max pooling would drop a row
+                or column (section 2); or if unpadded, not 16 n + 188.
         """
         self._check(x)
         copied = []
         for level, convolutions in enumerate(self.down):
             x = convolutions(x if level == 0 else self.pool(x))
-            if level >= len(WIDTHS) - DROPPED:
+            if level >= len(WIDTHS) - DROPOUT_LEVELS:
                 x = self.dropout(x)
             copied.append(x)
         x = copied.pop()
@@ -128,7 +129,7 @@ class UNet(nn.Module):
 
 def initialise(layer: nn.Module) -> None:
     """Initial weights: see `UNet`."""
-    if isinstance(layer, nn.ConvTranspose2d):  # kernels 2 apart, 2 wide: each pixel is of one tap of each channel
+    if isinstance(layer, nn.ConvTranspose2d):  # 2×2 with stride 2: each output pixel has one term per channel
         nn.init.normal_(layer.weight, std=math.sqrt(2 / layer.in_channels))
     elif isinstance(layer, nn.Conv2d):
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -141,7 +142,7 @@ def unet(in_channels: int = 1, classes: int = 2, base: int = 64, padded: bool = 
 
     31,030,658 parameters, 192,384,335,872 multiply-adds for 512×512 pixels.
 
-    Each class more adds 65 parameters, each channel 576.
+    Each further class adds 65 parameters, each further input channel 576.
 
     >>> with nn.init.skipped():
     ...     model = unet()
@@ -154,12 +155,12 @@ def unet(in_channels: int = 1, classes: int = 2, base: int = 64, padded: bool = 
 def unet_2015(in_channels: int = 1, classes: int = 2) -> UNet:
     """U-Net as published: (N, 1, 572, 572) → (N, 2, 388, 388) logits. 31,030,658 parameters, as `unet`.
 
-    150,428,424,448 multiply-adds, and dropout at the end of the way down.
+    150,428,424,448 multiply-adds. Dropout at the end of the contracting path.
 
     For scores of a whole image, mirror it by 92 pixels on each side first (section 2, figure 2):
     `x.pad((92, 92, 92, 92), mode="reflect")`.
 
-    (A count of 31,031,685 that one meets is that of a widespread version with a further 3×3 convolution before its one score.)
+    (A count of 31,031,685 is often quoted: it is that of a popular version with another 3×3 convolution and a single score.)
     """
     return UNet(in_channels, classes, base=64, padded=False, dropout=0.5)
 
@@ -172,7 +173,7 @@ CARDS = (
         unet_2015,
         2015,
         _PAPER,
-        "a way down and a way up, with what each level knew copied across: few images suffice",
+        "a contracting and an expanding path, with feature maps copied across: learns from few images",
         (1, 572, 572),
     ),
     Card("unet", unet, 2015, _PAPER, "U-Net with padded convolutions: scores for all pixels", (1, 512, 512)),

@@ -1,13 +1,14 @@
 """VGG: Simonyan & Zisserman 2014, "Very deep convolutional networks for large-scale image recognition", arXiv 1409.1556.
 
-    image 3×224×224 → stages of 3×3 convolutions, the maximum of 2×2 after each → 512×7×7 → 4096 → 4096 → 1000 scores
+    image 3×224×224 → stages of 3×3 convolutions, each followed by 2×2 max pooling → 512×7×7 → 4096 → 4096 → 1000 scores
 
     stage         1         2         3         4         5
     convolutions  64@224²   128@112²  256@56²   512@28²   512@14²    one to four of them, each followed by ReLU
     pooled        64@112²   128@56²   256@28²   512@14²   512@7²
 
-Only 3×3 kernels, and many of them: two in a row see 5×5 pixels, three see 7×7, with fewer weights than one large kernel and
-with a ReLU after each (section 2.3). Names and numbers of layers are torchvision's, and so is batch normalisation in `_bn`.
+Only 3×3 kernels, in many layers: two in a row have a receptive field of 5×5 pixels, three of 7×7, with fewer weights than one
+large kernel and a ReLU after each (section 2.3). Names and order of layers are torchvision's, also of the variants with batch
+normalisation, `_bn`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from microtensor.tensor import Tensor
 from .card import Card
 
 MAPS = (64, 128, 256, 512, 512)
-"""Of the convolutions in each of the five stages: table 1."""
+"""Output channels of the convolutions in each of the five stages (table 1)."""
 
 CONVOLUTIONS = {
     11: (1, 1, 2, 2, 2),
@@ -28,26 +29,26 @@ CONVOLUTIONS = {
     16: (2, 2, 3, 3, 3),
     19: (2, 2, 4, 4, 4),
 }
-"""How many each stage has: columns A, B, D and E of table 1, by the number of layers that learn, three linear ones included."""
+"""Number of layers with weights → convolutions per stage: columns A, B, D and E of table 1. Three more are linear."""
 
 
 class VGG(nn.Module):
     """Five stages of 3×3 convolutions, then three linear layers: (N, 3, H, W) → (N, num_classes) logits.
 
-    The paper's images have 224×224 pixels. Others are averaged to 7×7 after the last stage; the least is 32×32.
+    The paper's images have 224×224 pixels, the minimum is 32×32: feature maps of other sizes are average-pooled to 7×7.
 
     Initial weights are torchvision's: N(0, 2 / (9 · maps)) for convolutions (He et al. 2015, equation 14, arXiv 1502.01852),
-    N(0, 0.01²) for linear layers, biases 0. The paper has N(0, 0.1²) for all weights, and deep networks start from a trained
-    VGG-11 (section 3.1).
+    N(0, 0.01²) for linear layers, biases 0. The paper has N(0, 0.1²) for all weights, and initialises deeper networks
+    with the layers of a trained VGG-11 (section 3.1).
 
     Args:
-        convolutions: how many each stage has, a row of `CONVOLUTIONS`.
+        convolutions: number of convolutions in each stage, an entry of `CONVOLUTIONS`.
         batch_norm: whether each convolution is followed by batch normalisation.
         num_classes: number of scores.
         dropout: dropout probability after the first two linear layers.
 
     Raises:
-        ValueError: `convolutions` is not for five stages.
+        ValueError: `convolutions` does not have five elements.
     """
 
     def __init__(
@@ -112,8 +113,8 @@ def vgg13(num_classes: int = 1000, dropout: float = 0.5) -> VGG:
 def vgg16(num_classes: int = 1000, dropout: float = 0.5) -> VGG:
     """VGG-16, column D: (N, 3, 224, 224) → (N, num_classes) logits. 138,357,544 parameters, 15,470,264,320 multiply-adds.
 
-    Of the parameters, 14.7 million are the convolutions', which do 99 % of the work; 102.8 million are the first linear
-    layer's. With 2 classes it has 134,268,738.
+    The convolutions have 14.7 million of the parameters and do 99 % of the work; the first linear layer has 102.8 million. With
+    2 classes it has 134,268,738.
     """
     return VGG(CONVOLUTIONS[16], num_classes=num_classes, dropout=dropout)
 
@@ -145,8 +146,8 @@ def vgg19_bn(num_classes: int = 1000, dropout: float = 0.5) -> VGG:
 
 PAPER = "Simonyan, Zisserman: Very deep convolutional networks for large-scale image recognition, arXiv 1409.1556"
 NORMALISED = f"{PAPER}; with Ioffe, Szegedy: Batch normalization, arXiv 1502.03167"
-IDEA = "only 3×3 convolutions, stacked deep: small kernels in a row see as much as a large one, with fewer weights"
-IDEA_BN = "batch normalisation after each convolution: the deep stacks train from random weights"
+IDEA = "only 3×3 convolutions, in many layers: small kernels in a row see as much as a large one, with fewer weights"
+IDEA_BN = "batch normalisation after each convolution: deep networks train from random weights"
 
 CARDS = (
     Card("vgg11", vgg11, year=2014, paper=PAPER, idea=IDEA, input_shape=(3, 224, 224)),

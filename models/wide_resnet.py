@@ -1,14 +1,16 @@
 """Wide ResNet: Zagoruyko & Komodakis 2016, "Wide residual networks", arxiv.org/abs/1605.07146.
 
-A thin ResNet must be twice as deep to be a little better, and all those layers wait for each other. Width does more: with ten
-times the channels, 28 layers beat a thousand, and few large products keep a machine busier than many small ones.
+Doubling the depth of a ResNet improves its accuracy only a little, and layers can only be computed one after the other. More
+channels (width) help more: with ten times the channels, 28 layers are more accurate than a thousand narrow ones, and few large
+matrix products use the hardware better than many small ones.
 
-`wrn(depth, width)` is the paper's network for CIFAR, with its table 1:
+`wrn(depth, width)` is the paper's network for CIFAR (table 1):
 
     3×3, 16 → layer1 16k×32×32 → layer2 32k×16×16 → layer3 64k×8×8 → norm, ReLU → global average pooling → scores
     with n blocks of two 3×3 convolutions per stage: depth = 6n + 4
 
-`wide_resnet50_2` and `wide_resnet101_2` are ResNets for ImageNet whose 3×3 convolutions have twice the channels, torchvision's.
+`wide_resnet50_2` and `wide_resnet101_2` are ResNets for ImageNet whose 3×3 convolutions have twice the channels, as in
+torchvision.
 """
 
 from __future__ import annotations
@@ -21,15 +23,15 @@ from .card import Card
 from .resnet import TABLE, ResNet, conv
 
 STAGES = ((16, 1), (32, 2), (64, 2))
-"""Table 1: the channels of each stage, to be multiplied by the width, and the stride with which it begins."""
+"""Table 1: channels of each stage, to be multiplied by the width, and stride of its first block."""
 
 
 class WideBlock(nn.Module):
-    """Norm and ReLU before each convolution rather than after: (N, in_channels, H, W) → (N, out_channels, H', W').
+    """A pre-activation block, with norm and ReLU before each convolution: (N, in_channels, H, W) → (N, out_channels, H', W').
 
-    So the sum is not rectified, and nothing stands between one block's shortcut and the next (He et al. 2016, "Identity
-    mappings in deep residual networks", arxiv.org/abs/1603.05027, figure 4e). Where the shape changes, the shortcut is a 1×1
-    convolution of what was normalised. Dropout stands between the two convolutions (figure 1d).
+    There is no ReLU after the sum, so shortcuts of consecutive blocks form an identity path (He et al. 2016, "Identity mappings
+    in deep residual networks", arxiv.org/abs/1603.05027, figure 4e). If the shape changes, the shortcut is a 1×1 convolution of
+    the normalised input. Dropout is between the two convolutions (figure 1d).
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, dropout: float = 0.0) -> None:
@@ -44,22 +46,22 @@ class WideBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(x))
-        around = x if self.downsample is None else self.downsample(y)
+        shortcut = x if self.downsample is None else self.downsample(y)
         y = self.relu(self.bn2(self.conv1(y)))
-        return self.conv2(self.dropout(y)) + around
+        return self.conv2(self.dropout(y)) + shortcut
 
 
 class WideResNet(nn.Module):
-    """A 3×3 convolution and three stages of `WideBlock`: (N, 3, H, W) → (N, num_classes) logits, the table being for 32×32.
+    """A 3×3 convolution and three stages of `WideBlock`: (N, 3, H, W) → (N, num_classes) logits. The paper uses 32×32.
 
     Args:
-        depth: layers, 6n + 4: 10, 16, 22, 28, 34, 40 … (The 1×1 convolutions of three shortcuts count as layers here, and so
-            does the first; the linear one does not.)
-        width: by how many times the channels are more than a thin ResNet's.
-        dropout: the probability; the paper takes 0.3 for CIFAR and 0.4 for SVHN, where it takes any.
+        depth: number of layers, 6n + 4: 10, 16, 22, 28, 34, 40 … (This counts the first convolution and the 1×1 convolutions of
+            three shortcuts, but not the linear layer.)
+        width: factor for the number of channels.
+        dropout: dropout probability; if it uses any, the paper has 0.3 for CIFAR and 0.4 for SVHN.
 
     Raises:
-        TypeError: depth or width is no integer.
+        TypeError: depth or width is not an integer.
         ValueError: `depth` is not 6n + 4, or `width` is less than 1.
     """
 
@@ -98,7 +100,8 @@ def wrn(depth: int = 28, width: int = 10, num_classes: int = 10, dropout: float 
 def wide_resnet50_2(num_classes: int = 1000) -> ResNet:
     """ResNet-50 with twice the channels inside its bottlenecks: (N, 3, 224, 224) → (N, num_classes).
 
-    68,883,240 parameters, 11,398,021,120 multiply-adds. Better than ResNet-152 in the paper, in less time (section 3, table 8).
+    68,883,240 parameters, 11,398,021,120 multiply-adds. More accurate than ResNet-152 in the paper, in less time (section 3,
+    table 8).
     """
     return ResNet(*TABLE[50], num_classes, width_per_group=128)
 
@@ -106,7 +109,7 @@ def wide_resnet50_2(num_classes: int = 1000) -> ResNet:
 def wide_resnet101_2(num_classes: int = 1000) -> ResNet:
     """ResNet-101 with twice the channels inside its bottlenecks: (N, 3, 224, 224) → (N, num_classes).
 
-    126,886,696 parameters, 22,753,050,624 multiply-adds. torchvision's; the paper has no such network.
+    126,886,696 parameters, 22,753,050,624 multiply-adds. As in torchvision; the paper has no such network.
     """
     return ResNet(*TABLE[101], num_classes, width_per_group=128)
 
@@ -114,7 +117,7 @@ def wide_resnet101_2(num_classes: int = 1000) -> ResNet:
 _PAPER = "Zagoruyko, Komodakis: Wide residual networks, arXiv 1605.07146"
 
 CARDS = (
-    Card("wrn", wrn, 2016, _PAPER, "width in place of depth: 28 layers of ten times the channels (WRN-28-10)", (3, 32, 32)),
+    Card("wrn", wrn, 2016, _PAPER, "width instead of depth: 28 layers with ten times the channels (WRN-28-10)", (3, 32, 32)),
     Card("wide_resnet50_2", wide_resnet50_2, 2016, _PAPER, "ResNet-50 with bottlenecks twice as wide"),
     Card("wide_resnet101_2", wide_resnet101_2, 2016, _PAPER, "ResNet-101 with bottlenecks twice as wide"),
 )

@@ -1,20 +1,20 @@
 """Xception: Chollet 2016, "Xception: deep learning with depthwise separable convolutions", arXiv 1610.02357.
 
     entry flow   3×299×299 → 3×3, 32, stride 2 → 3×3, 64 → block1 128@74² → block2 256@37² → block3 728@19²
-    middle flow  block4 … block11, 728@19²: eight times the same
+    middle flow  block4 … block11, 728@19²: eight equal blocks
     exit flow    block12 1024@10² → separable, 1536 → separable, 2048 → global average pooling → num_classes scores
 
-An Inception module looks at channels (1×1) and at places (3×3) in separate steps, in a few branches. Taken to its end, with a
-branch for each channel, it is a depthwise separable convolution. This network is made of them, with ResNet's shortcuts:
+An Inception module combines channels (1×1) and pixels (3×3) in separate steps, in a few branches. In the extreme, with one
+branch per channel, it is a depthwise separable convolution. This network consists of these, with ResNet's shortcuts:
 
     x ──┬── ReLU – separable – norm ── ReLU – separable – norm ── … ──(+)──→
-        └────────────── x itself, or 1×1 with stride 2 ────────────────┘
+        └─────────────── x itself, or 1×1 with stride 2 ───────────────┘
 
-No ReLU stands between the depthwise and the pointwise step: it makes the network worse (section 4.7).
+There is no ReLU between the depthwise and the pointwise convolution: it would reduce accuracy (section 4.7).
 
-The layout is that of Keras, whose author is the paper's. torchvision has no such network; names, `state_dict` keys, pooling and
-batch normalisation are timm's (`legacy_xception`), whose file of Keras' weights loads unchanged. Keras itself divides by
-√(var + 0.001) instead of √(var + 0.00001), and pads a side of even length before pooling at its end only.
+The layout is that of Keras, by the author of the paper. torchvision has no such network; names, `state_dict` keys, pooling and
+batch normalisation are timm's (`legacy_xception`), whose file of Keras' weights loads unchanged. Keras itself has ε = 0.001 in
+batch normalisation instead of 0.00001, and pads sides of even length at the end only before pooling.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ BLOCKS = (
     *[((728, 728, 728), 1)] * 8,
     ((728, 1024), 2),
 )
-"""Figure 5: the channels after each separable convolution of a block, and the stride of its pooling."""
+"""Figure 5: output channels of each separable convolution of a block, and stride of its pooling."""
 
 
 class SeparableConv2d(nn.Module):
-    """3×3 kernels for each channel apart, then 1×1 kernels across: (N, in_channels, H, W) → (N, out_channels, H, W)."""
+    """A 3×3 depthwise, then a 1×1 convolution: (N, in_channels, H, W) → (N, out_channels, H, W)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         self.conv1 = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False)
@@ -49,12 +49,12 @@ class SeparableConv2d(nn.Module):
 
 
 class Block(nn.Module):
-    """Separable convolutions, and a shortcut around: (N, in_channels, H, W) → (N, channels[-1], ⌈H / stride⌉, ⌈W / stride⌉).
+    """Separable convolutions with a shortcut: (N, in_channels, H, W) → (N, channels[-1], ⌈H / stride⌉, ⌈W / stride⌉).
 
     Args:
-        channels: after each of the convolutions.
-        stride: 2 to end with the maximum of 3×3 pixels, and to have a shortcut of 1×1 kernels; with 1 it is x itself.
-        start_with_relu: whether a ReLU comes first, too; not where x just came out of one.
+        channels: output channels of each convolution.
+        stride: with 2, the block ends with 3×3 max pooling and its shortcut is a 1×1 convolution; with 1, it is x itself.
+        start_with_relu: whether the block starts with a ReLU; False if the layer before is one.
     """
 
     def __init__(self, in_channels: int, channels: Sequence[int], stride: int, start_with_relu: bool = True) -> None:
@@ -69,14 +69,14 @@ class Block(nn.Module):
         self.skipbn = nn.BatchNorm2d(channels[-1]) if changes else None
 
     def forward(self, x: Tensor) -> Tensor:
-        around = x if self.skip is None or self.skipbn is None else self.skipbn(self.skip(x))
-        return self.rep(x) + around
+        shortcut = x if self.skip is None or self.skipbn is None else self.skipbn(self.skip(x))
+        return self.rep(x) + shortcut
 
 
 class Xception(nn.Module):
-    """Two convolutions, twelve blocks, two separable convolutions, the mean, one linear layer: (N, 3, H, W) → (N, num_classes).
+    """Two convolutions, twelve blocks, two separable convolutions, pooling, a linear layer: (N, 3, H, W) → (N, num_classes).
 
-    H and W may be any from 7 on; the paper's are 299. Convolutions start from `mobilenet_v1.initialise`.
+    H and W may be any from 7 on; the paper's are 299. Initial weights: see `mobilenet_v1.initialise`.
 
     Args:
         dropout: dropout probability before the linear layer: 0.5 on ImageNet (section 4.3).
@@ -106,7 +106,7 @@ class Xception(nn.Module):
         x = self.act(self.bn1(self.conv1(x)))  # (N, 32, 149, 149) for 299×299
         x = self.act(self.bn2(self.conv2(x)))  # (N, 64, 147, 147)
         for number in range(1, len(BLOCKS) + 1):
-            x = getattr(self, f"block{number}")(x)  # (N, 728, 19, 19) from block3 on, at last (N, 1024, 10, 10)
+            x = getattr(self, f"block{number}")(x)  # (N, 728, 19, 19) from block3 on, finally (N, 1024, 10, 10)
         x = self.act(self.bn3(self.conv3(x)))
         x = self.act(self.bn4(self.conv4(x)))  # (N, 2048, 10, 10)
         return self.fc(self.dropout(self.global_pool(x).flatten(1)))
@@ -129,7 +129,7 @@ CARDS = (
         xception,
         year=2016,
         paper="Chollet: Xception: deep learning with depthwise separable convolutions, arXiv 1610.02357",
-        idea="Inception taken to its end: places and channels are looked at in separate steps, everywhere",
+        idea="the extreme form of Inception: all convolutions are depthwise separable",
         input_shape=(3, 299, 299),
     ),
 )
