@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …]`: run benchmarks and print how our time compares with each peer's."""
+"""`python -m benchmarks [NAME …]`: run benchmarks, and print our time relative to that of other libraries (peers)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from benchmarks.harness import measure
 
 BENCHMARKS = {
-    "steps": "training steps and forward passes of whole networks, and the batch (the round does several)",
-    "layers": "each layer that occurs in them: forward and backward",
-    "chain": "1,000 additions and multiplications of 16 numbers, forward and backward",
-    "optimizers": "an optimiser's step over the parameters of a ResNet-20 and of a VGG-11",
+    "steps": "training steps and forward passes of whole networks, at the batch size given (a round is several steps)",
+    "layers": "the layers of these networks: forward and backward",
+    "chain": "1,000 additions and multiplications of 16 elements, forward and backward: the overhead per operation",
+    "optimizers": "an optimiser's step on the parameters of LeNet-5, ResNet-20 and VGG-11",
     "mnist_epoch": "LeNet-5: an epoch of MNIST at batch 64 (needs the data: MICROTENSOR_DATA)",
     "fashion_epoch": "two convolutions: an epoch of Fashion-MNIST at batch 128 (needs the data: MICROTENSOR_DATA)",
-    "import_time": "import, in a fresh interpreter",
+    "import_time": "import in a new interpreter",
 }
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(BENCHMARKS)}; all if none is named")
     parser.add_argument("--rounds", type=int, default=15, help="measured rounds of each peer (default 15)")
     parser.add_argument("--threads", type=int, default=2, help="threads of each peer (default 2)")
-    parser.add_argument("--case", action="append", help="of steps and layers: only cases that contain this text")
+    parser.add_argument("--case", action="append", help="run only cases that contain this text (steps, layers, optimizers)")
     parser.add_argument("--peer", action="append", help="only this peer; may be given several times")
     parser.add_argument("--out", type=Path, help="write the tables to this file too")
     options = parser.parse_args()

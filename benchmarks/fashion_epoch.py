@@ -1,5 +1,7 @@
-"""An epoch of examples/fashion_mnist.py's network, two convolutions, on the whole of Fashion-MNIST at batch 128, data loading
-included. MICROTENSOR_DATA names the files' folder."""
+"""An epoch of the network of examples/fashion_mnist.py on all of Fashion-MNIST at batch 128, with data loading.
+
+The environment variable MICROTENSOR_DATA has the folder of the files.
+"""
 
 import os
 
@@ -17,7 +19,7 @@ def fashion():
 
 
 def network(nn):
-    """Of the layers of either library."""
+    """The network, built from the layers of either library."""
     return nn.Sequential(
         *(nn.Conv2d(1, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 5, padding=2), nn.ReLU()),
         *(nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.3), nn.Linear(32 * 7 * 7, 10)),

@@ -1,8 +1,8 @@
-"""Peers doing the same work in turn, each in a process of its own with the same number of threads.
+"""Run the same work in several libraries (peers), each in its own process with the same number of threads.
 
-A benchmark is a module with a function for each peer, named after its package: it sets up, and returns the work as a function
-without arguments. Where the module has CASES, the function is given one of them. Machines are noisy, so what counts is the
-ratio of two peers that ran right after each other: the median of these, with the middle half of them.
+A benchmark is a module with one function per peer, named after the library: it sets up, and returns the work as a function
+without arguments. If the module has CASES, the function gets one of them. Because machines are noisy, peers alternate, and the
+result is the ratio of times that were measured right after each other: the median over all rounds, and the middle half.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import time
 from typing import NamedTuple
 
 PEERS = ("microtensor", "numpy", "torch", "jax", "tinygrad", "autograd")
-PAUSE = 0.3
-"""Seconds between rounds: the idle threads of a peer's BLAS go on spinning for a while, on the cores of the next."""
+PAUSE_SECONDS = 0.3
+"""Between rounds: idle BLAS threads of one peer keep spinning for a while, and would slow down the next peer."""
 THREADS = ("MICROTENSOR_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 TUNING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_DEBUG_CPU_TYPE", "MKL_CBWR")
-"""Environment variables that make a BLAS choose other code than it would: peers run as they are installed."""
+"""Environment variables that change the kernels a BLAS selects. They are unset, so that peers run as installed."""
 
 
 class Peer:
-    """A process that does one peer's part of a benchmark, a round at a time."""
+    """A process that runs the benchmark of one peer, one round at a time."""
 
     def __init__(self, benchmark: str, case: str, peer: str, threads: int) -> None:
         environment = os.environ | dict.fromkeys(THREADS, str(threads)) | {"PYTHONHASHSEED": "0"}
@@ -43,15 +43,15 @@ class Peer:
         return self.answer == "ready"
 
     def round(self) -> tuple[float, float]:
-        """Seconds of one round, and the most memory so far, in MB, beyond what it had before the first."""
-        time.sleep(PAUSE)
+        """Seconds of one round, and peak memory so far in MB, minus that before the first round."""
+        time.sleep(PAUSE_SECONDS)
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         seconds, memory = map(float, self._read().split())
         return seconds, memory
 
     def warms_up(self) -> bool:
-        """Whether it can do the work: twice, for some compile the second time."""
+        """Run two warm-up rounds (some libraries compile in the second), and return whether they succeed."""
         try:
             return bool(self.round() and self.round())
         except RuntimeError as error:
@@ -73,15 +73,15 @@ class Result(NamedTuple):
     peer: str
     seconds: float
     ratio: float
-    """Our time over the peer's: the median over the rounds. Below 1 we are faster."""
+    """Our time divided by the peer's, median over the rounds. Below 1, we are faster."""
     low: float
     high: float
     memory: float
-    """MB that the work took at most, beyond what was there when it had been set up."""
+    """Peak memory of the work in MB, minus that after the set-up."""
 
 
 def measure(benchmark: str, rounds: int, threads: int, case: str = "", only: tuple[str, ...] = ()) -> list[Result]:
-    """Run all peers that can, or those named, in turn: ours first, then a row for each."""
+    """Run all available peers, or those named, in turn. One result per peer, ours first."""
     module = importlib.import_module(f"benchmarks.{benchmark}")
     names = [name for name in PEERS if hasattr(module, name) and (not only or name in ("microtensor", *only))]
     peers = [Peer(benchmark, case, name, threads) for name in names]
@@ -106,18 +106,18 @@ def measure(benchmark: str, rounds: int, threads: int, case: str = "", only: tup
 
 
 def _peak() -> float:
-    """The most memory that this process ever had, in MB."""
+    """Peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def _work(benchmark: str, case: str, peer: str, threads: int) -> None:
-    """What the process of a peer does: set up, then a timed round for every line that it reads."""
+    """The main function of a peer's process: set up, then time one round for every line read from stdin."""
     try:
         if peer == "torch":
             importlib.import_module("torch").set_num_threads(threads)
         function = getattr(importlib.import_module(f"benchmarks.{benchmark}"), peer)
         work = function(case) if case else function()
-    except (ImportError, RuntimeError) as error:  # not installed, or without the compiler that it needs
+    except (ImportError, RuntimeError) as error:  # not installed, or its compiler is missing
         print(f"cannot run this ({error})".replace("\n", " "), flush=True)
         return
     print("ready", flush=True)

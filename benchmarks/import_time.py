@@ -1,4 +1,4 @@
-"""`import`, in a fresh interpreter that has done nothing else. NumPy is a peer: ours stands on it."""
+"""Time of `import` in a new interpreter. NumPy is among the peers, because our import includes NumPy's."""
 
 import subprocess
 import sys

@@ -42,7 +42,7 @@ def torch():
 
 
 def lenet(nn):
-    """The network of `microtensor.models.lenet5`, of PyTorch's layers."""
+    """The network of `microtensor.models.lenet5`, built from PyTorch's layers."""
     return nn.Sequential(
         *(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),

@@ -1,12 +1,12 @@
-"""`python -m benchmarks.limits`: how near convolution comes to what this machine can do.
+"""`python -m benchmarks.limits`: how close convolution is to the limits of the machine, and how time and memory grow.
 
-Measures the rate of its memory (copying 256 MiB, bytes/s read and written), and for each convolution of the networks that of
-its matrix products (sgemm of 1,024³, FLOP/s), before and after; and which share of it the convolution has: the FLOPs of
-forward, and of backward (twice as many, or as many where the input's gradient is not asked for), over time. A share of 1 would
-be convolution without any copying.
+First, time and memory of a training step for increasing batch, width, depth and image size, with the exponent of the power law
+that fits; ours and, if installed, PyTorch's.
 
-Before these, time and memory against batch, width, depth and size of images, with the exponent of the power law that fits:
-ours, and PyTorch's where it is installed.
+Then the memory bandwidth (copying 256 MiB, bytes read plus written), and for each convolution of the networks: the FLOP rate of
+matrix products on this machine (sgemm of 1,024³, before and after), and the share of it that the convolution reaches, forward
+and backward (which has twice the FLOPs, or the same without the input's gradient). A share of 1 would mean that nothing but the
+matrix product takes time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks.harness import THREADS, TUNING
 
 
 def seconds(work: Callable[[], object], rounds: int = 7, least: float = 0.1) -> float:
-    """The median time of one call, of rounds that last at least so long."""
+    """Median time of one call, over rounds that last at least `least` seconds."""
     work()
     start = time.perf_counter()
     work()
@@ -43,7 +43,7 @@ def seconds(work: Callable[[], object], rounds: int = 7, least: float = 0.1) -> 
 
 
 def product_rate() -> float:
-    """FLOP/s of a matrix product, with our threads."""
+    """FLOP/s of a matrix product with our threads."""
     from microtensor.ops.product import product
 
     a = np.random.default_rng(0).standard_normal((1024, 1024)).astype(np.float32)
@@ -51,7 +51,7 @@ def product_rate() -> float:
 
 
 def copy_rate() -> float:
-    """Bytes/s of a copy, read and written, with our threads."""
+    """Bytes/s of a copy with our threads, read plus written."""
     from microtensor.runtime import threads
 
     source = np.zeros(1 << 26, np.float32)
@@ -88,7 +88,7 @@ def convolutions() -> None:
         before = product_rate()
         ahead = seconds(lambda x=x, w=w, window=window, groups=groups: dispatch.forward(x, w, None, window, groups), 5)
         back = seconds(backward, 5)
-        flops = (before + product_rate()) / 2  # as it is now: other work on the machine takes some of it, now and then
+        flops = (before + product_rate()) / 2  # current rate: other processes may take part of the machine
         bound = (x.nbytes + y.nbytes) / bandwidth
         shares = work / ahead / flops, (1 + wanted) * work / back / flops
         print(
@@ -104,13 +104,13 @@ GROWTH = {
     "depth": (4, 8, 16, 32),
     "pixels": (16, 32, 64, 128),
 }
-"""What grows; the others stay at a batch of 16, 16 channels, 4 convolutions, images of 32×32."""
+"""The quantities that are increased; the others stay at batch 16, 16 channels, 4 convolutions, images of 32×32."""
 
 PEERS = ("microtensor", "torch")
 
 
 def grown(peer: str, what: str, value: int) -> tuple[float, float]:
-    """Seconds and MB of a training step of so many 3×3 convolutions with batch norm and ReLU."""
+    """Seconds and MB of a training step of a network of 3×3 convolutions with batch norm and ReLU."""
     from benchmarks import modules, nets
 
     sizes = {"batch": 16, "width": 16, "depth": 4, "pixels": 32} | {what: value}
@@ -144,13 +144,14 @@ def growth(threads: int) -> None:
     print("\n| what grows | of | ms | exponent | MB | exponent |\n|---|---|---|---|---|---|")
     for what, values in GROWTH.items():
         found: dict[str, list[list[float]]] = {peer: [] for peer in peers}
-        for value in values:  # each in a process of its own, or the memory of one would hide the next one's
+        for value in values:  # each in its own process: peak memory never decreases
             for peer in peers:
                 options = ["--threads", str(threads), "--grown", peer, what, str(value)]
                 command = [sys.executable, "-m", "benchmarks.limits", *options]
                 printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
                 found[peer].append([float(v) for v in printed.split()])
-        amounts = np.array(values, float) ** (2 if what in ("pixels", "width") else 1)  # pixels in all; multiply-adds per pixel
+        power = 2 if what in ("pixels", "width") else 1  # pixels in the image; multiply-adds per pixel
+        amounts = np.array(values, float) ** power
         name = {"pixels": "pixels (side²)", "width": "width²"}.get(what, what)
         for peer in peers:
             cells = []
@@ -168,14 +169,14 @@ def main() -> None:
     options = parser.parse_args()
     wanted = dict.fromkeys(THREADS, str(options.threads))
     if any(os.environ.get(key) != value for key, value in wanted.items()) or any(name in os.environ for name in TUNING):
-        # BLAS reads them when NumPy is imported, and NumPy is: once more, with the right ones.
+        # BLAS reads these variables when NumPy is imported, so restart the process with the right ones.
         environment = {key: value for key, value in os.environ.items() if key not in TUNING} | wanted
         sys.exit(subprocess.run([sys.executable, "-m", "benchmarks.limits", *sys.argv[1:]], env=environment).returncode)
     if options.grown:
         peer, what, value = options.grown
         print(*grown(peer, what, int(value)))
         return
-    growth(options.threads)  # first: a process counts the memory of the one that started it as memory that it once had
+    growth(options.threads)  # first: a process inherits the peak memory of its parent
     convolutions()
 
 

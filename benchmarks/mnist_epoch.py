@@ -1,4 +1,4 @@
-"""An epoch of LeNet-5 on the whole of MNIST at batch 64, data loading included. MICROTENSOR_DATA names the files' folder."""
+"""An epoch of LeNet-5 on all of MNIST at batch 64, with data loading. MICROTENSOR_DATA has the folder of the files."""
 
 import os
 
@@ -31,7 +31,7 @@ def torch():
 
 
 def our_epoch(dataset, batch_size, model, optimizer):
-    """The work of an epoch of any data set, here …"""
+    """An epoch with this library."""
     from microtensor import nn
     from microtensor.data import DataLoader
 
@@ -47,7 +47,7 @@ def our_epoch(dataset, batch_size, model, optimizer):
 
 
 def torch_epoch(dataset, batch_size, model, optimizer):
-    """… and there."""
+    """An epoch with PyTorch."""
     import torch
 
     images, labels = (torch.tensor(x.numpy()) for x in dataset.tensors())

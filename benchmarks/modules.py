@@ -1,4 +1,4 @@
-"""The networks of nets.py built of modules: PyTorch's, or ours, which have the same names."""
+"""The networks of nets.py, built from the modules of PyTorch or of this library, which have the same names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def build(layers: Any, nn: Any, join: Any, pad: Any) -> Any:
-    """`nn` is the library's; `join` puts tensors one behind the other along the channels, `pad` adds channels of zeros."""
+    """`nn` is that of the library; `join` concatenates tensors along the channels, `pad` adds zero channels."""
 
     class Residual(nn.Module):
         def __init__(self, body: Any, stride: int, more: int) -> None:

@@ -1,11 +1,11 @@
-"""The networks of the benchmarks as data, for each peer to build in its own words.
+"""The networks of the benchmarks as data, so that each peer can build them.
 
-A network is a list of layers; a layer is a tuple: its kind, then its numbers.
+A network is a list of layers; a layer is a tuple of its kind and its parameters.
 
     ("conv", in, out, kernel, stride, padding, groups, bias)    ("bn", channels)    ("relu",)    ("relu6",)
     ("maxpool", size)    ("avgpool", size)    ("mean",)    ("flatten",)    ("linear", in, out)
-    ("residual", layers, stride, more)    layers(x) + x, of which every stride-th pixel, and `more` channels of zeros
-    ("dense", layers)                     x and layers(x), one behind the other
+    ("residual", layers, stride, more)    layers(x) + every stride-th pixel of x with `more` zero channels
+    ("dense", layers)                     x and layers(x) concatenated
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def efficientnet_lite0() -> Layers:
 class Net(NamedTuple):
     layers: Layers
     shape: tuple[int, int, int]
-    """Of one image: (C, H, W)."""
+    """Shape of one image: (C, H, W)."""
     classes: int
 
 
@@ -127,7 +127,7 @@ NETS = {
 
 
 def parameters(layers: Layers) -> int:
-    """How many numbers learn."""
+    """Number of trainable parameters."""
     count = 0
     for kind, *numbers in layers:
         if kind == "conv":

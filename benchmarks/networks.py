@@ -1,8 +1,8 @@
 """`python -m benchmarks.networks [NAME …]`: forward and backward of every ImageNet network at batch 8, beside torchvision's.
 
-Each runs in a process of its own, one after the other: two steps (forward, cross-entropy, backward), of which the second is
-timed, or one where that takes more than five seconds; and the largest memory that the process ever had. Networks that
-torchvision lacks have no second column; without torchvision, none has. Prints a Markdown table.
+Each runs in its own process, one after the other: two steps (forward, cross-entropy, backward), of which the second is timed,
+or one step if it takes more than five seconds; and the peak memory of the process. Networks that torchvision lacks have no
+second column. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BATCH = 8
 
 
 def size_of(name: str) -> int:
-    """224, but for the two that want others: AlexNet as published, and the auxiliary head of Inception v3."""
+    """Pixels per side: 224, except for AlexNet as published, and Inception v3, whose auxiliary head needs 299."""
     return {"alexnet_2012": 227, "inception_v3": 299}.get(name, 224)
 
 
@@ -60,7 +60,7 @@ def torch(name: str):
 
 
 def measure(library: str, name: str, threads: int) -> tuple[float, float] | None:
-    """Seconds of a step, and GB of memory at most; None where the library has no such network."""
+    """Seconds of a step, and peak memory in GB; None if the library does not have the network."""
     environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     command = [sys.executable, "-m", "benchmarks.networks", "--child", library, name]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -73,13 +73,13 @@ def measure(library: str, name: str, threads: int) -> tuple[float, float] | None
 
 def child(library: str, name: str) -> None:
     step, seconds = globals()[library](name), 0.0
-    while seconds < 5.0:  # the second step, or the first where that takes long
+    while seconds < 5.0:  # the second step, or the first if it takes long
         before, start = seconds, time.perf_counter()
         step()
         seconds = time.perf_counter() - start
         if before:
             break
-    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)  # from KiB, near enough
+    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)  # KiB → GB, roughly
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def main() -> None:
     from microtensor.models.catalogue import cards
 
     large = [name for name, card in cards().items() if card.input_shape[0] == 3 and 200 < card.input_shape[1] < 400]
-    print("| network | s per step | PyTorch | ratio | GB at most | PyTorch | ratio |\n|---|---|---|---|---|---|---|")
+    print("| network | s per step | PyTorch | ratio | peak GB | PyTorch | ratio |\n|---|---|---|---|---|---|---|")
     for name in options.names or large:
         ours, theirs = (measure(library, name, options.threads) for library in ("microtensor", "torch"))
         cells = [name]

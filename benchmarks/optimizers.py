@@ -1,4 +1,4 @@
-"""An optimiser's step over all parameters of a network."""
+"""The step of an optimiser on all parameters of a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training steps: forward, cross-entropy, backward, SGD with momentum. And `infer`: a forward pass in eval mode."""
+"""Training steps (forward, cross-entropy, backward, SGD with momentum), and `infer`: forward passes in eval mode."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ CASES = {
     "infer efficientnet_lite0 1": 2,
     "infer efficientnet_lite0 16": 1,
 }
-"""A network and its batch → how often the step is done in a round."""
+"""Network and batch size → steps per round."""
 
 LR, MOMENTUM = 0.01, 0.9
 
 
 def parts(case: str):
-    """The network, whether it only infers, images, labels, repeats."""
+    """The network, whether to run forward only, images, labels, steps per round."""
     name, batch = case.split()[-2:]
     net, rng = NETS[name], np.random.default_rng(0)
     images = rng.standard_normal((int(batch), *net.shape)).astype(np.float32)
@@ -86,64 +86,11 @@ def torch(case: str):
 def jax(case: str):
     import jax
     import jax.numpy as jnp
-    from jax import lax
 
     net, infers, images, labels, repeats = parts(case)
-    rng = np.random.default_rng(1)
-
-    def initial(layers):
-        found = []
-        for kind, *numbers in layers:
-            if kind == "conv":
-                i, o, k, _, _, groups, bias = numbers
-                fan = i // groups * k * k
-                found.append(
-                    [rng.standard_normal((o, i // groups, k, k)).astype(np.float32) * fan**-0.5]
-                    + [np.zeros(o, np.float32)] * bias
-                )
-            elif kind == "linear":
-                i, o = numbers
-                found.append([rng.standard_normal((i, o)).astype(np.float32) * i**-0.5, np.zeros(o, np.float32)])
-            elif kind == "bn":
-                found.append([np.ones(numbers[0], np.float32), np.zeros(numbers[0], np.float32)])
-            elif kind in ("residual", "dense"):
-                found.append(initial(numbers[0]))
-            else:
-                found.append([])
-        return found
-
-    def apply(layers, weights, x):
-        for (kind, *numbers), w in zip(layers, weights):
-            if kind == "conv":
-                _, _, _, stride, p, groups, bias = numbers
-                x = lax.conv_general_dilated(x, w[0], (stride, stride), [(p, p), (p, p)], feature_group_count=groups)
-                x = x + w[1][:, None, None] if bias else x
-            elif kind == "linear":
-                x = x @ w[0] + w[1]
-            elif kind == "bn":  # by the batch's statistics; in eval mode by constants, as stored ones would be
-                mean, var = (0.0, 1.0) if infers else (x.mean((0, 2, 3), keepdims=True), x.var((0, 2, 3), keepdims=True))
-                x = (x - mean) * lax.rsqrt(jnp.asarray(var + 1e-5)) * w[0][:, None, None] + w[1][:, None, None]
-            elif kind == "relu":
-                x = jnp.maximum(x, 0)
-            elif kind == "relu6":
-                x = jnp.clip(x, 0, 6)
-            elif kind == "maxpool":
-                x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, *numbers * 2), (1, 1, *numbers * 2), "VALID")
-            elif kind == "avgpool":
-                x = lax.reduce_window(x, 0.0, lax.add, (1, 1, *numbers * 2), (1, 1, *numbers * 2), "VALID") / numbers[0] ** 2
-            elif kind == "mean":
-                x = x.mean((2, 3), keepdims=True)
-            elif kind == "flatten":
-                x = x.reshape(len(x), -1)
-            elif kind == "dense":
-                x = jnp.concatenate([x, apply(numbers[0], w, x)], 1)
-            elif kind == "residual":
-                body, stride, more = numbers
-                x = apply(body, w, x) + jnp.pad(x[:, :, ::stride, ::stride], [(0, 0), (0, more), (0, 0), (0, 0)])
-        return x
 
     def loss(weights, x, y):
-        return -jnp.take_along_axis(jax.nn.log_softmax(apply(net.layers, weights, x)), y[:, None], 1).mean()
+        return -jnp.take_along_axis(jax.nn.log_softmax(_jax_apply(net.layers, weights, x, infers)), y[:, None], 1).mean()
 
     @jax.jit
     def step(weights, velocity, x, y):
@@ -151,8 +98,8 @@ def jax(case: str):
         velocity = jax.tree.map(lambda v, g: MOMENTUM * v + g, velocity, gradient)
         return jax.tree.map(lambda w, v: w - LR * v, weights, velocity), velocity
 
-    forward = jax.jit(lambda weights, x: apply(net.layers, weights, x))
-    weights = jax.tree.map(jnp.asarray, initial(net.layers))
+    forward = jax.jit(lambda weights, x: _jax_apply(net.layers, weights, x, infers))
+    weights = jax.tree.map(jnp.asarray, _jax_weights(net.layers, np.random.default_rng(1)))
     state = [weights, jax.tree.map(jnp.zeros_like, weights)]
     x, y = jnp.asarray(images), jnp.asarray(labels)
 
@@ -165,6 +112,63 @@ def jax(case: str):
         jax.block_until_ready(state)
 
     return work
+
+
+def _jax_weights(layers, rng):
+    """Initial weights as nested lists of arrays."""
+    found = []
+    for kind, *numbers in layers:
+        if kind == "conv":
+            i, o, k, _, _, groups, bias = numbers
+            fan = i // groups * k * k
+            found.append(
+                [rng.standard_normal((o, i // groups, k, k)).astype(np.float32) * fan**-0.5] + [np.zeros(o, np.float32)] * bias
+            )
+        elif kind == "linear":
+            i, o = numbers
+            found.append([rng.standard_normal((i, o)).astype(np.float32) * i**-0.5, np.zeros(o, np.float32)])
+        elif kind == "bn":
+            found.append([np.ones(numbers[0], np.float32), np.zeros(numbers[0], np.float32)])
+        elif kind in ("residual", "dense"):
+            found.append(_jax_weights(numbers[0], rng))
+        else:
+            found.append([])
+    return found
+
+
+def _jax_apply(layers, weights, x, infers):
+    """The network's forward pass."""
+    import jax.numpy as jnp
+    from jax import lax
+
+    for (kind, *numbers), w in zip(layers, weights):
+        if kind == "conv":
+            _, _, _, stride, p, groups, bias = numbers
+            x = lax.conv_general_dilated(x, w[0], (stride, stride), [(p, p), (p, p)], feature_group_count=groups)
+            x = x + w[1][:, None, None] if bias else x
+        elif kind == "linear":
+            x = x @ w[0] + w[1]
+        elif kind == "bn":  # statistics of the batch; in eval mode constants, as stored ones
+            mean, var = (0.0, 1.0) if infers else (x.mean((0, 2, 3), keepdims=True), x.var((0, 2, 3), keepdims=True))
+            x = (x - mean) * lax.rsqrt(jnp.asarray(var + 1e-5)) * w[0][:, None, None] + w[1][:, None, None]
+        elif kind == "relu":
+            x = jnp.maximum(x, 0)
+        elif kind == "relu6":
+            x = jnp.clip(x, 0, 6)
+        elif kind == "maxpool":
+            x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, *numbers * 2), (1, 1, *numbers * 2), "VALID")
+        elif kind == "avgpool":
+            x = lax.reduce_window(x, 0.0, lax.add, (1, 1, *numbers * 2), (1, 1, *numbers * 2), "VALID") / numbers[0] ** 2
+        elif kind == "mean":
+            x = x.mean((2, 3), keepdims=True)
+        elif kind == "flatten":
+            x = x.reshape(len(x), -1)
+        elif kind == "dense":
+            x = jnp.concatenate([x, _jax_apply(numbers[0], w, x, infers)], 1)
+        elif kind == "residual":
+            body, stride, more = numbers
+            x = _jax_apply(body, w, x, infers) + jnp.pad(x[:, :, ::stride, ::stride], [(0, 0), (0, more), (0, 0), (0, 0)])
+    return x
 
 
 def tinygrad(case: str):
@@ -221,13 +225,13 @@ def tinygrad(case: str):
 
 
 def autograd(case: str):
-    """HIPS autograd has no convolution and no pooling: LeNet-5 alone, of windows that are gathered by indexing."""
+    """HIPS autograd has no convolution and no pooling: only LeNet-5, with im2col by indexing."""
     import autograd
     import autograd.numpy as anp
 
     net, infers, images, labels, repeats = parts(case)
     if net is not NETS["lenet5"] or infers:
-        raise RuntimeError("it has no convolution: LeNet-5's training step alone was written for it")
+        raise RuntimeError("it has no convolution: only LeNet-5's training step is written for it")
     rng = np.random.default_rng(1)
     shapes = [(25, 6), (150, 16), (400, 120), (120, 84), (84, 10)]
     weights = [

@@ -1,13 +1,13 @@
-"""Saliency maps beside captum's: the same weights, the same images, float64.
+"""Compare saliency maps with captum's, for the same weights and images, in float64.
 
     python3 -m venv /somewhere/captum && /somewhere/captum/bin/pip install torch captum -e .
     /somewhere/captum/bin/python tools/captum_parity.py
 
-Prints, for every method that both have, the largest difference over the largest number; exits with 1 if one is above 1e-5.
+Prints the largest difference divided by the largest value for every method that both have; exits with 1 if one is above 1e-5.
 
-The network calls each of its ReLUs once, and as a module: captum's guided backpropagation and deconvnet hang on such modules,
-refuse one that is called twice, and pass by one that is a function. SmoothGrad's noise is captum's `torch.normal`; here it is
-handed the noise that ours draws. RISE, the curves, and the sanity check are not in captum.
+Each ReLU of the network is a module and called once: captum's guided backpropagation and deconvnet use hooks on ReLU modules,
+raise if one is called twice, and ignore functions. For SmoothGrad, captum's `torch.normal` is replaced so that it returns our
+noise. RISE, the curves and the sanity check are not in captum.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ from microtensor import nn, saliency
 
 TOLERANCE = 1e-5
 
+Pair = tuple[mt.Tensor, torch.Tensor]
+"""Our result, and captum's."""
+
 
 def ours() -> nn.Sequential:
     """Convolution, batch normalisation, ReLU, max pooling, twice; two linear layers."""
@@ -56,7 +59,7 @@ def ours() -> nn.Sequential:
         nn.Linear(20, 6),
     ).double()
     generator = np.random.default_rng(0)
-    for i in (1, 5):  # as after a training
+    for i in (1, 5):  # as if trained
         norm = model[i]
         norm.running_mean.array[...] = generator.normal(0, 0.2, norm.running_mean.shape)
         norm.running_var.array[...] = generator.uniform(0.5, 2, norm.running_var.shape)
@@ -86,8 +89,8 @@ def theirs(model: nn.Sequential) -> torch.nn.Sequential:
     return twin.eval()
 
 
-def main() -> int:
-    """Compare, print the table, and return the exit status."""
+def compared() -> dict[str, Pair]:
+    """For each method: our result and captum's."""
     model = ours()
     twin = theirs(model)
     images = np.random.default_rng(1).standard_normal((4, 3, 16, 16))
@@ -103,19 +106,9 @@ def main() -> int:
     integrated_t, delta_t = IntegratedGradients(twin).attribute(
         leaf(), baseline_t, target=target_t, n_steps=50, return_convergence_delta=True
     )
-    samples, noise = 8, 0.15
-    drawn = mt.Generator(3).normal(0, 1, (samples, *images.shape), np.float64)
-    spread = noise * np.ptp(images.reshape(4, -1), axis=1).reshape(4, 1, 1, 1)
-    # captum lays the samples of one image side by side: (N, samples), where ours are (samples, N).
-    handed = torch.tensor((drawn * spread).swapaxes(0, 1).reshape(-1, *images.shape[1:]))
-    with mock.patch("torch.normal", return_value=handed):
-        smooth_t = NoiseTunnel(Saliency(twin)).attribute(
-            leaf(), nt_type="smoothgrad", nt_samples=samples, target=target_t, abs=False
-        )
-    cam_t = LayerGradCam(twin, twin[4])
     attack_t = FGSM(torch.nn.Sequential(twin, torch.nn.Softmax(1)), lower_bound=-2.0, upper_bound=2.0)
-    attack_t.zero_thresh = 0.0  # it takes gradients below 1e-6 for 0, where ours goes by their sign
-    pairs = {
+    attack_t.zero_thresh = 0.0  # by default it treats gradients below 1e-6 as 0; ours uses their sign
+    return {
         "gradient / Saliency": (
             saliency.gradient(model, x, target, None),
             Saliency(twin).attribute(leaf(), target_t, abs=False),
@@ -128,10 +121,7 @@ def main() -> int:
             saliency.input_x_gradient(model, x, target, None),
             InputXGradient(twin).attribute(leaf(), target_t),
         ),
-        "smooth_grad / NoiseTunnel(Saliency)": (
-            saliency.smooth_grad(model, x, target, None, samples, noise, mt.Generator(3)),
-            smooth_t,
-        ),
+        "smooth_grad / NoiseTunnel(Saliency)": smooth_grads(model, twin, images, target),
         "integrated_gradients / IntegratedGradients": (integrated.map, integrated_t),
         "    its completeness error": (integrated.delta, delta_t),
         "guided_backprop / GuidedBackprop": (
@@ -142,20 +132,7 @@ def main() -> int:
             saliency.deconvnet(model, x, target, None),
             Deconvolution(twin).attribute(leaf(), target_t),
         ),
-        "grad_cam / LayerGradCam": (
-            saliency.grad_cam(model, x, target, "4", relu=False, upsample=False),
-            cam_t.attribute(leaf(), target_t)[:, 0],
-        ),
-        "grad_cam, enlarged / LayerAttribution.interpolate": (
-            saliency.grad_cam(model, x, target, "4"),
-            LayerAttribution.interpolate(
-                cam_t.attribute(leaf(), target_t, relu_attributions=True), (16, 16), interpolate_mode="bilinear"
-            )[:, 0],
-        ),
-        "guided_grad_cam / GuidedGradCam": (
-            saliency.guided_grad_cam(model, x, target, None, "4"),
-            GuidedGradCam(twin, twin[4]).attribute(leaf(), target_t, interpolate_mode="bilinear"),
-        ),
+        **grad_cams(model, twin, images, target),
         "occlusion / Occlusion": (
             saliency.occlusion(model, x, target, (5, 4), (3, 2), baseline),
             Occlusion(twin).attribute(x_t, (3, 5, 4), (3, 3, 2), baselines=baseline_t.expand(4, -1, -1, -1), target=target_t)[
@@ -167,8 +144,51 @@ def main() -> int:
             attack_t.perturb(leaf(), 0.1, target_t),
         ),
     }
+
+
+def smooth_grads(model: nn.Sequential, twin: torch.nn.Sequential, images: np.ndarray, target: list[int]) -> Pair:
+    """SmoothGrad with the same noise."""
+    samples, noise = 8, 0.15
+    drawn = mt.Generator(3).normal(0, 1, (samples, *images.shape), np.float64)
+    spread = noise * np.ptp(images.reshape(4, -1), axis=1).reshape(4, 1, 1, 1)
+    # captum orders samples as (N, samples), we as (samples, N).
+    given = torch.tensor((drawn * spread).swapaxes(0, 1).reshape(-1, *images.shape[1:]))
+    with mock.patch("torch.normal", return_value=given):
+        theirs = NoiseTunnel(Saliency(twin)).attribute(
+            torch.tensor(images, requires_grad=True),
+            nt_type="smoothgrad",
+            nt_samples=samples,
+            target=torch.tensor(target),
+            abs=False,
+        )
+    return saliency.smooth_grad(model, mt.Tensor(images), target, None, samples, noise, mt.Generator(3)), theirs
+
+
+def grad_cams(model: nn.Sequential, twin: torch.nn.Sequential, images: np.ndarray, target: list[int]) -> dict[str, Pair]:
+    """Grad-CAM and its combination with guided backpropagation."""
+    x, x_t, target_t = mt.Tensor(images), torch.tensor(images, requires_grad=True), torch.tensor(target)
+    cam = LayerGradCam(twin, twin[4])
+    enlarged = LayerAttribution.interpolate(
+        cam.attribute(x_t, target_t, relu_attributions=True), (16, 16), interpolate_mode="bilinear"
+    )
+    return {
+        "grad_cam / LayerGradCam": (
+            saliency.grad_cam(model, x, target, "4", relu=False, upsample=False),
+            cam.attribute(x_t, target_t)[:, 0],
+        ),
+        "grad_cam, enlarged / LayerAttribution.interpolate": (saliency.grad_cam(model, x, target, "4"), enlarged[:, 0]),
+        "guided_grad_cam / GuidedGradCam": (
+            saliency.guided_grad_cam(model, x, target, None, "4"),
+            GuidedGradCam(twin, twin[4]).attribute(x_t, target_t, interpolate_mode="bilinear"),
+        ),
+    }
+
+
+def main() -> int:
+    """Compare, print the table, and return the exit status."""
+    pairs = compared()
     print(f"captum {captum.__version__}, PyTorch {torch.__version__}, microtensor {mt.__version__}, NumPy {np.__version__}\n")
-    print(f"{'method':50s}  {'largest number':>14s}  {'difference over it':>18s}")
+    print(f"{'method':50s}  {'largest value':>14s}  {'difference over it':>18s}")
     worst = 0.0
     for name, (a, b) in pairs.items():
         mine, their = a.numpy(), b.detach().numpy()

