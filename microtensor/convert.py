@@ -11,7 +11,8 @@ from numpy.typing import DTypeLike
 from .autograd.graph import Node
 from .autograd.nested import DEEPEST, array_of_lists
 from .ops import elementwise
-from .runtime.arrays import array_module, follow, is_array, parse_device, parse_gpu, takes_array
+from .runtime.arrays import Array, array_module, follow, is_array, parse_device, parse_gpu, takes_array, to_device
+from .runtime.device import chosen
 
 C = TypeVar("C", bound="Conversions")
 
@@ -46,6 +47,16 @@ def as_array(name: str, data: Any, dtype: DTypeLike | None = None, whole: DTypeL
         return array if array.dtype is wanted else array.view(wanted)  # out of a pickle, the very same dtype is another object
     follow(array)
     return array.astype(wanted)
+
+
+def placed(array: Array, device: str | None, given: Any) -> Array:
+    """`array` on the device of a new tensor: on `device`; if None, where `given`, which it was made from, has its place, or on
+    the default device. A tensor and an array on a GPU have a place; Python's numbers and NumPy's arrays have none."""
+    if device is None:
+        device = chosen.device
+        if device is None or isinstance(given, Node) or array_module(given) is not np:
+            return array
+    return to_device(array, device)
 
 
 def _of_python(name: str, data: Any, dtype: np.dtype[Any] | None, whole: np.dtype[Any]) -> Any:

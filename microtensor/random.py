@@ -150,6 +150,11 @@ def manual_seed(seed: int) -> Generator:
     return default.manual_seed(seed)
 
 
+def seed_from(generator: Generator | None) -> int:
+    """A seed for a GPU's own random numbers, from 0 to 2⁶³ − 1: one draw of a generator, the default one if None."""
+    return int((default if generator is None else generator).integers(0, 2**63 - 1, ()))
+
+
 def rand(
     *size: Any,
     generator: Generator | None = None,

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from .. import models
-from ..autograd.arguments import kind_of
 from ..autograd.backward import no_grad
 from ..models.imagenet import classes, preprocessing
 from ..nn import Module, init
 from ..nn.inspect.activations import layer_of
 from ..random import Generator
-from ..runtime.text import shape_text
+from ..runtime.text import kind_of, shape_text
 from ..saliency.attribution import input_x_gradient, integrated_gradients, smooth_grad
 from ..saliency.cam import grad_cam, guided_grad_cam
 from ..saliency.gradient import gradient

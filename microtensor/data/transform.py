@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import random
-from ..autograd.arguments import is_number, kind_of
+from ..autograd.arguments import is_number
+from ..runtime.text import kind_of
 
 Images: TypeAlias = NDArray[Any]
 """(N, C, H, W), uint8 from 0 to 255 or floating-point numbers."""

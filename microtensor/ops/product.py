@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from ..autograd.arguments import lift
 from ..autograd.autocast import narrowed
 from ..autograd.graph import Node, T, mode
 from ..autograd.op import Rule, op, result_type
-from ..profiler.costs import each_row
 from ..runtime import threads
 from ..runtime.arrays import Array, array_module
 
@@ -163,6 +162,11 @@ def _product(name: str, x: Any, y: Any) -> Any:
     except ValueError:
         raise ValueError(f"{name}: the leading axes of shapes {x.shape} and {y.shape} do not broadcast") from None
     return _matmul(x.broadcast_to((*batch, *x.shape[-2:])), y.broadcast_to((*batch, *y.shape[-2:])))
+
+
+def each_row(inputs: Sequence[Any], result: Node) -> int:
+    """Each number of the result is a sum over the last axis of the first tensor."""
+    return math.prod(result.shape) * int(inputs[0].shape[-1])
 
 
 @op(multiply_adds=each_row)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..autograd.arguments import kind_of
+from ..runtime.text import kind_of
 from .style import LINES, new_figure, plain, quiet
 
 if TYPE_CHECKING:

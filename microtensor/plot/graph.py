@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ..autograd.arguments import kind_of
 from ..autograd.backward import topological
 from ..autograd.graph import Node, Origin
 from ..runtime.integers import as_integer
+from ..runtime.text import kind_of
 from .layered import Layout
 from .style import BLUE, FAINT, INK, VERMILION, WIDTH, inches, plain, require
 from .tiles import MARGIN, Sheet

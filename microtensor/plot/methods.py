@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..autograd.arguments import is_number, kind_of
+from ..autograd.arguments import is_number
 from ..runtime.integers import as_integer
-from ..runtime.text import number_text
+from ..runtime.text import kind_of, number_text
 from .style import INK, VERMILION, WIDTH, host, inches, new_figure, plain
 from .tiles import numbers
 

@@ -9,12 +9,11 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..autograd.arguments import kind_of
 from ..io.files import whole_file
 from ..runtime.arrays import on
 from ..runtime.console import legible
 from ..runtime.scoped import Block, Entry
-from ..runtime.text import bytes_text, table
+from ..runtime.text import bytes_text, kind_of, table
 from . import spans as measure
 from .spans import Span, here, profiles
 

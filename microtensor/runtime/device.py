@@ -9,12 +9,8 @@ under another default device are there from the start. (The same as in PyTorch.)
 from __future__ import annotations
 
 import threading
-from typing import Any
 
-import numpy as np
-
-from ..autograd.graph import Node
-from .arrays import Array, array_module, library, parse_device, to_device
+from .arrays import library, parse_device
 from .scoped import Block
 
 
@@ -82,12 +78,3 @@ class default_device(Block):
 def full_name(device: str | None) -> str:
     """The full name of `device`; of the default device if None."""
     return get_default_device() if device is None else parse_device(device)
-
-
-def placed(array: Array, device: str | None, given: Any) -> Array:
-    """`array`, made from what was `given`, where a new tensor's numbers belong: on `device`; if None, see above."""
-    if device is None:
-        device = chosen.device
-        if device is None or isinstance(given, Node) or array_module(given) is not np:
-            return array
-    return to_device(array, device)

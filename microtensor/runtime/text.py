@@ -1,4 +1,4 @@
-"""Text in columns, for the terminal."""
+"""Values as text: tables for the terminal, shapes, numbers, bytes, and the class of a value for an error message."""
 
 from __future__ import annotations
 
@@ -101,3 +101,16 @@ def bytes_text(count: int) -> str:
         if round(amount, 1) >= 1000:
             amount, unit = amount / 1000, larger
     return f"{amount:.1f} {unit}"
+
+
+def kind_of(value: Any) -> str:
+    """The class of something, for errors: with its library where that has classes of the same names, as torch.Tensor has.
+
+    >>> kind_of(3), kind_of(int)
+    ('int', 'the class int')
+    """
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    kind = type(value)
+    library = kind.__module__.partition(".")[0]
+    return kind.__name__ if library in ("microtensor", "builtins", "numpy", "__main__") else f"{library}.{kind.__name__}"

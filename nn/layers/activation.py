@@ -15,9 +15,9 @@ from microtensor.autograd.arguments import check_tensors, is_number
 from microtensor.autograd.graph import T
 from microtensor.ops import activations
 from microtensor.ops.elementwise import where
-from microtensor.random import Generator, default
+from microtensor.random import Generator, default, seed_from
 from microtensor.runtime.arrays import array_module
-from microtensor.runtime.cuda.philox import seed_from, uniform
+from microtensor.runtime.cuda.philox import uniform
 from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 

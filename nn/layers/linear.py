@@ -14,8 +14,7 @@ from microtensor.autograd.graph import T, mode
 from microtensor.autograd.op import Rule, op
 from microtensor.autograd.parallel import aside
 from microtensor.ops.contraction import bilinear
-from microtensor.ops.product import product
-from microtensor.profiler.costs import each_row
+from microtensor.ops.product import each_row, product
 from microtensor.random import Generator
 from microtensor.runtime.integers import as_integer, as_integers
 from microtensor.runtime.sizes import check_size

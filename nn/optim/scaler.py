@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.autograd.arguments import is_number, kind_of
+from microtensor.autograd.arguments import is_number
 from microtensor.runtime.arrays import Array, array_module, device_of, follow
 from microtensor.runtime.cuda.kernels import Kernels
 from microtensor.runtime.cuda.multi_tensor import alike, fit, launch
+from microtensor.runtime.text import kind_of
 from microtensor.tensor import Tensor
 
 from .optimizer import Optimizer, blocks

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from microtensor.autograd.arguments import is_number, kind_of
+from microtensor.autograd.arguments import is_number
+from microtensor.runtime.text import kind_of
 from microtensor.tensor import Tensor
 
 from .history import check_mode, is_better, mode_of, unclear

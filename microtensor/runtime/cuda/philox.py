@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from ...random import Generator, default
 from ..arrays import Array, array_module, follow
 from .kernels import Kernels, usable
 
@@ -29,11 +28,6 @@ ROUNDS = 10
 
 BITS = {"e": 11, "f": 24, "d": 32}
 """So many random bits a number in [0, 1) is made of, by the letter of its dtype: it holds them exactly, and none becomes 1."""
-
-
-def seed_from(generator: Generator | None) -> int:
-    """A seed, from 0 to 2⁶³ − 1: one draw of a generator on the host, the default one if None."""
-    return int((default if generator is None else generator).integers(0, 2**63 - 1, ()))
 
 
 def words(xp: Any, seed: int, count: int, start: int = 0) -> Array:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 
-from ...autograd.arguments import kind_of
 from ...runtime.integers import as_integer
 from ..arrays import gpu_count, on
 from ..scoped import Block
+from ..text import kind_of
 
 
 class Settings(threading.local):
