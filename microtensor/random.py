@@ -13,6 +13,7 @@ from .convert import as_dtype
 from .creation import as_number, as_size, like
 from .runtime.arrays import Array, device_of, to_numpy
 from .runtime.forking import cached_property, in_child
+from .runtime.integers import is_integer
 from .runtime.names import missing
 from .tensor import Tensor
 
@@ -46,7 +47,7 @@ class Generator:
         if seed is not None and not numbers:
             raise ValueError("seed: expected at least one integer in the tuple, got none")
         for number in numbers:
-            if not isinstance(number, (int, np.integer)) or isinstance(number, bool):
+            if not is_integer(number):
                 raise TypeError(f"seed: expected an integer or None, got {number!r} ({type(number).__name__})")
             if number < 0:
                 raise ValueError(f"seed: expected an integer of 0 or more, got {number}")
@@ -246,7 +247,7 @@ def randint(
     if size is None:
         raise TypeError("randint: the shape is missing: randint(10, (2, 3)), or randint(5, 10, (2, 3))")
     shape, number = as_size("randint", (size,)), as_dtype("randint", dtype, np.int64)
-    if not all(isinstance(bound, (int, np.integer)) for bound in (low, high)):
+    if not all(is_integer(bound) for bound in (low, high)):
         raise TypeError(f"randint: the bounds are integers, got {low!r} and {high!r}")
     if low >= high:
         raise ValueError(f"randint: there is no integer from {low} up to, not including, {high}")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ..io.files import whole_file
 from ..runtime.arrays import on
 from ..runtime.console import legible
+from ..runtime.integers import is_integer
 from ..runtime.scoped import Block, Entry
 from ..runtime.text import bytes_text, kind_of, table
 from . import spans as measure
@@ -99,7 +100,7 @@ class Profile:
             ValueError: `by` or `sort` is none of these, or `limit` is no integer of at least 1; or as `layers`.
         """
         rows = _sorted(self._by(by), sort)
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        if limit is not None and (not is_integer(limit) or limit < 1):
             raise ValueError(f"profile: limit must be an integer of at least 1, or None for all rows, got {limit!r}")
         device = any(row.device_seconds for row in rows)
         whole = sum(_time(row, device) for row in rows) or 1.0

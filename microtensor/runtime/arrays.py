@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from .extras import install_hint
+from .integers import is_integer
 
 Array = Any
 """A numpy.ndarray or a cupy.ndarray; neither library's stubs describe both."""
@@ -199,8 +200,8 @@ def parse_gpu(name: str, device: Any) -> str:
     >>> parse_gpu("example", 1)
     'cuda:1'
     """
-    whole = isinstance(device, (int, np.integer)) and not isinstance(device, bool)
-    full = parse_device("cuda" if device is None else f"cuda:{device}" if whole and device >= 0 else device)
+    number = is_integer(device) and device >= 0
+    full = parse_device("cuda" if device is None else f"cuda:{device}" if number else device)
     if full == "cpu":
         raise ValueError(f'{name}: expected a GPU, "cuda", "cuda:N" or its number, got {device!r}')
     return full

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 
-def is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> TypeGuard[int]:
     """Whether a value is an integer, Python's or NumPy's. True and False are not.
 
     >>> is_integer(3), is_integer(np.int64(3)), is_integer(True), is_integer(3.0)

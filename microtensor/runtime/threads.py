@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .forking import generation, in_child
+from .integers import as_integer
 from .scoped import Block, Entry
 
 Part = TypeVar("Part")
@@ -53,11 +54,7 @@ def set_num_threads(count: int) -> None:
     1
     >>> set_num_threads(before)
     """
-    if not isinstance(count, (int, np.integer)) or isinstance(count, bool):
-        raise TypeError(f"set_num_threads: expected an integer, got {count!r}")
-    if count < 1:
-        raise ValueError(f"set_num_threads: expected 1 or more, got {count}")
-    settings.count = int(count)
+    settings.count = as_integer("set_num_threads", "count", count, least=1)
 
 
 def share(function: Callable[[Part], Any], parts: Iterable[Part], alone: bool = False) -> None:

@@ -218,9 +218,9 @@ def test_environment_variables_say_how_many():
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        (0, ValueError, "1 or more, got 0"),
-        (1.5, TypeError, "integer, got 1.5"),
-        (True, TypeError, "integer, got True"),
+        (0, ValueError, "count must be at least 1, got 0"),
+        (1.5, TypeError, "count must be an integer, got 1.5"),
+        (True, TypeError, "count must be an integer, got True"),
     ],
 )
 def test_wrong_numbers_of_threads(wrong, error, message):

@@ -126,7 +126,7 @@ def test_bilinear_is_pytorchs(bias):
     assert [*ours.state_dict()] == [*theirs.state_dict()]
     for p, q in zip(ours.parameters(), theirs.parameters()):
         assert p.shape == q.shape
-        q.array = torch.tensor(p.numpy().copy())
+        q.data = torch.tensor(p.numpy().copy())
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal((2, 6, n)).astype(np.float32) for n in (3, 4)]
     leaves, there = [Tensor(x, requires_grad=True) for x in inputs], [torch.tensor(x, requires_grad=True) for x in inputs]
