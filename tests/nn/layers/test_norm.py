@@ -134,7 +134,7 @@ def test_the_layer_is_pytorchs_through_training_and_evaluation(name, shape, sett
     rng = np.random.default_rng(0)
     for p, q in zip(ours.parameters(), theirs.parameters()):
         p.array = Tensor(rng.standard_normal(3).astype(np.float32)).array
-        q.array = torch.tensor(p.numpy().copy())
+        q.data = torch.tensor(p.numpy().copy())
     for _ in range(3):
         x = rng.standard_normal(shape).astype(np.float32) * 3 + 1
         np.testing.assert_allclose(ours(Tensor(x)).numpy(), theirs(torch.tensor(x)).detach().numpy(), rtol=1e-5, atol=1e-5)

@@ -60,7 +60,7 @@ def test_it_is_pytorchs(decay, warmup, dtype, block):
             for p, q in zip(ours, theirs):
                 g = np.asarray(rng.standard_normal(p.shape), dtype)
                 p.array[...] += mt.Tensor(g).array
-                q.array += torch.tensor(g)
+                q.data += torch.tensor(g)
             average.update()
             expected.multi_avg_fn = swa.get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)) if warmup else decay)
             expected.update_parameters(theirs)

@@ -8,7 +8,7 @@ import pytest
 import strict
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_optim import KINDS, OPTIONS
+from optimizers import KINDS, OPTIONS
 
 import microtensor as mt
 from microtensor import Tensor, nn
@@ -113,7 +113,7 @@ def test_a_block_for_each_chunk():
     ((struct, blocks),) = packed([(a, None) for a in arrays])
     assert blocks == 4
     assert struct["end"][:4].tolist() == [1, 2, 4, 0]  # the empty one is left out
-    assert struct["at"][:3, 1].tolist() == [arrays[2].array.ptr, 0, 0]
+    assert struct["at"][:3, 1].tolist() == [arrays[2].data.ptr, 0, 0]
     assert ROWS.itemsize <= 4096 - 128  # a kernel's parameters take 4 KiB, and numbers follow
     assert not [*packed([(arrays[0],)])]
 
