@@ -15,6 +15,7 @@ from ..autograd.graph import Node, T, mode
 from ..autograd.op import Rule, op, result_type
 from ..runtime import threads
 from ..runtime.arrays import Array, array_module
+from ..runtime.blas import single_threaded_blas
 
 
 def matmul(x: T, y: T) -> T:
@@ -223,7 +224,7 @@ def product(a: Array, b: Array) -> Array:
         (rows, depth), columns = a.shape, b.shape[1]
         parts = min(rows * depth * columns // PART, MOST_PARTS, max(rows, columns) // LEAST)
     if parts < 2:
-        with threads.single_threaded_blas():
+        with single_threaded_blas():
             return a @ b
     result = np.empty((rows, columns), np.result_type(a, b))
 
