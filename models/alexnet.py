@@ -22,7 +22,7 @@ from microtensor.tensor import Tensor
 from .card import Card
 
 
-class Row(NamedTuple):
+class AlexNetLayer(NamedTuple):
     """A convolution and its ReLU, then what follows: normalisation across maps, the maximum of 3×3 places, 2 apart."""
 
     maps: int
@@ -35,20 +35,20 @@ class Row(NamedTuple):
 
 
 TABLE_2012 = (
-    Row(96, 11, stride=4, normalised=True, pooled=True),
-    Row(256, 5, padding=2, groups=2, normalised=True, pooled=True),
-    Row(384, 3, padding=1),
-    Row(384, 3, padding=1, groups=2),
-    Row(256, 3, padding=1, groups=2, pooled=True),
+    AlexNetLayer(96, 11, stride=4, normalised=True, pooled=True),
+    AlexNetLayer(256, 5, padding=2, groups=2, normalised=True, pooled=True),
+    AlexNetLayer(384, 3, padding=1),
+    AlexNetLayer(384, 3, padding=1, groups=2),
+    AlexNetLayer(256, 3, padding=1, groups=2, pooled=True),
 )
 """Section 3.5 and figure 2, which shows the two cards' halves of the maps one above the other."""
 
 TABLE_2014 = (
-    Row(64, 11, stride=4, padding=2, pooled=True),
-    Row(192, 5, padding=2, pooled=True),
-    Row(384, 3, padding=1),
-    Row(256, 3, padding=1),
-    Row(256, 3, padding=1, pooled=True),
+    AlexNetLayer(64, 11, stride=4, padding=2, pooled=True),
+    AlexNetLayer(192, 5, padding=2, pooled=True),
+    AlexNetLayer(384, 3, padding=1),
+    AlexNetLayer(256, 3, padding=1),
+    AlexNetLayer(256, 3, padding=1, pooled=True),
 )
 """One column instead of two, and without normalisation: that of the author's published program, and so of the weights in use.
 The paper, in footnote 1, has 384 maps in the fourth row."""
@@ -57,7 +57,7 @@ BIASES_2012 = (0, 1, 0, 1, 1, 1, 1, 0)
 """What the biases of the eight layers start from: section 5. With 1, rectifiers begin where they have a gradient."""
 
 
-def features(table: Sequence[Row]) -> nn.Sequential:
+def features(table: Sequence[AlexNetLayer]) -> nn.Sequential:
     """The layers of a table: (N, 3, H, W) → (N, maps, H', W')."""
     layers: list[nn.Module] = []
     channels = 3

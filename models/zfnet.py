@@ -17,7 +17,7 @@ from microtensor.tensor import Tensor
 from .card import Card
 
 
-class Row(NamedTuple):
+class ZFNetLayer(NamedTuple):
     """A convolution and its ReLU, then what follows: the maximum of 3×3 places, 2 apart, and normalisation across maps."""
 
     maps: int
@@ -29,11 +29,11 @@ class Row(NamedTuple):
 
 
 TABLE = (
-    Row(96, 7, stride=2, padding=1, pooled=True, normalised=True),
-    Row(256, 5, stride=2, pooled=True, normalised=True),
-    Row(384, 3, padding=1),
-    Row(384, 3, padding=1),
-    Row(256, 3, padding=1, pooled=True),
+    ZFNetLayer(96, 7, stride=2, padding=1, pooled=True, normalised=True),
+    ZFNetLayer(256, 5, stride=2, pooled=True, normalised=True),
+    ZFNetLayer(384, 3, padding=1),
+    ZFNetLayer(384, 3, padding=1),
+    ZFNetLayer(256, 3, padding=1, pooled=True),
 )
 """Figure 3. Its sizes fix what it does not say: a padding of 1 in the first layer, and pools that go up to the border."""
 

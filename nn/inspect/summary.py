@@ -41,7 +41,7 @@ WORDS: dict[type[Module], str] = {
 
 
 @legible
-class Row(NamedTuple):
+class LayerRow(NamedTuple):
     """One call of a module. What the modules below it do is in their rows, not in its own, unless `depth` left them out."""
 
     name: str
@@ -79,7 +79,9 @@ class Row(NamedTuple):
 class Summary:
     """What `summary` found: `print` it for the table, or take the numbers."""
 
-    def __init__(self, title: str, rows: Sequence[Row], parameters: Sequence[Parameter], unused: dict[str, int], buffers: int):
+    def __init__(
+        self, title: str, rows: Sequence[LayerRow], parameters: Sequence[Parameter], unused: dict[str, int], buffers: int
+    ):
         self.title, self.rows, self.unused, self.buffers = title, tuple(rows), unused, buffers
         self.total_parameters = sum(p.numel() for p in parameters)
         """All numbers in the parameters, each parameter once, also those that this input does not use."""
@@ -170,12 +172,12 @@ def formula(shapes: Sequence[tuple[int, ...]]) -> str:
     return " + ".join(terms)
 
 
-def _row(call: Called, size: Sequence[int]) -> Row:
+def _row(call: Called, size: Sequence[int]) -> LayerRow:
     found = formula([p.shape for p in call.parameters])
     parts = [found] if found else []
     unknown = call.reach.operation if isinstance(call.reach, Unknown) else ""
     reaches = None if isinstance(call.reach, Unknown) else call.reach
-    return Row(
+    return LayerRow(
         name=call.name,
         type=type(call.module).__name__,
         depth=call.depth,
@@ -196,7 +198,7 @@ def _row(call: Called, size: Sequence[int]) -> Row:
 # As text
 
 
-def _cells(row: Row, branch: str) -> list[str]:
+def _cells(row: LayerRow, branch: str) -> list[str]:
     name, count = row.name.rpartition(".")[2], f"{row.parameters:,}"
     learned = {0: "frozen", row.parameters: "yes"}.get(row.trainable_parameters, "in part")
     short = row.formula if len(row.formula) <= 40 else row.formula[:39].rpartition(" + ")[0] + " + …"

@@ -18,7 +18,7 @@ from microtensor.autograd.graph import Node, T, mode
 from microtensor.autograd.op import Rule, check_devices, op
 from microtensor.ops.reduce import LONG, wide
 from microtensor.runtime.arrays import Array, array_module, is_array
-from microtensor.runtime.blocking import FEW_BYTES, PART_BYTES
+from microtensor.runtime.blocking import PART_BYTES, SINGLE_THREAD_BYTES
 from microtensor.runtime.cuda.kernels import usable
 from microtensor.runtime.integers import is_integer
 from microtensor.runtime.sizes import check_size
@@ -226,7 +226,7 @@ def _parts(rows: Array) -> list[slice]:
 
     All at once, too, if they are few: there are only some passes between two waits for all threads.
     """
-    if array_module(rows) is not np or (rows.nbytes < 2 * FEW_BYTES and len(rows) <= LONG):
+    if array_module(rows) is not np or (rows.nbytes < 2 * SINGLE_THREAD_BYTES and len(rows) <= LONG):
         return [slice(0, len(rows))]
     return slices(len(rows), max(min(PART_BYTES * len(rows) // max(rows.nbytes, 1), LONG), 1))
 

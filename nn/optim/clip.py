@@ -16,7 +16,7 @@ from microtensor.ops.extremes import norm
 from microtensor.ops.indexing import refuse_read_only
 from microtensor.runtime.arrays import Array, array_module, device_of, follow, to_device
 from microtensor.runtime.cuda.kernels import Kernels
-from microtensor.runtime.cuda.multi_tensor import Row, alike, fit, launch, packed
+from microtensor.runtime.cuda.multi_tensor import ArrayRow, alike, fit, launch, packed
 from microtensor.tensor import Tensor
 
 from ..module import Module
@@ -145,7 +145,7 @@ def _scale(arrays: list[Array], factor: Array) -> None:
         launch(kernels, "scale", rows, there.astype(np.result_type(np.float32, first.dtype), copy=False))
 
 
-def _squares(rows: list[Row]) -> Array:
+def _squares(rows: list[ArrayRow]) -> Array:
     """The sum of the squares of all numbers of arrays that fit, of one kind: the sum of each block's, then of these."""
     first = rows[0][0]
     follow(first)

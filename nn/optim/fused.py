@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from microtensor.runtime.arrays import Array, array_module, follow
 from microtensor.runtime.cuda.kernels import Kernels, usable
-from microtensor.runtime.cuda.multi_tensor import Row, fit, launch
+from microtensor.runtime.cuda.multi_tensor import ArrayRow, fit, launch
 
 from .optimizer import Optimizer
 
@@ -48,7 +48,7 @@ class Rule(Optimizer):
         """One step of all parameters of a group: those on a GPU together, as far as they take the same numbers."""
         if type(self).update is not Rule.update:  # of a class that has a rule of its own
             return super().update_all(steps, group)
-        together: dict[tuple[Any, ...], list[Row]] = {}
+        together: dict[tuple[Any, ...], list[ArrayRow]] = {}
         for p, g, state in steps:
             follow(p)
             memory, numbers = self.prepared(p, state, group)

@@ -18,7 +18,7 @@ from microtensor.runtime.text import kind_of, table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Row: TypeAlias = dict[str, float]
+EpochRow: TypeAlias = dict[str, float]
 
 HIGHER, LOWER = ("accuracy", "top5"), ("loss", "error")
 """Whole names that say by themselves which way is better: the columns that `fit` names, and "error". No part of a name does:
@@ -26,7 +26,7 @@ a Dice score and a Dice loss are both called dice."""
 
 
 @legible
-class History(list[Row]):
+class History(list[EpochRow]):
     """A dict for each epoch, in order: "epoch" (from 1), "loss", and whatever else was measured.
 
     Attributes:
@@ -44,7 +44,7 @@ class History(list[Row]):
 
     modes: Mapping[str, str] = {}
 
-    def best(self, name: str, mode: str | None = None) -> Row:
+    def best(self, name: str, mode: str | None = None) -> EpochRow:
         """The row in which `name` is best. The first of equals.
 
         Args:
@@ -181,7 +181,7 @@ def _written(name: str, value: Any) -> float:
     return value if type(value) in (int, float) else value.item() if hasattr(value, "item") else float(value)
 
 
-def _rows(reader: Any) -> Iterator[Row]:
+def _rows(reader: Any) -> Iterator[EpochRow]:
     names: list[str] | None = None
     for cells in reader:
         if not cells:

@@ -20,7 +20,7 @@ from ..optim.average import ExponentialMovingAverage
 from ..optim.lr_scheduler import LRScheduler
 from ..optim.optimizer import Optimizer
 from ..optim.scaler import GradScaler
-from .history import History, Row
+from .history import EpochRow, History
 from .metrics import Means, Metrics, mode_of_metric
 from .resume import Undo, go_on
 from .settings import length_of
@@ -100,7 +100,7 @@ class Run:
         count = length_of(self.data)
         return count is not None and self.batch >= count
 
-    def ended(self, row: Row) -> None:
+    def ended(self, row: EpochRow) -> None:
         """The present pass is over."""
         self.history.append(row)
         self.history.modes = {name: mode for name in self.history.names() if (mode := mode_of_metric(name, self.metrics))}

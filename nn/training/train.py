@@ -24,7 +24,7 @@ from ..optim.scaler import GradScaler
 from .callbacks import Callback, Watching
 from .checkpoint import Checkpoint
 from .checks import Batch, batch_of, check_batches, check_cycle, check_run, check_settings, scaler_of
-from .history import History, Row
+from .history import EpochRow, History
 from .metrics import Means, Metrics, usual_metrics
 from .run import Batches, Loss, Run, device_of, diverged
 from .settings import leave, length_of, settings_of, warn
@@ -168,7 +168,7 @@ def _epoch(run: Run, metrics: Metrics | None) -> None:
             for callback in run.callbacks:
                 callback.on_step(run)
     run.check_loss()
-    row: Row = {"epoch": run.epoch + 1, **run.means.values(), "lr": run.optimizer.param_groups[0]["lr"]}
+    row: EpochRow = {"epoch": run.epoch + 1, **run.means.values(), "lr": run.optimizer.param_groups[0]["lr"]}
     row["seconds"] = time.perf_counter() - start
     if run.validation is not None:
         with run.averaged(), run.autocast():
@@ -312,7 +312,7 @@ def _number(value: float) -> str:
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.2e}"
 
 
-def _line(row: Row, epochs: int, with_rate: bool) -> str:
+def _line(row: EpochRow, epochs: int, with_rate: bool) -> str:
     line = f"epoch {row['epoch']:.0f}/{epochs}: {_measured(row)}"
     if "val_loss" in row:
         line += f"; validation {_measured(row, 'val_')}"

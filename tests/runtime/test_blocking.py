@@ -10,7 +10,7 @@ from microtensor.runtime import blocking
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_the_parts_are_the_whole(monkeypatch, part_bytes, count):
     monkeypatch.setattr(blocking, "PART_BYTES", part_bytes)
-    monkeypatch.setattr(blocking, "FEW_BYTES", 0)
+    monkeypatch.setattr(blocking, "SINGLE_THREAD_BYTES", 0)
     images = np.zeros((count, 2, 3))
     assert [i for part in blocking.parts(images) for i in range(count)[part]] == list(range(count))
     for part in blocking.parts(images):

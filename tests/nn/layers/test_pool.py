@@ -162,7 +162,7 @@ def test_the_parts_of_a_batch_make_no_difference(monkeypatch, part_bytes):
 
     whole = results()
     monkeypatch.setattr(blocking, "PART_BYTES", part_bytes)
-    monkeypatch.setattr(blocking, "FEW_BYTES", 0)
+    monkeypatch.setattr(blocking, "SINGLE_THREAD_BYTES", 0)
     for ours, expected in zip(results(), whole):
         np.testing.assert_array_equal(ours, expected)
 

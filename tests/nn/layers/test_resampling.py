@@ -66,7 +66,7 @@ def test_the_parts_of_a_batch_make_no_difference(monkeypatch, part_bytes):
     across = resampling.Taps(5, 2, np.array([0, 0, 1]), np.array([0, 1, 4]), None)
     whole = resampling.resample(x, down, across).numpy()
     monkeypatch.setattr(blocking, "PART_BYTES", part_bytes)
-    monkeypatch.setattr(blocking, "FEW_BYTES", 0)
+    monkeypatch.setattr(blocking, "SINGLE_THREAD_BYTES", 0)
     np.testing.assert_array_equal(resampling.resample(x, down, across).numpy(), whole)
 
 
