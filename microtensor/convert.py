@@ -1,4 +1,4 @@
-"""How numbers become a tensor's, and change their dtype and device."""
+"""Data → a tensor's array, and conversions of dtype and device: `x.to(…)`, `x.float()`, `x.cuda()` …"""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from numpy.typing import DTypeLike
 from .autograd.graph import Node
 from .autograd.nested import DEEPEST, array_of_lists
 from .ops import elementwise
-from .runtime.arrays import array_module, follow, is_array, parse_device, parse_gpu, takes_array
+from .runtime.arrays import Array, array_module, follow, is_array, parse_device, parse_gpu, takes_array, to_device
+from .runtime.device import chosen
 
 C = TypeVar("C", bound="Conversions")
 
 
 def as_array(name: str, data: Any, dtype: DTypeLike | None = None, whole: DTypeLike = np.float32) -> Any:
-    """What a tensor is made of → an array of numbers, which shares the memory of `data` where it can.
+    """Data for a tensor → an array, which shares the memory of `data` if possible.
 
     Args:
-        name: of the function that asks, for its errors.
-        dtype: convert to this one. If None, what has a dtype keeps it; Python numbers become float32.
-        whole: what Python's integers become instead.
+        name: of the calling function, for errors.
+        dtype: convert to this one. If None, arrays and tensors keep theirs; Python numbers become float32.
+        whole: the dtype of Python's integers instead.
 
     Raises:
         TypeError: `data` is not numeric, has numbers of more than 64 bits, or is a list of tensors or a masked array; the dtype
@@ -43,14 +44,24 @@ def as_array(name: str, data: Any, dtype: DTypeLike | None = None, whole: DTypeL
         raise TypeError(f"{name}: expected numbers of 64 bits at most, or nested lists of them, got {given}")
     wanted = np.dtype(array.dtype.type) if dtype is None else as_dtype(name, dtype)
     if array.dtype == wanted:
-        return array if array.dtype is wanted else array.view(wanted)  # out of a pickle, the very same dtype is another object
+        return array if array.dtype is wanted else array.view(wanted)  # an unpickled dtype is equal, but another object
     follow(array)
     return array.astype(wanted)
 
 
+def placed(array: Array, device: str | None, given: Any) -> Array:
+    """`array` on the device of a new tensor. If `device` is None: where it is, if `given`, the data that it was made from, is a
+    tensor or an array on a GPU; else on the default device."""
+    if device is None:
+        device = chosen.device
+        if device is None or isinstance(given, Node) or array_module(given) is not np:
+            return array
+    return to_device(array, device)
+
+
 def _of_python(name: str, data: Any, dtype: np.dtype[Any] | None, whole: np.dtype[Any]) -> Any:
     first = data
-    for _ in range(DEEPEST):  # no further: a list may hold itself
+    for _ in range(DEEPEST):  # not endlessly: a list may hold itself
         if not isinstance(first, (list, tuple)) or not first:
             break
         first = first[0]
@@ -139,11 +150,11 @@ class Conversions(Node):
         return self.to(np.float64)
 
     def int(self: C) -> C:
-        """In int32; what stands behind the point is cut off."""
+        """In int32; fractions are cut off."""
         return self.to(np.int32)
 
     def long(self: C) -> C:
-        """In int64; what stands behind the point is cut off."""
+        """In int64; fractions are cut off."""
         return self.to(np.int64)
 
     def bool(self: C) -> C:

@@ -1,8 +1,8 @@
-"""New tensors: from numbers, arrays and other libraries' tensors, or filled by a rule. Random ones are in random.py.
+"""New tensors: from numbers, arrays and other libraries' tensors, or filled with values. Random ones are in random.py.
 
-All of them take `dtype`, `device` ("cpu", "cuda", "cuda:N") and `requires_grad`. Where no dtype is given, it is float32, but
-for integers that the user wrote: those are int64, as in PyTorch. Where no device is given, it is the default one, but for
-what has a place already: see device.py.
+All of them take `dtype`, `device` ("cpu", "cuda", "cuda:N") and `requires_grad`. Without a dtype, integers that the user wrote
+become int64, as in PyTorch, and all else float32. Without a device, data on a device stays there, and all else goes to the
+default device: see device.py.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ DLPACK_DEVICES = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}
 def tensor(data: Any, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A tensor with a copy of `data`: PyTorch's `torch.tensor`, where integers become int64.
 
-    `Tensor(data)` differs in two ways. It makes float32 of integers too, since what is learned is not whole:
+    `Tensor(data)` differs in two ways. It makes float32 of integers too, since parameters are floats:
     `Tensor([1, 2])` is float32, `tensor([1, 2])` int64. And it shares the memory of an array, where this function copies.
 
     Args:
-        data: numbers, nested lists of them, an array, or a tensor, whose graph is left behind. What has a dtype keeps it; of
-            Python's numbers, floats become float32, whole ones int64, bools bool.
+        data: numbers, nested lists of them, an array, or a tensor, whose graph is left behind. Arrays and tensors keep
+            their dtype; Python floats become float32, integers int64, bools bool.
 
     Raises:
         TypeError: `data` is not numeric, or requires_grad and not floating point.
@@ -53,7 +53,7 @@ def tensor(data: Any, *, dtype: DTypeLike | None = None, device: str | None = No
 
 
 def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
-    """`data` as a tensor, without a copy where none is needed: a tensor as it is, in its graph; an array by its memory.
+    """`data` as a tensor, without a copy if possible: a tensor is returned as it is, in its graph; an array shares its memory.
 
     Integers become int64, as in `tensor`.
 
@@ -72,7 +72,7 @@ def as_tensor(data: Any, dtype: DTypeLike | None = None, device: str | None = No
 
 
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
-    """A tensor on the memory of a NumPy array: a change of one is a change of the other. On the CPU, whatever the default.
+    """A tensor that shares the memory of a NumPy array: a change of one changes the other. On the CPU, whatever the default.
 
     Raises:
         TypeError: it is no NumPy array, or not of numbers.
@@ -83,20 +83,20 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
 
 
 def from_dlpack(source: Any) -> Tensor:
-    """A tensor on the memory of another library's array or tensor, by the DLPack protocol: nothing is copied.
+    """A tensor that shares the memory of another library's array or tensor, by the DLPack protocol: nothing is copied.
 
-    PyTorch, JAX, CuPy, NumPy and others speak it (dmlc.github.io/dlpack). So does a Tensor: `torch.from_dlpack(tensor)`.
+    PyTorch, JAX, CuPy, NumPy and others support it (dmlc.github.io/dlpack). So does a Tensor: `torch.from_dlpack(tensor)`.
 
     Raises:
-        TypeError: `source` does not speak DLPack, or holds no numbers that a tensor can hold.
-        ValueError: it is on a device that no tensor can be on.
-        BufferError: its library does not give it away, as PyTorch where it requires a gradient.
+        TypeError: `source` does not support DLPack, or has a dtype that a tensor cannot have.
+        ValueError: it is on a device that a tensor cannot be on.
+        BufferError: its library refuses, as PyTorch does for a tensor that requires a gradient.
 
     >>> numbers = np.arange(3.0)
     >>> from_dlpack(numbers)
     Tensor([0., 1., 2.], dtype=float64)
     """
-    takes_array("from_dlpack", source)  # it refuses a masked array
+    takes_array("from_dlpack", source)  # raises for a masked array
     if not hasattr(source, "__dlpack__") or not hasattr(source, "__dlpack_device__"):
         raise TypeError(
             f"from_dlpack: {type(source).__name__} has no method __dlpack__; tensor() takes numbers, lists and arrays"
@@ -111,7 +111,7 @@ def from_dlpack(source: Any) -> Tensor:
     try:
         with on(device) as xp:
             return Tensor(xp.from_dlpack(source), device=device)
-    except RuntimeError as error:  # how NumPy says that it has no such dtype
+    except RuntimeError as error:  # NumPy's error for a dtype that it does not have
         raise TypeError(
             f"from_dlpack: {type(source).__name__} of {getattr(source, 'dtype', 'an unknown dtype')}: {error}"
         ) from None
@@ -143,7 +143,7 @@ def ones(*size: Any, dtype: DTypeLike | None = None, device: str | None = None, 
 
 
 def empty(*size: Any, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """A tensor of whatever the memory holds, to be written to: `empty(2, 3)` or `empty((2, 3))`.
+    """A tensor of uninitialized memory, to be written to: `empty(2, 3)` or `empty((2, 3))`.
 
     Raises:
         TypeError, ValueError: as `zeros`.
@@ -156,7 +156,7 @@ def empty(*size: Any, dtype: DTypeLike | None = None, device: str | None = None,
 def full(
     size: Any, fill_value: Any, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor of one number, everywhere: of its dtype, where none is given; float32, int64 or bool for a Python number.
+    """A tensor filled with one value. Without a dtype, it has that of the value; float32, int64 or bool for a Python number.
 
     Raises:
         TypeError, ValueError: as `zeros`; or `fill_value` is no number.
@@ -181,7 +181,7 @@ def arange(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Numbers at equal distances, up to and not including the end: `arange(3)`, `arange(1, 3)`, `arange(3, 0, -1)`.
+    """Evenly spaced numbers, up to and not including the end: `arange(3)`, `arange(1, 3)`, `arange(3, 0, -1)`.
 
     They are start + i · step for i < ⌈(end − start) / step⌉, computed in float64. Integers give int64, others float32.
 
@@ -208,7 +208,7 @@ def arange(
 def linspace(
     start: Any, end: Any, steps: int, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """`steps` numbers at equal distances, from `start` to `end`, both included.
+    """`steps` evenly spaced numbers, from `start` to `end`, both included.
 
     Raises:
         TypeError: an argument is no number.
@@ -241,7 +241,7 @@ def eye(
 
 
 def zeros_like(x: Node, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Zeros in the shape of x, of its dtype and on its device where no other is given.
+    """Zeros of the shape of x, and its dtype and device unless others are given.
 
     Raises:
         TypeError: x is neither a tensor nor an array.
@@ -253,7 +253,7 @@ def zeros_like(x: Node, *, dtype: DTypeLike | None = None, device: str | None = 
 
 
 def ones_like(x: Node, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Ones in the shape of x, of its dtype and on its device where no other is given.
+    """Ones of the shape of x, and its dtype and device unless others are given.
 
     Raises:
         TypeError: x is neither a tensor nor an array.
@@ -265,7 +265,7 @@ def ones_like(x: Node, *, dtype: DTypeLike | None = None, device: str | None = N
 
 
 def empty_like(x: Node, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Whatever the memory holds, in the shape of x, of its dtype and on its device where no other is given.
+    """Uninitialized memory, of the shape of x, and its dtype and device unless others are given.
 
     Raises:
         TypeError: x is neither a tensor nor an array.
@@ -282,7 +282,7 @@ def empty_like(x: Node, *, dtype: DTypeLike | None = None, device: str | None = 
 def full_like(
     x: Node, fill_value: Any, *, dtype: DTypeLike | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """One number everywhere, in the shape of x, of its dtype and on its device where no other is given.
+    """One value everywhere, of the shape of x, and its dtype and device unless others are given.
 
     Raises:
         TypeError: x is neither a tensor nor an array; `fill_value` is no number, or one that the dtype of x cannot hold.
@@ -294,7 +294,7 @@ def full_like(
 
 
 def like(name: str, x: Any) -> Any:
-    """The array that a new one is to be like."""
+    """The array of a tensor or an array, whose shape, dtype and device a new one takes."""
     array = x.array if isinstance(x, Node) else x
     if not is_array(array):
         raise TypeError(f"{name}: expected a Tensor to take the shape of, got {type(x).__name__}")
@@ -316,7 +316,7 @@ def as_number(name: str, value: Any) -> Any:
 
 
 def as_size(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
-    """A shape as one writes it, f(2, 3) or f((2, 3)) → a tuple of lengths.
+    """The arguments of f(2, 3) or f((2, 3)) → a shape.
 
     Raises:
         TypeError: a length is no integer.

@@ -1,7 +1,7 @@
-"""The GPUs: how many there are, which one "cuda" means, what they hold, and waiting for them. PyTorch's `torch.cuda`, in small.
+"""GPUs: their number, the current one, their memory, synchronization. A small part of `torch.cuda`.
 
-A `device` is the number or the name of a GPU; None is the one that "cuda" means. Where no GPU can be used, what only counts
-gives 0, what only gives back or seeds works, and all else raises RuntimeError, which says what was found and what to install.
+A `device` is the index or the name of a GPU; None is the one that "cuda" means. Without a usable GPU, counts are 0,
+`empty_cache` and the seeds do nothing more, and all else raises RuntimeError, which says what was found and what to install.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def current_device() -> int:
 
 
 def set_device(device: int | str) -> None:
-    """From now on "cuda" means this GPU, in this thread.
+    """Let "cuda" mean this GPU, in this thread.
 
     Raises:
         TypeError, ValueError: it is the number or name of no GPU.
@@ -56,8 +56,8 @@ class device(Block):
         with microtensor.cuda.device(1):
             x = Tensor([1.0, 2.0], device="cuda")  # on "cuda:1"
 
-    Operations on tensors need no such block: they run where their tensors are, and leave CuPy's own current device there. Work
-    of your own on arrays, `x.array`, starts with `cupy.cuda.Device(…)` where there are several GPUs.
+    Operations on tensors need no such block: they run on the GPU of their tensors, and leave it as CuPy's current device. With
+    several GPUs, code of your own on arrays, `x.array`, needs `cupy.cuda.Device(…)`.
 
     Raises:
         TypeError, ValueError: it is the number or name of no GPU.
@@ -72,17 +72,17 @@ class device(Block):
         return chosen.gpu, library(self._name).cuda.runtime.getDevice()
 
     def set(self, value: tuple[int, int]) -> None:
-        """Make them these."""
+        """Set both."""
         library(self._name).cuda.Device(value[1]).use()
         chosen.gpu = value[0]
 
     def wanted(self, before: tuple[int, int]) -> tuple[int, int]:
-        """This one, for both."""
+        """This GPU, for both."""
         return index_of(self._name), index_of(self._name)
 
 
 def synchronize(device: int | str | None = None) -> None:
-    """Wait until a GPU has done all that it was asked to do. For timing: whoever asks for numbers waits anyway.
+    """Wait until a GPU has done all queued work. Needed for timing only: copies to the host wait anyway.
 
     Raises:
         TypeError, ValueError: it is the number or name of no GPU.
@@ -93,7 +93,7 @@ def synchronize(device: int | str | None = None) -> None:
 
 
 def get_device_name(device: int | str | None = None) -> str:
-    """What its maker calls a GPU: "NVIDIA H200".
+    """The name of a GPU: "NVIDIA H200".
 
     Raises:
         TypeError, ValueError: it is the number or name of no GPU.
@@ -105,7 +105,7 @@ def get_device_name(device: int | str | None = None) -> str:
 
 
 def memory_allocated(device: int | str | None = None) -> int:
-    """Bytes of a GPU that arrays hold now, this process's alone.
+    """Bytes of a GPU in use by arrays of this process.
 
     Raises:
         TypeError, ValueError: it is the number or name of no GPU.
@@ -114,7 +114,7 @@ def memory_allocated(device: int | str | None = None) -> int:
 
 
 def memory_reserved(device: int | str | None = None) -> int:
-    """Bytes of a GPU that this process has taken: what arrays hold, and what CuPy keeps at hand for the next ones.
+    """Bytes of a GPU that this process has reserved: in use by arrays, or kept in CuPy's memory pool for new ones.
 
     Raises:
         TypeError, ValueError: it is the number or name of no GPU.
@@ -123,7 +123,7 @@ def memory_reserved(device: int | str | None = None) -> int:
 
 
 def empty_cache() -> None:
-    """Give back the memory that no array holds, of all GPUs and of the host's copies to them, for other programs to take."""
+    """Free the unused memory in CuPy's pools, of all GPUs and of pinned host memory, for other programs."""
     for index in range(gpu_count()):
         with on(f"cuda:{index}") as xp:
             xp.get_default_memory_pool().free_all_blocks()

@@ -1,4 +1,4 @@
-"""Numerical slopes for gradcheck.py: differences of a function along a direction, with an estimate of their rounding error."""
+"""Finite differences for gradcheck.py: slopes of a function along a direction, with an estimate of their rounding error."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Function = Callable[..., Any]
 EPSILON = float(np.finfo(np.float64).eps)
 
 ROUNDINGS = 4
-"""How many times the rounding of a float64 a value of the function may be off by: sums and formulas of some steps are not."""
+"""The assumed error of a value of the function, in roundings of float64: sums and formulas of a few steps stay below."""
 
 
 class Slopes:
-    """⟨u, f⟩ beside some points. All inputs together are one vector of n numbers, and so are all outputs: m numbers.
+    """Slopes of ⟨u, f⟩ at some points. All inputs together are one vector of n elements, all outputs one of m elements.
 
     A direction v (n,) moves the inputs; the slope is that of ⟨u, f(points + t · v)⟩ at t = 0. Outputs that are not floating
     point have no slope and are left out.
@@ -49,7 +49,7 @@ class Slopes:
         self.y = _values(self.outputs)
         self.u = np.ones(self.y.shape)
         self.gradient = np.zeros(self.x.shape)
-        """What is held to be the gradient, (n,): how much of the inputs' rounding arrives."""
+        """The gradient to be checked, (n,): it says how the rounding of the inputs changes the outputs."""
 
     def at(self, v: Any, t: float) -> Any:
         """f(points + t · v): (m,)."""
@@ -71,14 +71,14 @@ class Slopes:
             return before, after, 4 * self._rounding(v, (a != d) | (b != c)) / h
 
     def _dot(self, difference: Any) -> float:
-        return float((self.u * difference).sum())  # not by BLAS, which wakes its threads for 10,000 numbers
+        return float((self.u * difference).sum())  # not by BLAS, which wakes its thread pool for 10,000 elements
 
     def _rounding(self, v: Any, changed: Any) -> float:
-        """How far ⟨u, f⟩ may be off: by the rounding of the outputs that change, and by that of the inputs that move."""
+        """The rounding error of ⟨u, f⟩: that of the outputs that change, and of the inputs that move."""
         return ROUNDINGS * EPSILON * (_length((self.u * self.y)[changed]) + _length((self.gradient * self.x)[v != 0]))
 
     def _moved(self, by: Any) -> list[Tensor]:
-        """New tensors, for the function may write into its inputs."""
+        """The points, moved. New tensors each time: the function may write into its inputs."""
         moved, start = [], 0
         for x in self.points:
             stop = start + x.numel()
@@ -92,7 +92,7 @@ def outputs_of(f: Function, inputs: Sequence[Tensor]) -> list[Tensor]:
     """What `f` returns, as a list.
 
     Raises:
-        TypeError: it is no tensor and no tuple of them.
+        TypeError: it is neither a tensor nor a tuple of them.
     """
     result = f(*inputs)
     outputs = list(result) if isinstance(result, (tuple, list)) else [result]

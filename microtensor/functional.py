@@ -1,4 +1,4 @@
-"""Derivatives of functions: functions of tensors in, their derivatives out. All rest on `grad`."""
+"""Derivatives of functions of tensors: jacobian, hessian, vjp, jvp, hvp. All call `grad`."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def vjp(func: Function, inputs: Any, v: Any = None) -> tuple[Any, Any]:
 def jvp(func: Function, inputs: Any, v: Any = None) -> tuple[Any, Any]:
     """Jacobian-vector product: (func(inputs), J v), as torch.autograd.functional.jvp.
 
-    A vjp is linear in its vector u: uᵀ J. So its own derivative for u, in the direction v, is J v, whatever u: two backward
-    passes instead of a second set of rules. (J. Townsend 2017, "A new trick for calculating Jacobian vector products".)
+    A vjp, uᵀ J, is linear in its vector u. So its derivative for u, in the direction v, is J v, for any u: two backward passes
+    (double backward) instead of forward-mode rules. (J. Townsend 2017, "A new trick for calculating Jacobian vector products".)
 
     Args:
         inputs: a tensor or a tuple of them.
@@ -148,7 +148,8 @@ def hvp(func: Function, inputs: Any, v: Any = None) -> tuple[Any, Any]:
 
 
 def _call(name: str, func: Function, inputs: Any, connect: bool = False) -> tuple[list[Tensor], Tensor]:
-    """The inputs as leaves (or, to `connect` them with their own graphs, as places next to them), and the output."""
+    """The inputs as leaves, and the output. `connect`: as results of the inputs, so that gradients flow back into their
+    graphs."""
     given = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
     leaves: list[Tensor] = []
     with enable_grad():
@@ -190,7 +191,7 @@ def _directions(name: str, leaves: Sequence[Tensor], v: Any) -> list[Tensor]:
 
 
 def _as_given(inputs: Any, results: list[Tensor]) -> Any:
-    """A tuple where the inputs were a tuple, one tensor where they were one."""
+    """A tuple if the inputs were a tuple, else one tensor."""
     return tuple(results) if isinstance(inputs, (tuple, list)) else results[0]
 
 

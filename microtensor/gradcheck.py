@@ -1,15 +1,15 @@
-"""Numerical gradients, and the check that holds the engine's gradients against them.
+"""Numerical gradients by finite differences, and the check of the engine's gradients against them.
 
 A derivative is checked as the linear map that it is. For f: ℝⁿ → ℝᵐ with Jacobian J, a random direction v and a random
 cotangent u, the two sides of
 
     ⟨u, J v⟩ = ⟨Jᵀ u, v⟩
 
-are computed independently: J v by differences of f, Jᵀ u by the engine. One random pair sees every element of J at
+are computed independently: J v by differences of f, Jᵀ u by the engine. One random pair tests every element of J at
 once. Summing the outputs instead (u = 1) would not: a softmax passes that with a gradient of 0.
 
-Where the two sides differ, or a kink lies within the step of one of many inputs, the inputs are halved, and the halves checked,
-down to the single elements that are to blame. No element is called wrong before it was looked at from both sides.
+Where the two sides differ, which a kink within the step also causes, the inputs are bisected down to single elements. An
+element is reported as wrong only after its slopes on both sides were computed.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ STEP = 1e-3
 """Step h of the differences, for inputs of size about 1. The five-point formula errs by h⁴ f⁽⁵⁾ / 30, and by rounding."""
 
 REFINED = (1.0, 0.1, 0.01, 0.001)
-"""Where the differences do not agree with the engine, the steps are these, times h: a smaller one passes by fewer kinks."""
+"""Factors of h, tried in order until the differences agree with the engine: a smaller step crosses fewer kinks."""
 
 SIDES = tuple(10.0**-k for k in range(1, 12))
-"""The steps, times h, at which a single element is looked at from either side."""
+"""Factors of h for the one-sided slopes of a single element."""
 
-ENOUGH = 10
-"""So many wrong elements are found, or kinks, before the search ends."""
+MAX_FINDINGS = 10
+"""Wrong elements or kinks after which the search ends."""
 
-FEW = 256
-"""If there are no more elements than this, all are looked at once one is wrong, and counted."""
+COUNTED_ELEMENTS = 256
+"""With at most so many elements, all are checked once one is wrong, to report how many are."""
 
 
 class NotDifferentiableError(ValueError):
@@ -59,11 +59,11 @@ def check_gradients(
     """Check the gradients of `f` at `inputs` against numerical ones.
 
     An element of a gradient is wrong if it differs from the numerical one by more than atol + rtol · its size. Kinks of `f`
-    beside the inputs do no harm, not even at a distance of 1e-10: the step becomes smaller there.
+    near the inputs do no harm, even at a distance of 1e-10: the step becomes smaller there.
 
     Args:
         f: a function of tensors that returns a tensor or a tuple of them, always the same for the same inputs. Constants, such
-            as labels, it closes over.
+            as labels, are closed over.
         inputs: float64 tensors. Every one is differentiated, whether it requires a gradient or not.
         order: 2 checks the gradients of the gradients too, for the inputs and for the incoming gradient.
         rtol: tolerated difference, relative to the gradient.
@@ -131,7 +131,7 @@ def numerical_gradient(
 
 
 class _Verdict(NamedTuple):
-    """What an element is, if it is not right: "wrong", and its numerical value; or on a "kink", and the slopes beside it."""
+    """The finding on an element: "wrong", with its numerical value twice; or "kink", with the slopes before and after."""
 
     kind: str
     element: int
@@ -140,7 +140,7 @@ class _Verdict(NamedTuple):
 
 
 class _Check:
-    """One gradient held against differences. Elements are counted through all inputs."""
+    """The check of one gradient. Elements are numbered through all inputs."""
 
     def __init__(
         self,
@@ -176,13 +176,13 @@ class _Check:
         """
         if self.fast:
             found = self._search()
-            if any(verdict.kind == "wrong" for verdict in found) and self.g.size <= FEW:
+            if any(verdict.kind == "wrong" for verdict in found) and self.g.size <= COUNTED_ELEMENTS:
                 found = self._each()
         else:
             found = self._each()
         if not found:
             return
-        for _ in range(3):  # dropout of few numbers gives the same ones now and then
+        for _ in range(3):  # dropout of a few elements gives the same result now and then
             self._refuse_random(self.slopes.at(self.v, 0.0))
         wrong = [verdict for verdict in found if verdict.kind == "wrong"]
         if wrong:
@@ -193,21 +193,21 @@ class _Check:
             f"and {after:.6g} on the other; check it elsewhere: tensors(away_from=[…]) draws inputs at a distance"
         )
 
-    # Which elements
+    # The search for wrong elements
 
     def _each(self) -> list[_Verdict]:
         return [verdict for i in range(self.g.size) if (verdict := self._look_at(i)) is not None]
 
     def _search(self) -> list[_Verdict]:
-        """Elements that are wrong or on a kink, by halving, the worse half first. Empty if all is right.
+        """Elements that are wrong or on a kink, by bisection, the worse half first. Empty if all is right.
 
-        What differs less than the sum of what its elements may differ by need not hold a wrong one: it is searched as long as
-        that costs little.
+        A part that differs by less than the sum of its elements' tolerances may hold no wrong one: it is searched only while
+        that is cheap.
         """
         found: list[_Verdict] = []
         cheap = 16 + 8 * self.g.size.bit_length()
         parts = [(self._compare(0, self.g.size), 0, self.g.size)]
-        while parts and len(found) < ENOUGH:
+        while parts and len(found) < MAX_FINDINGS:
             amiss, start, stop = parts.pop()
             cheap -= 0 < amiss <= 1
             if not amiss or (amiss <= 1 and cheap < 0):
@@ -221,7 +221,7 @@ class _Check:
         return found
 
     def _compare(self, start: int, stop: int) -> float:
-        """How far the two sides differ for the elements from `start` to `stop`, in what they may differ by: 0 if they agree.
+        """The difference of the two sides for the elements from `start` to `stop`, divided by the tolerance: 0 if they agree.
 
         They agree if they do at one of the steps, to far less than a typical element: that does not happen by chance.
         """
@@ -255,7 +255,7 @@ class _Check:
         for refined in SIDES:
             before, after, rounding = self.slopes.sides(v, self.step * refined)
             if last is not None and last_slope is None and rounding > 0.1 * abs(last[0] - last[1]):
-                break  # no smaller step can tell the sides apart
+                break  # rounding hides the difference at any smaller step
             if self._close(g, before, rounding) and self._close(g, after, rounding):
                 return None
             here: float | None = None
@@ -273,10 +273,10 @@ class _Check:
     def _close(self, a: float, b: float, rounding: float) -> bool:
         return abs(a - b) <= self.atol + self.rtol * max(abs(a), abs(b)) + rounding
 
-    # What is said
+    # Messages
 
     def _place(self, element: int) -> str:
-        """An element by its input and its index there."""
+        """An element as text: its input, and its index there."""
         for name, x in zip(self.names, self.slopes.points):
             if element < x.numel():
                 return f"{name}, element {tuple(int(k) for k in np.unravel_index(element, x.shape))},"
@@ -285,7 +285,7 @@ class _Check:
 
     def _report(self, wrong: list[_Verdict]) -> str:
         """Where the gradient is wrong: the worst element of each input's."""
-        all_seen = not self.fast or self.g.size <= FEW
+        all_seen = not self.fast or self.g.size <= COUNTED_ELEMENTS
         lines, start = [f"the {self.what} is wrong:"], 0
         for name, x in zip(self.names, self.slopes.points):
             here = [verdict for verdict in wrong if start <= verdict.element < start + x.numel()]
@@ -344,7 +344,7 @@ def _gradients(
 
 
 def _signed(shape: tuple[int, ...], rng: np.random.Generator) -> Any:
-    """Random numbers from ½ to 1½, of either sign: none so small that an error beside it would go unseen."""
+    """Random numbers from ½ to 1½, of either sign: none so small that it would hide an error."""
     return rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape)
 
 

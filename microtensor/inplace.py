@@ -1,4 +1,4 @@
-"""`x += y` and its kin: what is written into the memory of x, and what cannot be."""
+"""In-place operators: `x += y` and the others. What they write into the memory of x, and what they refuse."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ I = TypeVar("I", bound="InPlace")  # noqa: E741
 
 
 class InPlace(Interop):
-    """A Node whose numbers change under their name: `+= -= *= /= //= %= **= &= |= ^= <<= >>=`.
+    """A Node with in-place operators: `+= -= *= /= //= %= **= &= |= ^= <<= >>=`.
 
-    Where nothing is recorded, x stays the same tensor, in the same memory, of the same dtype and shape, and all that share its
-    memory see the new numbers, as in NumPy and PyTorch. While recording, a graph may need the old numbers: the name x goes to
-    the new result, and a leaf that requires a gradient is refused.
+    If no graph is recorded, the result is written into the memory of x, which keeps its dtype and shape, and all views of that
+    memory see it, as in NumPy and PyTorch. If a graph is recorded, it may need the old values: then the name x is bound to a
+    new tensor, and a leaf that requires a gradient is refused.
 
     Raises:
         RuntimeError: x is a leaf that requires a gradient, and operations are recorded.
-        TypeError: the result has a dtype that that of x cannot hold: floats for integers, numbers for bools. Or `x @= y`.
+        TypeError: the result has a dtype that that of x cannot hold: floats into integers, numbers into bools. Or `x @= y`.
         ValueError: the result has another shape than x; the memory of x is read-only, or some of it is used twice.
     """
 

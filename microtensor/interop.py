@@ -1,8 +1,8 @@
-"""What a tensor is to others: to Python, NumPy, PyTorch, pickle and the terminal. `Tensor` adds the arithmetic.
+"""The protocols of a tensor: Python's conversions, NumPy, DLPack, copy, pickle, repr. `Tensor` adds the arithmetic.
 
-Two ways lead out of a graph. Whoever asks for the numbers gets them: `numpy()`, `tolist()`, `item()`. Whoever takes them
-without asking (`np.asarray`, a function of NumPy, another library) is refused where they require a gradient: what is computed
-there would never be differentiated, and nobody would notice. `detach()` says that this is meant.
+Explicit conversions, `numpy()`, `tolist()` and `item()`, return the values of any tensor. Implicit ones (`np.asarray`, NumPy's
+functions, DLPack) raise for a tensor that requires a gradient: what another library computes is not recorded, and the gradient
+would be lost without notice. `detach()` makes it explicit.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Number: TypeAlias = float | int | bool
 
 
 class Interop(Conversions):
-    """A Node as others see it: as numbers, an array, a sequence, a text."""
+    """A Node with Python's, NumPy's and DLPack's protocols."""
 
     __slots__ = ()
 
     # As numbers and arrays
 
     def item(self) -> Number:
-        """The number in a tensor of one element, as a Python number. Waits for the device.
+        """The value of a tensor of one element, as a Python number. Waits for the device.
 
         Raises:
             ValueError: the tensor has more or fewer elements than one.
@@ -40,14 +40,14 @@ class Interop(Conversions):
         return number
 
     def tolist(self) -> Any:
-        """The numbers as nested lists of Python numbers."""
+        """The values as nested lists of Python numbers."""
         return to_numpy(self._data).tolist()
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """The numbers as a NumPy array, in no graph: on the CPU the very same memory, from a GPU a copy.
+        """The values as a NumPy array, outside the graph: on the CPU in the same memory, from a GPU a copy.
 
-        What is written into that memory goes unnoticed, and a backward pass that needs the old numbers takes the new ones;
-        `x[...] = 0` it would notice, and refuse.
+        A write to that array does not change the tensor's version: a backward pass that needs the old values computes with the
+        new ones. After `x[...] = 0` it raises.
         """
         return to_numpy(self._data)
 
@@ -126,11 +126,11 @@ class Interop(Conversions):
 
     @property
     def is_cuda(self) -> bool:
-        """Whether the numbers are on a GPU."""
+        """Whether the tensor is on a GPU."""
         return self.device != "cpu"
 
     def is_floating_point(self) -> bool:
-        """Whether the numbers are floating-point numbers: those can have a gradient."""
+        """Whether the dtype is floating point: only such tensors can have a gradient."""
         return is_floating(self.dtype)
 
     def is_contiguous(self) -> bool:
@@ -145,7 +145,8 @@ class Interop(Conversions):
     # Copies
 
     def __copy__(self: C) -> C:
-        """The same numbers in the same memory. Of a leaf, a leaf of its own; of a result, the same place in the graph."""
+        """A tensor on the same memory. The copy of a leaf is another leaf; the copy of a result has the same origin in the
+        graph."""
         twin = _restored(type(self), self._data, self.requires_grad and self.is_leaf)
         twin.assigned = self.assigned
         if not self.is_leaf:
@@ -165,7 +166,7 @@ class Interop(Conversions):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         _refuse_result("pickle", self)
-        alone = to_numpy(self._data)[...]  # an array object of its own, so that pickle gives no two tensors one memory
+        alone = to_numpy(self._data)[...]  # another array object, or pickle would let two tensors on one array share memory
         return _restored, (type(self), alone, self.requires_grad, self.device), getattr(self, "__dict__", None)
 
     # As text
@@ -186,7 +187,7 @@ class Interop(Conversions):
         return f"{name}({', '.join([numbers, *notes])})"
 
     def __format__(self, spec: str) -> str:
-        """Without axes as its number, `f"{loss}"`; with a single element in a number's format too, `f"{loss:.3f}"`."""
+        """A tensor without axes as its number, `f"{loss}"`; one of a single element in a number's format, `f"{loss:.3f}"`."""
         if spec and self.numel() != 1:
             raise ValueError(
                 f"format: {spec!r} is a format for one number, and the tensor has shape {self.shape}; use .item() of one"
@@ -197,7 +198,7 @@ class Interop(Conversions):
 
 
 def _restored(kind: type[C], data: Any, requires_grad: bool, device: str | None = None) -> C:
-    """A tensor on an array, in no graph or as a leaf; on the device where it was pickled, if that is named."""
+    """A tensor on an array, as a leaf if it requires a gradient; on the device that it was pickled on, if given."""
     array = as_array(kind.__name__, data)
     twin = kind.wrap(array if device is None else to_device(array, device))
     twin.requires_grad = requires_grad

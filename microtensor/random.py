@@ -1,4 +1,4 @@
-"""Random numbers that can be had again: seeded generators, one default that all share, and tensors of random numbers."""
+"""Reproducible random numbers: seeded generators, the default generator, and tensors of random numbers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from .convert import as_dtype
 from .creation import as_number, as_size, like
 from .runtime.arrays import Array, device_of, to_numpy
 from .runtime.forking import cached_property, in_child
+from .runtime.integers import is_integer
 from .runtime.names import missing
 from .tensor import Tensor
 
 
 class Generator:
-    """A seeded source of random numbers, drawn on the host so that a seed means the same on every device. (What dropout needs
-    at each step, a GPU draws by itself, from a seed that this source gives: see philox.py.)
+    """A seeded generator of random numbers, on the host, so that a seed gives the same numbers on every device. (For dropout, a
+    GPU draws the numbers itself, from a seed that this generator gives: see philox.py.)
 
     Args:
         seed: an integer; or a tuple of them, for streams that are independent of each other and of the seed's own:
@@ -46,7 +47,7 @@ class Generator:
         if seed is not None and not numbers:
             raise ValueError("seed: expected at least one integer in the tuple, got none")
         for number in numbers:
-            if not isinstance(number, (int, np.integer)) or isinstance(number, bool):
+            if not is_integer(number):
                 raise TypeError(f"seed: expected an integer or None, got {number!r} ({type(number).__name__})")
             if number < 0:
                 raise ValueError(f"seed: expected an integer of 0 or more, got {number}")
@@ -55,12 +56,13 @@ class Generator:
         return self
 
     def initial_seed(self) -> int | tuple[int, ...] | None:
-        """The seed that it was given last; None if that was entropy. `set_state` does not change it."""
+        """The last seed that was set; None for entropy. `set_state` does not change it."""
         return self._seed
 
     @cached_property
     def _numpy(self) -> np.random.Generator:
-        """Made at the first draw: importing numpy.random takes 10 ms, and the default generator is made at import."""
+        """Created at the first draw: importing numpy.random takes 10 ms, and the default generator exists from the import
+        on."""
         drawing.add(self)
         if isinstance(self._seed, tuple):
             seed, *stream = self._seed
@@ -68,7 +70,7 @@ class Generator:
         return np.random.default_rng(self._seed)
 
     def get_state(self) -> dict[str, Any]:
-        """Where the generator stands: numbers and strings in a dict, which pickle and json write, for `set_state` later on.
+        """The state of the generator, for `set_state`: a dict of numbers and strings, which pickle and json can write.
 
         >>> generator = Generator(0)
         >>> state = generator.get_state()
@@ -79,7 +81,7 @@ class Generator:
         return dict(self._numpy.bit_generator.state)
 
     def set_state(self, state: dict[str, Any]) -> Generator:
-        """Go on from where the generator stood at `get_state`, and return the generator itself.
+        """Restore a state that `get_state` returned, and return the generator itself.
 
         Raises:
             TypeError, ValueError: `state` is nothing that `get_state` gave.
@@ -96,13 +98,13 @@ class Generator:
         return self
 
     def uniform(self, low: float, high: float, size: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
-        """Numbers spread evenly over [low, high)."""
+        """Uniformly distributed numbers in [low, high)."""
         number: Any = np.dtype(dtype).type
         numbers = (low + (high - low) * self._numpy.random(size, np.float64)).astype(dtype)
         return np.minimum(numbers, np.nextafter(number(high), number(low)))  # one in 30 million would round to `high`
 
     def normal(self, mean: float, std: float, size: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
-        """Numbers of the normal distribution."""
+        """Normally distributed numbers."""
         return np.asarray(self._numpy.normal(mean, std, size)).astype(dtype)
 
     def beta(self, a: float, b: float, size: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
@@ -118,7 +120,7 @@ class Generator:
         return np.asarray(self._numpy.integers(low, high, size)).astype(dtype)
 
     def permutation(self, n: int) -> Array:
-        """The numbers 0 to n − 1 in random order: int64."""
+        """The integers 0 to n − 1 in random order: int64."""
         return self._numpy.permutation(n)
 
 
@@ -128,8 +130,8 @@ drawing: weakref.WeakSet[Generator] = weakref.WeakSet()
 
 @in_child
 def _renew_generators() -> None:
-    """NumPy's generators each have a lock, which another thread may have held at a fork. In the child they go on from where
-    they stood, with new ones."""
+    """Each of NumPy's generators has a lock, which another thread may have held at the fork. In the child they are recreated,
+    with new locks and the same states."""
     for generator in drawing:
         bits = generator._numpy.bit_generator
         fresh: Any = type(bits)()
@@ -138,7 +140,7 @@ def _renew_generators() -> None:
 
 
 default = Generator(0)
-"""The generator that everything draws from which is given no other. It starts from seed 0: an unseeded program repeats."""
+"""The generator that functions draw from if they are given none. Its seed is 0: a program that sets no seed is reproducible."""
 
 
 def manual_seed(seed: int) -> Generator:
@@ -150,6 +152,11 @@ def manual_seed(seed: int) -> Generator:
     return default.manual_seed(seed)
 
 
+def seed_from(generator: Generator | None) -> int:
+    """A seed for a GPU's own random numbers, from 0 to 2⁶³ − 1: one draw of a generator, the default one if None."""
+    return int((default if generator is None else generator).integers(0, 2**63 - 1, ()))
+
+
 def rand(
     *size: Any,
     generator: Generator | None = None,
@@ -157,10 +164,10 @@ def rand(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Numbers spread evenly over [0, 1): `rand(2, 3)` or `rand((2, 3))`.
+    """Uniformly distributed numbers in [0, 1): `rand(2, 3)` or `rand((2, 3))`.
 
     Args:
-        generator: where they come from; None: the default generator, which `manual_seed` seeds.
+        generator: draws the numbers; None: the default generator, which `manual_seed` seeds.
 
     Raises:
         TypeError, ValueError: a length is no integer, or negative; the dtype is not floating point.
@@ -179,7 +186,7 @@ def randn(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Numbers of the normal distribution with mean 0 and standard deviation 1: `randn(2, 3)` or `randn((2, 3))`.
+    """Normally distributed numbers, of mean 0 and standard deviation 1: `randn(2, 3)` or `randn((2, 3))`.
 
     Raises:
         TypeError, ValueError: as `rand`.
@@ -201,7 +208,7 @@ def normal(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Numbers of the normal distribution. Where mean and std are tensors: `mean + std * randn_like(mean)`, which has gradients.
+    """Normally distributed numbers. For tensors as mean and std: `mean + std * randn_like(mean)`, which has gradients.
 
     Raises:
         TypeError, ValueError: as `rand`; or the standard deviation is negative.
@@ -241,7 +248,7 @@ def randint(
     if size is None:
         raise TypeError("randint: the shape is missing: randint(10, (2, 3)), or randint(5, 10, (2, 3))")
     shape, number = as_size("randint", (size,)), as_dtype("randint", dtype, np.int64)
-    if not all(isinstance(bound, (int, np.integer)) for bound in (low, high)):
+    if not all(is_integer(bound) for bound in (low, high)):
         raise TypeError(f"randint: the bounds are integers, got {low!r} and {high!r}")
     if low >= high:
         raise ValueError(f"randint: there is no integer from {low} up to, not including, {high}")
@@ -259,7 +266,7 @@ def randperm(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """The numbers 0 to n − 1 in random order: int64.
+    """The integers 0 to n − 1 in random order: int64.
 
     Raises:
         TypeError, ValueError: n is no integer, or negative.
@@ -273,7 +280,7 @@ def randperm(
 
 
 def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """1 with the probabilities `p`, 0 otherwise, in the shape and dtype of p. No gradient flows through it.
+    """1 with probability `p`, else 0, in the shape and dtype of p. No gradient flows through it.
 
     Raises:
         TypeError: p is no tensor, or not floating point.
@@ -300,7 +307,7 @@ def rand_like(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """`rand` in the shape of x, of its dtype and on its device where no other is given."""
+    """`rand` of the shape of x, and its dtype and device unless others are given."""
     array = like("rand_like", x)
     dtype, device = dtype or array.dtype, device_of(array) if device is None else device
     return rand(array.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
@@ -314,7 +321,7 @@ def randn_like(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """`randn` in the shape of x, of its dtype and on its device where no other is given."""
+    """`randn` of the shape of x, and its dtype and device unless others are given."""
     array = like("randn_like", x)
     dtype, device = dtype or array.dtype, device_of(array) if device is None else device
     return randn(array.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)
@@ -330,7 +337,7 @@ def randint_like(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """`randint` in the shape of x, of its dtype and on its device where no other is given."""
+    """`randint` of the shape of x, and its dtype and device unless others are given."""
     array = like("randint_like", x)
     dtype, device = dtype or array.dtype, device_of(array) if device is None else device
     return randint(low, high, array.shape, generator=generator, dtype=dtype, device=device, requires_grad=requires_grad)

@@ -11,7 +11,7 @@ from .autograd import backward as gradient
 from .autograd.arguments import comparable, shown
 from .autograd.autocast import widened
 from .autograd.graph import Node
-from .convert import as_array
+from .convert import as_array, placed
 from .inplace import InPlace
 from .ops import (
     activations,
@@ -33,7 +33,6 @@ from .ops import (
     shape,
 )
 from .ops.ufuncs import Ufuncs
-from .runtime.device import placed
 
 
 class Tensor(InPlace):

@@ -1,4 +1,4 @@
-"""For tests of your own operations: the gradient check, and hypothesis strategies for tensors and the geometry of windows.
+"""For tests of your own operations: the gradient check, and hypothesis strategies for tensors and for windows of convolutions.
 
 Needs hypothesis: `pip install hypothesis`.
 
@@ -46,7 +46,7 @@ TOLERANCES = {"float16": (1e-3, 1e-5), "float32": (1.3e-6, 1e-5), "float64": (1e
 
 
 def assert_close(actual: Any, expected: Any, *, rtol: float | None = None, atol: float | None = None) -> None:
-    """Check that two tensors or arrays have the same shape, dtype and numbers: |actual − expected| ≤ atol + rtol · |expected|.
+    """Check that two tensors or arrays have the same shape, dtype and values: |actual − expected| ≤ atol + rtol · |expected|.
 
     nan equals nan. The tolerances follow from the dtype if they are None, and are 0 for integers and bools.
 
@@ -87,7 +87,7 @@ def axes(ndim: int, min_size: int = 0) -> st.SearchStrategy[tuple[int, ...]]:
 
 
 def shapes(min_dims: int = 0, max_dims: int = 3, min_side: int = 1, max_side: int = 4) -> st.SearchStrategy[tuple[int, ...]]:
-    """Shapes of few small axes."""
+    """Shapes of a few short axes."""
     return hnp.array_shapes(min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side)
 
 
@@ -124,13 +124,13 @@ def tensors(
 
 @st.composite
 def broadcastable(draw: st.DrawFn, /, count: int = 2, **settings: Any) -> list[Tensor]:
-    """So many tensors whose shapes broadcast together. `settings` are those of `tensors`."""
+    """`count` tensors whose shapes broadcast together. `settings` are those of `tensors`."""
     drawn = draw(hnp.mutually_broadcastable_shapes(num_shapes=count, max_dims=3, max_side=3))
     return [draw(tensors(shape, **settings)) for shape in drawn.input_shapes]
 
 
 class Geometry(NamedTuple):
-    """Images, and a window that fits into them: (height, width) each, but for `groups` and the counts."""
+    """Images, and a window that fits into them. Sizes are (height, width)."""
 
     images: int
     channels: int

@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from microtensor import nn
+from microtensor.autograd.arguments import is_number
 from microtensor.ops.elementwise import where
 from microtensor.random import Generator, rand_like, randn, randn_like
 from microtensor.runtime.integers import as_integer
@@ -124,7 +125,7 @@ class DenoisingAutoencoder(ConvAutoencoder):
 
     def __init__(self, code: int = 128, noise: float = 0.25, *, generator: Generator | None = None) -> None:
         super().__init__(code)
-        if not isinstance(noise, (int, float)) or isinstance(noise, bool):
+        if not is_number(noise):
             raise TypeError(f"DenoisingAutoencoder: noise, the probability to lose a pixel, must be a number, got {noise!r}")
         if not 0 <= noise <= 1:
             raise ValueError(f"DenoisingAutoencoder: noise, the probability to lose a pixel, is between 0 and 1, got {noise}")

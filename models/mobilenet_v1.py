@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 
 from microtensor import nn
+from microtensor.autograd.arguments import is_number
 from microtensor.tensor import Tensor
 
 from .card import Card
@@ -40,7 +41,7 @@ def scaled(channels: int, multiplier: float) -> int:
     >>> scaled(32, 0.75), scaled(24, 0.35), scaled(16, 0.1)
     (24, 8, 8)
     """
-    if not isinstance(multiplier, (int, float)) or not 0 < multiplier < math.inf:
+    if not is_number(multiplier) or not 0 < multiplier < math.inf:
         raise ValueError(f"width_mult must be a positive number, got {multiplier!r}; 1.0 is the width of the paper's table")
     wanted = channels * multiplier
     nearest = max(8, int(wanted + 4) // 8 * 8)

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from microtensor.ops.contraction import bilinear
-from microtensor.runtime.allocator import keep
 from microtensor.runtime.names import missing
 
 from . import init, transfer
@@ -138,8 +137,6 @@ from .training.history import History
 from .training.metrics import accuracy
 from .training.run import Run
 from .training.train import evaluate, fit
-
-keep()  # what a training step frees, the next one takes
 
 __all__ = [
     "accuracy", "activations", "Adagrad", "Adam", "AdamW", "adaptive_avg_pool1d", "adaptive_avg_pool2d",

@@ -19,6 +19,7 @@ from microtensor.autograd.arguments import nothing, why_none
 from microtensor.autograd.backward import register_hook, same
 from microtensor.autograd.graph import Node, mode
 from microtensor.ops.join import cat, split
+from microtensor.runtime import allocator
 
 Shapes: TypeAlias = Sequence[tuple[int, ...]]
 
@@ -111,6 +112,8 @@ class Hooked:
             raise
         if result is None and nothing[0] is before and not (args and args[0] is None):  # else it came from another module
             nothing[0] = (type(self).__name__,)
+        if allocator.undecided and isinstance(result, Node) and result._data.nbytes >= allocator.RETURNED_BYTES:
+            allocator.keep()  # what a step frees, the next one takes
         return result
 
     def register_forward_pre_hook(

@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 import numpy as np
 
 from ..runtime.arrays import follow, takes_array
+from ..runtime.text import kind_of
 from .graph import Node, is_floating
 
 P = ParamSpec("P")
@@ -193,19 +194,6 @@ def why_none(x: Any) -> str:
     ''
     """
     return "" if x is not None or nothing[0] is None else f"; {nothing[0][0]}.forward returned None: is `return` missing?"
-
-
-def kind_of(value: Any) -> str:
-    """The class of something, for errors: with its library where that has classes of the same names, as torch.Tensor has.
-
-    >>> kind_of(3), kind_of(int)
-    ('int', 'the class int')
-    """
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    kind = type(value)
-    library = kind.__module__.partition(".")[0]
-    return kind.__name__ if library in ("microtensor", "builtins", "numpy", "__main__") else f"{library}.{kind.__name__}"
 
 
 def plain_array(name: str, array: Any) -> Any:

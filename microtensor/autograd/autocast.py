@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from ..runtime.arrays import Array, device_of, follow, is_array
 from ..runtime.scoped import Block
-from .arguments import kind_of
+from ..runtime.text import kind_of
 from .graph import Node, Origin, mode
 
 DEVICE_TYPES = ("cpu", "cuda")

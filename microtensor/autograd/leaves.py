@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..runtime.arrays import follow
-from .arguments import kind_of
+from ..runtime.text import kind_of
 from .graph import Node, Origin, mode
 
 getrefcount: Callable[[Any], int] = getattr(sys, "getrefcount", lambda _: 0)

@@ -28,7 +28,8 @@ from numpy import ndarray
 
 from ..profiler.spans import entered, measured, profiles
 from ..runtime.arrays import Array, device_of, follow, is_array
-from .arguments import Float, Form, Int, kind_of, lift, shown, why_none
+from ..runtime.text import kind_of
+from .arguments import Float, Form, Int, lift, shown, why_none
 from .autocast import widened
 from .graph import Node, Origin, T, clock, is_floating, mode
 

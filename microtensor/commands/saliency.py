@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from .. import models
-from ..autograd.arguments import kind_of
 from ..autograd.backward import no_grad
 from ..models.imagenet import classes, preprocessing
 from ..nn import Module, init
 from ..nn.inspect.layer_outputs import layer_of
 from ..random import Generator
-from ..runtime.text import shape_text
+from ..runtime.text import kind_of, shape_text
 from ..saliency.methods import METHODS
 from ..tensor import Tensor
 from .options import at_least

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .. import random
 from ..autograd.arguments import is_number
 from ..runtime.arrays import Array, array_module, device_of, is_array
+from ..runtime.integers import is_integer
 from ..tensor import Tensor
 
 Indices = NDArray[np.int64]
@@ -273,7 +274,7 @@ def random_split(dataset: Samples, lengths: Sequence[int | float], generator: ra
         raise TypeError(f"random_split: lengths: expected integers or fractions, got {lengths!r}")
     if not all(n >= 0 for n in lengths):
         raise ValueError(f"random_split: lengths: expected no negative number, got {[*lengths]}")
-    if all(isinstance(n, (int, np.integer)) for n in lengths) and sum(lengths) == count:
+    if all(is_integer(n) for n in lengths) and sum(lengths) == count:
         sizes = [int(n) for n in lengths]
     elif math.isclose(sum(lengths), 1):
         sizes = [math.floor(count * n) for n in lengths]

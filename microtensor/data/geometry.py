@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import random
+from ..runtime.integers import is_integer
 from .transform_base import Images, Transform, as_dtype_of, filled, flag, numbers, pair, probability
 
 PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
@@ -85,7 +86,7 @@ class RandomCrop(Transform):
     ) -> None:
         self.size = pair("RandomCrop", "size", size)
         sides = (0,) if padding is None else tuple(padding) if isinstance(padding, (tuple, list)) else (padding,)
-        whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 0 for n in sides)
+        whole = all(is_integer(n) and n >= 0 for n in sides)
         if len(sides) not in (1, 2, 4) or not whole:
             raise ValueError(f"RandomCrop: padding: expected 1, 2 or 4 integers of 0 or more, got {padding!r}")
         self.padding = tuple(int(n) for n in sides * (4 // len(sides)))
@@ -170,7 +171,7 @@ class Resize(Transform):
 
     def __init__(self, size: int | Sequence[int], *, antialias: bool = True) -> None:
         pair("Resize", "size", size)
-        self.size = int(size) if isinstance(size, (int, np.integer)) else pair("Resize", "size", size)
+        self.size = int(size) if is_integer(size) else pair("Resize", "size", size)
         self.antialias = flag("Resize", "antialias", antialias)
 
     def apply(self, images: Images, generator: random.Generator) -> Images:

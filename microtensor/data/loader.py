@@ -14,6 +14,7 @@ import numpy as np
 from .. import random
 from ..runtime.arrays import is_array, library, parse_device
 from ..runtime.device import full_name
+from ..runtime.integers import is_integer
 from ..tensor import Tensor
 from .dataset import Dataset, Indices, Samples, batch_of
 from .prefetch import in_order
@@ -288,7 +289,7 @@ def _check(dataset: Any, shuffle: Any, generator: Any, drop_last: Any, transform
 
 
 def _whole(name: str, number: Any, least: int) -> int:
-    if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
+    if not is_integer(number):
         raise TypeError(f"DataLoader: {name}: expected an integer, got {type(number).__name__}")
     if number < least:
         raise ValueError(f"DataLoader: {name}: expected at least {least}, got {number}")

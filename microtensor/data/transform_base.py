@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import random
-from ..autograd.arguments import is_number, kind_of
+from ..autograd.arguments import is_number
+from ..runtime.integers import is_integer
+from ..runtime.text import kind_of
 
 Images: TypeAlias = NDArray[Any]
 """(N, C, H, W), uint8 from 0 to 255 or floating point."""
@@ -130,9 +132,9 @@ def filled(shape: tuple[int, ...], fill: tuple[float, ...], dtype: np.dtype[Any]
 
 def pair(name: str, what: str, size: Any) -> tuple[int, int]:
     """Check a size, and return it as (height, width)."""
-    sides = (size, size) if isinstance(size, (int, np.integer)) else size
+    sides = (size, size) if is_integer(size) else size
     whole = isinstance(sides, (tuple, list)) and len(sides) == 2
-    if not whole or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in sides):
+    if not whole or not all(is_integer(n) for n in sides):
         raise TypeError(f"{name}: {what}: expected an integer or two, (height, width), got {size!r}")
     if min(sides) < 1:
         raise ValueError(f"{name}: {what}: expected 1 pixel or more, got {size!r}")

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from .. import random
 from ..autograd.arguments import is_number
+from ..runtime.integers import is_integer
 from ..runtime.names import missing
 from .geometry import CenterCrop, RandomCrop, RandomHorizontalFlip, RandomRotation, RandomVerticalFlip, Resize
 from .transform_base import Compose, Images, Transform, as_dtype_of, filled, numbers, pair
@@ -137,7 +138,7 @@ class Mixup(Transform):
     """
 
     def __init__(self, num_classes: int, alpha: float = 1.0) -> None:
-        if not isinstance(num_classes, (int, np.integer)) or isinstance(num_classes, bool) or num_classes < 1:
+        if not is_integer(num_classes) or num_classes < 1:
             raise ValueError(f"Mixup: num_classes: expected an integer of 1 or more, got {num_classes!r}")
         if not is_number(alpha):
             raise TypeError(f"Mixup: alpha: expected a number, got {alpha!r}")

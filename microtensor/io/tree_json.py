@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..runtime.integers import is_integer
 from .stored_arrays import array_of
 
 MAX_DEPTH = 64
@@ -87,7 +88,7 @@ class _Splitter:
 def _key(key: Any, path: tuple[Any, ...]) -> str | int:
     if isinstance(key, str):
         return str(key)
-    if isinstance(key, (int, np.integer)) and not isinstance(key, bool) and abs(int(key)) < LARGEST_KEY:
+    if is_integer(key) and abs(int(key)) < LARGEST_KEY:
         return int(key)
     raise TypeError(
         f"save: {_place(path)} has the key {_brief(key)} ({type(key).__name__}); a key must be a str or an int of 64 bits"

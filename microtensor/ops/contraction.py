@@ -14,10 +14,9 @@ from itertools import combinations
 from string import ascii_letters, ascii_lowercase, ascii_uppercase
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from ..autograd.arguments import composed
 from ..autograd.graph import Node, T
+from ..runtime.integers import is_integer
 from .diagonals import diagonal
 from .product import meet
 from .shape import normalize_dims
@@ -277,7 +276,7 @@ def _from_lists(args: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
                 f"got {type(labels).__name__}"
             )
         for a in labels:
-            if a is not Ellipsis and not (isinstance(a, (int, np.integer)) and 0 <= a < len(NUMBERED)):
+            if a is not Ellipsis and not (is_integer(a) and 0 <= a < len(NUMBERED)):
                 raise ValueError(
                     f"einsum: in {labels!r}, {a!r} is no label: an axis is called by a number from 0 to 51, or by ..."
                 )
@@ -290,7 +289,7 @@ def _from_lists(args: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
 
 def _paired_dims(x: Node, y: Node, dims: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The axes of x and of y that `tensordot` sums over."""
-    if isinstance(dims, (int, np.integer)):
+    if is_integer(dims):
         if not 0 <= dims <= min(x.ndim, y.ndim):
             raise ValueError(f"tensordot: cannot sum over {dims} axes of shapes {x.shape} and {y.shape}")
         return tuple(range(x.ndim - dims, x.ndim)), tuple(range(dims))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..autograd.arguments import Either, composed
+from ..autograd.arguments import Either, composed, is_number
 from ..autograd.autocast import at_least_float32, widened
 from ..autograd.graph import Node, T, is_floating, mode
 from ..autograd.op import Rule, op
@@ -210,7 +210,7 @@ def length_of(x: Any, p: Any, dim: Any, keepdim: bool, at_zero: bool = True) -> 
     x = widened(x)
     if p == "fro" or p == 2:
         return _length(x, dim=dim, keepdim=keepdim, at_zero=at_zero)
-    if not isinstance(p, (int, float)) or not (p >= 0 or p == -math.inf):
+    if not is_number(p) or not (p >= 0 or p == -math.inf):
         raise ValueError(f'norm: p must be a number ≥ 0, math.inf, -math.inf or "fro", got {p!r}')
     size: Any = abs(x if is_floating(x.dtype) else x.to(np.float32))
     if p == 0:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from ..autograd.graph import Node, T, is_floating, mode
 from ..autograd.op import Rule, op
 from ..runtime.arrays import Array
+from ..runtime.integers import is_integer
 from .elementwise import Operand, add, flat, subtract, where, xp_of
 from .singular import undefined
 
@@ -259,7 +258,7 @@ def round(x: T, /, decimals: int = 0) -> Rule[T]:
     >>> round(mt.Tensor([0.5, 1.5, 2.5])), round(mt.Tensor([14.25]), decimals=-1)
     (Tensor([0., 2., 2.]), Tensor([10.]))
     """
-    if not isinstance(decimals, (int, np.integer)) or isinstance(decimals, bool):
+    if not is_integer(decimals):
         raise TypeError(f"round: decimals must be an integer, got {decimals!r}")
     if decimals < 0 and x.dtype.kind in "iu":
         return x.xp.round(x.array, int(decimals)), None

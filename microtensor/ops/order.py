@@ -14,6 +14,7 @@ from ..autograd.arguments import Either, composed
 from ..autograd.graph import T
 from ..autograd.op import Rule, op
 from ..runtime.arrays import Array, array_module
+from ..runtime.integers import is_integer
 from .extremes import Picked, pick, shared_evenly
 from .reduce import one_axis
 
@@ -93,7 +94,7 @@ def kthvalue(x: T, k: int, dim: int = -1, keepdim: bool = False) -> Picked:
 def _ranks(name: str, x: Any, k: Any, dim: Any, least: int, descending: bool = False) -> tuple[int | None, Any]:
     """The axis, which must hold k numbers, and the order along it."""
     axis = one_axis(name, dim, x.shape)
-    if not isinstance(k, (int, np.integer)) or isinstance(k, bool):
+    if not is_integer(k):
         raise TypeError(f"{name}: k must be an integer, got {k!r}")
     length = 1 if axis is None else x.shape[axis]
     if not least <= k <= length:

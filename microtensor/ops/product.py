@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,9 @@ from ..autograd.arguments import lift
 from ..autograd.autocast import narrowed
 from ..autograd.graph import Node, T, mode
 from ..autograd.op import Rule, op, result_type
-from ..profiler.costs import each_row
 from ..runtime import threads
 from ..runtime.arrays import Array, array_module
+from ..runtime.blas import single_threaded_blas
 
 
 def matmul(x: T, y: T) -> T:
@@ -165,6 +165,11 @@ def _product(name: str, x: Any, y: Any) -> Any:
     return _matmul(x.broadcast_to((*batch, *x.shape[-2:])), y.broadcast_to((*batch, *y.shape[-2:])))
 
 
+def each_row(inputs: Sequence[Any], result: Node) -> int:
+    """Each number of the result is a sum over the last axis of the first tensor."""
+    return math.prod(result.shape) * int(inputs[0].shape[-1])
+
+
 @op(multiply_adds=each_row)
 def _matmul(x: Any, y: Any) -> Rule[T]:
     """Matrix products: (…, M, K), (…, K, N) → (…, M, N), with equal leading axes. All else is in terms of it."""
@@ -219,7 +224,7 @@ def product(a: Array, b: Array) -> Array:
         (rows, depth), columns = a.shape, b.shape[1]
         parts = min(rows * depth * columns // PART, MOST_PARTS, max(rows, columns) // LEAST)
     if parts < 2:
-        with threads.single_threaded_blas():
+        with single_threaded_blas():
             return a @ b
     result = np.empty((rows, columns), np.result_type(a, b))
 

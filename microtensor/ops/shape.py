@@ -9,12 +9,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ..autograd.arguments import composed
 from ..autograd.graph import T
 from ..autograd.op import Rule, op
-from ..runtime.integers import as_integer, as_integers
+from ..runtime.integers import as_integer, as_integers, is_integer
 
 # How axes and lengths are written
 
@@ -34,7 +32,7 @@ def normalize_dims(name: str, dim: Any, shape: Sequence[int]) -> tuple[int, ...]
         return tuple(range(ndim))
     dims = []
     for d in dim if isinstance(dim, (tuple, list)) else (dim,):
-        if not isinstance(d, (int, np.integer)) or isinstance(d, bool):
+        if not is_integer(d):
             raise TypeError(f"{name}: dim must be an integer or a sequence of integers, got {dim!r}")
         if not -ndim <= d < ndim and not (ndim == 0 and d in (0, -1)):
             raise ValueError(
@@ -57,7 +55,7 @@ def normalize_dim(name: str, dim: Any, shape: Sequence[int]) -> int:
     >>> normalize_dim("cat", -1, (2, 3))
     1
     """
-    if not isinstance(dim, (int, np.integer)) or isinstance(dim, bool):
+    if not is_integer(dim):
         raise TypeError(f"{name}: dim must be an integer, got {dim!r}")
     dims = normalize_dims(name, dim, shape)
     if not dims:
@@ -194,7 +192,7 @@ def unsqueeze(x: T, dim: int) -> T:
     (Tensor([[1., 2.]]), (2, 1))
     """
     axes = x.ndim + 1
-    if isinstance(dim, (int, np.integer)) and not -axes <= dim < axes:
+    if is_integer(dim) and not -axes <= dim < axes:
         raise ValueError(
             f"unsqueeze: dim {dim} is out of range: with the new axis, shape {x.shape} has {axes} axes, {-axes} to {axes - 1}"
         )

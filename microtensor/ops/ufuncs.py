@@ -6,7 +6,6 @@ gradient. So does `array += tensor`, whose numbers go into the array. All else i
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from ..autograd.graph import Node
 from ..runtime.arrays import to_numpy
-from . import elementwise, logic, product
+from . import elementwise, extremes, functions, logic, product, reduce
 
 OPERATORS: dict[np.ufunc, Callable[..., Any]] = {
     np.add: elementwise.add,
@@ -44,6 +43,10 @@ OTHER_NAMES = {"absolute": "abs", "negative": "neg", "invert": "bitwise_not", "r
 
 REDUCTIONS = {"add": "sum", "multiply": "prod", "maximum": "amax", "minimum": "amin", "logical_and": "all", "logical_or": "any"}
 """What `np.add.reduce` and the like are called here."""
+
+
+FAMILIES = (elementwise, extremes, functions, logic, product, reduce)
+"""Where the operation of a ufunc's name is looked for."""
 
 
 class Ufuncs:
@@ -99,13 +102,12 @@ def _advice(ufunc: np.ufunc, method: str, inputs: Sequence[Any], settings: dict[
         return f"{written}: NumPy cannot write into a tensor; write x[...] = the array"
     if settings and method == "__call__":
         return f"{written}: a tensor takes no {', '.join(settings)}; {numbers}"
-    here = importlib.import_module("microtensor")
     name = OTHER_NAMES.get(ufunc.__name__, ufunc.__name__)
     if method == "reduce":
         name = REDUCTIONS.get(ufunc.__name__, "")
     elif method != "__call__":
         name = ""
-    if name in here.__all__:
+    if any(hasattr(family, name) for family in FAMILIES):
         instead = f"write mt.{name}({_arguments(inputs)})"
         return f"{written}: a tensor does not support ufuncs, which know nothing of its graph: {instead}; {numbers}"
     return f"{written}: a tensor does not support ufuncs, and microtensor has no such operation; {numbers}"

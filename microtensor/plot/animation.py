@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..autograd.arguments import is_number, kind_of
+from ..autograd.arguments import is_number
 from ..io.files import whole_file
+from ..runtime.text import kind_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..autograd.arguments import kind_of
+from ..runtime.text import kind_of
 from .style import LINES, curve_axes, escaped, new_figure
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..autograd.arguments import kind_of
-from ..runtime.text import sides_text
+from ..runtime.text import kind_of, sides_text
 from .style import FAINT, INK, WIDTH, escaped, integer_ticks, new_figure, on_host
 
 if TYPE_CHECKING:

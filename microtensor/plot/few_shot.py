@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ..autograd.arguments import is_number
+from ..runtime.integers import is_integer
 from .style import BLUE, FAINT, INK, VERMILION, curve_axes, escaped, new_figure
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _check(what: str, runs: Any, most: float) -> None:
     """Refuse data that does not have the form of `Runs`, or impossible values."""
     nested = isinstance(runs, Mapping) and all(isinstance(of, Mapping) for of in runs.values())
     flat = [x for of in runs.values() for x in of.items()] if nested else []
-    if not nested or not all(isinstance(n, (int, np.integer)) and isinstance(xs, (Sequence, np.ndarray)) for n, xs in flat):
+    if not nested or not all(is_integer(n) and isinstance(xs, (Sequence, np.ndarray)) for n, xs in flat):
         raise TypeError(
             f"few_shot_curve: {what} must be a dict of dicts of lists, such as "
             f'{{"from scratch": {{100: [0.8, 0.9]}}}}, got {runs!r}'

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ..autograd.arguments import kind_of
 from ..autograd.backward import topological
 from ..autograd.graph import Node, Origin
 from ..runtime.integers import as_integer
+from ..runtime.text import kind_of
 from .graph_layout import Layout
 from .style import BLUE, FAINT, INK, VERMILION, WIDTH, escaped, require, text_width_inches
 from .tiles import MARGIN, Sheet, Tile

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..autograd.arguments import is_number, kind_of
+from ..autograd.arguments import is_number
 from ..runtime.integers import as_integer
-from ..runtime.text import number_text
+from ..runtime.text import kind_of, number_text
 from .style import INK, VERMILION, WIDTH, escaped, new_figure, on_host, require, text_width_inches
 from .tiles import finite_array
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..runtime.integers import is_integer
 from ..runtime.text import shape_text, sides_text
 from .style import BLUE, FAINT, INK, VERMILION, escaped, integer_ticks, new_figure, on_host
 
@@ -63,7 +64,7 @@ def receptive_field_triangles(model: Any, input_shape: Any, unit: int | None = N
         raise ValueError(f"{who}: a sequence of {length} is too long to be drawn: take at most {MAX_LENGTH}")
     top = layers[-1].field
     at = top.output_shape[1] // 2 if unit is None else unit
-    if not isinstance(at, (int, np.integer)) or isinstance(at, bool):
+    if not is_integer(at):
         raise TypeError(f"{who}: unit must be an integer, got {unit!r}")
     if not 0 <= at < top.output_shape[1]:
         raise ValueError(f"{who}: the last layer has the units 0 to {top.output_shape[1] - 1}, got {unit}")

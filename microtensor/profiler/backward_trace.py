@@ -9,14 +9,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
-from ..autograd.arguments import kind_of
 from ..autograd.graph import Node, Origin, mode
 from ..autograd.versions import inside
 from ..io.files import whole_file
 from ..runtime.arrays import Array, is_array
 from ..runtime.console import legible
 from ..runtime.scoped import Block, Entry
-from ..runtime.text import bytes_text, shape_text, table
+from ..runtime.text import bytes_text, kind_of, shape_text, table
 
 
 class Step(NamedTuple):

@@ -42,8 +42,3 @@ def each_input(inputs: Sequence[Any], result: Node) -> int:
 def each_pair(inputs: Sequence[Any], result: Node) -> int:
     """Each number of the gradient meets what a kernel saw: the gradient to a convolution's weight."""
     return math.prod(inputs[1].shape) * math.prod(result.shape[1:])
-
-
-def each_row(inputs: Sequence[Any], result: Node) -> int:
-    """Each number of the result is a sum over the last axis of the first tensor."""
-    return math.prod(result.shape) * int(inputs[0].shape[-1])

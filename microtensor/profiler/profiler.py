@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..autograd.arguments import kind_of
 from ..io.files import whole_file
 from ..runtime.arrays import on
 from ..runtime.console import legible
+from ..runtime.integers import is_integer
 from ..runtime.scoped import Block, Entry
-from ..runtime.text import bytes_text, table
+from ..runtime.text import bytes_text, kind_of, table
 from . import spans as measure
 from .spans import Span, here, profiles
 
@@ -22,7 +22,7 @@ OUTSIDE, MODEL = "(outside)", "(model)"
 """Layers of operations that no module called, or the model itself."""
 
 
-class Row(NamedTuple):
+class ProfileRow(NamedTuple):
     """What all calls of an operation came to, or all operations of a layer."""
 
     name: str
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     """Two for each multiply-add of convolutions, linear layers and matrix products. The others count none."""
 
 
-SORTS = ("time", *Row._fields)
+SORTS = ("time", *ProfileRow._fields)
 """What rows can be sorted by: "time" is that of the GPU where there is one."""
 
 
@@ -72,12 +72,12 @@ class Profile:
         return self.seconds - inside / 1e9
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[ProfileRow, ...]:
         """One for each operation and direction, the longest first."""
         return _sorted(self._rows(lambda span: _whole(span).name), "time")
 
     @property
-    def layers(self) -> tuple[Row, ...]:
+    def layers(self) -> tuple[ProfileRow, ...]:
         """One for each layer and direction, the longest first.
 
         Raises:
@@ -92,15 +92,15 @@ class Profile:
 
         Args:
             by: "operation" or "layer".
-            sort: "time", which is that of the GPU where there is one, or the name of a field of `Row`. The largest number is
-                first, and the first name.
+            sort: "time", which is that of the GPU where there is one, or the name of a field of `ProfileRow`. The largest
+                number is first, and the first name.
             limit: how many rows to show; None for all.
 
         Raises:
             ValueError: `by` or `sort` is none of these, or `limit` is no integer of at least 1; or as `layers`.
         """
         rows = _sorted(self._by(by), sort)
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        if limit is not None and (not is_integer(limit) or limit < 1):
             raise ValueError(f"profile: limit must be an integer of at least 1, or None for all rows, got {limit!r}")
         device = any(row.device_seconds for row in rows)
         whole = sum(_time(row, device) for row in rows) or 1.0
@@ -144,7 +144,7 @@ class Profile:
         """
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(Row._fields)
+        writer.writerow(ProfileRow._fields)
         writer.writerows(self._by(by))
         with whole_file(path) as file:
             file.write(text.getvalue().encode())
@@ -185,12 +185,12 @@ class Profile:
                         first, last = (at / 1e9 + xp.cuda.get_elapsed_time(zero, mark) / 1e3 for mark in span.marks)
                         self._read[id(span)] = first, last, xp.cuda.get_elapsed_time(*span.marks) / 1e3
 
-    def _by(self, by: str) -> tuple[Row, ...]:
+    def _by(self, by: str) -> tuple[ProfileRow, ...]:
         if by not in ("operation", "layer"):
             raise ValueError(f'profile: by must be "operation" or "layer", got {by!r}')
         return self.rows if by == "operation" else self.layers
 
-    def _rows(self, name: Callable[[Span], str]) -> list[Row]:
+    def _rows(self, name: Callable[[Span], str]) -> list[ProfileRow]:
         """The spans, together where `name` and direction are alike."""
         self._settle()
         spans = list(self.spans)
@@ -200,10 +200,10 @@ class Profile:
             parent = span.parent
             if parent is not None and id(parent) in alone and parent.device == span.device:
                 alone[id(parent)] -= device[id(span)]
-        rows: dict[tuple[str, str], Row] = {}
+        rows: dict[tuple[str, str], ProfileRow] = {}
         for span in spans:
             key = name(span), "backward" if span.backward else "forward"
-            row = rows.get(key, Row(*key, 0, 0.0, 0.0, 0, 0))
+            row = rows.get(key, ProfileRow(*key, 0, 0.0, 0.0, 0, 0))
             rows[key] = row._replace(
                 calls=row.calls + (span is _whole(span)),
                 seconds=row.seconds + (span.ended - span.began - span.inner) / 1e9,
@@ -308,11 +308,11 @@ def _whole(span: Span) -> Span:
     return span.step if span.step is not None and span.kind == "operation" else span
 
 
-def _time(row: Row, device: bool) -> float:
+def _time(row: ProfileRow, device: bool) -> float:
     return row.device_seconds if device else row.seconds
 
 
-def _sorted(rows: Sequence[Row], sort: str) -> tuple[Row, ...]:
+def _sorted(rows: Sequence[ProfileRow], sort: str) -> tuple[ProfileRow, ...]:
     if sort not in SORTS:
         raise ValueError(f"profile: sort must be one of {', '.join(SORTS)}, got {sort!r}")
     if sort in ("name", "direction"):

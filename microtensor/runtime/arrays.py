@@ -1,12 +1,11 @@
-"""Which array library holds the numbers, and on which device.
+"""The array library, NumPy or CuPy, and the device of an array.
 
-An array is a `numpy.ndarray` on device "cpu" or a `cupy.ndarray` on device "cuda:0", "cuda:1" …  Everything above this
-file asks `xp = array_module(x)` and writes one code path. This is the only file that names CuPy, and it imports it the
-first time that a device is asked for: a program that stays on the CPU never pays for it.
+An array is a `numpy.ndarray` on device "cpu" or a `cupy.ndarray` on device "cuda:0", "cuda:1" …  The rest of
+the package calls `xp = array_module(x)` and has one code path for both. Only this file imports CuPy, when a GPU is first asked
+for: a program that stays on the CPU does not load it.
 
-CuPy works on a thread's current GPU, wherever the arrays are. So the current GPU follows the tensors: every operation and
-every move calls `follow`, and so does whoever works on arrays that neither of them made just before. What makes new arrays does
-it inside `on`.
+CuPy launches kernels on the thread's current GPU, whichever GPU the arrays are on. So every operation and every copy between
+devices calls `follow` first, and so does other code that works on arrays. Code that creates arrays does so inside `on`.
 """
 
 from __future__ import annotations
@@ -24,13 +23,14 @@ from typing import Any
 import numpy as np
 
 from .extras import install_hint
+from .integers import is_integer
 
 Array = Any
-"""A numpy.ndarray or a cupy.ndarray; neither library's stubs describe both."""
+"""A numpy.ndarray or a cupy.ndarray: Any, since no type describes both."""
 
 
 class Chosen(threading.local):
-    """What each thread has chosen."""
+    """The GPU that each thread has chosen."""
 
     gpu = 0
     """The number of the GPU that "cuda" means."""
@@ -39,10 +39,11 @@ class Chosen(threading.local):
 chosen = Chosen()
 
 after_copy: list[Callable[[str], None]] = []
-"""Called with the name of a device after each copy from it to the host. The host has waited for it: see deferred_checks.py."""
+"""Callbacks for each copy from a device to the host, which has synchronized them; with the device's name. See
+deferred_checks.py."""
 
 
-# Where an array is
+# Library and device of an array
 
 
 def array_module(array: Array) -> ModuleType:
@@ -61,7 +62,7 @@ def is_array(value: object) -> bool:
     """Whether `value` is an array of NumPy or CuPy (a NumPy scalar such as `np.float32(1)` is not).
 
     Raises:
-        TypeError: it is a masked array. Every array comes by here, and no tensor has a mask: it would be lost in silence.
+        TypeError: it is a masked array, whose mask a tensor would lose. Every array is checked here before it becomes one.
     """
     if type(value) is np.ndarray:
         return True
@@ -76,7 +77,7 @@ def is_array(value: object) -> bool:
 
 
 def takes_array(name: str, value: object) -> bool:
-    """`is_array`, whose error names the function that was given it."""
+    """`is_array`, with the name of the calling function in its error."""
     try:
         return is_array(value)
     except TypeError as error:
@@ -93,7 +94,7 @@ def device_of(array: Array) -> str:
 
 
 def take(array: Array, index: Array, axis: int | None = None) -> Array:
-    """array.take(index, axis), for integers of any width: where a pointer has 32 bits, NumPy refuses those of 64.
+    """array.take(index, axis) for an index of any integer dtype: NumPy on a 32-bit system refuses int64.
 
     >>> take(np.array([5.0, 6.0]), np.array([1, 1, 0]))
     array([6., 6., 5.])
@@ -105,9 +106,9 @@ def take(array: Array, index: Array, axis: int | None = None) -> Array:
 
 
 def to_device(array: Array, device: str) -> Array:
-    """`array` on `device`: itself where it is there already, else a copy.
+    """`array` on `device`: itself if it is there already, else a copy.
 
-    A copy to the host also raises the errors of checks that had not waited for the device: see deferred_checks.py.
+    A copy to the host also raises the errors of deferred checks: see deferred_checks.py.
 
     Raises:
         RuntimeError: as `library`.
@@ -127,15 +128,14 @@ def to_device(array: Array, device: str) -> Array:
 
 
 def to_numpy(array: Array) -> np.ndarray:
-    """`array` on the host: itself where it is a NumPy array, else a copy. Waits for the device."""
+    """`array` on the host: itself if it is a NumPy array, else a copy, which synchronizes."""
     return to_device(array, "cpu")
 
 
 def follow(array: Array) -> None:
-    """Make the GPU of `array` this thread's current one, if it is on a GPU: what CuPy does next, it does there.
+    """Make the GPU of `array` this thread's current one, if it is on a GPU, so that CuPy launches the next kernels there.
 
-    It stays so. What comes next is mostly for the same array, and work on arrays between two operations is then at home too.
-    With a single GPU it only asks whether there are more.
+    It stays the current one: the next kernels are mostly for the same arrays. With a single GPU nothing has to be done.
     """
     if type(array) is np.ndarray:
         return
@@ -146,7 +146,7 @@ def follow(array: Array) -> None:
 
 @contextmanager
 def on(device: str) -> Iterator[ModuleType]:
-    """Inside, new arrays are made on `device` and its GPU is the current one; `as` gives the library of its arrays.
+    """Inside, `device` is the current GPU, where new arrays are allocated; `as` gives the library, NumPy or CuPy.
 
     Raises:
         TypeError, ValueError: as `parse_device`.
@@ -165,7 +165,7 @@ def on(device: str) -> Iterator[ModuleType]:
             yield xp
 
 
-# Names of devices, and what there is
+# Names of devices, and which GPUs can be used
 
 
 def parse_device(device: str) -> str:
@@ -191,7 +191,7 @@ def parse_device(device: str) -> str:
 
 
 def parse_gpu(name: str, device: Any) -> str:
-    """The full name of a GPU, from its number, its name, or None for "cuda". `name` is of the function that asks.
+    """The full name of a GPU, from its number, its name, or None for "cuda". `name`: of the calling function, for errors.
 
     Raises:
         TypeError, ValueError: it is the number or name of no GPU.
@@ -199,8 +199,8 @@ def parse_gpu(name: str, device: Any) -> str:
     >>> parse_gpu("example", 1)
     'cuda:1'
     """
-    whole = isinstance(device, (int, np.integer)) and not isinstance(device, bool)
-    full = parse_device("cuda" if device is None else f"cuda:{device}" if whole and device >= 0 else device)
+    number = is_integer(device) and device >= 0
+    full = parse_device("cuda" if device is None else f"cuda:{device}" if number else device)
     if full == "cpu":
         raise ValueError(f'{name}: expected a GPU, "cuda", "cuda:N" or its number, got {device!r}')
     return full
@@ -216,10 +216,10 @@ def index_of(device: str) -> int:
 
 
 def gpu_count() -> int:
-    """How many GPUs can be used: 0 where CuPy is not installed, or finds none."""
+    """How many GPUs can be used: 0 if CuPy is not installed, or finds none."""
     try:
         return _gpus(importlib.import_module("cupy"))
-    except Exception:  # a driver that does not fit the runtime raises errors of CuPy's own, as many as there are causes
+    except Exception:  # where driver and runtime do not fit, CuPy raises errors of several classes of its own
         return 0
 
 
@@ -229,7 +229,7 @@ def is_available() -> bool:
 
 
 def library(device: str) -> ModuleType:
-    """The library of the arrays on a device of this full name: NumPy; or CuPy, once it is known that the GPU can be used.
+    """The library of the arrays on a device of this full name: NumPy; or CuPy, if the GPU can be used.
 
     Raises:
         RuntimeError: CuPy is not installed, or does not fit the driver, or finds no such GPU, or no compiler for its kernels.
@@ -274,7 +274,7 @@ def _compiler(cupy: ModuleType) -> Any:
 
 
 def _why_no_gpu(cupy: ModuleType, error: Exception) -> str:
-    """What keeps the installed CuPy from a GPU, and what to do."""
+    """Why the installed CuPy finds no GPU, and what to do."""
     driver, built = _driver(), int(cupy.cuda.runtime.runtimeGetVersion())
     if not driver:
         return _what_to_install()
@@ -285,7 +285,7 @@ def _why_no_gpu(cupy: ModuleType, error: Exception) -> str:
 
 
 def _what_to_install() -> str:
-    """What the driver here can do, and the CuPy that goes with it."""
+    """The CUDA version of the driver, and how to install a CuPy for it."""
     driver = _driver()
     if not driver:
         return (
@@ -303,7 +303,7 @@ def _version(number: int) -> str:
 
 
 def _driver() -> int:
-    """The newest CUDA that the driver is for, 12040 for 12.4; 0 where there is no driver. It needs no CuPy."""
+    """The newest CUDA version that the driver supports, 12040 for 12.4; 0 without a driver. It needs no CuPy."""
     version = ctypes.c_int(0)
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")

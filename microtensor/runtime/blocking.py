@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from microtensor.runtime.arrays import Array, array_module
+from .arrays import Array, array_module
 
 BLOCK_BYTES = 1 << 21
 """Of the images in a block. Measured: with smaller blocks threads contend for the GIL between NumPy's calls; with larger ones,

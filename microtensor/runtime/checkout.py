@@ -1,7 +1,7 @@
-"""A checkout without symbolic links: `microtensor.nn` and `microtensor.models` all the same.
+"""`microtensor.nn` and `microtensor.models` in a checkout without symbolic links.
 
 The folders `nn/` and `models/` stand beside `microtensor/`. A wheel installs them inside it; in a checkout two symbolic links
-do the same. Windows makes no links unless told to, and a zip has none: then this finder looks where the folders are.
+do the same. Git on Windows makes no links by default, and a zip has none: there this import finder looks beside `microtensor/`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BESIDE = {"microtensor.nn": HERE.parent / "nn", "microtensor.models": HERE.paren
 
 
 class BesideFinder(MetaPathFinder):
-    """Finds the packages that stand beside `microtensor/` and belong inside it."""
+    """An import finder for the two packages that stand beside `microtensor/`."""
 
     @staticmethod
     def find_spec(fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
@@ -31,7 +31,7 @@ class BesideFinder(MetaPathFinder):
 
 
 def find_packages_beside() -> None:
-    """Let `nn` and `models` be found in a checkout without links. Where they are inside `microtensor/`, nothing changes."""
+    """Install the finder in a checkout without links. Where `nn` and `models` are inside `microtensor/`, nothing changes."""
     linked = all((HERE / folder.name).is_dir() for folder in BESIDE.values())
     if not linked and all((folder / "__init__.py").is_file() for folder in BESIDE.values()):
         sys.meta_path.insert(0, BesideFinder())

@@ -1,8 +1,8 @@
-"""Text for a terminal or a file of any encoding: what it cannot hold is written in ASCII, × as x, − as -, ─ as -.
+"""Text for a terminal or a file of any encoding: characters that the encoding lacks become ASCII, × x, − -, ─ -.
 
-Python ends a `print` with UnicodeEncodeError where the stream's encoding has no such character: on Windows wherever output goes
-to a file or a pipe (its code page), and under the locale C. What the library prints itself goes through `any_encoding`. What a
-user prints, a summary for instance, cannot know the stream: it asks `sys.stdout` for its encoding, as rich and tqdm do.
+`print` raises UnicodeEncodeError for a character that the stream's encoding lacks: on Windows where output goes to a file or a
+pipe (the code page), and under the locale C. What the library itself prints goes through `any_encoding`. An object that a user
+prints, such as a summary, does not know the stream: it uses the encoding of `sys.stdout`, as rich and tqdm do.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ EQUIVALENTS = {
     **{"²": "^2", "⁶": "^6", "σ": "sigma", "λ": "lambda", "’": "'", "–": "-", "ß": "ss"},
     **{"─": "-", "│": "|", "├": "|", "└": "`"},
 }
-"""Those of a table or a tree are one character, as what they stand for: columns stay."""
+"""ASCII for some characters. Those of tables and trees have one character each, so that columns stay aligned."""
 
 HANDLER = "microtensor.ascii"
-"""The name of the error handler, for `str.encode` and for streams."""
+"""The name under which `codecs` knows the error handler."""
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:
@@ -34,7 +34,7 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 
 
 def _equivalent(character: str) -> str:
-    """A character in ASCII: é as e; what has no equivalent as Python's escape."""
+    """A character in ASCII: é as e; one without an equivalent as an escape, \\u732b."""
     base = "".join(c for c in unicodedata.normalize("NFKD", character) if c.isascii())
     return EQUIVALENTS.get(character) or base or character.encode("ascii", "backslashreplace").decode()
 
@@ -43,22 +43,22 @@ codecs.register_error(HANDLER, _in_ascii)
 
 
 def fitting(text: str, encoding: str | None = None) -> str:
-    """The text as a stream of this encoding can hold it; None: as `sys.stdout` can.
+    """The text with only characters of this encoding; None: of the encoding of `sys.stdout`.
 
     >>> fitting("3×3 → µs, Dollár, 猫", "ascii"), fitting("3×3 → µs, Dollár", "latin-1")
     ('3x3 -> us, Dollar, \\\\u732b', '3×3 -> µs, Dollár')
     """
     encoding = encoding or getattr(sys.stdout, "encoding", None)
-    if text.isascii() or not isinstance(encoding, str):  # a StringIO has none, and takes all
+    if text.isascii() or not isinstance(encoding, str):  # a StringIO has no encoding, and takes every character
         return text
     try:
         return text.encode(encoding, HANDLER).decode(encoding)
-    except (LookupError, UnicodeError):  # a stream of somebody's own
+    except (LookupError, UnicodeError):  # an encoding that Python does not know
         return text
 
 
 def legible(cls: type[C]) -> type[C]:
-    """A class whose `str` and `repr` can be printed to `sys.stdout`, whatever its encoding is."""
+    """A class decorator: `str` and `repr` give only characters of the encoding of `sys.stdout`."""
     for name in ("__str__", "__repr__"):
         if name in vars(cls):
             setattr(cls, name, _fitted(vars(cls)[name]))
@@ -74,7 +74,8 @@ def _fitted(method: Any) -> Any:
 
 
 def use_any_encoding() -> list[tuple[Any, str]]:
-    """From now on, what this program prints is never refused. Returns the streams with what they did before."""
+    """Let `print` replace characters that the encoding lacks, from now on. Returns stdout and stderr, with their error handlers
+    before."""
     changed: list[tuple[Any, str]] = []
     streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
     for stream in streams:
@@ -86,7 +87,7 @@ def use_any_encoding() -> list[tuple[Any, str]]:
 
 @contextmanager
 def any_encoding() -> Iterator[None]:
-    """What is printed inside is never refused by its stream's encoding."""
+    """Inside, `print` replaces characters that the stream's encoding lacks."""
     changed = use_any_encoding()
     try:
         yield

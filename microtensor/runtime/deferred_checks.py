@@ -1,9 +1,9 @@
-"""Checks that do not stop a device: the error comes when the host waits for the device anyway.
+"""Checks that do not synchronize with a GPU: the error is raised at the next copy to the host, which synchronizes anyway.
 
-Whether a label is out of range, the host can tell only once it has the label, and for that it waits until a GPU has done all
-that it was asked to do: a check like this at every step would leave the GPU idle half of the time. So on a device a check only
-remembers, on the device, the worst number that it met. The next copy from that device to the host (`loss.item()`, say) waits in
-any case; then the number is there, and the error is raised.
+To see whether a label is out of range, the host must copy it from the GPU, and for that waits until the GPU has done all queued
+work: at every step, that would leave the GPU idle half of the time. So on a GPU a check only computes the worst value, and
+keeps it there. The next copy from that device to the host (`loss.item()`, say) waits in any case; then the value is read, and
+the error raised.
 
 On the CPU the error is raised at once.
 """
@@ -20,12 +20,12 @@ from . import arrays
 from .arrays import Array, array_module, device_of, follow
 from .forking import in_child
 
-MOST = 100
-"""Checks that wait for their device at a time. With one more, the oldest is looked at."""
+MAX_WAITING = 100
+"""Pending checks. With one more, the oldest is read, which synchronizes."""
 
 
 class Check(NamedTuple):
-    """What makes two checks the same one: these share one number on the device."""
+    """The key of a check: calls with the same key share one value on the device."""
 
     device: str
     message: str
@@ -37,12 +37,12 @@ Number = Callable[[Any], Any]
 
 lock = threading.Lock()
 waiting: dict[Check, tuple[Array, Number]] = {}
-"""For each check on a device that nobody has looked at: the worst number so far, and how to read it. The oldest is first."""
+"""Pending checks, the oldest first: the worst value so far, on the device, and how to turn it into what the message says."""
 
 
 @in_child
 def _renew() -> None:
-    """Whoever held the lock is not in a forked child; nor is the device, which no child of a fork can use."""
+    """A forked child has a lock of its own, and no pending checks: it cannot use its parent's GPU."""
     global lock
     lock = threading.Lock()
     waiting.clear()
@@ -53,13 +53,13 @@ def check_limit(
 ) -> None:
     """Raise `kind(message)` if `worst` is above `limit`, or nan: at once on the CPU, else at the next copy from its device.
 
-    Calls on one device that share message, kind and limit share one number there, the largest. Each failure is raised once, in
-    whichever thread copies first. An error that is raised later says so.
+    Calls on one device with the same message, kind and limit share one value there, the largest. A failure is raised once, in
+    the thread that copies first. An error of an earlier step says so.
 
     Args:
-        worst: an array of one number.
-        message: with `{}` where the number is to stand, or a format as `{:.3g}`; no other braces.
-        read: what stands there: a function of `worst` as a Python number.
+        worst: an array of one element.
+        message: with `{}`, or a format such as `{:.3g}`, for the value; no other braces.
+        read: from `worst`, as a Python number, to the value in the message.
 
     >>> check_limit(np.array(3), 5, "example: expected 5 at most, got {}")
     >>> check_limit(np.array(7), 5, "example: expected 5 at most, got {}")
@@ -75,22 +75,22 @@ def check_limit(
     with lock:
         before = waiting.pop(check, None)
         waiting[check] = worst if before is None else array_module(worst).maximum(before[0], worst), read
-        oldest = next(iter(waiting)) if len(waiting) > MOST else None
+        oldest = next(iter(waiting)) if len(waiting) > MAX_WAITING else None
         overdue = None if oldest is None else waiting.pop(oldest)
     if oldest is not None and overdue is not None:
         _look(oldest, *overdue, _late(oldest))
 
 
 def check_range(index: Array, least: int, length: int, message: str, kind: type[Exception] = IndexError) -> Array | None:
-    """Raise `kind(message)` if an integer in `index` is below `least`, or `length` or more: when, see `check_limit`.
+    """Raise `kind(message)` if an integer in `index` is below `least`, or `length` or more: see `check_limit` for when.
 
     Args:
         index: integers.
-        message: with `{}` where the number is to stand.
+        message: with `{}` for the worst index.
 
     Returns:
-        None where all are known to be in range. On a device, where that is not known, an array of bools: which are out of
-        range. The caller keeps these from being used, and makes the results that depend on them nan.
+        None on the CPU, where all are in range. On a GPU, where that is not known yet, an array of bools: which are out of
+        range. The caller does not index with these, and sets the results that depend on them to nan.
 
     >>> check_range(np.array([0, 3]), 0, 3, "example: index {} is out of range: it must be from 0 to 2")
     Traceback (most recent call last):
@@ -101,18 +101,18 @@ def check_range(index: Array, least: int, length: int, message: str, kind: type[
         return None
     follow(index)
     offset = index.astype(np.int64, copy=False)
-    offset = (offset - least if least else offset).view(np.uint64)  # a negative number becomes larger than any length
+    offset = (offset - least if least else offset).view(np.uint64)  # a negative index becomes larger than any length
     check_offset(offset.max(), least, length, message, kind)
     return None if array_module(index) is np else offset > length - least - 1
 
 
 def check_offset(worst: Array, least: int, length: int, message: str, kind: type[Exception] = IndexError) -> None:
-    """As `check_range`, of numbers whose worst is known: `worst` is the largest of number − least, uint64."""
+    """`check_range` where the worst index is known: `worst` is the largest of index − least, as uint64."""
     check_limit(worst, length - least - 1, message, kind, lambda number: int(np.uint64(number).astype(np.int64)) + least)
 
 
 def raise_failures(device: str) -> None:
-    """Look at all checks that wait for `device`, and raise the first error. The rest of them wait for the next call."""
+    """Read the pending checks of `device`, and raise the first error. Those after it stay pending until the next call."""
     while waiting:
         with lock:
             check = next((check for check in waiting if check.device == device), None)

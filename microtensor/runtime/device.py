@@ -1,20 +1,16 @@
-"""The default device: where a new tensor's numbers go if nobody says where.
+"""The default device: where new tensors are allocated if no device is given.
 
-What has a place stays there: a tensor, an array on a GPU, the memory that `from_numpy` and `from_dlpack` share, what is made
-to be like another. All else goes to the default device: numbers and lists, NumPy arrays given to `Tensor`, `tensor`,
-`as_tensor` and `Parameter`, and what `zeros`, `arange`, `rand` and their like make. So the weights of a layer that is built
-under another default device are there from the start. (The same as in PyTorch.)
+Data that is on a device already stays there: a tensor, an array on a GPU, the memory that `from_numpy` and `from_dlpack` share,
+the results of `zeros_like` and similar functions. All else goes to the default device: Python numbers and lists, NumPy arrays
+given to `Tensor`, `tensor`, `as_tensor` and `Parameter`, and the results of `zeros`, `arange`, `rand` and similar functions. So
+a layer that is built under another default device has its weights there from the start. (The same as in PyTorch.)
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Any
 
-import numpy as np
-
-from ..autograd.graph import Node
-from .arrays import Array, array_module, library, parse_device, to_device
+from .arrays import library, parse_device
 from .scoped import Block
 
 
@@ -27,9 +23,9 @@ chosen = _Chosen()
 
 
 def set_default_device(device: str | None) -> None:
-    """From now on new tensors of this thread are made on `device`: "cpu", "cuda" or "cuda:N". None is "cpu" again.
+    """Set this thread's default device: "cpu", "cuda" or "cuda:N". None is "cpu".
 
-    Other threads keep theirs, as the ones that prepare batches do, which work on the CPU.
+    Other threads keep theirs: those that prepare batches work on the CPU.
 
     Raises:
         TypeError, ValueError: it is no device.
@@ -50,7 +46,7 @@ def get_default_device() -> str:
 
 
 class default_device(Block):
-    """Inside, or in the function that it decorates, new tensors are made on `device`; afterwards where they were before.
+    """Inside, or in the function that it decorates, `device` is the default device; afterwards the one before is again.
 
     Raises:
         TypeError, ValueError, RuntimeError: as `set_default_device`; the last on entry.
@@ -82,12 +78,3 @@ class default_device(Block):
 def full_name(device: str | None) -> str:
     """The full name of `device`; of the default device if None."""
     return get_default_device() if device is None else parse_device(device)
-
-
-def placed(array: Array, device: str | None, given: Any) -> Array:
-    """`array`, made from what was `given`, where a new tensor's numbers belong: on `device`; if None, see above."""
-    if device is None:
-        device = chosen.device
-        if device is None or isinstance(given, Node) or array_module(given) is not np:
-            return array
-    return to_device(array, device)

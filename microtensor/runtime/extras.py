@@ -1,4 +1,4 @@
-"""What microtensor needs for some of what it does, and how it is installed: the one place that says so to a user."""
+"""Optional dependencies, and the command that installs them, for error messages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ EXTRAS = {
 
 
 def install_hint(name: str) -> str:
-    """The command that installs what is missing: an extra, or one package of them.
+    """The pip command that installs an extra, or one package of an extra.
 
-    It names the packages themselves, and so works wherever microtensor is from: a checkout, a wheel, an index.
+    It names the packages, not the extra, and so works for a checkout and for a wheel as well.
 
     >>> install_hint("plot")
     'pip install "matplotlib>=3.8" "Pillow>=10"'

@@ -1,8 +1,8 @@
-"""What a forked child makes anew.
+"""What is recreated in a forked child: locks, the thread pool, random generators.
 
-`os.fork`, by which multiprocessing starts its processes on many systems, copies the memory but only the thread that calls it. A
-lock that another thread held at that moment stays locked in the child, for nobody is there to release it; what another thread
-was to put back, nobody puts back. So whoever has a lock, or changes something for a while, says here how a child starts.
+`os.fork`, by which multiprocessing starts processes on many systems, copies the memory, but of the threads only the one that
+calls it. A lock that another thread held at that moment stays locked in the child for good, and a setting that another thread
+had changed stays changed. So each module with a lock or such a setting registers here a function that renews it in the child.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ F = TypeVar("F", bound=Callable[[], Any])
 
 
 def in_child(renew: F) -> F:
-    """Let `renew()` be called in each forked child, first of all. Where there is no fork, it never is."""
+    """Register `renew` to be called in each forked child, before anything else runs there. Usable as a decorator."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=renew)
     return renew
 
 
 generation = [0]
-"""How often this process is a child of one that used this package: what began in another generation has lost its threads."""
+"""How many forks lie between this process and the one that imported the package: a job begun in another generation has lost
+its threads."""
 
 
 @in_child
@@ -32,9 +33,9 @@ def _count() -> None:
 
 
 class cached_property(Generic[T]):
-    """`functools.cached_property` without its lock, which it has before Python 3.12, one for all objects of a class.
+    """`functools.cached_property` without the lock that it has before Python 3.12, one for all objects of a class.
 
-    Two threads that ask at once may both compute the value; the last is kept.
+    Two threads that ask at once may both compute the value; the one computed last is kept.
 
     >>> class Circle:
     ...     radius = 2.0
@@ -62,5 +63,5 @@ class cached_property(Generic[T]):
         if instance is None:
             return self
         value = self.compute(instance)
-        vars(instance)[self.name] = value  # found there from now on, before this is asked
+        vars(instance)[self.name] = value  # an instance attribute, which Python looks up before this descriptor
         return value

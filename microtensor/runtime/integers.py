@@ -1,13 +1,13 @@
-"""Settings that are integers: sizes, axes, counts. The one place that says what an integer is."""
+"""Checks of arguments that are integers: sizes, axes, counts."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 
-def is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> TypeGuard[int]:
     """Whether a value is an integer, Python's or NumPy's. True and False are not.
 
     >>> is_integer(3), is_integer(np.int64(3)), is_integer(True), is_integer(3.0)
@@ -17,10 +17,10 @@ def is_integer(value: Any) -> bool:
 
 
 def as_integer(name: str, what: str, value: Any, least: int | None = None) -> int:
-    """A setting that is an integer.
+    """The argument `what` of the function `name`, as a Python integer.
 
     Raises:
-        TypeError: it is none.
+        TypeError: it is no integer.
         ValueError: it is below `least`.
     """
     if not is_integer(value):
@@ -31,12 +31,12 @@ def as_integer(name: str, what: str, value: Any, least: int | None = None) -> in
 
 
 def as_integers(name: str, what: str, value: Any, least: int | None = None) -> tuple[int, ...]:
-    """A setting of several integers, such as a shape: a tuple, a list, a range or a NumPy array along one axis; a single
-    number stands for a sequence of one.
+    """An argument of several integers, such as a shape: a tuple, a list, a range or a NumPy array of one axis; a single
+    integer stands for a sequence of one.
 
     Raises:
-        TypeError: it is neither.
-        ValueError: a number is below `least`.
+        TypeError: it is none of these.
+        ValueError: an integer is below `least`.
 
     >>> as_integers("reshape", "shape", [2, -1])
     (2, -1)

@@ -1,4 +1,4 @@
-"""What to write instead of a name that is not there: misspelled, of another library, or to be found elsewhere."""
+"""Hints for a name that a module does not have: a close match, the equivalent of another library's, or where it is instead."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PARTS = (
     "microtensor", "microtensor.nn", "microtensor.models", "microtensor.data", "microtensor.data.transforms",
     "microtensor.saliency", "microtensor.plot",
 )  # fmt: skip
-"""Where a name is looked for that another of them does not have."""
+"""The modules that are searched for a name that one of them lacks."""
 
 SHORT = {"microtensor": "mt", "microtensor.nn.init": "nn.init"}
 
@@ -158,23 +158,23 @@ KNOWN = {
         "permutation": "write mt.randperm(n)",
     },
 }
-"""Names that one knows from PyTorch, Keras or NumPy, and what to write here."""
+"""Names of PyTorch, Keras and NumPy, and what to write here."""
 
 
 def missing(module: str, name: str, there: Iterable[str]) -> Exception:
     """The error for a name that a module does not have, to be raised by the module's `__getattr__`.
 
     Args:
-        there: the names that it has.
+        there: the names that the module has.
 
     Returns:
-        AttributeError; or ImportError, where `from module import name` asks, which would keep none of these words.
+        AttributeError; or ImportError for `from module import name`, which would drop an AttributeError's message.
 
     >>> missing("microtensor.nn", "Conv2D", ["Conv1d", "Conv2d"])
     AttributeError("module 'microtensor.nn' has no attribute 'Conv2D'; did you mean nn.Conv2d?")
     """
     words = f"module {module!r} has no attribute {name!r}"
-    if name.startswith("__"):  # Python's own questions
+    if name.startswith("__"):  # such as __path__, which Python itself asks for
         return AttributeError(words)
     hint = _hint(module, name, sorted(there))
     text = f"{words}; {hint}" if hint else words
@@ -213,7 +213,7 @@ def _plain(name: str) -> str:
 def _names(module: str) -> list[str]:
     try:
         return list(importlib.import_module(module).__all__)
-    except (ImportError, AttributeError):  # of a part that is being imported
+    except (ImportError, AttributeError):  # the module is only partly imported
         return []
 
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from threading import get_ident
 from typing import Any, TypeVar
 
-from ..autograd.arguments import kind_of
+from .text import kind_of
 
 B = TypeVar("B", bound="Block")
 F = TypeVar("F", bound=Callable[..., Any])

@@ -1,6 +1,6 @@
-"""Sizes that follow from settings, looked at before anything is computed: a padding of a million pixels is refused at once.
+"""A check of an array's size before it is computed: a padding of a million pixels is refused with a clear error.
 
-NumPy would say so only where it asks for the memory, and a system that lends more than it has would not say so at all.
+NumPy would fail only where it allocates the memory; and where the system overcommits memory, it would not fail but be killed.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Any
 import numpy as np
 
 LARGE_BYTES = 1 << 28
-"""Arrays below are not worth asking the system how much memory there is."""
+"""Smaller arrays are allowed without asking the system how much memory it has."""
 
 UNKNOWN_BYTES = 1 << 46
-"""What is taken for the memory where the system does not tell: more than any machine has."""
+"""The memory assumed where the system does not say: more than any machine has."""
 
 
 def check_size(name: str, what: str, shape: Sequence[int], like: Any, hint: str = "") -> None:
     """Refuse an array that is larger than the memory.
 
     Args:
-        what: the array, for the error: "the result".
-        like: a tensor or an array beside which it is to be, of its dtype.
-        hint: what to give instead.
+        what: what the array is, for the error message, such as "the result".
+        like: a tensor or an array whose dtype and device it will have.
+        hint: what the user can do instead.
 
     Raises:
-        MemoryError: it takes more bytes than there are.
+        MemoryError: it takes more bytes than the memory has.
 
     >>> check_size("pad", "the result", (1 << 40, 1 << 40), np.zeros(1, np.float32))
     Traceback (most recent call last):
@@ -49,7 +49,7 @@ def check_size(name: str, what: str, shape: Sequence[int], like: Any, hint: str 
 
 
 def memory_bytes() -> int:
-    """The memory of this machine, or what this process may use of it."""
+    """The bytes of memory of this machine, or the limit of this process if that is lower."""
     return min(_physical(), _allowed())
 
 
@@ -62,7 +62,7 @@ def _physical() -> int:
 
 
 def _allowed() -> int:
-    """`ulimit -v`: it can be set while the program runs."""
+    """The limit that `ulimit -v` sets. Not cached: it can change while the program runs."""
     try:
         import resource
 
@@ -73,7 +73,7 @@ def _allowed() -> int:
 
 
 def in_words(bytes_: int) -> str:
-    """Bytes in a unit that suits them.
+    """A number of bytes in the unit in which it is from 1 to 1,023.
 
     >>> in_words(3 << 30)
     '3 GiB'

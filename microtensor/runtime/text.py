@@ -1,4 +1,4 @@
-"""Text in columns, for the terminal."""
+"""Values as text: tables for the terminal, shapes, numbers, bytes, and the class of a value for an error message."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[i
     """Rows of cells under a header, each column as wide as its widest cell.
 
     Args:
-        left: the columns that are aligned on the left; the others, numbers, on the right.
-        totals: how many rows at the end stand below a line of their own.
+        left: the columns that are left-aligned; the others, of numbers, are right-aligned.
+        totals: how many rows at the end are totals, below a second line.
 
-    What the encoding of `sys.stdout` has no character for is there in ASCII.
+    Characters that the encoding of `sys.stdout` lacks are replaced by ASCII.
 
     >>> print(table(["fruit", "count"], [["apple", "12"], ["fig", "1,000"], ["", "1,012"]], totals=1))
     fruit  count
@@ -39,7 +39,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[i
 
 
 def branches(depths: Sequence[int]) -> list[str]:
-    """For each line of an outline, given by its depths, the branch of the tree that leads to it.
+    """The lines of a tree, as box-drawing characters, to put before the rows of an outline with these depths.
 
     >>> for depth, branch in zip([0, 1, 2, 1], branches([0, 1, 2, 1])):
     ...     print(branch + f"level {depth}")
@@ -49,7 +49,7 @@ def branches(depths: Sequence[int]) -> list[str]:
     └ level 1
     """
     lines: list[str] = []
-    going_on: set[int] = set()  # the depths at which another line follows further down
+    going_on: set[int] = set()  # the depths at which another row follows below
     for depth in reversed(depths):
         going_on = {d for d in going_on if d <= depth}
         stem = "".join("│ " if d in going_on else "  " for d in range(1, depth))
@@ -59,7 +59,7 @@ def branches(depths: Sequence[int]) -> list[str]:
 
 
 def shape_text(shape: Any) -> str:
-    """A shape as people write it; several, one after the other.
+    """A shape with ×, or several shapes with commas between them.
 
     >>> shape_text((6, 28, 28)), shape_text([(3,), (4, 4)])
     ('6×28×28', '3, 4×4')
@@ -70,7 +70,7 @@ def shape_text(shape: Any) -> str:
 
 
 def number_text(value: float, digits: int = 3) -> str:
-    """A number of so many digits, with a minus sign and not a hyphen.
+    """A number with so many significant digits, and a minus sign (−) where Python writes a hyphen.
 
     >>> number_text(8.0), number_text(-0.12345), number_text(-0.12345, digits=2)
     ('8', '−0.123', '−0.12')
@@ -79,7 +79,7 @@ def number_text(value: float, digits: int = 3) -> str:
 
 
 def sides_text(numbers: Sequence[float | None] | None) -> str:
-    """A number for each side, or one where they are alike; nothing for None.
+    """The numbers for height and width, or one if they are equal; an empty text for None.
 
     >>> sides_text((5, 5)), sides_text((1, 0.5)), sides_text((None, None))
     ('5', '1×0.5', '')
@@ -89,7 +89,7 @@ def sides_text(numbers: Sequence[float | None] | None) -> str:
 
 
 def bytes_text(count: int) -> str:
-    """A number of bytes as people write it: MB are 10⁶ bytes.
+    """A number of bytes with a decimal unit: 1 MB is 10⁶ bytes.
 
     >>> bytes_text(96), bytes_text(1_234_567)
     ('96 B', '1.2 MB')
@@ -101,3 +101,16 @@ def bytes_text(count: int) -> str:
         if round(amount, 1) >= 1000:
             amount, unit = amount / 1000, larger
     return f"{amount:.1f} {unit}"
+
+
+def kind_of(value: Any) -> str:
+    """The class of a value, for error messages, with the name of its library if that is another: "torch.Tensor".
+
+    >>> kind_of(3), kind_of(int)
+    ('int', 'the class int')
+    """
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    kind = type(value)
+    library = kind.__module__.partition(".")[0]
+    return kind.__name__ if library in ("microtensor", "builtins", "numpy", "__main__") else f"{library}.{kind.__name__}"

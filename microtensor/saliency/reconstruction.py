@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd.arguments import kind_of
 from ..autograd.backward import enable_grad, grad
 from ..autograd.graph import Node
 from ..nn.inspect.layer_outputs import check_model, layer_of, output_of
@@ -17,6 +16,7 @@ from ..nn.layers.response_norm import LocalResponseNorm
 from ..ops.join import stack
 from ..runtime.arrays import is_array, to_numpy
 from ..runtime.integers import as_integers
+from ..runtime.text import kind_of
 from ..tensor import Tensor
 from .explainer import Explainer
 from .rectifiers import relu_rule

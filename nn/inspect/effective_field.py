@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from microtensor.autograd.arguments import BYTES, is_number, kind_of
+from microtensor.autograd.arguments import BYTES, is_number
 from microtensor.autograd.backward import enable_grad, grad
 from microtensor.autograd.graph import is_floating
 from microtensor.random import Generator, randn
 from microtensor.runtime.arrays import is_array, to_numpy
 from microtensor.runtime.integers import as_integer, as_integers
+from microtensor.runtime.text import kind_of
 from microtensor.tensor import Tensor
 
 from ..module import Module

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from microtensor.autograd.arguments import kind_of
 from microtensor.autograd.backward import grad
 from microtensor.autograd.graph import Node
 from microtensor.runtime.arrays import is_array, to_numpy
 from microtensor.runtime.console import legible
-from microtensor.runtime.text import number_text, table
+from microtensor.runtime.text import kind_of, number_text, table
 from microtensor.tensor import Tensor
 
 from ..layers.pool import max_pool2d

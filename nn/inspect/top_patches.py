@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from microtensor.autograd.arguments import kind_of
 from microtensor.autograd.graph import Node, is_floating
 from microtensor.runtime.arrays import is_array, to_numpy
 from microtensor.runtime.integers import as_integer, as_integers
+from microtensor.runtime.text import kind_of
 from microtensor.tensor import Tensor
 
 from ..module import Module

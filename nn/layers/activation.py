@@ -15,10 +15,10 @@ from microtensor.autograd.arguments import check_tensors, is_number
 from microtensor.autograd.graph import T
 from microtensor.ops import activations
 from microtensor.ops.elementwise import where
-from microtensor.random import Generator, default
+from microtensor.random import Generator, default, seed_from
 from microtensor.runtime.arrays import array_module
-from microtensor.runtime.cuda.philox import seed_from, uniform
-from microtensor.runtime.integers import as_integer
+from microtensor.runtime.cuda.philox import uniform
+from microtensor.runtime.integers import as_integer, is_integer
 from microtensor.tensor import Tensor
 
 from ..module import Module, Parameter
@@ -109,7 +109,7 @@ class PReLU(Module):
     """
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
-        if not isinstance(num_parameters, (int, np.integer)) or num_parameters < 1:
+        if not is_integer(num_parameters) or num_parameters < 1:
             raise ValueError(f"PReLU: num_parameters must be an integer of 1 or more, got {num_parameters!r}")
         self.num_parameters = num_parameters
         self.weight = Parameter(np.full(num_parameters, _number(self, "init", init), np.float32))
@@ -399,7 +399,7 @@ class _Along(Module):
     """A layer that works along an axis, which has to be named: PyTorch guesses it, with a warning."""
 
     def __init__(self, dim: int | None = None) -> None:
-        if not isinstance(dim, (int, np.integer)) or isinstance(dim, bool):
+        if not is_integer(dim):
             name, given = (
                 type(self).__name__,
                 "is missing" if dim is None else f"must be an integer, got {type(dim).__name__}",

@@ -20,6 +20,7 @@ from microtensor.ops.reduce import LONG, wide
 from microtensor.runtime.arrays import Array, array_module, is_array
 from microtensor.runtime.blocking import BLOCK_BYTES, MIN_BLOCKED_BYTES
 from microtensor.runtime.cuda.kernels import usable
+from microtensor.runtime.integers import is_integer
 from microtensor.runtime.sizes import check_size
 from microtensor.runtime.threads import share, slices
 from microtensor.tensor import Tensor
@@ -350,7 +351,7 @@ class FeatureNorm(Module):
         self, num_features: int, eps: float, momentum: float | None, affine: bool, track_running_stats: bool, bias: bool
     ) -> None:
         name = type(self).__name__
-        if not isinstance(num_features, (int, np.integer)) or num_features < 1:
+        if not is_integer(num_features) or num_features < 1:
             raise ValueError(f"{name}: num_features must be an integer of 1 or more, got {num_features!r}")
         check_eps(name, eps)
         if momentum is not None and not is_number(momentum):

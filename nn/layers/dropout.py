@@ -17,10 +17,10 @@ from microtensor.autograd.arguments import check_tensors, is_number
 from microtensor.autograd.graph import T
 from microtensor.autograd.op import Rule, op
 from microtensor.ops.activations import SELU_ALPHA, SELU_SCALE
-from microtensor.random import Generator, default
+from microtensor.random import Generator, default, seed_from
 from microtensor.runtime.arrays import Array, array_module
 from microtensor.runtime.cuda.kernels import Kernels, usable
-from microtensor.runtime.cuda.philox import seed_from, threshold, words
+from microtensor.runtime.cuda.philox import threshold, words
 from microtensor.tensor import Tensor
 
 from ..module import Module

@@ -14,10 +14,9 @@ from microtensor.autograd.graph import T, mode
 from microtensor.autograd.op import Rule, op
 from microtensor.autograd.parallel import aside
 from microtensor.ops.contraction import bilinear
-from microtensor.ops.product import product
-from microtensor.profiler.costs import each_row
+from microtensor.ops.product import each_row, product
 from microtensor.random import Generator
-from microtensor.runtime.integers import as_integer, as_integers
+from microtensor.runtime.integers import as_integer, as_integers, is_integer
 from microtensor.runtime.sizes import check_size
 from microtensor.tensor import Tensor
 
@@ -155,7 +154,7 @@ class Bilinear(Module):
 
 def _check_counts(layer: str, **counts: int) -> None:
     for name, count in counts.items():
-        if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or count < 1:
+        if not is_integer(count) or count < 1:
             raise ValueError(f"{layer}: {name} must be an integer of 1 or more, got {count!r}")
 
 

@@ -17,6 +17,7 @@ from microtensor.autograd.graph import Node, T
 from microtensor.autograd.op import Rule, op
 from microtensor.runtime.arrays import Array, array_module
 from microtensor.runtime.cuda.kernels import Kernels, usable
+from microtensor.runtime.integers import is_integer
 from microtensor.runtime.sizes import LARGE_BYTES, check_size
 from microtensor.tensor import Tensor
 
@@ -47,10 +48,10 @@ def per_axis(operation: str, name: str, value: Any, least: int, axes: int) -> tu
         height, width = value
         if type(height) is int and type(width) is int and least <= height < MOST and least <= width < MOST:
             return value
-    numbers = (value,) * axes if isinstance(value, (int, np.integer)) else value
+    numbers = (value,) * axes if is_integer(value) else value
     if isinstance(numbers, (tuple, list)) and len(numbers) == 1:
         numbers = (*numbers,) * axes
-    if not isinstance(numbers, (tuple, list)) or len(numbers) != axes or not all(map(_whole, numbers)):
+    if not isinstance(numbers, (tuple, list)) or len(numbers) != axes or not all(map(is_integer, numbers)):
         wanted = "an integer or two of them (height, width)" if axes == 2 else "an integer"
         raise TypeError(f"{operation}: {name} must be {wanted}, got {value!r}")
     if min(numbers) < least:
@@ -58,10 +59,6 @@ def per_axis(operation: str, name: str, value: Any, least: int, axes: int) -> tu
     if max(numbers) >= MOST:
         raise ValueError(f"{operation}: {name} must be less than 2³¹, got {value!r}")
     return tuple(map(int, numbers))
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def pair(operation: str, name: str, value: Any, least: int) -> Pair:

@@ -16,7 +16,7 @@ from microtensor.ops.extremes import norm
 from microtensor.ops.indexing import refuse_read_only
 from microtensor.runtime.arrays import Array, array_module, device_of, follow, to_device
 from microtensor.runtime.cuda.kernels import Kernels
-from microtensor.runtime.cuda.multi_tensor import Row, alike, fit, launch, packed
+from microtensor.runtime.cuda.multi_tensor import ArrayRow, alike, fit, launch, packed
 from microtensor.tensor import Tensor
 
 from ..module import Module
@@ -146,7 +146,7 @@ def _scale(arrays: list[Array], factor: Array) -> None:
         launch(kernels, "scale", rows, local.astype(np.result_type(np.float32, first.dtype), copy=False))
 
 
-def _sum_of_squares_fused(rows: list[Row]) -> Array:
+def _sum_of_squares_fused(rows: list[ArrayRow]) -> Array:
     """The sum of squares of all elements of GPU arrays of one dtype: one launch for each block's sum, one to add these up."""
     first = rows[0][0]
     follow(first)

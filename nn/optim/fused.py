@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from microtensor.runtime.arrays import Array, array_module, follow
 from microtensor.runtime.cuda.kernels import Kernels, usable
-from microtensor.runtime.cuda.multi_tensor import Row, fit, launch
+from microtensor.runtime.cuda.multi_tensor import ArrayRow, fit, launch
 
 from .optimizer import Optimizer
 
@@ -48,7 +48,7 @@ class FusedOptimizer(Optimizer):
         """One step of all parameters of a group. On a GPU those with the same scalars are updated together."""
         if type(self).update is not FusedOptimizer.update:  # a subclass with an update of its own
             return super().update_all(steps, group)
-        together: dict[tuple[Any, ...], list[Row]] = {}
+        together: dict[tuple[Any, ...], list[ArrayRow]] = {}
         for p, g, state in steps:
             follow(p)
             state_arrays, scalars = self.prepare(p, state, group)

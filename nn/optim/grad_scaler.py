@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.autograd.arguments import is_number, kind_of
+from microtensor.autograd.arguments import is_number
 from microtensor.runtime.arrays import Array, array_module, device_of, follow
 from microtensor.runtime.cuda.kernels import Kernels
 from microtensor.runtime.cuda.multi_tensor import alike, fit, launch
+from microtensor.runtime.integers import is_integer
+from microtensor.runtime.text import kind_of
 from microtensor.tensor import Tensor
 
 from .optimizer import Optimizer, blocks
@@ -84,7 +86,7 @@ class GradScaler:
             if not is_number(value):
                 raise TypeError(f"GradScaler: {name} must be a number, got {value!r} ({kind_of(value)})")
         for name, value, least in (("growth_interval", interval, 1), ("growth_tracker", tracker, 0)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            if not is_integer(value) or value < least:
                 raise ValueError(f"GradScaler: {name} must be an integer of {least} or more, got {value!r}")
         if not 0 < scale <= MAX_SCALE:
             raise ValueError(f"GradScaler: init_scale must be more than 0 and finite in float32, got {scale}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from microtensor.autograd.arguments import kind_of
 from microtensor.runtime.integers import as_integer
+from microtensor.runtime.text import kind_of
 
 from .lr_scheduler import LRScheduler
 

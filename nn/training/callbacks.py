@@ -6,9 +6,9 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from microtensor.autograd.arguments import is_number, kind_of
+from microtensor.autograd.arguments import is_number
+from microtensor.runtime.integers import is_integer
+from microtensor.runtime.text import kind_of
 from microtensor.tensor import Tensor
 
 from .history import check_mode, is_better, mode_of, unclear
@@ -138,7 +138,7 @@ class EarlyStopping(MonitorCallback):
         mode: str | None = None,
         restore_best_weights: bool = True,
     ) -> None:
-        if isinstance(patience, bool) or not isinstance(patience, (int, np.integer)) or patience < 1:
+        if not is_integer(patience) or patience < 1:
             raise ValueError(f"EarlyStopping: patience must be an integer of epochs, 1 or more, got {patience!r}")
         if not is_number(min_delta) or not min_delta >= 0:
             raise ValueError(f"EarlyStopping: min_delta must be a number of 0 or more, got {min_delta!r}")

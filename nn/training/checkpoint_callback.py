@@ -10,10 +10,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from microtensor.io import safetensors
 from microtensor.io.state import load, save
+from microtensor.runtime.integers import is_integer
 
 from .callbacks import MonitorCallback
 from .folder_lock import locked
@@ -91,7 +90,7 @@ class Checkpoint(MonitorCallback):
         for name, value in (("every", every), ("keep", keep)):
             if value is None and name == "every":
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            if not is_integer(value) or value < 1:
                 raise ValueError(f"Checkpoint: {name} must be an integer of 1 or more, got {value!r}")
         if not any(resume is choice or isinstance(choice, str) and resume == choice for choice in RESUME):
             raise ValueError(f'Checkpoint: resume must be True, False, "saved", "given" or "restart", got {resume!r}')

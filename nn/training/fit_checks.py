@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from microtensor.autograd.arguments import is_number, kind_of
+from microtensor.autograd.arguments import is_number
+from microtensor.runtime.integers import is_integer
+from microtensor.runtime.text import kind_of
 from microtensor.tensor import Tensor
 
 from ..module import Module
@@ -103,7 +103,7 @@ def check_settings(epochs: Any, accumulate: Any, schedule: Any, schedule_per: An
         ValueError: one is invalid; or a schedule is given without `schedule_per`.
     """
     for name, value, least in (("epochs", epochs, 0), ("accumulate", accumulate, 1)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        if not is_integer(value) or value < least:
             raise ValueError(f"fit: {name} must be an integer of {least} or more, got {value!r}")
     if schedule_per not in (None, "step", "epoch"):
         raise ValueError(f'fit: schedule_per must be "step" or "epoch", got {schedule_per!r}')

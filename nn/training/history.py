@@ -9,10 +9,11 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from microtensor.autograd.arguments import is_number, kind_of
+import microtensor
+from microtensor.autograd.arguments import is_number
 from microtensor.io.files import whole_file
 from microtensor.runtime.console import legible
-from microtensor.runtime.text import table
+from microtensor.runtime.text import kind_of, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,9 +70,7 @@ class History(list[EpochRow]):
 
     def plot(self) -> Figure:
         """Loss and accuracy over the epochs, as a matplotlib figure. See `microtensor.plot.training_curve`."""
-        from microtensor.plot import training_curve
-
-        return training_curve(self)
+        return microtensor.plot.training_curve(self)  # a lazy attribute: nothing of nn imports the figures
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a CSV file atomically: a line of names, then a line per epoch, with an empty cell for what it did not measure.

@@ -13,6 +13,7 @@ from microtensor.autograd.graph import is_floating
 from microtensor.autograd.op import check_devices
 from microtensor.runtime.arrays import follow, is_array
 from microtensor.runtime.deferred_checks import check_range
+from microtensor.runtime.integers import is_integer
 from microtensor.tensor import Tensor
 
 from ..losses.classification import cross_entropy, nll_loss
@@ -52,7 +53,7 @@ def accuracy(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     >>> accuracy(scores, Tensor([1, 2], dtype="int64")).item(), accuracy(scores, Tensor([1, 1], dtype="int64"), k=2).item()
     (0.5, 1.0)
     """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+    if not is_integer(k) or k < 1:
         raise ValueError(f"accuracy: k must be an integer of 1 or more, got {k!r}")
     if labels.shape == scores.shape and is_floating(labels.dtype):
         labels = labels.argmax(dim=1)

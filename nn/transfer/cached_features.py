@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from microtensor import random
-from microtensor.autograd.arguments import kind_of
 from microtensor.autograd.backward import no_grad
 from microtensor.data.dataset import Samples, TensorDataset, batch_of
 from microtensor.data.transform_base import transformed
 from microtensor.runtime.arrays import is_array
 from microtensor.runtime.integers import as_integer
+from microtensor.runtime.text import kind_of
 from microtensor.tensor import Tensor
 
 from ..inspect.layer_outputs import layer_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias, TypeVar
 
-from microtensor.autograd.arguments import kind_of
 from microtensor.random import Generator
 from microtensor.runtime.integers import as_integer
+from microtensor.runtime.text import kind_of
 
 from ..inspect.layer_outputs import check_model, layer_of
 from ..layers.conv import Conv1d, Conv2d

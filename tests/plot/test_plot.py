@@ -11,35 +11,12 @@ import microtensor as mt
 pytest.importorskip("matplotlib")
 
 import matplotlib.image
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from figures import assert_apart, boxes, draw
 from matplotlib.patches import Rectangle
 
 from microtensor import plot
 
 FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
-
-
-def draw(figure):
-    """Lay the figure out and draw it, as saving does; warnings are errors."""
-    FigureCanvasAgg(figure).draw()
-    return figure
-
-
-def boxes(artists):
-    return [artist.get_window_extent() for artist in artists if artist.get_text() and artist.get_visible()]
-
-
-def assert_apart(artists, figure):
-    """No text over another, none beyond the edge of the figure."""
-    found = boxes(artists)
-    assert found
-    width, height = figure.get_size_inches() * figure.dpi
-    for i, box in enumerate(found):
-        assert box.x0 >= 0
-        assert box.y0 >= 0
-        assert box.x1 <= width
-        assert box.y1 <= height
-        assert not any(box.overlaps(other) for other in found[i + 1 :])
 
 
 def history(epochs):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
+from figures import assert_apart, draw
 from matplotlib.patches import Ellipse, Rectangle
-from test_plot import assert_apart, draw
 
 from microtensor import plot
 from microtensor.nn import AvgPool2d, Conv1d, Conv2d, Sequential, effective_receptive_field, seen_pixels

@@ -12,47 +12,9 @@ from microtensor import nn
 
 pytest.importorskip("matplotlib")
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from figures import assert_square_pixels, assert_tiles_apart, draw, texts, tiles
 
 from microtensor import plot
-
-
-def draw(figure):
-    """Lay the figure out and draw it, as saving does; warnings are errors."""
-    FigureCanvasAgg(figure).draw()
-    assert figure.get_figwidth() == 8
-    return figure
-
-
-def tiles(figure):
-    """The images of a figure, in order."""
-    return [image for image in figure.axes[0].images if image.get_visible()]
-
-
-def texts(figure):
-    return [text.get_text() for text in figure.axes[0].texts]
-
-
-def assert_apart(figure):
-    """Images and texts do not overlap and lie inside the figure."""
-    images = [image.get_window_extent() for image in figure.axes[0].images]
-    boxes = images + [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
-    boxes += [axes.get_tightbbox() for axes in figure.axes[1:]]
-    width, height = figure.get_size_inches() * figure.dpi
-    for i, box in enumerate(boxes):
-        assert box.x0 >= 0
-        assert box.y0 >= 0
-        assert box.x1 <= width
-        assert box.y1 <= height
-        for other in boxes[max(i + 1, len(images)) if i >= len(images) else i + 1 :]:
-            assert not (box.x0 < other.x1 and other.x0 < box.x1 and box.y0 < other.y1 and other.y0 < box.y1)
-
-
-def assert_square_pixels(figure):
-    for image in figure.axes[0].images:
-        left, right, bottom, top = image.get_extent()
-        rows, columns = image.get_array().shape[:2]
-        assert (right - left) / columns == pytest.approx((bottom - top) / rows)
 
 
 def weights(*shape, seed=0):
@@ -75,7 +37,7 @@ def test_grey_filters_share_one_signed_range(count):
     largest = f"{np.abs(weight).max():.3g}"
     assert [tick.get_text() for tick in figure.axes[1].get_xticklabels()] == [f"−{largest}", "0", largest]
     assert figure.axes[1].get_title() == "weight"
-    assert_apart(figure)
+    assert_tiles_apart(figure)
     assert_square_pixels(figure)
 
 
@@ -88,7 +50,7 @@ def test_colour_filters_are_grey_at_zero():
         np.testing.assert_allclose(image.get_array(), 0.5 + kernel.transpose(1, 2, 0) / (2 * np.abs(weight).max()))
     assert (tiles(figure)[0].get_array() == 0.5).all()
     assert texts(figure)[-1] == f"mid-grey: weight 0; range of each colour: ±{np.abs(weight).max():.3g}"
-    assert_apart(figure)
+    assert_tiles_apart(figure)
 
 
 def test_each_filter_may_have_its_own_scale_also_one_of_zeros():
@@ -112,7 +74,7 @@ def test_other_filters_are_a_table_of_kernels_and_channels():
         assert top == pytest.approx(tiles(figure)[16 * channel].get_extent()[3])
     assert texts(figure).count("0") == 2  # a number above each column and beside each row
     assert "columns: kernels; rows: their input channels" in texts(figure)
-    assert_apart(figure)
+    assert_tiles_apart(figure)
 
 
 def test_columns_and_title():
@@ -120,7 +82,7 @@ def test_columns_and_title():
     lefts = {round(image.get_extent()[0], 6) for image in tiles(figure)}
     assert len(lefts) == 2
     assert texts(figure)[-1] == r"after \$1"
-    assert_apart(figure)
+    assert_tiles_apart(figure)
 
 
 def test_frames_share_one_scale():
@@ -153,7 +115,7 @@ def test_maps_beside_the_image_dead_ones_marked():
     assert len(hatched) == 1
     assert figure.axes[1].get_title() == "activation; hatched, ✗: 0 everywhere (1 of 5)"
     assert [tick.get_text() for tick in figure.axes[1].get_xticklabels()] == ["0", f"{maps.max():.3g}"]
-    assert_apart(figure)
+    assert_tiles_apart(figure)
     assert_square_pixels(figure)
 
 
@@ -174,7 +136,7 @@ def test_each_map_may_have_its_own_scale():
 @pytest.mark.parametrize(("count", "side"), [(1, 1), (16, 10), (400, 3)])
 def test_any_number_of_maps_can_be_read(count, side):
     figure = draw(plot.feature_maps(np.ones((count, side, side)), np.ones((1, 2 * side, side))))
-    assert_apart(figure)
+    assert_tiles_apart(figure)
     assert all(text.get_fontsize() >= 7 for text in figure.axes[0].texts)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from test_plot import assert_apart, draw
+from figures import assert_apart, draw
 
 from microtensor import plot
 

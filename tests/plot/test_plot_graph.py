@@ -12,8 +12,8 @@ from microtensor import nn
 
 pytest.importorskip("matplotlib")
 
+from figures import draw
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from test_plot_features import draw
 
 from microtensor import plot
 from microtensor.plot.graph_layout import Layout, layers

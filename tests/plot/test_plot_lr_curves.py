@@ -7,8 +7,7 @@ from microtensor import nn
 
 pytest.importorskip("matplotlib")
 
-from test_plot import assert_apart
-from test_plot_features import draw
+from figures import assert_apart, draw
 
 from microtensor import plot
 

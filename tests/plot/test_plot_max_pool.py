@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
+from figures import assert_apart, draw
 from lecture_pooling import GRADIENT, IMAGE, LECTURE
-from test_plot import assert_apart, draw
 
 from microtensor import plot
 from microtensor.nn import trace_max_pool

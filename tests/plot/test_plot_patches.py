@@ -8,7 +8,7 @@ from microtensor import nn, saliency
 
 pytest.importorskip("matplotlib")
 
-from test_plot_features import assert_apart, assert_square_pixels, draw, texts, tiles
+from figures import assert_square_pixels, assert_tiles_apart, draw, texts, tiles
 
 from microtensor import plot
 
@@ -39,7 +39,7 @@ def test_a_row_of_patches_for_each_unit_on_one_scale(channels):
     assert "unit 0" in written
     assert "unit 1" in written
     assert sum(text == f"{patches[0][0].value:#.3g}" for text in written) >= 1
-    assert_apart(figure)
+    assert_tiles_apart(figure)
     assert_square_pixels(figure)
 
 
@@ -55,7 +55,7 @@ def test_below_each_patch_its_reconstruction_grey_at_zero():
             np.testing.assert_allclose(shown.get_array()[..., 0], expected, rtol=1e-5, atol=1e-6)
             assert shown.get_extent()[:2] == patch.get_extent()[:2]
             assert shown.get_extent()[3] > patch.get_extent()[2]
-    assert_apart(figure)
+    assert_tiles_apart(figure)
 
 
 def test_a_patch_at_the_border_stands_where_it_lies_in_the_field_and_the_rest_is_hatched():
@@ -92,14 +92,14 @@ def test_units_of_several_layers_have_names_and_dead_ones_a_mark():
     figure = draw(plot.patches({"layer 1, $a": patches[0], "layer 5": dead}))
     assert r"layer 1, \$a" in texts(figure)
     assert "layer 5\n✗ never active" in texts(figure)
-    assert_apart(figure)
+    assert_tiles_apart(figure)
 
 
 def test_many_units_and_many_patches_can_be_read():
     _, _, patches = found(units=(0,), k=6)
     row = (patches[0] * 4)[:24]
     figure = draw(plot.patches(dict.fromkeys(range(6), row)))
-    assert_apart(figure)
+    assert_tiles_apart(figure)
     assert min(text.get_fontsize() for text in figure.axes[0].texts) >= 6
     assert f"{row[0].value:#.3g}" not in texts(figure)  # no room for the activations
 

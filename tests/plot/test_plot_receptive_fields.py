@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
+from figures import assert_apart, draw
 from matplotlib.patches import FancyArrowPatch, Rectangle
-from test_plot import assert_apart, draw
 
 from microtensor import plot
 from microtensor.models import build, lenet5

@@ -17,7 +17,7 @@ from microtensor import Tensor, nn
 from microtensor.autograd.op import op
 from microtensor.models import lenet5
 from microtensor.profiler import spans
-from microtensor.profiler.profiler import Row
+from microtensor.profiler.profiler import ProfileRow
 from microtensor.profiler.spans import here, profiles
 
 ON_DEVICE = mt.get_default_device() != "cpu"
@@ -410,7 +410,7 @@ def test_csv_is_the_rows(tmp_path):
         profile.to_csv(tmp_path / "rows.csv", by)
         with open(tmp_path / "rows.csv", newline="", encoding="utf-8") as file:
             found = list(csv.DictReader(file))
-        assert [Row(**{k: type(getattr(rows[0], k))(v) for k, v in line.items()}) for line in found] == list(rows)
+        assert [ProfileRow(**{k: type(getattr(rows[0], k))(v) for k, v in line.items()}) for line in found] == list(rows)
     assert not [path for path in tmp_path.iterdir() if path.name != "rows.csv"]
 
 

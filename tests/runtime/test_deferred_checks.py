@@ -189,14 +189,14 @@ def test_another_device_is_left_alone(cuda):
 
 def test_so_many_checks_wait_and_no_more(cuda):
     check_range(array([8]), 0, 3, "oldest: {}")
-    for i in range(deferred_checks.MOST - 1):
+    for i in range(deferred_checks.MAX_WAITING - 1):
         check_range(array([0]), 0, 3, f"{i}: {{}}")
-    assert len(deferred_checks.waiting) == deferred_checks.MOST
+    assert len(deferred_checks.waiting) == deferred_checks.MAX_WAITING
     with pytest.raises(IndexError, match="oldest: 8"):
         check_range(array([0]), 0, 3, "one too many: {}")
     for i in range(500):
         check_range(array([0]), 0, 3, f"{i} again: {{}}")
-    assert len(deferred_checks.waiting) == deferred_checks.MOST
+    assert len(deferred_checks.waiting) == deferred_checks.MAX_WAITING
     on_device([1.0]).numpy()
     assert not deferred_checks.waiting
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from microtensor.runtime import threads
+from microtensor.runtime.blas import blas
 from microtensor.runtime.forking import cached_property
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -19,6 +19,7 @@ import microtensor as mt
 from microtensor import nn, random
 from microtensor.autograd import graph
 from microtensor.runtime import deferred_checks, threads
+from microtensor.runtime.blas import single_threaded_blas
 warnings.simplefilter("ignore")  # Python 3.12 warns of a fork in a process that has threads, which is what is tested
 mt.set_num_threads(2)
 blas = threads.blas()
@@ -57,7 +58,7 @@ def run(script, timeout=120):
 @pytest.mark.parametrize(
     "lock",
     ["graph.lock", "deferred_checks.lock", "random.default._numpy.bit_generator.lock", "threads.settings.lock"]
-    + (["blas.lock"] if threads.blas() else []),
+    + (["blas.lock"] if blas() else []),
 )
 def test_locks_that_another_thread_holds(lock):
     run(f"""
@@ -70,12 +71,12 @@ assert in_child(compute, 2) == 0
 """)
 
 
-@pytest.mark.skipif(threads.blas() is None, reason="NumPy's BLAS is none that can be told how many threads to use")
+@pytest.mark.skipif(blas() is None, reason="NumPy's BLAS is none that can be told how many threads to use")
 def test_blas_has_its_threads_though_another_was_inside():
     run("""
 before = blas.get()
 def inside():
-    with threads.single_threaded_blas(): time.sleep(3)
+    with single_threaded_blas(): time.sleep(3)
 meanwhile(inside)
 assert blas.get() == 1 and blas.inside == 1
 def look():

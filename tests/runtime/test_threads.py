@@ -13,6 +13,7 @@ import pytest
 import microtensor as mt
 from microtensor import nn
 from microtensor.runtime import threads
+from microtensor.runtime.blas import blas
 
 
 @pytest.fixture
@@ -158,6 +159,7 @@ def test_after_a_fork():
     script = """
 import os, warnings, numpy as np
 from microtensor.runtime import threads
+from microtensor.runtime.blas import blas
 warnings.simplefilter("ignore")  # Python 3.12 warns of a fork in a process that has threads, which is what is tested
 threads.set_num_threads(2)
 done = np.zeros(9)
@@ -188,17 +190,17 @@ def test_numpys_errstate_holds_in_every_thread(count):
     assert seen == [(5, "ignore")] * 6
 
 
-@pytest.mark.skipif(threads.blas() is None, reason="NumPy's BLAS is none that can be told how many threads to use")
+@pytest.mark.skipif(blas() is None, reason="NumPy's BLAS is none that can be told how many threads to use")
 def test_blas_has_one_thread_inside_and_its_own_after(count):
     count(2)
-    blas = threads.blas()
-    before, seen = blas.get(), []
-    threads.share(lambda _: seen.append(blas.get()), range(4))
+    library = blas()
+    before, seen = library.get(), []
+    threads.share(lambda _: seen.append(library.get()), range(4))
     assert seen == [1] * 4
-    assert blas.get() == before
+    assert library.get() == before
     with pytest.raises(ZeroDivisionError):
         threads.share(lambda i: 1 / i, range(2))
-    assert blas.get() == before
+    assert library.get() == before
 
 
 def test_environment_variables_say_how_many():
@@ -218,9 +220,9 @@ def test_environment_variables_say_how_many():
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        (0, ValueError, "1 or more, got 0"),
-        (1.5, TypeError, "integer, got 1.5"),
-        (True, TypeError, "integer, got True"),
+        (0, ValueError, "count must be at least 1, got 0"),
+        (1.5, TypeError, "count must be an integer, got 1.5"),
+        (True, TypeError, "count must be an integer, got True"),
     ],
 )
 def test_wrong_numbers_of_threads(wrong, error, message):

@@ -41,3 +41,19 @@ def convolutions(draw, depthwise=False, plain=False):
         (g.images, g.kernels, *window.places("", g.size)),
     )
     return g, window, *(rng.standard_normal(shape) for shape in shapes)
+
+
+def three_by_definition(x, w, g, b, c, window, groups):
+    """The three by their definition, an element of the kernel at a time, in float64."""
+    x, w, g, b, c = (a.astype(float) for a in (x, w, g, b, c))
+    padded, (k, *_) = window.pad(x), w.shape[1:]
+    images = padded.reshape(len(x), groups, k, *padded.shape[2:])
+    weight, gradient = w.reshape(groups, -1, *w.shape[1:]), g.reshape(len(g), groups, -1, *g.shape[2:])
+    y, back, change = np.zeros_like(gradient), np.zeros_like(images), np.zeros_like(weight)
+    seen = zip(window.taps(images, g.shape[2:]), window.taps(back, g.shape[2:]))
+    for (i, j, pixels), (_, _, places) in seen:
+        y += np.einsum("gok,ngkhw->ngohw", weight[..., i, j], pixels, optimize=True)
+        places += np.einsum("gok,ngohw->ngkhw", weight[..., i, j], gradient, optimize=True)
+        change[..., i, j] = np.einsum("ngohw,ngkhw->gok", gradient, pixels, optimize=True)
+    back = window.crop(back.reshape(padded.shape))
+    return y.reshape(g.shape) + b[:, None, None], back + c[:, None, None], change.reshape(w.shape)

@@ -43,10 +43,10 @@ __device__ inline wide block_max(wide value) {  // a nan is larger than all
 // Rows of arrays, passed by value, so that one launch serves many tensors: the arrays of a row, all of one length, lie at
 // at[0][row], at[1][row] … Every block works on one chunk of one row. See multi_tensor.py, which fills it. (A kernel takes 4 KiB.)
 struct Rows {
-    static constexpr unsigned MOST = 72, COLUMNS = 5, CHUNK = 2048;
-    void *at[COLUMNS][MOST];
-    size count[MOST];
-    unsigned end[MOST];  // blocks up to the end of this row
+    static constexpr unsigned MAX_ROWS = 72, COLUMNS = 5, CHUNK_ELEMENTS = 2048;
+    void *at[COLUMNS][MAX_ROWS];
+    size count[MAX_ROWS];
+    unsigned end[MAX_ROWS];  // blocks up to the end of this row
 };
 
 struct Part { unsigned row; size first, last; };
@@ -55,8 +55,8 @@ struct Part { unsigned row; size first, last; };
 __device__ inline Part part_of(const Rows &rows) {
     unsigned row = 0;  // all threads of a block look at the same few numbers
     while (blockIdx.x >= rows.end[row]) row++;
-    size first = (size)(blockIdx.x - (row ? rows.end[row - 1] : 0)) * Rows::CHUNK;
-    return {row, first, first + Rows::CHUNK < rows.count[row] ? first + Rows::CHUNK : rows.count[row]};
+    size first = (size)(blockIdx.x - (row ? rows.end[row - 1] : 0)) * Rows::CHUNK_ELEMENTS;
+    return {row, first, first + Rows::CHUNK_ELEMENTS < rows.count[row] ? first + Rows::CHUNK_ELEMENTS : rows.count[row]};
 }
 
 #define EACH_IN(i, part) for (size i = (part).first + threadIdx.x; i < (part).last; i += blockDim.x)

@@ -1,7 +1,7 @@
-"""Fused kernels: what would be a chain of array calls, done by a GPU in one.
+"""Fused CUDA kernels: one launch for what would be a chain of array calls.
 
-A chain of array calls reads and writes all its numbers once per call, and each call costs a launch. Where that matters, a `.cu`
-file stands beside the Python file that uses it, in CUDA C++, and the Python file has both ways, the plain one as reference:
+Each call of a chain reads its operands from memory, writes its result there, and costs a launch. Where that matters, a `.cu`
+file in CUDA C++ stands beside the Python file that uses it, which has both ways, array calls as the reference:
 
     kernels = Kernels(__file__, "batch_norm.cu")
 
@@ -15,7 +15,7 @@ file stands beside the Python file that uses it, in CUDA C++, and the Python fil
 The source is compiled for each dtype when it is first used (CuPy keeps what was compiled in a folder of the user's): `real` is
 the type of the arrays, `wide` the type to sum in. See kernel.cuh for what all kernels stand on.
 
-Parameters: an array is a pointer to its first number, an int a `size` (64 bits), a float a `wide`, None a null pointer; a
+Parameters: an array is a pointer to its first element, an int a `size` (64 bits), a float a `wide`, None a null pointer; a
 NumPy array is a struct of these bytes, passed by value.
 """
 
@@ -33,25 +33,25 @@ from ..arrays import Array, array_module, follow
 from ..scoped import Block
 
 THREADS = 256
-"""In a block, where a kernel does not ask for another number."""
+"""Threads in a block, unless a kernel needs another number."""
 
-MOST_BLOCKS = 1 << 16
-"""In a grid whose threads share a loop: enough for any GPU."""
+MAX_BLOCKS = 1 << 16
+"""The largest grid of a kernel whose threads share a loop (grid-stride loop): enough for any GPU."""
 
 HALF = "#include <cuda_fp16.h>\ntypedef __half real; typedef float wide;\n"
 TYPES = {"e": HALF, "f": "typedef float real; typedef float wide;\n", "d": "typedef double real; typedef double wide;\n"}
-"""What stands before a source, for each dtype by its letter."""
+"""The types that are put before a source, by the letter of the dtype."""
 
 PRELUDE = Path(__file__).with_name("kernel.cuh")
 
 INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
-"""One file in another, for what some kernels share: the compiler gets a single text, and would look for no file."""
+"""An include of another file: it is replaced by that file's text, since NVRTC is given a single source and no folder."""
 
 OPTIONS = ("--std=c++17",)
 
 
 class Chosen(threading.local):
-    """What each thread has chosen."""
+    """Whether each thread uses kernels."""
 
     kernels = True
 
@@ -60,21 +60,21 @@ chosen = Chosen()
 
 
 class plain(Block):
-    """Inside, plain array calls alone compute, without kernels on a GPU and without oneDNN on the CPU.
+    """Inside, only array calls compute, without kernels on a GPU and without oneDNN on the CPU.
 
-    It is there to compare, or to tell whether a kernel is at fault.
+    For comparisons, and to find out whether a kernel is at fault.
     """
 
     def now(self) -> bool:
-        """Whether kernels compute."""
+        """Whether kernels are used in this thread."""
         return chosen.kernels
 
     def set(self, value: bool) -> None:
-        """From now on they do, or not."""
+        """Use kernels from now on, or not."""
         chosen.kernels = value
 
     def wanted(self, before: bool) -> bool:
-        """They do not."""
+        """False: no kernels inside."""
         return False
 
 
@@ -94,13 +94,14 @@ class Kernels:
         self.path = Path(beside).with_name(name)
 
     def source(self, letter: str) -> str:
-        """What is compiled for the dtype of this letter. In ASCII: CuPy writes it to a file, in the system's own encoding."""
+        """The source to compile for the dtype of this letter. In ASCII, since CuPy writes it to a file in the system's
+        encoding."""
         text = TYPES[letter] + PRELUDE.read_text(encoding="utf-8") + _with_includes(self.path)
         return text.encode("ascii", "replace").decode("ascii")
 
     def each(self, name: str, dtype: Any, count: int, *arguments: Any) -> None:
-        """Launch a kernel whose threads share a loop over `count` numbers."""
-        self.blocks(name, dtype, min(-(-count // THREADS), MOST_BLOCKS), *arguments)
+        """Launch a kernel whose threads share a loop over `count` elements."""
+        self.blocks(name, dtype, min(-(-count // THREADS), MAX_BLOCKS), *arguments)
 
     def blocks(
         self,
@@ -111,13 +112,13 @@ class Kernels:
         threads: int = THREADS,
         beside: Array | None = None,
     ) -> None:
-        """Launch a kernel of `count` blocks, along up to three axes. Without blocks there is nothing to do.
+        """Launch a kernel on a grid of `count` blocks, of up to three axes; nothing if that is 0.
 
         Args:
-            beside: an array on the GPU where the kernel is to run; None: the first of the arguments.
+            beside: an array on the GPU where the kernel runs; None: the first array of the arguments.
 
         Raises:
-            ValueError: an array is not contiguous: the kernel would take other numbers for its own.
+            ValueError: an array is not contiguous: the kernel would read other elements.
         """
         grid = count if isinstance(count, tuple) else (count,)
         if 0 in grid:
@@ -133,7 +134,7 @@ class Kernels:
 
 
 def _with_includes(path: Path) -> str:
-    """The text of a file, with those that it includes by a path from where it stands."""
+    """The text of a file, with its includes, whose paths are relative to its folder, replaced by their text."""
     text = path.read_text(encoding="utf-8")
     return INCLUDE.sub(lambda found: _with_includes(path.parent / found[1]), text)
 
@@ -149,8 +150,8 @@ def _module(xp: Any, kernels: Kernels, letter: str) -> Any:
 
 
 def _parameter(kernel: str, argument: Any, number: Any) -> Any:
-    """As CuPy passes it. It would take a Python float for a double, whatever the kernel expects, and None for nothing. Of
-    NumPy's arrays it passes those of a single element: so a struct becomes one.
+    """An argument in the form in which CuPy passes it to the kernel with the right size. CuPy would pass a Python float as a
+    double, refuses None, and passes NumPy arrays of one element only: so a struct becomes one element of void.
     """
     if argument is None:
         return np.int64(0)

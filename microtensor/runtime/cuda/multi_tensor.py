@@ -1,9 +1,9 @@
-"""One kernel over many arrays: what an optimiser does to all its parameters, in one launch.
+"""Multi-tensor kernels: one launch over many arrays, such as all parameters of an optimiser.
 
-A network has hundreds of parameters, most of them small. A launch for each would cost more than the arithmetic. So a kernel
-takes `Rows`, a struct that is passed by value: where the arrays of each row are, and how many numbers they hold. Blocks of the
-grid are dealt out to the rows, a chunk of 2,048 numbers each: eight for each thread, and few enough that a network of 300,000
-numbers has a block for each of a large GPU's 132 processors. See kernel.cuh for the other end.
+A network has hundreds of parameters, most of them small: a launch for each would cost more than the arithmetic. So a kernel
+takes `Rows`, a struct that is passed by value: a row for each parameter, with the addresses of its arrays and their number of
+elements. Each block of the grid works on a chunk of 2,048 elements of one row: 8 for each thread, and few enough that a network
+of 300,000 parameters gives a block to each of a large GPU's 132 multiprocessors. kernel.cuh has the struct in C++.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 from ..arrays import Array, device_of
 from .kernels import Kernels, usable
 
-MOST, COLUMNS, CHUNK = 72, 5, 2048
-"""As in kernel.cuh."""
+MAX_ROWS, COLUMNS, CHUNK_ELEMENTS = 72, 5, 2048
+"""Rows of a launch, arrays of a row, elements of a block: as in kernel.cuh."""
 
-ROWS = np.dtype([("at", np.uint64, (COLUMNS, MOST)), ("count", np.int64, MOST), ("end", np.uint32, MOST)])
+ROWS = np.dtype([("at", np.uint64, (COLUMNS, MAX_ROWS)), ("count", np.int64, MAX_ROWS), ("end", np.uint32, MAX_ROWS)])
 
-Row = Sequence[Any]
-"""Arrays of as many numbers each; None is a null pointer. The first is an array."""
+ArrayRow = Sequence[Any]
+"""Arrays of the same number of elements; None is a null pointer. The first is an array."""
 
 
-def fit(row: Row) -> bool:
-    """Whether a kernel can work on these arrays: on one GPU, of one floating dtype, contiguous.
+def fit(row: ArrayRow) -> bool:
+    """Whether a kernel can work on a row: its arrays are on one GPU, of one floating-point dtype, and contiguous.
 
     >>> fit([np.ones(3), None])
     False
@@ -44,32 +44,32 @@ def fit(row: Row) -> bool:
     return True
 
 
-def alike(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Rows that fit, sorted by GPU and dtype: each kind takes launches of its own."""
+def alike(rows: Iterable[ArrayRow]) -> Iterator[list[ArrayRow]]:
+    """Rows that fit, grouped by GPU and dtype: each group takes launches of its own."""
 
-    def kind(row: Row) -> tuple[str, str]:
+    def kind(row: ArrayRow) -> tuple[str, str]:
         return device_of(row[0]), row[0].dtype.char
 
     for _, same in groupby(sorted(rows, key=kind), kind):
         yield list(same)
 
 
-def packed(rows: Sequence[Row]) -> Iterator[tuple[np.ndarray, int]]:
-    """Rows of one kind → for each launch, the struct that a kernel takes, and the number of its blocks."""
+def packed(rows: Sequence[ArrayRow]) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows of one GPU and dtype → for each launch, the struct for the kernel, and the number of blocks."""
     filled = [row for row in rows if row[0].size]
-    for start in range(0, len(filled), MOST):
-        part = filled[start : start + MOST]
+    for start in range(0, len(filled), MAX_ROWS):
+        part = filled[start : start + MAX_ROWS]
         struct = np.zeros((), ROWS)
         for column, arrays in enumerate(zip(*part)):
             struct["at"][column, : len(part)] = [0 if array is None else array.data.ptr for array in arrays]
         counts = [row[0].size for row in part]
         struct["count"][: len(part)] = counts
-        ends = np.cumsum([-(-count // CHUNK) for count in counts])
+        ends = np.cumsum([-(-count // CHUNK_ELEMENTS) for count in counts])
         struct["end"][: len(part)] = ends
         yield struct, int(ends[-1])
 
 
-def launch(kernels: Kernels, name: str, rows: Iterable[Row], *arguments: Any) -> None:
+def launch(kernels: Kernels, name: str, rows: Iterable[ArrayRow], *arguments: Any) -> None:
     """Launch a kernel `name(Rows rows, …)` over rows that fit; see `fit`."""
     for same in alike(rows):
         first: Array = same[0][0]

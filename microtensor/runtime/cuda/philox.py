@@ -1,11 +1,11 @@
-"""Random numbers that a GPU draws by itself: Philox, a generator without a state.
+"""Random numbers on a GPU: Philox, a counter-based generator, which has no state.
 
-The i-th number is a function of a seed and i: ten rounds of multiplications that mix the bits of both (Salmon, Moraes, Dror &
-Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.3: Philox 4×32). So every thread draws its own numbers, the
-same numbers can be drawn again instead of being kept, and a seed means the same on every device. The seeds come from a
-`Generator` on the host, one for each call.
+The i-th number is a function of a seed and i: ten rounds of multiplications mix the bits of both (Salmon, Moraes, Dror & Shaw
+2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.3: Philox 4×32). So each thread draws its own numbers, the
+backward pass draws them again instead of keeping them, and a seed gives the same numbers on every device. A `Generator` on the
+host gives the seeds, one for each call.
 
-`words` is the generator in array calls, the reference of the one in kernel.cuh.
+`words` is the generator in array calls, the reference for the one in kernel.cuh.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from ...random import Generator, default
 from ..arrays import Array, array_module, follow
 from .kernels import Kernels, usable
 
@@ -28,16 +27,11 @@ KEY_STEPS = 0x9E3779B9, 0xBB67AE85
 ROUNDS = 10
 
 BITS = {"e": 11, "f": 24, "d": 32}
-"""So many random bits a number in [0, 1) is made of, by the letter of its dtype: it holds them exactly, and none becomes 1."""
-
-
-def seed_from(generator: Generator | None) -> int:
-    """A seed, from 0 to 2⁶³ − 1: one draw of a generator on the host, the default one if None."""
-    return int((default if generator is None else generator).integers(0, 2**63 - 1, ()))
+"""Random bits of a number in [0, 1), by the letter of its dtype, which represents them exactly: none is rounded to 1."""
 
 
 def words(xp: Any, seed: int, count: int, start: int = 0) -> Array:
-    """Random integers from 0 to 2³² − 1, uint32 (count,): those of this seed, from the one with the number 4 · start on.
+    """Random integers from 0 to 2³² − 1, uint32 (count,): those of this seed from index 4 · start on.
 
     >>> [hex(word) for word in words(np, 0, 4)]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
@@ -49,18 +43,19 @@ def words(xp: Any, seed: int, count: int, start: int = 0) -> Array:
 
 
 def philox(counter: Sequence[Array], key: tuple[int, int]) -> tuple[Array, Array, Array, Array]:
-    """Four words of 32 bits, in arrays of uint64, mixed under a key of two: for each key a permutation of all 2¹²⁸ counters."""
+    """A counter of four words of 32 bits, in arrays of uint64 → four random words. A key of two words selects the permutation
+    of all 2¹²⁸ counters."""
     a, b, c, d = counter
     key0, key1 = key
     for _ in range(ROUNDS):
-        left, right = a * MULTIPLIERS[0], c * MULTIPLIERS[1]  # 64 bits: the high half, and the low one
+        left, right = a * MULTIPLIERS[0], c * MULTIPLIERS[1]  # 64 bits: high and low word
         a, b, c, d = (right >> 32) ^ b ^ key0, right & LOW, (left >> 32) ^ d ^ key1, left & LOW
         key0, key1 = (key0 + KEY_STEPS[0]) & LOW, (key1 + KEY_STEPS[1]) & LOW
     return a, b, c, d
 
 
 def uniform(like: Array, seed: int, low: float, high: float) -> Array:
-    """Numbers spread evenly from `low` to `high`, in the shape, in the dtype and on the device of `like`."""
+    """Uniform random numbers from `low` to `high`, of the shape, the dtype and the device of `like`."""
     follow(like)
     xp, bits = array_module(like), BITS[like.dtype.char]
     unit, width = 2.0**-bits, float(high - low)
@@ -73,5 +68,5 @@ def uniform(like: Array, seed: int, low: float, high: float) -> Array:
 
 
 def threshold(probability: float) -> int:
-    """A word is below this number with this probability."""
+    """The integer that a random word is below with this probability."""
     return min(math.floor(probability * 2.0**32 + 0.5), 2**32)

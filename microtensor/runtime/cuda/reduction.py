@@ -1,4 +1,5 @@
-"""How a GPU's threads share the lines of an array, the numbers along one axis: see `Lines` in kernel.cuh."""
+"""Reductions along an axis on a GPU: how many threads work on each line, the elements along the axis. See `Lines` in
+kernel.cuh."""
 
 from __future__ import annotations
 
@@ -8,26 +9,29 @@ import numpy as np
 
 from .kernels import THREADS
 
-FEW = 4
-"""A thread has so many numbers of a line at least, or it would wait for the others more than it computes."""
+THREAD_ELEMENTS = 4
+"""The fewest elements of a line for each thread of a team: with fewer, threads wait for each other more than they compute."""
 
-ENOUGH = 1 << 17
-"""Threads that keep any GPU busy."""
+BUSY_THREADS = 1 << 17
+"""Threads that keep any GPU busy: with so many, larger teams gain nothing."""
 
-SIDE_BY_SIDE = THREADS // 32
-"""The largest team where lines lie side by side in memory: then 32 neighbours, which read at once, are of as many lines."""
+MAX_STRIDED_TEAM = THREADS // 32
+"""The largest team where the elements of a line are strided: the 32 threads of a warp are then of 32 neighbouring lines, and
+read neighbouring elements (coalesced)."""
 
 
 def lines(shape: tuple[int, ...], axis: int | None) -> tuple[np.ndarray, int]:
-    """The kernels' `Lines` along an axis (None: of a single number) of an array of this shape, and how many blocks share them.
+    """The kernels' `Lines` along an axis of an array of this shape, and the number of blocks. None: each element is a line.
 
-    A long line is a team's of threads; short ones are a thread's each.
+    A team of threads works on a long line, a single thread on a short one.
 
     >>> lines((128, 1000), 1)[1], lines((32, 10), 1)[1], lines((8, 21, 64, 64), 1)[1]
     (128, 1, 512)
     """
     outer, length, inner = (1, 1, 1) if axis is None else (math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
     count, team = outer * inner, 1
-    while team * FEW < length and (team < THREADS if inner == 1 else team < SIDE_BY_SIDE and count * team < ENOUGH):
+    while team * THREAD_ELEMENTS < length and (
+        team < THREADS if inner == 1 else team < MAX_STRIDED_TEAM and count * team < BUSY_THREADS
+    ):
         team *= 2
     return np.array([count, length, inner, team], np.int64), -(-count * team // THREADS)

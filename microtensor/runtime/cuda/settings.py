@@ -1,21 +1,20 @@
-"""What each thread can choose for GPUs: whether products may be TF32; whether cuDNN may convolve, and in how much memory.
+"""Settings for GPUs, each thread's own: TF32 for matrix products, cuDNN for convolutions, and the workspace of a convolution.
 
-They are part of `microtensor.cuda`. Each has a function that sets it from now on, one that tells it, and a context manager,
-which is a decorator too, in which it holds.
+`microtensor.cuda` has them. Each has a function that sets it, one that returns it, and a context manager, also a decorator.
 """
 
 from __future__ import annotations
 
 import threading
 
-from ...autograd.arguments import kind_of
 from ...runtime.integers import as_integer
 from ..arrays import gpu_count, on
 from ..scoped import Block
+from ..text import kind_of
 
 
 class Settings(threading.local):
-    """What each thread has set."""
+    """The values of each thread."""
 
     tf32 = False
     cudnn = True
@@ -25,22 +24,22 @@ class Settings(threading.local):
 settings = Settings()
 
 USUAL_MATH, TF32_MATH = 0, 3
-"""How cuBLAS is to multiply: CUBLAS_DEFAULT_MATH and CUBLAS_TF32_TENSOR_OP_MATH of NVIDIA's cublas_api.h. CuPy has no name for
-the second."""
+"""Math modes of cuBLAS: CUBLAS_DEFAULT_MATH and CUBLAS_TF32_TENSOR_OP_MATH of NVIDIA's cublas_api.h. CuPy has no name for the
+second."""
 
 
 def set_allow_tf32(allowed: bool) -> None:
-    """From now on, in this thread, matrix products of float32 may be computed in TF32, or not. At the start they may not.
+    """Set whether matrix products of float32 may be computed in TF32, in this thread. Off at the start.
 
-    TF32 keeps 10 bits after the point of each factor where float32 has 23, and adds up in float32: each product is off by up to
-    1e-3 of itself, and matrices are multiplied several times as fast, on GPUs of compute capability 8.0 or later; others go on
-    as before. It concerns what CuPy gives to cuBLAS: `@` and all that is made of it, and convolutions, where they are computed
-    by matrix products or by cuDNN. Our own kernels never use it.
+    TF32 rounds each factor to 10 bits of mantissa, where float32 has 23, and adds up in float32: the relative error of a
+    product is up to 1e-3, and matrix products are several times as fast, on GPUs of compute capability 8.0 or later; on others
+    nothing changes. It applies to cuBLAS, that is `@` and what is made of it, and to convolutions by matrix products or by
+    cuDNN. The kernels of this package never use it.
 
     It is off where PyTorch has it off, for products (`torch.backends.cuda.matmul.allow_tf32`), and for convolutions too, for
-    which PyTorch has it on. CuPy has a handle to cuBLAS for each thread and GPU: it is set for all GPUs, in this thread. (The
-    environment variable CUPY_TF32=1 is CuPy's own way; it concerns products of two matrices, but not of stacks of them, in the
-    whole process, and is not undone here.)
+    which PyTorch has it on. CuPy has a handle to cuBLAS for each thread and GPU; this sets the mode of those of this thread,
+    for all GPUs. (CuPy's own environment variable CUPY_TF32=1 applies to products of two matrices, not to batched ones, in the
+    whole process; it is not changed here.)
 
     Raises:
         TypeError: it is neither True nor False.
@@ -77,23 +76,23 @@ class allow_tf32(Block):
         self._allowed = allowed
 
     def now(self) -> bool:
-        """What `get_allow_tf32` tells."""
+        """As `get_allow_tf32`."""
         return get_allow_tf32()
 
     def set(self, value: bool) -> None:
-        """`set_allow_tf32`."""
+        """As `set_allow_tf32`."""
         set_allow_tf32(value)
 
     def wanted(self, before: bool) -> bool:
-        """What is to hold."""
+        """The value inside."""
         return self._allowed
 
 
 def set_allow_cudnn(allowed: bool) -> None:
-    """From now on, in this thread, convolutions on a GPU may be computed by NVIDIA's cuDNN, or not. At the start they may.
+    """Set whether convolutions on a GPU may be computed by NVIDIA's cuDNN, in this thread. On at the start.
 
-    It is used where `nvidia-cudnn-frontend` is installed (the extra `cudnn`) and computes some small convolutions as our own
-    kernels do, which is tried at the first convolution. Otherwise nothing changes.
+    It is used if `nvidia-cudnn-frontend` is installed (the extra `cudnn`) and gives the results of our own kernels for some
+    small convolutions, which is tested at the first convolution. Otherwise nothing changes.
 
     Raises:
         TypeError: it is neither True nor False.
@@ -127,24 +126,23 @@ class allow_cudnn(Block):
         self._allowed = allowed
 
     def now(self) -> bool:
-        """What `get_allow_cudnn` tells."""
+        """As `get_allow_cudnn`."""
         return get_allow_cudnn()
 
     def set(self, value: bool) -> None:
-        """`set_allow_cudnn`."""
+        """As `set_allow_cudnn`."""
         set_allow_cudnn(value)
 
     def wanted(self, before: bool) -> bool:
-        """What is to hold."""
+        """The value inside."""
         return self._allowed
 
 
 def set_convolution_workspace(nbytes: int) -> None:
-    """From now on, in this thread, a convolution on a GPU has so many bytes for its columns: 256 MiB at the start.
+    """Set how many bytes a convolution on a GPU has for im2col, in this thread: 256 MiB at the start.
 
-    Where a convolution is computed by a matrix product, its images are first unfolded: as many at a time as there is room for.
-    A larger workspace means fewer and larger products. What does not fit even singly, a column, or a channel's, is made all the
-    same.
+    A convolution by a matrix product first unfolds its images (im2col), as many at a time as the workspace holds: a larger one
+    gives fewer and larger products. The smallest part is unfolded even if it is larger than the workspace.
 
     Raises:
         TypeError: it is no integer.
@@ -154,7 +152,7 @@ def set_convolution_workspace(nbytes: int) -> None:
 
 
 def get_convolution_workspace() -> int:
-    """The bytes that a convolution on a GPU has for its columns, in this thread.
+    """The bytes that a convolution on a GPU has for im2col, in this thread.
 
     >>> get_convolution_workspace() == 256 * 1024**2
     True
@@ -163,7 +161,7 @@ def get_convolution_workspace() -> int:
 
 
 class convolution_workspace(Block):
-    """Inside, or in the function that it decorates, a convolution on a GPU has so many bytes for its columns.
+    """Inside, or in the function that it decorates, a convolution on a GPU has this many bytes for im2col.
 
     Raises:
         TypeError, ValueError: as `set_convolution_workspace`; on entry.
@@ -177,13 +175,13 @@ class convolution_workspace(Block):
         self._nbytes = nbytes
 
     def now(self) -> int:
-        """What `get_convolution_workspace` tells."""
+        """As `get_convolution_workspace`."""
         return get_convolution_workspace()
 
     def set(self, value: int) -> None:
-        """`set_convolution_workspace`."""
+        """As `set_convolution_workspace`."""
         set_convolution_workspace(value)
 
     def wanted(self, before: int) -> int:
-        """What is to hold."""
+        """The value inside."""
         return self._nbytes

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_conv import check_layer
+from layers import check_layer
 
 from microtensor import Tensor, nn
 from microtensor.testing import geometries

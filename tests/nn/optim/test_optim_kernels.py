@@ -8,7 +8,7 @@ import pytest
 import strict
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_optim import KINDS, OPTIONS
+from optimizers import KINDS, OPTIONS
 
 import microtensor as mt
 from microtensor import Tensor, nn
@@ -16,11 +16,11 @@ from microtensor.nn.module import Parameter
 from microtensor.nn.optim import SGD, Adam
 from microtensor.nn.optim.moving_average import ExponentialMovingAverage
 from microtensor.runtime.cuda.kernels import plain
-from microtensor.runtime.cuda.multi_tensor import CHUNK, MOST, ROWS, packed
+from microtensor.runtime.cuda.multi_tensor import CHUNK_ELEMENTS, MAX_ROWS, ROWS, packed
 
 pytestmark = pytest.mark.skipif(strict.COMPILER is None, reason="needs g++, which compiles the kernels for the processor")
 
-SIZES = [0, 1, 255, 256, 257, 1025, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 300]
+SIZES = [0, 1, 255, 256, 257, 1025, CHUNK_ELEMENTS - 1, CHUNK_ELEMENTS, CHUNK_ELEMENTS + 1, 2 * CHUNK_ELEMENTS + 300]
 DTYPES = [np.float16, np.float32, np.float64]
 lengths = st.lists(st.sampled_from(SIZES), min_size=1, max_size=5)
 
@@ -98,7 +98,7 @@ def test_what_is_no_number_stays_in_its_place(kind, options):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_launches_do_not_grow_with_the_parameters(kind):
-    for count, launches in ((1, 1), (MOST, 1), (MOST + 1, 2), (3 * MOST, 3)):
+    for count, launches in ((1, 1), (MAX_ROWS, 1), (MAX_ROWS + 1, 2), (3 * MAX_ROWS, 3)):
         params = parameters([np.ones(3, np.float32)] * count)
         optimizer = kind(params)
         give(params, [np.ones(3, np.float32)] * count)
@@ -109,7 +109,7 @@ def test_launches_do_not_grow_with_the_parameters(kind):
 
 
 def test_a_block_for_each_chunk():
-    arrays = [strict.cupy.zeros(n, "float32") for n in (0, 1, CHUNK, CHUNK + 1)]
+    arrays = [strict.cupy.zeros(n, "float32") for n in (0, 1, CHUNK_ELEMENTS, CHUNK_ELEMENTS + 1)]
     ((struct, blocks),) = packed([(a, None) for a in arrays])
     assert blocks == 4
     assert struct["end"][:4].tolist() == [1, 2, 4, 0]  # the empty one is left out
@@ -252,9 +252,9 @@ def test_an_average_follows_all_weights_together(dtype):
 
 
 def test_launches_to_average():
-    model = nn.Sequential(*[nn.BatchNorm1d(5) for _ in range(MOST // 2)]).to("cuda")
+    model = nn.Sequential(*[nn.BatchNorm1d(5) for _ in range(MAX_ROWS // 2)]).to("cuda")
     average = ExponentialMovingAverage(model)
     with strict.counting() as counts:
         average.update()
     assert counts.names["update_average"] == counts.names["copy"] == 1
-    assert counts.kernels == 2 + MOST // 2  # counters of integers are copied each by itself
+    assert counts.kernels == 2 + MAX_ROWS // 2  # counters of integers are copied each by itself

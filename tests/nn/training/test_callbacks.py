@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_train import LABELS, POINTS, setting, weights
+from training import LABELS, POINTS, setting, weights
 
 import microtensor as mt
 from microtensor import nn

@@ -10,32 +10,13 @@ import killed
 import numpy as np
 import pytest
 import strict
+from training import assert_same_values
 
 import microtensor as mt
 from microtensor import nn
 from microtensor.data import DataLoader, TensorDataset
 
 STEPS_PER_EPOCH = 10  # 19 batches, two a step
-
-
-def leaves(tree, place=""):
-    """(path, value) of everything in a tree."""
-    pairs = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, (list, tuple)) else None
-    if pairs is None:
-        yield place, tree
-    else:
-        for key, value in pairs:
-            yield from leaves(value, f"{place}/{key}")
-
-
-def assert_same(tree, expected):
-    found, wanted = dict(leaves(tree)), dict(leaves(expected))
-    assert found.keys() == wanted.keys()
-    for name, value in wanted.items():
-        if isinstance(value, mt.Tensor):
-            np.testing.assert_array_equal(found[name].numpy(), value.numpy(), strict=True, err_msg=name)
-        else:
-            assert found[name] == value, name
 
 
 def result(model, optimizer, history):
@@ -54,12 +35,12 @@ def test_a_run_that_crashed_goes_on_as_if_it_had_not(tmp_path, uninterrupted, st
     with pytest.raises(RuntimeError, match="crash"):
         killed.train(tmp_path, epochs=3, crash_at=step, workers=workers)
     mt.manual_seed(99)  # what the program drew before must not matter
-    assert_same(result(*killed.train(tmp_path, epochs=3, workers=workers)), uninterrupted)
+    assert_same_values(result(*killed.train(tmp_path, epochs=3, workers=workers)), uninterrupted)
 
 
 def test_more_epochs_go_on_from_a_run_that_ended(tmp_path, uninterrupted):
     killed.train(tmp_path, epochs=1)
-    assert_same(result(*killed.train(tmp_path, epochs=3)), uninterrupted)
+    assert_same_values(result(*killed.train(tmp_path, epochs=3)), uninterrupted)
 
 
 def test_a_run_that_has_ended_is_not_run_again(tmp_path, uninterrupted):
@@ -67,7 +48,7 @@ def test_a_run_that_has_ended_is_not_run_again(tmp_path, uninterrupted):
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     with pytest.warns(UserWarning, match="fit: nothing to do: 3 of 3 epochs are done; ask for more, or start again in another"):
         again = killed.train(tmp_path, epochs=3)
-    assert_same(result(*again), uninterrupted)
+    assert_same_values(result(*again), uninterrupted)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == stamps
 
 
@@ -104,7 +85,7 @@ def test_a_damaged_file_is_passed_over(tmp_path, uninterrupted):
     newest.write_bytes(newest.read_bytes()[:-100])
     with pytest.warns(UserWarning, match=r"step-00000018.npz .* trying the checkpoint before it"):
         resumed = killed.train(tmp_path, epochs=3)
-    assert_same(result(*resumed), uninterrupted)
+    assert_same_values(result(*resumed), uninterrupted)
 
 
 def test_a_damaged_file_does_not_push_out_newer_ones(tmp_path):
@@ -203,7 +184,7 @@ def weighed(folder, crash_at=None):
 def test_a_loss_that_learns_and_a_shuffled_validation_go_on_too(tmp_path, step):
     with pytest.raises(RuntimeError, match="crash"):
         weighed(tmp_path / "killed", crash_at=step)
-    assert_same(weighed(tmp_path / "killed"), weighed(tmp_path / "whole"))
+    assert_same_values(weighed(tmp_path / "killed"), weighed(tmp_path / "whole"))
 
 
 def test_on_a_device_no_checkpoint_is_of_nan(tmp_path, monkeypatch):
@@ -244,7 +225,7 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_numbers(tmp_path)
         for file in folder.glob("step-*.npz"):
             mt.load(file)
     assert kills == 20
-    assert_same(mt.load(folder / "final.npz"), mt.load(whole / "final.npz"))
+    assert_same_values(mt.load(folder / "final.npz"), mt.load(whole / "final.npz"))
 
 
 def newest(folder):

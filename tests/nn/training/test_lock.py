@@ -8,10 +8,10 @@ import threading
 import time
 import warnings
 
-import numpy as np
 import pytest
+import training
+from training import train_in
 
-import microtensor as mt
 from microtensor import nn
 from microtensor.nn.training import folder_lock as lock
 
@@ -19,24 +19,15 @@ PROGRAM = """
 import sys, time
 from microtensor import nn
 sys.path.insert(0, {tests!r})
-from test_lock import run
+from training import train_in
 
 class Wait(nn.Callback):
     def on_step(self, run):
         open({folder!r} + "/started", "w").close()
         time.sleep(60)
 
-run({folder!r}, Wait())
+train_in({folder!r}, Wait())
 """
-
-
-def run(folder, *callbacks, epochs=1):
-    model = nn.Linear(2, 2, generator=mt.Generator(0))
-    data = [(mt.Tensor(np.eye(2, dtype="float32")), mt.tensor([0, 1]))] * 2
-    optimizer, checkpoint = nn.SGD(model.parameters(), lr=0.1), nn.Checkpoint(folder)
-    return nn.fit(
-        model, data, nn.cross_entropy, optimizer, epochs=epochs, callbacks=callbacks, checkpoint=checkpoint, progress=False
-    )
 
 
 class Again(nn.Callback):
@@ -47,7 +38,7 @@ class Again(nn.Callback):
 
     def on_step(self, outer):
         try:
-            run(self.folder)
+            train_in(self.folder)
         except OSError as error:
             self.error = error
 
@@ -58,7 +49,7 @@ def test_a_second_fit_of_this_program_is_refused(tmp_path):
     os.symlink(folder, tmp_path / "link", target_is_directory=True)
     for epochs, other in enumerate((folder, tmp_path / "link", folder / ".." / "run"), 1):
         again = Again(other)
-        run(folder, again, epochs=epochs)
+        train_in(folder, again, epochs=epochs)
         assert isinstance(again.error, BlockingIOError)
         assert "another fit of this program is training in" in str(again.error)
         assert not (folder / lock.NAME).exists()
@@ -72,14 +63,14 @@ def test_a_second_thread_is_refused(tmp_path):
             inside.set()
             assert over.wait(30)
 
-    thread = threading.Thread(target=lambda: run(tmp_path, Hold()))
+    thread = threading.Thread(target=lambda: train_in(tmp_path, Hold()))
     thread.start()
     assert inside.wait(30)
     try:
         with pytest.raises(
             BlockingIOError, match="two runs would overwrite each other's checkpoints; wait for its end, or give"
         ):
-            run(tmp_path)
+            train_in(tmp_path)
     finally:
         over.set()
         thread.join()
@@ -87,19 +78,19 @@ def test_a_second_thread_is_refused(tmp_path):
 
 def test_another_process_is_refused_until_it_is_killed(tmp_path):
     folder = str(tmp_path)
-    program = PROGRAM.format(tests=os.path.dirname(__file__), folder=folder)
+    program = PROGRAM.format(tests=os.path.dirname(training.__file__), folder=folder)
     with subprocess.Popen([sys.executable, "-c", program]) as process:
         try:
             while not (tmp_path / "started").exists():
                 assert process.poll() is None
                 time.sleep(0.01)
             with pytest.raises(BlockingIOError, match=f"process {process.pid} on .* is training in"):
-                run(tmp_path)
+                train_in(tmp_path)
         finally:
             process.kill()
             process.wait()
     assert (tmp_path / lock.NAME).exists()  # what a killed process leaves behind locks nothing
-    assert len(run(tmp_path)) == 1
+    assert len(train_in(tmp_path)) == 1
     assert not (tmp_path / lock.NAME).exists()
 
 
@@ -110,7 +101,7 @@ def test_the_lock_ends_with_an_error_too(tmp_path):
 
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, Fail())
+            train_in(tmp_path, Fail())
     assert not (tmp_path / lock.NAME).exists()
 
 
@@ -140,17 +131,17 @@ def test_where_there_are_no_locks_it_says_so(tmp_path, monkeypatch):
 
     monkeypatch.setattr(lock.fcntl, "lockf", none)
     with pytest.warns(UserWarning, match=r"could not be locked: its file system has no locks \(No locks available\)"):
-        assert len(run(tmp_path)) == 1
+        assert len(train_in(tmp_path)) == 1
     monkeypatch.setattr(lock, "fcntl", None)  # as in WebAssembly: there is one process
-    assert len(run(tmp_path / "b")) == 1
+    assert len(train_in(tmp_path / "b")) == 1
 
 
 def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError, match="or a folder above it is a file; give another folder"):
-        run(tmp_path / "file")
+        train_in(tmp_path / "file")
     with pytest.raises(FileExistsError, match="or a folder above it is a file"):
-        run(tmp_path / "file" / "below")
+        train_in(tmp_path / "file" / "below")
     with pytest.raises(
         ValueError, match=r"best.npz is named like a file, and a folder is needed, of one run: Checkpoint\('.*best'\)"
     ):

@@ -6,6 +6,7 @@ from contextlib import ExitStack, suppress
 import numpy as np
 import pytest
 import strict
+from training import LABELS, POINTS, setting, weights
 from waiting import no_waiting
 
 import microtensor as mt
@@ -13,25 +14,11 @@ from microtensor import nn
 from microtensor.data import DataLoader, TensorDataset
 from microtensor.nn.training.train import evaluate, fit
 
-POINTS = np.random.default_rng(0).standard_normal((40, 2)).astype(np.float32)
-LABELS = (POINTS[:, 0] > POINTS[:, 1]).astype(np.int64)
-
-
-def setting(batch_size=8, lr=0.3):
-    mt.manual_seed(0)
-    model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, 2))
-    data = DataLoader(TensorDataset(POINTS, LABELS), batch_size, shuffle=True, generator=mt.Generator(1))
-    return model, data, nn.SGD(model.parameters(), lr=lr, momentum=0.9)
-
 
 def train(epochs=3, **settings):
     model, data, optimizer = setting()
     settings = {"progress": False} | settings
     return model, fit(model, data, nn.cross_entropy, optimizer, epochs=epochs, **settings)
-
-
-def weights(model):
-    return np.concatenate([p.numpy().ravel() for p in model.parameters()])
 
 
 def test_it_learns_and_keeps_a_history():

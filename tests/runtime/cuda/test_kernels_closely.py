@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import strict
+from planted import launcher
 from strict import compiled
-
-from microtensor.runtime.cuda.kernels import Kernels
 
 HERE = Path(__file__).parent
 ROOT = Path(__file__).parents[3]
@@ -30,17 +29,7 @@ pytestmark = pytest.mark.skipif(strict.COMPILER is None, reason="needs g++, whic
 
 @pytest.fixture
 def launch(tmp_path, monkeypatch):
-    """Launch three blocks of 64 threads of a kernel `name(real *y, size n)`, of this body, over 64 numbers: the numbers."""
-    monkeypatch.setitem(sys.modules, "cupy", strict.cupy)
-
-    def launch(body, n=64):
-        source = f'extern "C" __global__ void planted(real *y, size n) {{ (void)n; {body} }}'
-        (tmp_path / "planted.cu").write_text(source, encoding="utf-8")
-        y = strict.cupy.zeros(64, "float32")
-        Kernels(str(tmp_path / "planted.py"), "planted.cu").blocks("planted", y.dtype, 3, y, n, threads=64)
-        return y.get()
-
-    return launch
+    return launcher(tmp_path, monkeypatch)
 
 
 SHARED = "__shared__ real part[64]; unsigned t = threadIdx.x; part[t] = (real)t; "
@@ -97,14 +86,13 @@ def sanitized():
 def test_what_is_out_of_bounds_is_found(tmp_path, body, message):
     environment = sanitized()
     planted = f"""
-import numpy as np
-from test_kernels_closely import launch
+from planted import launcher
 
-def test_planted(launch):
-    launch({body!r})
+def test_planted(tmp_path, monkeypatch):
+    launcher(tmp_path, monkeypatch)({body!r})
 """
     (tmp_path / "test_planted.py").write_text(planted, encoding="utf-8")
-    code, said = again(environment | {"PYTHONPATH": str(HERE)}, tmp_path / "test_planted.py", "-c", ROOT / "pyproject.toml")
+    code, said = again(environment, tmp_path / "test_planted.py", "-c", ROOT / "pyproject.toml")
     assert code
     assert re.search(message, said), said[-3000:]
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import microtensor as mt
+from microtensor.random import seed_from
 from microtensor.runtime.cuda.kernels import Kernels, plain
-from microtensor.runtime.cuda.philox import BITS, philox, seed_from, threshold, uniform, words
+from microtensor.runtime.cuda.philox import BITS, philox, threshold, uniform, words
 
 compiler = pytest.mark.skipif(strict.COMPILER is None, reason="needs g++, which compiles the kernels for the processor")
 seeds = st.one_of(st.integers(0, 9), st.integers(0, 2**63 - 1))

@@ -13,8 +13,8 @@ from functools import cache
 
 import numpy as np
 
-from microtensor.runtime import threads
 from microtensor.runtime.arrays import Array, array_module
+from microtensor.runtime.blas import blas
 
 SMALL = 10**6
 """Multiplications of a product that OpenBLAS does not pack."""
@@ -67,8 +67,8 @@ def _whole(like: Array, step: int, length: int) -> int:
 @cache
 def _unpacked() -> bool:
     """Whether BLAS packs no small matrices."""
-    blas = threads.blas()
-    return blas is not None and blas.core in CORES
+    library = blas()
+    return library is not None and library.core in CORES
 
 
 def _pieces(matrix: Array, whole: int, step: int) -> Array:

@@ -20,6 +20,7 @@ import numpy as np
 
 from microtensor.runtime import threads
 from microtensor.runtime.arrays import Array
+from microtensor.runtime.blas import single_threaded_blas
 
 from ...windows import Pair, Window
 from . import depthwise
@@ -143,7 +144,7 @@ def _rows(x: Array, y: Array, channels: slice, band: Band, window: Window) -> tu
 
 def _is_finite(y: Array) -> bool:
     """Whether there is no inf and no nan in it, nor numbers whose squares are: then asking again costs time alone."""
-    with threads.single_threaded_blas(), np.errstate(over="ignore"):
+    with single_threaded_blas(), np.errstate(over="ignore"):
         return bool(np.isfinite(np.dot(y.reshape(-1), y.reshape(-1))))
 
 

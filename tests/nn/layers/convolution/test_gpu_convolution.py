@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import strict
-from convolutions import convolutions, seven_loops
+from convolutions import convolutions, seven_loops, three_by_definition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,25 +71,9 @@ def computed(way, x, w, g, b, c, window, groups):
     return [y.get() for y in results]
 
 
-def expected(x, w, g, b, c, window, groups):
-    """The three by their definition, an element of the kernel at a time, in float64."""
-    x, w, g, b, c = (a.astype(float) for a in (x, w, g, b, c))
-    padded, (k, *_) = window.pad(x), w.shape[1:]
-    images = padded.reshape(len(x), groups, k, *padded.shape[2:])
-    weight, gradient = w.reshape(groups, -1, *w.shape[1:]), g.reshape(len(g), groups, -1, *g.shape[2:])
-    y, back, change = np.zeros_like(gradient), np.zeros_like(images), np.zeros_like(weight)
-    seen = zip(window.taps(images, g.shape[2:]), window.taps(back, g.shape[2:]))
-    for (i, j, pixels), (_, _, places) in seen:
-        y += np.einsum("gok,ngkhw->ngohw", weight[..., i, j], pixels, optimize=True)
-        places += np.einsum("gok,ngohw->ngkhw", weight[..., i, j], gradient, optimize=True)
-        change[..., i, j] = np.einsum("ngohw,ngkhw->gok", gradient, pixels, optimize=True)
-    back = window.crop(back.reshape(padded.shape))
-    return y.reshape(g.shape) + b[:, None, None], back + c[:, None, None], change.reshape(w.shape)
-
-
 def check(case, window, groups, ways=None):
     """Every way that fits gives the sums, to a few units in the last place of the largest sum that their terms could have."""
-    wanted, most = expected(*case, window, groups), expected(*map(abs, case), window, groups)
+    wanted, most = three_by_definition(*case, window, groups), three_by_definition(*map(abs, case), window, groups)
     allowed = 4 * float(np.finfo(case[0].dtype).eps)
     for way in ways or problem(case[0], case[2], window, groups).fitting():
         for y, exact, scale in zip(computed(way, *case, window, groups), wanted, most):
@@ -114,7 +98,9 @@ def test_every_way_is_the_definition(case, dtype, depthwise, workspace, cut):
     b, c = rng.standard_normal(len(w)), rng.standard_normal(g.channels)
     case = [a.astype(dtype) for a in (x, w, v, b, c)]
     loops = seven_loops(*(a.astype(float) for a in case[:2]), window, groups)
-    np.testing.assert_allclose(expected(*case, window, groups)[0] - case[3].astype(float)[:, None, None], loops, atol=1e-10)
+    np.testing.assert_allclose(
+        three_by_definition(*case, window, groups)[0] - case[3].astype(float)[:, None, None], loops, atol=1e-10
+    )
     with pytest.MonkeyPatch.context() as patch, mt.cuda.convolution_workspace(workspace):
         patch.setattr(implicit_gemm, "BLOCKS", cut[0])
         patch.setattr(implicit_gemm, "TERMS", cut[1])
@@ -183,7 +169,7 @@ def test_what_is_not_contiguous_is_brought_in_order(way):
     with cost.way(way):
         y, back = cost.forward(turned, weight, None, THREE, 1), cost.to_input(gradient, weight, None, THREE, 1, (5, 6))
         change = cost.to_weight(turned, gradient, THREE, 1)
-    wanted = expected(x.transpose(0, 3, 1, 2), w, ones, np.zeros(3), np.zeros(4), THREE, 1)
+    wanted = three_by_definition(x.transpose(0, 3, 1, 2), w, ones, np.zeros(3), np.zeros(4), THREE, 1)
     for result, numbers in zip((y, back, change), wanted):
         np.testing.assert_allclose(result.get(), numbers, atol=1e-12)
 
@@ -248,8 +234,8 @@ def test_the_workspace_bounds_what_is_made(monkeypatch, way, nbytes):
             cost.to_input(g, w, None, window, 1, (8, 8)),
             cost.to_weight(x, g, window, 1),
         )
-    places = {y.array.ptr for y in results}
-    others = [a.nbytes for a in made if a.array.ptr not in places]
+    places = {y.data.ptr for y in results}
+    others = [a.nbytes for a in made if a.data.ptr not in places]
     least = 4 * 9 * 64 if way == "tiles" else 0  # the columns of a single channel, backward
     assert max(others, default=0) <= max(nbytes, least)
     if way == "tiles":
@@ -376,7 +362,7 @@ def test_the_implicit_product_past_two_to_the_31():
     weight = np.random.default_rng(1).standard_normal((1, 1, 3, 3)).astype(np.float16)
     x._host[-2048:] = image.reshape(-1)
     w, sliding = strict.cupy.asarray(weight), THREE.for_kernels((32, 64), (32, 64))
-    wanted, back, _ = expected(image, weight, image, np.zeros(1), np.zeros(1), THREE, 1)
+    wanted, back, _ = three_by_definition(image, weight, image, np.zeros(1), np.zeros(1), THREE, 1)
     launch(implicit_gemm.kernels, "forward_16", (n * 8, 1), 2, y, x, w, None, sliding, n, 1, 1, 1)
     np.testing.assert_allclose(y._host[-512:], wanted.reshape(-1)[-512:], rtol=1e-3, atol=1e-2)
     launch(implicit_gemm.kernels, "to_input_16", (n * 8, 1, 1), 2, y, x, w, None, sliding, n, 1, 1, 1)
