@@ -9,7 +9,7 @@ from typing import Any
 
 from . import random
 from .autograd.autocast import current
-from .autograd.backward import enable_grad, same, walk
+from .autograd.backward import Pass, enable_grad, same
 from .autograd.graph import Node, Origin, clock, mode
 from .tensor import Tensor
 
@@ -79,7 +79,7 @@ def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
 def _gradients(
     function: Any, inputs: Sequence[Any], captured: set[Origin], state: Any, precision: Any, g: Any
 ) -> dict[Any, Any]:
-    """Run the function a second time, now keeping its graph, and walk it."""
+    """Run the function a second time, now keeping its graph, and run a pass over it."""
     recording, now = mode.recording, random.default.get_state()
     random.default.set_state(state)
     try:
@@ -91,7 +91,7 @@ def _gradients(
     if origin is None:
         return {}
     places = _places(again)
-    found = walk([(origin, g)], {*places, *captured}, retain=recording, create=recording, beyond=False)
+    found = Pass([(origin, g)], {*places, *captured}, retain=recording, create=recording, past_wanted=False).run()
     return {places.get(place, place): v for place, v in found.items()}
 
 

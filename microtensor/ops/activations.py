@@ -7,6 +7,8 @@ Most are one line of the operations below them. At a kink the gradient is PyTorc
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,17 +59,27 @@ def relu(x: T, /, inplace: bool = False) -> Rule[T]:
     return spread(rectified, x.array), (lambda g, y: _between(g, y, 0),)
 
 
+class Rectifier(threading.local):
+    """How this thread's backward passes go through a ReLU: see saliency/rectifiers.py."""
+
+    derivative: Callable[[Any, Any], Any] | None = None
+    """A function of the gradient that arrives and of where the unit was on; None: the derivative itself."""
+
+
+rectifier = Rectifier()
+
+
 def _between(g: Any, y: Any, low: float, high: float = math.nan) -> Any:
     """The gradient where low < y < high, and where y is nan; a limit that is nan is none.
 
     From 0 up it is that of a ReLU, with or without a ceiling: where a caller has set a rule for all of them, what that says.
     """
-    if not mode.recording and (mode.rectifier is None or low != 0):
+    if not mode.recording and (rectifier.derivative is None or low != 0):
         return g.constant(
             _passed_by_kernel(g.array, y.array, low, high) if usable(g.array) else _passed(g.array, y.array, low, high)
         )
     inside = ~(y <= low) if math.isnan(high) else ~((y <= low) | (y >= high))  # so that the gradient passes at nan
-    return where(inside, g, 0) if mode.rectifier is None or low != 0 else mode.rectifier(g, inside)
+    return where(inside, g, 0) if rectifier.derivative is None or low != 0 else rectifier.derivative(g, inside)
 
 
 def _passed(g: Array, y: Array, low: float, high: float) -> Array:

@@ -8,7 +8,7 @@ import pytest
 
 import microtensor as mt
 from microtensor import nn, ops
-from microtensor.autograd.graph import mode
+from microtensor.autograd.observers import Observer, observing
 from microtensor.nn.inspect.receptive_field_rules import rule
 from microtensor.nn.layers.batch_norm import batch_norm
 from microtensor.nn.layers.conv import conv1d, conv2d
@@ -22,11 +22,13 @@ from microtensor.profiler.costs import multiply_adds
 def cost(function):
     """Multiply-adds of all operations that `function` runs."""
     total = []
-    mode.observers = (*mode.observers, lambda op, inputs, settings, y: total.append(multiply_adds(op, inputs, y)))
-    try:
+
+    class Total(Observer):
+        def operation(self, operation, inputs, settings, result):
+            total.append(multiply_adds(operation, inputs, result))
+
+    with observing(Total()):
         function()
-    finally:
-        mode.observers = mode.observers[:-1]
     return sum(total)
 
 

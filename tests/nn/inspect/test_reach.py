@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import microtensor as mt
 from microtensor import Tensor, nn
-from microtensor.autograd.graph import mode
+from microtensor.autograd.observers import Observer, observing
 from microtensor.nn.inspect.reach import Reach, Reaches
 from microtensor.nn.layers.adaptive import adaptive_avg_pool2d, adaptive_max_pool2d
 from microtensor.nn.layers.conv import conv2d
@@ -22,11 +22,13 @@ def follow(function, *shapes):
     reaches, inputs = Reaches(), [Tensor(np.ones(shape)) for shape in shapes]
     for x in inputs:
         reaches.start(x)
-    mode.observers = (*mode.observers, reaches.observe)
-    try:
+
+    class Follow(Observer):
+        def operation(self, *call):
+            reaches.observe(*call)
+
+    with observing(Follow()):
         y = function(*inputs)
-    finally:
-        mode.observers = mode.observers[:-1]
     return y, reaches.of(y)
 
 
