@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence, Set
 from typing import Any
 
@@ -191,6 +192,8 @@ def walk(
                 continue
             if hooks_ran and clock[0] != now:
                 _check_unchanged(origin, needed)
+            if origin.meaning is not None and (create or origin.meaning.alone):
+                sources = _by_meaning(origin, g, create)
             output = None
             if origin.output is not None:
                 output = g.kind.wrap(origin.output[0], origin if create else None)
@@ -216,8 +219,10 @@ def walk(
                     gradients[parent] = gradients[parent] + back
                 else:
                     _add(gradients, parent, back)
-            if not retain and (output is not None or not needs_no_numbers(sources)):
+            if not retain and (output is not None or origin.meaning is not None or not needs_no_numbers(sources)):
                 origin.sources = None
+                if origin.meaning is not None:
+                    origin.meaning = None
                 if output is not None:
                     origin.output = None
     finally:
@@ -261,19 +266,26 @@ def _collect(elsewhere: parallel.Aside, gradients: dict[Origin, Any], leaf: Orig
     return due
 
 
-def partials(function: Callable[..., T], inputs: Sequence[Node | None], g: T) -> tuple[Any, ...]:
-    """The gradient of `function(*inputs)` for each input, recorded, each as if the inputs were independent of each other.
+def _by_meaning(origin: Origin, g: Any, create: bool) -> tuple[tuple[Origin, Callable[..., Any]], ...]:
+    """The sources of an operation that has a meaning, with vjps that hand over the derivatives of that."""
+    meaning = origin.meaning
+    check_unchanged(origin, meaning.inputs)
+    return meaning.sources(origin, partials(functools.partial(meaning.compute, origin), meaning.inputs, g, create))
 
-    For rules whose forward and backward are written out on arrays for speed: to differentiate such a backward, hand the plain
-    composition of operations that the rule stands for to this function, and every order follows from the engine.
+
+def partials(function: Callable[..., T], inputs: Sequence[Any], g: T, create: bool = True) -> tuple[Any, ...]:
+    """The gradient of `function(*inputs)` for each input that requires one, as if the inputs were independent of each other.
+
+    Args:
+        create: record it, so that the gradients can be differentiated in turn.
     """
     before, mode.recording = mode.recording, True
     try:
-        apart = [None if x is None else same(x) for x in inputs]
-        places = [None if x is None else x.origin for x in apart]
+        apart = [same(x) if isinstance(x, Node) and x.origin is not None else x for x in inputs]
+        places = [x.origin if isinstance(x, Node) else None for x in apart]
         wanted = {origin for origin in places if origin is not None}
         seed = (origin_of("partials: the result", function(*apart)), g)
-        found = walk([seed], wanted, retain=True, create=True, beyond=False)
+        found = walk([seed], wanted, retain=create, create=create, beyond=False)
     finally:
         mode.recording = before
     return tuple(None if origin is None else found.get(origin) for origin in places)

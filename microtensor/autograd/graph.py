@@ -79,6 +79,8 @@ class Origin:
     device: str = "cpu"
     output: tuple[Array, list[int]] | None = None
     """The result and when it was assigned to, for the operations whose derivative is written in terms of it (exp)."""
+    meaning: Any = None
+    """The `Meaning` of this call, for operations that have one: its derivatives come from that while a pass is recorded."""
     leaf: weakref.ref[Node] | None = None
     retained: bool = False
     """Whether a hook leaves the gradient of this result in `.grad`."""

@@ -31,6 +31,7 @@ from ..runtime.arrays import Array, device_of, follow, is_array
 from .arguments import Float, Form, Int, kind_of, lift, shown, why_none
 from .autocast import widened
 from .graph import Node, Origin, T, clock, is_floating, mode
+from .meaning import Meaning, without_vjps
 
 P = ParamSpec("P")
 
@@ -51,6 +52,7 @@ def op(
     wide: bool = ...,
     multiply_adds: Callable[[Sequence[Any], Any], int] | None = ...,
     receptive_field: Callable[..., Any] | None = ...,
+    meaning: Callable[..., Any] | None = ...,
 ) -> Callable[[Callable[P, Rule[T]]], Callable[P, T]]: ...
 def op(
     rule: Any = None,
@@ -62,6 +64,7 @@ def op(
     wide: bool = False,
     multiply_adds: Callable[[Sequence[Any], Any], int] | None = None,
     receptive_field: Callable[..., Any] | None = None,
+    meaning: Callable[..., Any] | None = None,
 ) -> Any:
     """Make an operation of a rule.
 
@@ -76,6 +79,11 @@ def op(
         receptive_field: a function of the settings, by keyword, that says of an operation which slides a window over images
             (N, C, …) how: (kernel, stride, padding), each a number of pixels or one for each axis of the image. None: an
             elementwise operation sees what its inputs see, and of any other `nn.receptive_field` says that it is unknown.
+        meaning: for a rule whose forward and backward are written out on arrays: a function of the same tensors and settings
+            (with the same defaults) that composes the same result of operations. A backward pass with `create_graph=True` takes
+            its derivatives instead of calling the vjps, once for all inputs, so the vjps need not be differentiable. With a
+            meaning, `None` in place of all vjps says that derivatives are always the meaning's. The graph holds the inputs, as
+            if a vjp closed over them. Tensors among the settings count as constants.
 
     The operation takes its settings by keyword, or by position after its tensors, and understands NumPy's `axis` and
     `keepdims` for `dim` and `keepdim`. Among its tensors it takes Python numbers, and arrays as constants. It returns a
@@ -94,8 +102,17 @@ def op(
     >>> x = mt.Tensor([2.0], requires_grad=True)
     >>> mt.grad(cube(x), x)[0]
     Tensor([12.])
+
+    The same by array calls alone, whose second derivative is that of x · x · x:
+
+    >>> @op(meaning=lambda x: x * x * x)
+    ... def cube(x):
+    ...     return x.array**3, (lambda g: x.constant(3 * g.array * x.array**2),)
+    >>> (dx,) = mt.grad(cube(x), x, create_graph=True)
+    >>> dx.detach(), mt.grad(dx, x)[0]
+    (Tensor([12.]), Tensor([12.]))
     """
-    known_of: dict[str, Any] = {"multiply_adds": multiply_adds, "receptive_field": receptive_field}
+    known_of: dict[str, Any] = {"multiply_adds": multiply_adds, "receptive_field": receptive_field, "meaning": meaning}
     for key, value in known_of.items():
         if value is not None and not callable(value):
             raise TypeError(f"op: {key} must be a function or None, got {value!r}")
@@ -168,6 +185,9 @@ def op(
         result.assigned = [0]
         if data.base is not None:
             _share_memory(result, inputs)
+        composed = vjps is None and meaning is not None
+        if composed:
+            vjps = without_vjps(inputs)
         if vjps is not None and mode.recording:
             if type(vjps) is not tuple:
                 vjps = as_vjps(name, vjps, inputs)
@@ -199,6 +219,8 @@ def op(
                     origin.device = device_of(data)
                 if output:
                     origin.output = data, result.assigned
+                if meaning is not None:
+                    origin.meaning = Meaning(meaning, inputs, settings, vjps, composed)
         if mode.observers:
             for observer in mode.observers:
                 observer(operation, inputs, settings, result)

@@ -13,11 +13,11 @@ from numpy import ndarray
 from .graph import Node, Origin
 
 
-def check_unchanged(origin: Origin, vjps: Iterable[Callable[..., Any]]) -> None:
+def check_unchanged(origin: Origin, vjps: Iterable[Any]) -> None:
     """Refuse to differentiate with numbers that were assigned to since the operation ran.
 
     Raises:
-        RuntimeError: the result, if the vjps are given it, or a tensor that one of them closes over has a later time.
+        RuntimeError: the result, if the vjps are given it, or a tensor that one of them is or closes over has a later time.
     """
     overwritten = origin.output is not None and origin.output[1][0] > origin.time
     if overwritten or _holds_newer(vjps, origin.time):
@@ -32,8 +32,8 @@ PLAIN = frozenset({int, float, bool, str, bytes, slice, type(None), type, ndarra
 """What most derivatives close over, beside tensors: there is nothing in it to look at."""
 
 
-def _holds_newer(vjps: Iterable[Callable[..., Any]], time: int) -> bool:
-    """Whether one of these closes over a tensor assigned to since: in its variables, or in what they hold."""
+def _holds_newer(vjps: Iterable[Any], time: int) -> bool:
+    """Whether one of these is, or closes over, a tensor assigned to since: in its variables, or in what they hold."""
     waiting: list[Any] = list(vjps)
     visited: set[int] = set()
     for value in waiting:  # which grows meanwhile
