@@ -11,6 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from .graph import Node, Origin
+from .shared import SharedByVjps
 
 
 def check_unchanged(origin: Origin, vjps: Iterable[Any]) -> None:
@@ -104,4 +105,6 @@ def inside(value: Any) -> Iterable[Any]:
         return (value.__func__, value.__self__)
     if isinstance(value, (list, tuple)):
         return value
+    if isinstance(value, SharedByVjps):
+        return (value.compute,)
     return value.values() if isinstance(value, dict) else ()

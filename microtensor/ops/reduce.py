@@ -309,8 +309,8 @@ def _softmax_back_by_kernel(g: Array, y: Array, axis: int | None, logarithm: boo
 # What the rules share
 
 
-LONG = 1000
-"""How many float32 numbers may be added one by one: the error of the sum grows to some 1e-6 of it."""
+SEQUENTIAL_SUM_ELEMENTS = 1000
+"""So many float32 values may be added sequentially: the relative error of the sum grows to some 1e-6."""
 
 
 def total(data: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
@@ -324,12 +324,12 @@ def total(data: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
         dtype = np.float32
     elif dtype.kind != "f":
         dtype = np.int64
-    elif dtype == np.float32 and data.size > LONG:
+    elif dtype == np.float32 and data.size > SEQUENTIAL_SUM_ELEMENTS:
         axis, paired = data.ndim, 1
         while axis - 1 in dims and data.flags.c_contiguous:
             axis -= 1
             paired *= data.shape[axis]
-        if data.size // math.prod(without(data.shape, dims)) > LONG * paired:
+        if data.size // math.prod(without(data.shape, dims)) > SEQUENTIAL_SUM_ELEMENTS * paired:
             dtype = np.float64
     return data.sum(dims, dtype=dtype, keepdims=keepdim)
 
