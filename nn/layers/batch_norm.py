@@ -85,8 +85,8 @@ def batch_norm(
     return _batch_norm(x, weight, bias, running=(running_mean, running_var), momentum=momentum, eps=eps)
 
 
-# The formula first, then the fast way: one rule takes a fourth to a ninth of the composition's time, and keeps nothing but x. It
-# is computed by array calls, batch_norm_arrays.py, or on a GPU by four kernels, batch_norm_kernels.py.
+# The formula first, then the fast way: one rule takes a fourth to a ninth of the composition's time, and keeps only x. By array
+# calls: batch_norm_arrays.py; on a GPU, by four kernels: batch_norm_kernels.py.
 
 
 def _by_batch_statistics(x: Any, weight: Any = None, bias: Any = None, *, running: Any, momentum: Any, eps: float) -> Any:
