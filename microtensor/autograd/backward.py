@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence, Set
 from typing import Any
 
@@ -228,6 +229,9 @@ class Pass:
             output = g.kind.wrap(origin.output[0], origin if self.create else None)
             output.assigned = origin.output[1]
         sources: Any = origin.sources
+        meaning = origin.meaning
+        if meaning is not None and (self.create or meaning.alone):
+            sources = _by_meaning(origin, g, self.create)
         for parent, vjp in sources:
             if needed is not None and parent not in needed:
                 continue
@@ -245,7 +249,7 @@ class Pass:
                 self.accumulate(parent, part)
             else:
                 gradients[parent] = part
-        if not self.retain and (output is not None or not holds_no_arrays(sources)):
+        if not self.retain and (output is not None or meaning is not None or not holds_no_arrays(sources)):
             origin.release()
 
     def accumulate(self, parent: Origin, part: Any) -> None:
@@ -340,19 +344,26 @@ def leading_to(wanted: set[Origin], order: Sequence[Origin]) -> set[Origin]:
     return needed
 
 
-def partials(function: Callable[..., T], inputs: Sequence[Node | None], g: T) -> tuple[Any, ...]:
-    """The gradient of `function(*inputs)` for each input, recorded, each as if the inputs were independent of each other.
+def _by_meaning(origin: Origin, g: Any, create: bool) -> tuple[tuple[Origin, Callable[..., Any]], ...]:
+    """The sources of an operation that has a meaning (see meaning.py), with vjps that return the derivatives of that."""
+    meaning = origin.meaning
+    check_unchanged(origin, meaning.inputs)
+    return meaning.sources(origin, partials(functools.partial(meaning.compute, origin), meaning.inputs, g, create))
 
-    For rules whose forward and backward are written out on arrays for speed: to differentiate such a backward, pass the plain
-    composition of operations that the rule stands for to this function, and derivatives of every order follow.
+
+def partials(function: Callable[..., T], inputs: Sequence[Any], g: T, create: bool = True) -> tuple[Any, ...]:
+    """The gradient of `function(*inputs)` for each input that requires one, as if the inputs were independent of each other.
+
+    Args:
+        create: record it, so that the gradients can be differentiated in turn.
     """
     before, mode.recording = mode.recording, True
     try:
-        apart = [None if x is None else same(x) for x in inputs]
-        places = [None if x is None else x.origin for x in apart]
+        apart = [same(x) if isinstance(x, Node) and x.origin is not None else x for x in inputs]
+        places = [x.origin if isinstance(x, Node) else None for x in apart]
         wanted = {origin for origin in places if origin is not None}
         seed = (origin_of("partials: the result", function(*apart)), g)
-        found = Pass([seed], wanted, retain=True, create=True, past_wanted=False).run()
+        found = Pass([seed], wanted, retain=create, create=create, past_wanted=False).run()
     finally:
         mode.recording = before
     return tuple(None if origin is None else found.get(origin) for origin in places)

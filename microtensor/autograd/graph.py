@@ -71,6 +71,8 @@ class Origin:
     device: str = "cpu"
     output: tuple[Array, list[int]] | None = None
     """The result and its version, for operations whose derivative is written in terms of it (exp)."""
+    meaning: Any = None
+    """The `Meaning` of this call, for operations that have one: where derivatives come from in a recorded pass."""
     leaf: weakref.ref[Node] | None = None
     retained: bool = False
     """Whether `retain_grad` keeps the gradient of this result in `.grad`."""
@@ -100,6 +102,8 @@ class Origin:
         self.sources = None
         if self.output is not None:
             self.output = None
+        if self.meaning is not None:
+            self.meaning = None
 
     @property
     def name(self) -> str:

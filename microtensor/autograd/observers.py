@@ -30,12 +30,10 @@ class Observer:
     ...         print(operation.__name__, result.shape)
     ...     def step(self, run, origin):
     ...         print("gradient of", origin.name, run.gradients[origin].shape)
-    >>> x = mt.Tensor([1.0, 2.0], requires_grad=True)
+    >>> x, g = mt.Tensor([1.0, 2.0], requires_grad=True), mt.ones(2)
     >>> with observing(Names()):
-    ...     x.exp().sum().backward()
+    ...     x.exp().backward(g)
     exp (2,)
-    sum ()
-    gradient of sum ()
     gradient of exp (2,)
     multiply (2,)
     gradient of a leaf (2,)

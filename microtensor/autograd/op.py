@@ -35,6 +35,7 @@ from .broadcasting import align as align
 from .broadcasting import check_devices as check_devices
 from .broadcasting import result_type as result_type
 from .graph import Node, Origin, T, clock, is_floating, mode
+from .meaning import Meaning, without_vjps
 from .observers import Observer, observed, of_all_threads
 from .validation import as_vjps, checked_rule
 
@@ -57,6 +58,7 @@ def op(
     wide: bool = ...,
     multiply_adds: Callable[[Sequence[Any], Any], int] | None = ...,
     receptive_field: Callable[..., Any] | None = ...,
+    meaning: Callable[..., Any] | None = ...,
 ) -> Callable[[Callable[P, Rule[T]]], Callable[P, T]]: ...
 def op(
     rule: Any = None,
@@ -68,6 +70,7 @@ def op(
     wide: bool = False,
     multiply_adds: Callable[[Sequence[Any], Any], int] | None = None,
     receptive_field: Callable[..., Any] | None = None,
+    meaning: Callable[..., Any] | None = None,
 ) -> Any:
     """Make an operation of a rule.
 
@@ -82,12 +85,15 @@ def op(
         receptive_field: a function of the settings, by keyword, of an operation that slides a window over images (N, C, …):
             it returns (kernel, stride, padding), each a number of pixels or one for each axis of the image. None: an
             elementwise operation sees what its inputs see, and of any other `nn.receptive_field` says that it is unknown.
+        meaning: for a rule whose forward and backward are written out on arrays: a function of the same tensors and settings
+            (with the same defaults) that composes the same result of operations. A backward pass with `create_graph=True` takes
+            the derivatives of that, once for all inputs, instead of calling the vjps: see meaning.py.
 
     The operation takes its settings by keyword, or by position after its tensors, and understands NumPy's `axis` and
     `keepdims`. Among its tensors it takes Python numbers, and arrays as constants. It returns a tensor.
 
     Raises:
-        TypeError: `rule` is no function, `multiply_adds` or `receptive_field` neither a function nor None. Of a call: an input
+        TypeError: `rule` is no function, or one of the last three arguments neither a function nor None. Of a call: an input
             is no tensor, number or array; an argument is missing or unknown; the rule returned something else than a pair.
         ValueError: the inputs are on different devices, or (elementwise) their shapes do not broadcast.
 
@@ -99,7 +105,7 @@ def op(
     >>> mt.grad(cube(x), x)[0]
     Tensor([12.])
     """
-    traits = Traits(elementwise, floating, output, wide, multiply_adds, receptive_field)
+    traits = Traits(elementwise, floating, output, wide, multiply_adds, receptive_field, meaning)
     return functools.partial(_operation, traits=traits) if rule is None else _operation(rule, traits)
 
 
@@ -113,9 +119,10 @@ class Traits:
     wide: bool
     multiply_adds: Callable[[Sequence[Any], Any], int] | None
     receptive_field: Callable[..., Any] | None
+    meaning: Callable[..., Any] | None
 
     def __post_init__(self) -> None:
-        for key in ("multiply_adds", "receptive_field"):
+        for key in ("multiply_adds", "receptive_field", "meaning"):
             value = getattr(self, key)
             if value is not None and not callable(value):
                 raise TypeError(f"op: {key} must be a function or None, got {value!r}")
@@ -144,13 +151,13 @@ class Call:
 
     __slots__ = (
         "operation", "function", "form", "name", "arity", "variadic", "known", "optional", "floating", "aligned", "output",
-        "wide", "checked",
+        "wide", "meaning", "checked",
     )  # fmt: skip
 
     def __init__(self, operation: Any, rule: FunctionType, form: Form, traits: Traits) -> None:
         self.operation, self.function, self.form, self.name = operation, rule, form, rule.__name__
         self.arity, self.variadic, self.known, self.optional = len(form.tensors), form.variadic, form.known, bool(form.optional)
-        self.floating, self.output, self.wide = traits.floating, traits.output, traits.wide
+        self.floating, self.output, self.wide, self.meaning = traits.floating, traits.output, traits.wide, traits.meaning
         self.aligned = traits.elementwise or traits.floating
         self.checked = False
         """Whether the rule has returned what it must once: later calls check less."""
@@ -204,15 +211,18 @@ class Call:
         result.assigned = [0]
         if data.base is not None:
             _share_version(result, inputs)
-        if needs_grad and vjps is not None and mode.recording:
-            self.record(result, inputs, vjps)
+        if needs_grad and mode.recording and (vjps is not None or self.meaning is not None):
+            self.record(result, inputs, settings, vjps)
         if observers:
             for observer in observers:
                 observer.operation(self.operation, inputs, settings, result)
         return result
 
-    def record(self, result: Any, inputs: Sequence[Any], vjps: Any) -> None:
+    def record(self, result: Any, inputs: Sequence[Any], settings: dict[str, Any], vjps: Any) -> None:
         """Give the result its place in the graph."""
+        by_meaning = vjps is None
+        if by_meaning:
+            vjps = without_vjps(inputs)
         if type(vjps) is not tuple or len(vjps) != len(inputs):
             vjps = as_vjps(self.name, vjps, inputs)
         sources: Any = ()
@@ -242,6 +252,8 @@ class Call:
                 origin.device = device_of(data)
             if self.output:
                 origin.output = data, result.assigned
+            if self.meaning is not None:
+                origin.meaning = Meaning(self.meaning, inputs, settings, vjps, by_meaning)
 
 
 def _share_version(result: Node, inputs: Sequence[Any]) -> None:

@@ -15,13 +15,14 @@ import numpy as np
 from numpy import ndarray
 
 from .graph import Node, Origin
+from .shared import SharedByVjps
 
 
-def check_unchanged(origin: Origin, vjps: Iterable[Callable[..., Any]]) -> None:
+def check_unchanged(origin: Origin, vjps: Iterable[Any]) -> None:
     """Refuse to differentiate with a tensor that was overwritten since the operation ran.
 
     Raises:
-        RuntimeError: the result, if the vjps are given it, or a tensor that one of them closes over has a newer version.
+        RuntimeError: the result, if the vjps are given it, or a tensor that one of them is or closes over has a newer version.
     """
     overwritten = origin.output is not None and origin.output[1][0] > origin.time
     if overwritten or _holds_newer(vjps, origin.time):
@@ -35,8 +36,8 @@ PLAIN = frozenset({int, float, bool, str, bytes, slice, type(None), type, ndarra
 """What most vjps close over, beside tensors. None of these holds a tensor."""
 
 
-def _holds_newer(vjps: Iterable[Callable[..., Any]], time: int) -> bool:
-    """Whether one of these closes over a tensor with a newer version: in its variables, or in what they hold."""
+def _holds_newer(vjps: Iterable[Any], time: int) -> bool:
+    """Whether one of these is, or closes over, a tensor with a newer version: in its variables, or in what they hold."""
     waiting: list[Any] = list(vjps)
     visited: set[int] = set()
     for value in waiting:  # the list grows in the loop
@@ -107,4 +108,6 @@ def inside(value: Any) -> Iterable[Any]:
         return (value.__func__, value.__self__)
     if isinstance(value, (list, tuple)):
         return value
+    if isinstance(value, SharedByVjps):
+        return (value.compute,)
     return value.values() if isinstance(value, dict) else ()

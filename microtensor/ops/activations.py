@@ -22,7 +22,7 @@ from ..runtime.cuda.kernels import Kernels, usable
 from ..runtime.threads import spread
 from .elementwise import clamp, multiply, neg, select, where
 from .error_function import BLOCK, _erfc, erfc
-from .functions import exp, expm1, tanh
+from .functions import expm1, tanh
 from .reduce import softmax
 from .shape import normalize_dim
 from .singular import power_of_one_more
@@ -70,20 +70,19 @@ rectifier = Rectifier()
 
 
 def _between(g: Any, y: Any, low: float, high: float = math.nan) -> Any:
-    """The gradient where low < y < high, and where y is nan; a limit that is nan is none.
+    """The gradient g where low < y < high, and where y is nan; else 0. A limit that is nan is none.
 
-    From 0 up it is that of a ReLU, with or without a ceiling: where a caller has set a rule for all of them, what that says.
+    If low is 0, this is the gradient of a ReLU, with or without an upper limit: where a caller has set a rule for all ReLUs
+    (guided backpropagation, for one), what that gives.
     """
-    if not mode.recording and (rectifier.derivative is None or low != 0):
-        return g.constant(
-            _passed_by_kernel(g.array, y.array, low, high) if usable(g.array) else _passed(g.array, y.array, low, high)
-        )
-    inside = ~(y <= low) if math.isnan(high) else ~((y <= low) | (y >= high))  # so that the gradient passes at nan
-    return where(inside, g, 0) if rectifier.derivative is None or low != 0 else rectifier.derivative(g, inside)
+    if rectifier.derivative is None or low != 0:
+        return _passed(g, y, low=low, high=high)
+    return rectifier.derivative(g, ~(y <= low) if math.isnan(high) else ~((y <= low) | (y >= high)))
 
 
-def _passed(g: Array, y: Array, low: float, high: float) -> Array:
-    """g where y is neither of its limits, else 0, on arrays."""
+@op(elementwise=True)
+def _passed(g: T, y: T, *, low: float, high: float) -> Rule[T]:
+    """g where y, which lies between the limits, is neither of them; else 0."""
 
     def passed(g: Array, y: Array, out: Array | None = None) -> Array:
         inside = y != low
@@ -91,11 +90,11 @@ def _passed(g: Array, y: Array, low: float, high: float) -> Array:
             inside &= y != high
         return select(inside, g, 0, g.dtype, out)
 
-    return spread(passed, g, y)
+    data = _passed_by_kernel(g.array, y.array, low, high) if usable(g.array) else spread(passed, g.array, y.array)
+    return data, (lambda h: _passed(h, y, low=low, high=high), None)
 
 
 def _passed_by_kernel(g: Array, y: Array, low: float, high: float) -> Array:
-    """`_passed` in one."""
     xp = array_module(g)
     dx = xp.empty(g.shape, g.dtype)
     arrays = xp.ascontiguousarray(g), xp.ascontiguousarray(y)
@@ -395,19 +394,16 @@ def gelu(x: Any, approximate: str = "none") -> Any:
     raise ValueError(f'gelu: approximate must be "none" or "tanh", got {approximate!r}')
 
 
-# One rule: the slope needs the same numbers as the value, and is computed with it, while they are in a core's cache.
-@op(elementwise=True, floating=True)
+def _gelu_formula(x: Any) -> Any:
+    """x · Φ(x), Φ(x) = erfc(−x / √2) / 2. Beyond ±40 the density Φ′ rounds to 0, and inf · 0 would be nan."""
+    return x * (erfc(clamp(x, -40, 40) * -ROOT) * 0.5)
+
+
+# One rule: the slope is made of the same intermediate values as the result, and is computed while they are in a core's cache.
+@op(elementwise=True, floating=True, meaning=_gelu_formula)
 def _gelu(x: T) -> Rule[T]:
     y, slope = _gelu_and_slope(x.array, mode.recording and x.requires_grad)
-
-    def vjp(g: Any) -> Any:
-        if slope is not None and not mode.recording:
-            return g * g.constant(slope)
-        z: Any = x
-        near: Any = clamp(z, -40, 40)  # beyond, the density is 0
-        return g * (erfc(z * -ROOT) * 0.5 + near * exp(near * near * -0.5) * DENSITY)
-
-    return y, (vjp,)
+    return y, (lambda g: g * g.constant(slope),)
 
 
 ROOT, DENSITY = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)

@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..autograd.arguments import Int, lift
-from ..autograd.graph import Node, T, is_floating, mode
+from ..autograd.graph import Node, T, is_floating
 from ..autograd.op import Rule, align, op, result_type
 from ..runtime.arrays import Array, array_module, to_device
-from .singular import exponent_slope, power_slope
+from .singular import base_gradient, exponent_gradient
 
 Operand: TypeAlias = Any
 """A tensor, a Python number or an array: what stands on the other side of an operator."""
@@ -156,15 +156,10 @@ def pow(x: T, y: Operand) -> Rule[T]:
     def for_base(g: Any) -> Any:
         if isinstance(y, (int, float)):
             return g * y * pow(x, y - 1) if y else flat(g)
-        if not mode.recording:
-            return g * where(y == 0, 0, y * pow(x, where(y == 0, 1, y - 1)))
-        return power_slope(g, x, y)
+        return base_gradient(g, x, y)
 
     def for_exponent(g: Any) -> Any:
-        base: Any = y.constant(y.xp.full_like(y.array, x.array)) if isinstance(x, (int, float)) else x
-        if not mode.recording:
-            return g * pow(base, y) * where((base == 0) & (y >= 0), 1, base).log()
-        return exponent_slope(g, base, y)
+        return exponent_gradient(g, y.constant(y.xp.full_like(y.array, x.array)) if isinstance(x, (int, float)) else x, y)
 
     try:
         data = _power(x.array, y.array)

@@ -13,14 +13,14 @@ import numpy as np
 
 from ..autograd.arguments import Either, composed, is_number
 from ..autograd.autocast import at_least_float32, widened
-from ..autograd.graph import Node, T, is_floating, mode
+from ..autograd.graph import Node, T, is_floating
 from ..autograd.op import Rule, op
 from ..runtime.arrays import Array
 from .elementwise import abs, where
 from .gathering import gather
 from .reduce import finite_max, how_many, one_axis, root, spreading, sum, total, with_ones, without
 from .shape import normalize_dims
-from .singular import pointed, power_of_size, undefined
+from .singular import by_convention, pointed, power_of_size
 
 
 class Picked(NamedTuple):
@@ -237,10 +237,11 @@ def _length(x: T, *, dim: Any, keepdim: bool, at_zero: bool) -> Rule[T]:
     kept, spread = y.shape, spreading(x, dims)
 
     def vjp(g: Any, y: Any) -> Any:
-        back = x / where(y == 0, 1, y).reshape(kept) * spread(g)
-        if not mode.recording or not at_zero:
+        spread_g = spread(g)
+        back = x / where(y == 0, 1, y).reshape(kept) * spread_g
+        if not at_zero:
             return back
-        return back + undefined(spread(g), x, where=x.xp.broadcast_to((y.array == 0).reshape(kept), x.shape))
+        return by_convention(back, spread_g, x, where=lambda: x.xp.broadcast_to((y.array == 0).reshape(kept), x.shape))
 
     return y if keepdim else y.reshape(without(x.shape, dims)), (vjp,)
 

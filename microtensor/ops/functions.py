@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..autograd.graph import Node, T, is_floating, mode
+from ..autograd.graph import Node, T, is_floating
 from ..autograd.op import Rule, op
 from ..runtime.arrays import Array
 from ..runtime.integers import is_integer
 from .elementwise import Operand, add, flat, subtract, where, xp_of
-from .singular import undefined
+from .singular import by_convention
 
 function = op(elementwise=True, floating=True)
 function_of_output = op(elementwise=True, floating=True, output=True)
@@ -167,7 +167,7 @@ def atan2(y: T, x: Operand) -> Rule[T]:
         size = g.constant(xp.where(size == 0, xp.ones_like(size), size))
         squares: Any = (x / size) ** 2 + (height / size) ** 2
         back = g / size * (side / size) / where(squares == 0, 1, squares)
-        return back + undefined(g, squares, where=squares.array == 0) if mode.recording else back
+        return by_convention(back, g, squares, where=lambda: squares.array == 0)
 
     return xp_of(y, x).arctan2(y.array, x.array), (lambda g: across(g, x), lambda g: -across(g, y))
 

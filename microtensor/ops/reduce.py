@@ -12,7 +12,7 @@ import numpy as np
 
 from ..autograd.arguments import composed
 from ..autograd.autocast import at_least_float32, widened
-from ..autograd.graph import Node, T, is_floating, mode
+from ..autograd.graph import Node, T, is_floating
 from ..autograd.op import Rule, op
 from ..runtime.arrays import Array, array_module
 from ..runtime.cuda.kernels import Kernels, usable
@@ -236,13 +236,7 @@ def softmax(x: T, /, dim: int | None = None) -> Rule[T]:
     Tensor([0. , 0. , 0.5, 0.5])
     """
     axis = _softmax_axis("softmax", x, dim)
-    dims = () if axis is None else (axis,)
-
-    def vjp(g: Any, y: Any) -> Any:
-        if usable(g.array) and not mode.recording:
-            return g.constant(_softmax_back_by_kernel(g.array, y.array, axis))
-        return y * (g - (g * y).sum(dims, keepdim=True))
-
+    dims, vjp = () if axis is None else (axis,), lambda g, y: _softmax_gradient(g, y, axis=axis)
     if usable(x.array):
         return _softmax_by_kernel(x.array, axis), (vjp,)
     e = x.xp.exp(_below_max(x.array, dims))
@@ -262,19 +256,43 @@ def log_softmax(x: T, /, dim: int | None = None) -> Rule[T]:
     Tensor([-1000.,     0.])
     """
     axis = _softmax_axis("log_softmax", x, dim)
-    dims = () if axis is None else (axis,)
-
-    def vjp(g: Any, y: Any) -> Any:
-        if usable(g.array) and not mode.recording:
-            return g.constant(_softmax_back_by_kernel(g.array, y.array, axis, logarithm=True))
-        return g - y.exp() * g.sum(dims, keepdim=True)
-
+    dims, vjp = () if axis is None else (axis,), lambda g, y: _log_softmax_gradient(g, y, axis=axis)
     if usable(x.array):
         return _softmax_by_kernel(x.array, axis, logarithm=True), (vjp,)
     data = _below_max(x.array, dims)
     if data.size:
         data -= x.xp.log(x.xp.exp(data).sum(dims, keepdims=True))
     return data.astype(x.dtype, copy=False), (vjp,)
+
+
+def _softmax_jacobian(g: Any, y: Any, *, axis: int | None) -> Any:
+    """(diag(y) − y yᵀ) g along the axis, the Jacobian of softmax times g: Bishop 2006, equation 4.106."""
+    return y * (g - (g * y).sum(() if axis is None else axis, keepdim=True))
+
+
+# The gradients are operations of their own, made of the results y, so that a graph does not keep the inputs x.
+@op(meaning=_softmax_jacobian)
+def _softmax_gradient(g: T, y: T, *, axis: int | None) -> Rule[T]:
+    if usable(g.array):
+        return _softmax_back_by_kernel(g.array, y.array, axis), None
+    back = g.array * y.array
+    back = g.array - total(back, () if axis is None else (axis,), True).astype(g.dtype, copy=False)
+    back *= y.array
+    return back, None
+
+
+def _log_softmax_jacobian(g: Any, y: Any, *, axis: int | None) -> Any:
+    """g − e^y · Σ g along the axis: the Jacobian of log softmax times g."""
+    return g - y.exp() * g.sum(() if axis is None else axis, keepdim=True)
+
+
+@op(meaning=_log_softmax_jacobian)
+def _log_softmax_gradient(g: T, y: T, *, axis: int | None) -> Rule[T]:
+    if usable(g.array):
+        return _softmax_back_by_kernel(g.array, y.array, axis, logarithm=True), None
+    back = g.xp.exp(y.array)
+    back *= total(g.array, () if axis is None else (axis,), True).astype(g.dtype, copy=False)
+    return g.xp.subtract(g.array, back, out=back), None
 
 
 def _softmax_axis(name: str, x: Node, dim: Any) -> int | None:
@@ -309,8 +327,8 @@ def _softmax_back_by_kernel(g: Array, y: Array, axis: int | None, logarithm: boo
 # What the rules share
 
 
-LONG = 1000
-"""How many float32 numbers may be added one by one: the error of the sum grows to some 1e-6 of it."""
+SEQUENTIAL_SUM_ELEMENTS = 1000
+"""So many float32 values may be added sequentially: the relative error of the sum grows to some 1e-6."""
 
 
 def total(data: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
@@ -324,12 +342,12 @@ def total(data: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
         dtype = np.float32
     elif dtype.kind != "f":
         dtype = np.int64
-    elif dtype == np.float32 and data.size > LONG:
+    elif dtype == np.float32 and data.size > SEQUENTIAL_SUM_ELEMENTS:
         axis, paired = data.ndim, 1
         while axis - 1 in dims and data.flags.c_contiguous:
             axis -= 1
             paired *= data.shape[axis]
-        if data.size // math.prod(without(data.shape, dims)) > LONG * paired:
+        if data.size // math.prod(without(data.shape, dims)) > SEQUENTIAL_SUM_ELEMENTS * paired:
             dtype = np.float64
     return data.sum(dims, dtype=dtype, keepdims=keepdim)
 

@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from microtensor.autograd.autocast import at_least_float32, widened
-from microtensor.autograd.graph import T, is_floating, mode
+from microtensor.autograd.graph import T, is_floating
 from microtensor.autograd.op import Rule, op, result_type
-from microtensor.ops.reduce import log_softmax, softmax, total, wide
+from microtensor.ops.reduce import log_softmax, total, wide
 from microtensor.runtime.arrays import Array
 from microtensor.runtime.cuda.kernels import usable
 from microtensor.runtime.integers import as_integer
@@ -92,28 +92,27 @@ def cross_entropy(
     return _cross_entropy(logits, labels=labels, reduction=reduction)
 
 
-# One rule rather than `-gather(log_softmax(logits), …)`: it goes over the N · C numbers half as often, and keeps one array of
-# them, not three. On a GPU it is three kernels, and keeps none: see cross_entropy_kernels.py.
-@op
+# The formula first, then the fast way: one rule makes half as many passes over the N · C values as the composition, and keeps
+# one array of them, not three. On a GPU it is three kernels, and keeps none: see cross_entropy_kernels.py.
+
+
+def _log_likelihood(logits: Any, *, labels: Labels, reduction: str) -> Any:
+    """−Σ t · log softmax(logits) over the classes, where t is 1 for the label and 0 for every other class.
+
+    Bishop 2006, "Pattern recognition and machine learning", equation 4.108. Label smoothing and class weights change t.
+    """
+    losses = -_pick(log_softmax(wide(logits), dim=1 if logits.ndim > 1 else 0), labels=labels)
+    return _reduced(losses, logits, labels, reduction)
+
+
+@op(meaning=_log_likelihood)
 def _cross_entropy(logits: Any, *, labels: Labels, reduction: str) -> Rule[T]:
-    shape, axis = logits.shape, 1 if logits.ndim > 1 else 0
     data, gradient = (loss_of if usable(logits.array) else _loss_of)(logits, labels, reduction)
-
-    def vjp(g: Any) -> Any:
-        """(softmax · the sum of the shares − the shares) · scale."""
-        if not mode.recording:
-            return logits.constant(gradient(g.array))
-        scale = g.reshape((labels.shape[0], 1, labels.shape[2])) if reduction == "none" else wide(g)
-        if reduction == "mean":
-            scale = scale / g.constant(labels.count()[0])
-        p = softmax(wide(logits), dim=axis).reshape(labels.shape)
-        back = (p * logits.constant(labels.sum[:, None]) - logits.constant(labels.written_out())) * scale
-        return back.reshape(shape).to(logits.dtype)
-
-    return data.reshape(shape[:axis] + shape[axis + 1 :]) if reduction == "none" else data, (vjp,)
+    shape = _shape_of_examples(logits) if reduction == "none" else ()
+    return data.reshape(shape), (lambda g: logits.constant(gradient(g.array)),)
 
 
-# The labelled numbers are found by their places in the array laid flat, never by comparing all classes.
+# The labelled elements are found by their index in the flattened array, never by comparing all classes.
 def _loss_of(logits: Any, labels: Labels, reduction: str) -> tuple[Array, Callable[[Array], Array]]:
     """The loss: one number, or of each example (N, P); and the gradient of the logits as a function of the loss's."""
     xp = logits.xp
@@ -151,10 +150,17 @@ def _of_probabilities(logits: Any, target: Any, weight: Array | None, axis: int,
     return reduce(_soft_cross_entropy(*both, axis=axis), reduction).to(dtype)
 
 
-# One rule for the same reasons: composed of log_softmax, a product and a sum it takes twice as long.
-@op
+# One rule for the same reasons: the composition takes twice as long.
+
+
+def _cross_entropy_of_distributions(logits: Any, target: Any, *, axis: int) -> Any:
+    """−Σ target · log softmax(logits) over the axis: Goodfellow, Bengio & Courville 2016, equation 3.51."""
+    return -(target * log_softmax(logits, dim=axis)).sum(axis)
+
+
+@op(meaning=_cross_entropy_of_distributions)
 def _soft_cross_entropy(logits: Any, target: Any, *, axis: int) -> Rule[T]:
-    """−Σ target · log softmax(logits) over the axis."""
+    """With z = logits − max: log Σ e^z · Σ target − Σ target · z."""
     xp = logits.xp
     z = xp.subtract(logits.array, logits.array.max(axis, keepdims=True)) if logits.array.size else logits.array.copy()
     products = (z * target.array).sum(axis)
@@ -162,12 +168,10 @@ def _soft_cross_entropy(logits: Any, target: Any, *, axis: int) -> Rule[T]:
     sums, mass = z.sum(axis, keepdims=True), target.array.sum(axis, keepdims=True)
 
     def for_logits(g: Any) -> Any:
-        g = g.unsqueeze(axis)
-        if mode.recording:
-            return (softmax(logits, dim=axis) * target.sum(axis, keepdim=True) - target) * g
+        """(softmax(logits) · Σ target − target) · g."""
         back = z * (mass / sums)
         back -= target.array
-        back *= g.array
+        back *= xp.expand_dims(g.array, axis)
         return logits.constant(back)
 
     data = (mass * xp.log(sums)).squeeze(axis) - products
@@ -192,18 +196,29 @@ def nll_loss(x: T, target: Any, weight: Any = None, ignore_index: int = -100, re
     weights = None if weight is None else _class_weights(name, weight, x, axis)
     ignore = as_integer(name, "ignore_index", ignore_index)
     labels = Labels(name, as_target(name, target), "x", x, weights, ignore)
-    losses = -_pick(wide(x), labels=labels)
+    losses: Any = -_pick(wide(x), labels=labels)
+    return _reduced(losses, x, labels, reduction)
+
+
+def _reduced(losses: Any, scores: Any, labels: Labels, reduction: str) -> Any:
+    """The losses (N, P) as `reduction` says, in the dtype of the scores: their mean, their sum, or (N, …)."""
     if reduction == "none":
-        return losses.reshape(x.shape[:axis] + x.shape[axis + 1 :]).to(x.dtype)
-    count, addend = (x.constant(number) for number in labels.count()) if reduction == "mean" else (1, 0)
-    return (losses.sum() / count + addend).to(x.dtype)
+        return losses.reshape(_shape_of_examples(scores)).to(scores.dtype)
+    count, addend = (scores.constant(number) for number in labels.count()) if reduction == "mean" else (1, 0)
+    return (losses.sum() / count + addend).to(scores.dtype)
+
+
+def _shape_of_examples(scores: Any) -> tuple[int, ...]:
+    """(N, C, …) → (N, …), (C,) → ()."""
+    axis = 1 if scores.ndim > 1 else 0
+    return scores.shape[:axis] + scores.shape[axis + 1 :]
 
 
 @op
 def _pick(x: T, *, labels: Labels) -> Rule[T]:
     """Of each example the number of the labelled class, times its weight: (N, C, …) → (N, P)."""
     shape = x.shape
-    return labels.dot(x.array), (lambda g: _place(g, labels=labels, shape=shape),)
+    return labels.dot(x.array.reshape(labels.shape)), (lambda g: _place(g, labels=labels, shape=shape),)
 
 
 @op

@@ -11,21 +11,21 @@ from typing import Any, ClassVar
 import numpy as np
 
 from microtensor.autograd.autocast import widened
-from microtensor.autograd.graph import T, mode
+from microtensor.autograd.graph import T
 from microtensor.autograd.op import Rule, op
 from microtensor.ops.activations import logsigmoid, sigmoid
 from microtensor.ops.elementwise import clamp, where
 from microtensor.ops.functions import exp, log, log1p
-from microtensor.ops.singular import tip, undefined
+from microtensor.ops.singular import by_convention, tip
 from microtensor.runtime.deferred_checks import check_limit
 from microtensor.tensor import Tensor
 
 from .reduction import Loss, buffered, check_reduction, constant, paired, reduce, refuse_swapped
 
-LEAST_LOG = -100.0
-"""No logarithm of a probability counts as less: so a loss stays finite where a probability is 0."""
-LEAST_PRODUCT = 1e-12
-"""No x · (1 − x) that a gradient is divided by counts as less."""
+MIN_LOG = -100.0
+"""Logarithms of probabilities are clipped here, as in PyTorch: so a loss stays finite where a probability is 0."""
+MIN_PRODUCT = 1e-12
+"""x · (1 − x), by which a gradient is divided, is clipped here, as in PyTorch."""
 
 
 def binary_cross_entropy(x: T, target: Any, weight: Any = None, reduction: str = "mean") -> T:
@@ -68,18 +68,18 @@ def binary_cross_entropy(x: T, target: Any, weight: Any = None, reduction: str =
 def _binary_cross_entropy(x: Any, target: Any) -> Rule[T]:
     xp = x.xp
     with np.errstate(divide="ignore", invalid="ignore"):  # log 0 is −∞, and limited
-        yes, no = (logarithm.clip(LEAST_LOG, math.inf) for logarithm in (xp.log(x.array), xp.log1p(-x.array)))
+        yes, no = (logarithm.clip(MIN_LOG, math.inf) for logarithm in (xp.log(x.array), xp.log1p(-x.array)))
 
     def for_target(g: Any) -> Any:
         zero, one = x == 0, x == 1  # whose logarithms would warn
-        yes = where(zero, LEAST_LOG, log(where(zero, 1, x)))
-        no = where(one, LEAST_LOG, log1p(where(one, 0, -x)))
-        return g * (clamp(no, min=LEAST_LOG) - clamp(yes, min=LEAST_LOG))
+        yes = where(zero, MIN_LOG, log(where(zero, 1, x)))
+        no = where(one, MIN_LOG, log1p(where(one, 0, -x)))
+        return g * (clamp(no, min=MIN_LOG) - clamp(yes, min=MIN_LOG))
 
     def for_x(g: Any) -> Any:
         products = x * (1 - x)
-        back = g * (x - target) / clamp(products, min=LEAST_PRODUCT)
-        return back + undefined(g, x, where=products.array <= LEAST_PRODUCT) if mode.recording else back
+        back = g * (x - target) / clamp(products, min=MIN_PRODUCT)
+        return by_convention(back, g, x, where=lambda: products.array <= MIN_PRODUCT)
 
     data = -(target.array * yes + (1 - target.array) * no)
     return data, (for_x, for_target)

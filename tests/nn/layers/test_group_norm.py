@@ -14,7 +14,7 @@ def filled(ours, theirs, torch, seed=0):
     rng = np.random.default_rng(seed)
     for p, q in zip(ours.parameters(), theirs.parameters()):
         p.array = Tensor(rng.standard_normal(p.shape).astype(np.float32)).array
-        q.array = torch.tensor(p.numpy().copy())
+        q.data = torch.tensor(p.numpy().copy())
     return ours, theirs
 
 

@@ -31,7 +31,7 @@ def test_the_layer_is_pytorchs(name, settings, lengths):
     rng = np.random.default_rng(0)
     for p, q in zip(ours.parameters(), theirs.parameters()):
         p.array = Tensor(rng.standard_normal(p.shape).astype(np.float32)).array
-        q.array = torch.tensor(p.numpy().copy())
+        q.data = torch.tensor(p.numpy().copy())
     x = rng.standard_normal((3, 4, 6)).astype(np.float32) * 3 + 1
     g = rng.standard_normal(x.shape).astype(np.float32)
     leaf, there = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
