@@ -179,27 +179,33 @@ class Pass:
 
     def begin(self) -> None:
         """Put the origins in order, refuse what cannot be differentiated, and seed the gradients."""
-        self.order = topological([origin for origin, _ in self.seeds], self.wanted or frozenset(), self.past_wanted)
-        self.needed = needed = None if self.wanted is None else leading_to(self.wanted, self.order)
-        for origin in self.order:  # before anything is released
-            if origin.sources and origin.time != self.started and (needed is None or origin in needed):
-                self.check_versions(origin)
-        gradients = self.gradients
+        order = topological([origin for origin, _ in self.seeds], self.wanted or frozenset(), self.past_wanted)
+        if self.wanted is not None:
+            self.needed = leading_to(self.wanted, order)
+            order = [origin for origin in order if origin in self.needed]
+        for origin in order:  # before anything is released
+            if origin.sources and origin.time != self.started:
+                check_unchanged(origin, [vjp for _, vjp in self.sources(origin)])
         for origin, g in self.seeds:
-            gradients[origin] = gradients[origin] + g if origin in gradients else g
+            if self.needed is None or origin in self.needed:
+                self.gradients[origin] = self.gradients[origin] + g if origin in self.gradients else g
+        self.order = order
         self.seeds = ()  # a second reference to each gradient
 
+    def sources(self, origin: Origin) -> Sequence[tuple[Origin, Callable[..., Any]]]:
+        """The inputs of an operation that a gradient is passed on to, each with its vjp."""
+        sources, needed = origin.sources or (), self.needed
+        return sources if needed is None else [source for source in sources if source[0] in needed]
+
     def propagate(self) -> None:
-        """Go through the origins: call hooks, hand over the gradients of wanted origins, and take a step at each other."""
+        """Go through the origins: call hooks, hand over the gradients of wanted origins, and pass on all others."""
         self.begin()
-        order, gradients, needed, wanted, past_wanted = self.order, self.gradients, self.needed, self.wanted, self.past_wanted
+        order, gradients, wanted, past_wanted = self.order, self.gradients, self.wanted, self.past_wanted
         waiting, observers = self.delegated.waiting, self.observers
         while order or waiting:
             if not order:
-                self.collect()
+                self.delegated.collect(self)
             origin = order.pop()
-            if needed is not None and origin not in needed:
-                continue
             if waiting and origin in waiting:
                 self.delegated.due.append(origin)
                 continue
@@ -209,33 +215,27 @@ class Pass:
             if observers:
                 for observer in observers:
                     observer.step(self, origin)
-            sources = origin.sources
+            sources = origin.sources if wanted is None else self.sources(origin)
             if not sources if wanted is None else origin in wanted:
-                self.arrive(origin)
-                if not sources or not past_wanted:
+                ends = not sources or not past_wanted
+                self.arrive(origin, ends)
+                if ends:
                     continue
-            if needed is not None and not any(parent in needed for parent, _ in sources or ()):
-                del gradients[origin]
-                continue
             if self.hooks_ran and clock[0] != self.started:
-                self.check_versions(origin)
-            self.step(origin)
+                check_unchanged(origin, [vjp for _, vjp in sources or ()])
+            self.step(origin, sources)
 
-    def step(self, origin: Origin) -> None:
+    def step(self, origin: Origin, sources: Any) -> None:
         """The chain rule: the gradient of a result, through the vjp for each input, is a part of that input's gradient."""
-        g, gradients, needed, observers = self.gradients.pop(origin), self.gradients, self.needed, self.observers
-        output = None
+        gradients, observers, output, meaning = self.gradients, self.observers, None, origin.meaning
+        g = gradients.pop(origin)
         if origin.output is not None:
             output = g.kind.wrap(origin.output[0], origin if self.create else None)
             output.assigned = origin.output[1]
-        sources: Any = origin.sources
-        meaning = origin.meaning
         if meaning is not None and (self.create or meaning.alone):
-            sources = _by_meaning(origin, g, self.create)
+            sources = self.sources_by_meaning(origin, g)
         for parent, vjp in sources:
-            if needed is not None and parent not in needed:
-                continue
-            if self.may_delegate and parent.leaf is not None and self.delegate(origin, parent, vjp, g):
+            if self.may_delegate and parent.leaf is not None and self.delegated.start(self, origin, parent, vjp, g):
                 continue
             part = vjp(g) if output is None else vjp(g, output)
             data = part._data if isinstance(part, Node) else None
@@ -249,7 +249,7 @@ class Pass:
                 self.accumulate(parent, part)
             else:
                 gradients[parent] = part
-        if not self.retain and (output is not None or meaning is not None or not holds_no_arrays(sources)):
+        if not self.retain and (output is not None or meaning is not None or not holds_no_arrays(origin.sources or ())):
             origin.release()
 
     def accumulate(self, parent: Origin, part: Any) -> None:
@@ -262,40 +262,24 @@ class Pass:
         else:
             self.gradients[parent] = held[0] + part
 
-    def arrive(self, origin: Origin) -> None:
-        """The gradient of a wanted origin is complete: hand it over."""
-        gradients = self.gradients
+    def arrive(self, origin: Origin, ends: bool) -> None:
+        """The gradient of a wanted origin is complete: hand it over. If it `ends` here, nothing else needs it."""
         if self.receive is None:
-            self.found[origin] = gradients[origin]
-        elif origin.after:
+            self.found[origin] = self.gradients.pop(origin) if ends else self.gradients[origin]
+            return
+        if origin.after:
             self.hooks_ran = True
-            self.collect()  # other threads may still read what a hook changes
-        held = [gradients[origin] if origin.sources and self.past_wanted else gradients.pop(origin)]
-        if self.receive is not None:
-            kept = self.receive(origin, held)
-            if self.observers and kept is not None:
-                self.found[origin] = kept
+            self.delegated.collect(self)  # other threads may still read what a hook changes
+        kept = self.receive(origin, [self.gradients.pop(origin) if ends else self.gradients[origin]])
+        if self.observers and kept is not None:
+            self.found[origin] = kept
 
-    def delegate(self, origin: Origin, leaf: Origin, vjp: Any, g: Any) -> bool:
-        """Let another thread compute the gradient of a leaf, if that is worth it. Whether it was."""
-        if leaf in self.delegated.waiting:  # a leaf that is used twice
-            self.collect(leaf)
-            return False
-        return leaf not in self.gradients and self.delegated.start(origin, leaf, vjp, g, self.needed)
-
-    def collect(self, leaf: Origin | None = None) -> None:
-        """Wait for the gradient of one leaf, or of all, that other threads compute; then for all, go on with those leaves."""
-        for x in tuple(self.delegated.waiting) if leaf is None else (leaf,):
-            source, self.gradients[x] = self.delegated.take(x)
-            check_vjp(self.gradients[x], source, x)
-        if leaf is None:
-            self.order += self.delegated.due
-            self.delegated.due = []
-
-    def check_versions(self, origin: Origin) -> None:
-        """Refuse to go on if a tensor that the vjps of `origin` need was overwritten."""
-        needed = self.needed
-        check_unchanged(origin, [vjp for parent, vjp in origin.sources or () if needed is None or parent in needed])
+    def sources_by_meaning(self, origin: Origin, g: Any) -> Sequence[tuple[Origin, Callable[..., Any]]]:
+        """The sources of an operation that has a meaning (see meaning.py), with vjps that return the derivatives of that."""
+        meaning = origin.meaning
+        check_unchanged(origin, meaning.inputs)
+        found = meaning.sources(origin, partials(functools.partial(meaning.compute, origin), meaning.inputs, g, self.create))
+        return [source for source in found if self.needed is None or source[0] in self.needed]
 
 
 def topological(roots: Sequence[Origin], wanted: Set[Origin] = frozenset(), past_wanted: bool = True) -> list[Origin]:
@@ -342,13 +326,6 @@ def leading_to(wanted: set[Origin], order: Sequence[Origin]) -> set[Origin]:
         if origin in wanted or any(parent in needed for parent, _ in origin.sources or ()):
             needed.add(origin)
     return needed
-
-
-def _by_meaning(origin: Origin, g: Any, create: bool) -> tuple[tuple[Origin, Callable[..., Any]], ...]:
-    """The sources of an operation that has a meaning (see meaning.py), with vjps that return the derivatives of that."""
-    meaning = origin.meaning
-    check_unchanged(origin, meaning.inputs)
-    return meaning.sources(origin, partials(functools.partial(meaning.compute, origin), meaning.inputs, g, create))
 
 
 def partials(function: Callable[..., T], inputs: Sequence[Any], g: T, create: bool = True) -> tuple[Any, ...]:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from ..runtime.scoped import Setting
-from .graph import mode
+
+
+class Mode(threading.local):
+    """Each thread's own switches."""
+
+    recording = True
+    """Whether operations remember their inputs: `no_grad` switches it off."""
+    autocast: Any = None
+    """What mixed precision computes in, a `Casting`: see autocast.py. None: each operation in the dtypes that it is given."""
+    observers: tuple[Any, ...] = ()
+    """Who watches what this thread computes: see observers.py."""
+
+
+mode = Mode()
 
 
 class _Recording(Setting):

@@ -18,22 +18,10 @@ import numpy as np
 
 from ..runtime.arrays import Array, array_module, device_of, is_array
 from ..runtime.forking import in_child
+from .grad_mode import mode as mode
 
 T = TypeVar("T", bound="Node")
 
-
-class Mode(threading.local):
-    """Each thread's own switches."""
-
-    recording = True
-    """Whether operations remember their inputs: see grad_mode.py."""
-    autocast: Any = None
-    """What mixed precision computes in, a `Casting`: see autocast.py. None: each operation in the dtypes that it is given."""
-    observers: tuple[Any, ...] = ()
-    """Who watches what this thread computes: see observers.py."""
-
-
-mode = Mode()
 
 lock = threading.Lock()
 

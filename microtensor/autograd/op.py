@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, ParamSpec, TypeAlias, overload
 
@@ -29,7 +28,7 @@ from numpy import ndarray
 
 from ..runtime.arrays import Array, device_of, follow
 from ..runtime.text import kind_of
-from .arguments import Float, Form, Int, lift, shown, why_none
+from .arguments import Float, Form, Int, Traits, lift, shown, why_none
 from .autocast import widened
 from .broadcasting import align as align
 from .broadcasting import check_devices as check_devices
@@ -107,25 +106,6 @@ def op(
     """
     traits = Traits(elementwise, floating, output, wide, multiply_adds, receptive_field, meaning)
     return functools.partial(_operation, traits=traits) if rule is None else _operation(rule, traits)
-
-
-@dataclass
-class Traits:
-    """What `@op(…)` says of an operation."""
-
-    elementwise: bool
-    floating: bool
-    output: bool
-    wide: bool
-    multiply_adds: Callable[[Sequence[Any], Any], int] | None
-    receptive_field: Callable[..., Any] | None
-    meaning: Callable[..., Any] | None
-
-    def __post_init__(self) -> None:
-        for key in ("multiply_adds", "receptive_field", "meaning"):
-            value = getattr(self, key)
-            if value is not None and not callable(value):
-                raise TypeError(f"op: {key} must be a function or None, got {value!r}")
 
 
 def _operation(rule: Any, traits: Traits) -> Any:

@@ -8,13 +8,17 @@ bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy import ndarray
 
 from ..runtime import threads
 from .graph import Node, Origin, mode
+from .validation import check_vjp
+
+if TYPE_CHECKING:
+    from .backward import Pass
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -56,25 +60,34 @@ class Delegated:
         self.due: list[Origin] = []
         """Those that the pass has reached since: nothing more is added to their gradients."""
 
-    def start(self, origin: Origin, leaf: Origin, vjp: Any, g: Any, needed: Container[Origin] | None) -> bool:
+    def start(self, run: Pass, origin: Origin, leaf: Origin, vjp: Any, g: Any) -> bool:
         """Queue the call of a vjp of `origin` for the gradient of a leaf, if that is worth it. Whether it was.
 
-        It is not where the leaf has a hook, which is called as soon as the gradient is complete; where the pass has nothing
-        else to do; or where calls are queued already, because they keep their arrays in memory.
+        It is not where the leaf is used twice; where it has a hook, which is called as soon as the gradient is complete; where
+        the pass has nothing else to do; or where calls are queued already, because they keep their arrays in memory.
         """
-        if not hasattr(vjp, "in_parallel") or leaf.hooks or leaf.after or type(g._data) is not ndarray:
+        if leaf in self.waiting:
+            self.collect(run, leaf)
+        if leaf in run.gradients or not hasattr(vjp, "in_parallel"):
             return False
-        if not any(parent.leaf is None and (needed is None or parent in needed) for parent, _ in origin.sources or ()):
+        if leaf.hooks or leaf.after or type(g._data) is not ndarray:
+            return False
+        if not any(parent.leaf is None for parent, _ in run.sources(origin)):
             return False
         if sum(call.waits for _, call in self.waiting.values()) >= MAX_QUEUED:
             return False
         self.waiting[leaf] = origin, threads.Later(_called, vjp, g)
         return True
 
-    def take(self, leaf: Origin) -> tuple[Origin, Any]:
-        """Wait for the gradient of a leaf: the origin whose vjp was called, and the gradient."""
-        origin, call = self.waiting.pop(leaf)
-        return origin, call.take()
+    def collect(self, run: Pass, leaf: Origin | None = None) -> None:
+        """Wait for the gradient of one leaf, or of all. After all, the pass goes on with the leaves that are due."""
+        for x in tuple(self.waiting) if leaf is None else (leaf,):
+            origin, call = self.waiting.pop(x)
+            run.gradients[x] = call.take()
+            check_vjp(run.gradients[x], origin, x)
+        if leaf is None:
+            run.order += self.due
+            self.due = []
 
     def cancel(self) -> None:
         """Drop the calls that have not begun, and wait for those that have."""
