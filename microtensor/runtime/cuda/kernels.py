@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array, array_module, follow
-from ..scoped import Block
+from ..scoped import Setting
 
 THREADS = 256
 """In a block, where a kernel does not ask for another number."""
@@ -59,23 +59,14 @@ class Chosen(threading.local):
 chosen = Chosen()
 
 
-class plain(Block):
+class plain(Setting):
     """Inside, plain array calls alone compute, without kernels on a GPU and without oneDNN on the CPU.
 
     It is there to compare, or to tell whether a kernel is at fault.
     """
 
-    def now(self) -> bool:
-        """Whether kernels compute."""
-        return chosen.kernels
-
-    def set(self, value: bool) -> None:
-        """From now on they do, or not."""
-        chosen.kernels = value
-
-    def wanted(self, before: bool) -> bool:
-        """They do not."""
-        return False
+    def __init__(self) -> None:
+        super().__init__(chosen, kernels=False)
 
 
 def usable(array: Array) -> bool:

@@ -10,7 +10,7 @@ import threading
 
 from ...runtime.integers import as_integer
 from ..arrays import gpu_count, on
-from ..scoped import Block
+from ..scoped import FunctionSetting
 from ..text import kind_of
 
 
@@ -62,7 +62,7 @@ def get_allow_tf32() -> bool:
     return settings.tf32
 
 
-class allow_tf32(Block):
+class allow_tf32(FunctionSetting):
     """Inside, or in the function that it decorates, products of float32 may be computed in TF32, or not: see `set_allow_tf32`.
 
     Raises:
@@ -74,19 +74,7 @@ class allow_tf32(Block):
     """
 
     def __init__(self, allowed: bool = True) -> None:
-        self._allowed = allowed
-
-    def now(self) -> bool:
-        """What `get_allow_tf32` tells."""
-        return get_allow_tf32()
-
-    def set(self, value: bool) -> None:
-        """`set_allow_tf32`."""
-        set_allow_tf32(value)
-
-    def wanted(self, before: bool) -> bool:
-        """What is to hold."""
-        return self._allowed
+        super().__init__(get_allow_tf32, set_allow_tf32, allowed)
 
 
 def set_allow_cudnn(allowed: bool) -> None:
@@ -112,7 +100,7 @@ def get_allow_cudnn() -> bool:
     return settings.cudnn
 
 
-class allow_cudnn(Block):
+class allow_cudnn(FunctionSetting):
     """Inside, or in the function that it decorates, convolutions on a GPU may be computed by cuDNN, or not.
 
     Raises:
@@ -124,19 +112,7 @@ class allow_cudnn(Block):
     """
 
     def __init__(self, allowed: bool = True) -> None:
-        self._allowed = allowed
-
-    def now(self) -> bool:
-        """What `get_allow_cudnn` tells."""
-        return get_allow_cudnn()
-
-    def set(self, value: bool) -> None:
-        """`set_allow_cudnn`."""
-        set_allow_cudnn(value)
-
-    def wanted(self, before: bool) -> bool:
-        """What is to hold."""
-        return self._allowed
+        super().__init__(get_allow_cudnn, set_allow_cudnn, allowed)
 
 
 def set_convolution_workspace(nbytes: int) -> None:
@@ -162,7 +138,7 @@ def get_convolution_workspace() -> int:
     return settings.workspace
 
 
-class convolution_workspace(Block):
+class convolution_workspace(FunctionSetting):
     """Inside, or in the function that it decorates, a convolution on a GPU has so many bytes for its columns.
 
     Raises:
@@ -174,16 +150,4 @@ class convolution_workspace(Block):
     """
 
     def __init__(self, nbytes: int) -> None:
-        self._nbytes = nbytes
-
-    def now(self) -> int:
-        """What `get_convolution_workspace` tells."""
-        return get_convolution_workspace()
-
-    def set(self, value: int) -> None:
-        """`set_convolution_workspace`."""
-        set_convolution_workspace(value)
-
-    def wanted(self, before: int) -> int:
-        """What is to hold."""
-        return self._nbytes
+        super().__init__(get_convolution_workspace, set_convolution_workspace, nbytes)
