@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence, Set
 from typing import Any
 
@@ -124,12 +123,10 @@ class Pass:
     Args:
         seeds: the origins of results, each with the gradient to start from.
         wanted: the origins whose gradients are asked for; None for every leaf.
-        retain: keep the graph; otherwise each origin is released behind its step.
+        retain: keep the graph; otherwise each origin is released after its step.
         create: record the operations of the vjps.
-        past_wanted: propagate past a wanted origin too, to its own inputs. If not, its hooks are not called: they belong to
-            the pass of which this one is a part.
-        receive: called with each wanted origin and a list that holds its complete gradient, which it may take out. It returns
-            what stays in memory.
+        past_wanted: propagate past a wanted origin too, to its own inputs. If not, its hooks are left to an outer pass.
+        receive: called with each wanted origin and a list that holds its complete gradient. It returns what stays in memory.
     """
 
     __slots__ = (
@@ -233,7 +230,7 @@ class Pass:
             output = g.kind.wrap(origin.output[0], origin if self.create else None)
             output.assigned = origin.output[1]
         if meaning is not None and (self.create or meaning.alone):
-            sources = self.sources_by_meaning(origin, g)
+            sources = meaning.sources(origin, self.needed, g, self.create)
         for parent, vjp in sources:
             if self.may_delegate and parent.leaf is not None and self.delegated.start(self, origin, parent, vjp, g):
                 continue
@@ -273,13 +270,6 @@ class Pass:
         kept = self.receive(origin, [self.gradients.pop(origin) if ends else self.gradients[origin]])
         if self.observers and kept is not None:
             self.found[origin] = kept
-
-    def sources_by_meaning(self, origin: Origin, g: Any) -> Sequence[tuple[Origin, Callable[..., Any]]]:
-        """The sources of an operation that has a meaning (see meaning.py), with vjps that return the derivatives of that."""
-        meaning = origin.meaning
-        check_unchanged(origin, meaning.inputs)
-        found = meaning.sources(origin, partials(functools.partial(meaning.compute, origin), meaning.inputs, g, self.create))
-        return [source for source in found if self.needed is None or source[0] in self.needed]
 
 
 def topological(roots: Sequence[Origin], wanted: Set[Origin] = frozenset(), past_wanted: bool = True) -> list[Origin]:
@@ -326,24 +316,6 @@ def leading_to(wanted: set[Origin], order: Sequence[Origin]) -> set[Origin]:
         if origin in wanted or any(parent in needed for parent, _ in origin.sources or ()):
             needed.add(origin)
     return needed
-
-
-def partials(function: Callable[..., T], inputs: Sequence[Any], g: T, create: bool = True) -> tuple[Any, ...]:
-    """The gradient of `function(*inputs)` for each input that requires one, as if the inputs were independent of each other.
-
-    Args:
-        create: record it, so that the gradients can be differentiated in turn.
-    """
-    before, mode.recording = mode.recording, True
-    try:
-        apart = [same(x) if isinstance(x, Node) and x.origin is not None else x for x in inputs]
-        places = [x.origin if isinstance(x, Node) else None for x in apart]
-        wanted = {origin for origin in places if origin is not None}
-        seed = (origin_of("partials: the result", function(*apart)), g)
-        found = Pass([seed], wanted, retain=create, create=create, past_wanted=False).run()
-    finally:
-        mode.recording = before
-    return tuple(None if origin is None else found.get(origin) for origin in places)
 
 
 @op(elementwise=True)

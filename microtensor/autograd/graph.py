@@ -16,8 +16,9 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from ..runtime.arrays import Array, array_module, device_of, is_array
+from ..runtime.arrays import Array, array_module, device_of
 from ..runtime.forking import in_child
+from .assignment import check_gradient, checked_array
 from .grad_mode import mode as mode
 
 T = TypeVar("T", bound="Node")
@@ -134,14 +135,7 @@ class Node:
 
     def assign(self, data: Array) -> None:
         """Replace the array, and count a new version, so that a backward pass that needs the old values can refuse."""
-        if isinstance(data, np.generic):
-            data = np.asarray(data)
-        if not is_array(data):
-            raise TypeError(f"data: expected an array, got {type(data).__name__}; to write values into it: x[...] = values")
-        if data.dtype.kind not in "biuf" or data.dtype.itemsize > 8:
-            raise TypeError(f"data: expected numbers of 64 bits at most, got an array of {data.dtype}")
-        if isinstance(data, np.ndarray):
-            data = np.asarray(data)  # of no subclass, such as a memory map
+        data = checked_array(data)
         if data is not self._data:  # views keep the old memory and its version
             self._data, self.assigned = data, [0]
         self.touch()
@@ -161,7 +155,7 @@ class Node:
 
     def _set_grad(self, gradient: Any) -> None:
         if gradient is not None:
-            _check_gradient(self, gradient)
+            check_gradient(Node, self, gradient)
         self._grad = gradient
 
     def _forget_grad(self) -> None:
@@ -238,21 +232,6 @@ class Node:
 
 
 Node.kind = Node
-
-
-def _check_gradient(node: Node, gradient: Any) -> None:
-    """Raise TypeError or ValueError unless `gradient` may be assigned to the `grad` of a node."""
-    if not isinstance(gradient, Node):
-        given = f"{gradient!r} ({type(gradient).__name__})"
-        raise TypeError(f"grad: expected a Tensor of shape {node.shape} and dtype {node.dtype}, or None, got {given}")
-    if gradient is node:
-        raise ValueError("grad: a tensor cannot be its own gradient: assign a copy, x.detach().clone()")
-    if gradient.shape != node.shape:
-        raise ValueError(f"grad: expected the shape of the tensor, {node.shape}, got {gradient.shape}")
-    if gradient.dtype != node.dtype:
-        raise ValueError(f"grad: expected the dtype of the tensor, {node.dtype}, got {gradient.dtype}; use .to('{node.dtype}')")
-    if gradient.device != node.device:
-        raise ValueError(f"grad: expected it on {node.device}, as its tensor, got {gradient.device}; use .to({node.device!r})")
 
 
 def is_floating(dtype: np.dtype[Any]) -> bool:

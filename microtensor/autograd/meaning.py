@@ -21,11 +21,13 @@ vjp closed over them. Tensors among the settings count as constants.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from ..runtime.text import kind_of
-from .graph import Node, Origin
+from .graph import Node, Origin, T, mode
+from .validation import origin_of
+from .versions import check_unchanged
 
 
 class Meaning:
@@ -50,36 +52,60 @@ class Meaning:
             TypeError: the function returned no tensor.
             ValueError: it returned a tensor unlike the rule's result, or one that depends on no input.
         """
-        name = getattr(origin.op, "__name__", "an operation")
         y = self.function(*inputs, **self.settings)
         if not isinstance(y, Node):
-            raise TypeError(f"{name}: its meaning must return a Tensor, as the operation does, it returned {kind_of(y)}")
+            raise TypeError(f"{origin.name}: its meaning must return a Tensor, as the operation does, it returned {kind_of(y)}")
         if y.shape != origin.shape or y.dtype != origin.dtype:
             raise ValueError(
-                f"{name}: its meaning returned {y.dtype} {y.shape}, but its rule {origin.dtype} {origin.shape}: "
+                f"{origin.name}: its meaning returned {y.dtype} {y.shape}, but its rule {origin.dtype} {origin.shape}: "
                 "both must compute the same"
             )
         if y.origin is None:
             raise ValueError(
-                f"{name}: its meaning returned what depends on none of its inputs: compose it of operations on them"
+                f"{origin.name}: its meaning returned what depends on none of its inputs: compose it of operations on them"
             )
         return y
 
-    def sources(self, origin: Origin, gradients: Sequence[Any]) -> tuple[tuple[Origin, Callable[..., Any]], ...]:
-        """`origin.sources`, with vjps that hand over these gradients, one for each input.
+    def sources(
+        self, origin: Origin, needed: Container[Origin] | None, g: Any, create: bool
+    ) -> list[tuple[Origin, Callable[..., Any]]]:
+        """`origin.sources`, those that are `needed`, with vjps that return the derivatives of the composition.
 
         Raises:
-            ValueError: there is none for an input for which the rule has a vjp.
+            RuntimeError: an input was overwritten since the operation ran.
+            ValueError: the composition does not depend on an input for which the rule has a vjp.
         """
-        sources = []
-        for i, (x, vjp, g) in enumerate(zip(self.inputs, self.vjps, gradients)):
+        check_unchanged(origin, self.inputs)
+        gradients = partials(functools.partial(self.compute, origin), self.inputs, g, create)
+        sources: list[tuple[Origin, Callable[..., Any]]] = []
+        for i, (x, vjp, gradient) in enumerate(zip(self.inputs, self.vjps, gradients)):
             if vjp is None or not isinstance(x, Node) or x.origin is None:
                 continue
-            if g is None:
-                name = getattr(origin.op, "__name__", "an operation")
-                raise ValueError(f"{name}: its meaning does not depend on input {i}, for which its rule has a vjp")
-            sources.append((x.origin, functools.partial(_handed_over, [g])))
-        return tuple(sources)
+            if gradient is None:
+                raise ValueError(f"{origin.name}: its meaning does not depend on input {i}, for which its rule has a vjp")
+            if needed is None or x.origin in needed:
+                sources.append((x.origin, functools.partial(_handed_over, [gradient])))
+        return sources
+
+
+def partials(function: Callable[..., T], inputs: Sequence[Any], g: T, create: bool = True) -> tuple[Any, ...]:
+    """The gradient of `function(*inputs)` for each input that requires one, as if the inputs were independent of each other.
+
+    Args:
+        create: record it, so that the gradients can be differentiated in turn.
+    """
+    from .backward import Pass, same  # which imports this file, by way of op.py
+
+    before, mode.recording = mode.recording, True
+    try:
+        apart = [same(x) if isinstance(x, Node) and x.origin is not None else x for x in inputs]
+        places = [x.origin if isinstance(x, Node) else None for x in apart]
+        wanted = {origin for origin in places if origin is not None}
+        seed = (origin_of("partials: the result", function(*apart)), g)
+        found = Pass([seed], wanted, retain=create, create=create, past_wanted=False).run()
+    finally:
+        mode.recording = before
+    return tuple(None if origin is None else found.get(origin) for origin in places)
 
 
 def _handed_over(held: list[Any], *_: Any) -> Any:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import microtensor as mt
-from microtensor.autograd.backward import partials
 from microtensor.autograd.graph import mode
+from microtensor.autograd.meaning import partials
 
 
 def leaf(values, **settings):
