@@ -30,8 +30,10 @@ class _Recording(Setting):
     def __new__(cls, function: Any = None) -> Any:
         """`@no_grad` without parentheses decorates too."""
         block = super().__new__(cls)
-        block.__init__()
-        return block if function is None else block(function)
+        if function is None:
+            return block
+        block.__init__()  # Python calls it only where a block is returned
+        return block(function)
 
     def __init__(self) -> None:
         super().__init__(mode, recording=self.value)
