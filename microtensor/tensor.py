@@ -31,6 +31,7 @@ from .ops import (
     repeating,
     scan,
     shape,
+    smooth_activations,
 )
 from .ops.ufuncs import Ufuncs
 from .runtime.device import placed
@@ -147,7 +148,7 @@ class Tensor(InPlace):
     trunc = functions.trunc
     round = functions.round
     frac = functions.frac
-    sigmoid = activations.sigmoid
+    sigmoid = smooth_activations.sigmoid
     relu = activations.relu
     prelu = activations.prelu
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from microtensor.autograd.autocast import widened
 from microtensor.autograd.graph import Node, T, is_floating
-from microtensor.ops.activations import sigmoid
 from microtensor.ops.elementwise import where
 from microtensor.ops.reduce import softmax, wide
+from microtensor.ops.smooth_activations import sigmoid
 from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 

@@ -13,10 +13,10 @@ import numpy as np
 from microtensor.autograd.autocast import widened
 from microtensor.autograd.graph import T
 from microtensor.autograd.op import Rule, op
-from microtensor.ops.activations import logsigmoid, sigmoid
 from microtensor.ops.elementwise import clamp, where
 from microtensor.ops.functions import exp, log, log1p
 from microtensor.ops.singular import by_convention, tip
+from microtensor.ops.smooth_activations import logsigmoid, sigmoid
 from microtensor.runtime.deferred_checks import check_limit
 from microtensor.tensor import Tensor
 

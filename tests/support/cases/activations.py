@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import microtensor as mt
 from cases.common import Case, unary
 from microtensor.nn import rrelu
-from microtensor.ops import activations
+from microtensor.ops import activations, smooth_activations
 from microtensor.testing import shapes, tensors
 
 
@@ -80,7 +80,7 @@ CASES = {
         activation("softplus", 1.0, 1.5, away_from=[1.5]),
     ),
     "softsign": activation("softsign", away_from=[0.0]),
-    "_not_above_0": unary(activations._not_above_0, lambda torch, x: x.clamp(max=0), away_from=[0.0]),
+    "_not_above_0": unary(smooth_activations._not_above_0, lambda torch, x: x.clamp(max=0), away_from=[0.0]),
     "_gelu": activation("gelu", low=-4.0, high=4.0),
 }
 
