@@ -132,7 +132,7 @@ def prelu(x: Any, weight: Any) -> Any:
     He et al. 2015, "Delving deep into rectifiers", section 2.1, arxiv.org/abs/1502.01852.
 
     Args:
-        weight: one number, of shape () or (1,), or one for each channel: for x (N, C, …), shape (C,).
+        weight: one slope, of shape () or (1,), or one for each channel: for x (N, C, …), shape (C,).
 
     Raises:
         TypeError: an input is no tensor.
@@ -180,7 +180,7 @@ def hardshrink(x: Any, lambd: float = 0.5) -> Any:
 
 @composed
 def softshrink(x: Any, lambd: float = 0.5) -> Any:
-    """x, brought nearer to 0 by lambd, and 0 where |x| ≤ lambd. The gradient there is 0, at ±lambd too.
+    """x moved towards 0 by lambd, and 0 where |x| ≤ lambd. The gradient there is 0, at ±lambd too.
 
     Raises:
         ValueError: lambd is negative.
@@ -196,14 +196,16 @@ def softshrink(x: Any, lambd: float = 0.5) -> Any:
 
 @composed
 def hardsigmoid(x: Any, inplace: bool = False) -> Any:
-    """relu6(x + 3) / 6: a straight line from 0, at −3, to 1, at 3. The gradient at −3 and 3 is 0.
+    """relu6(x + 3) / 6: linear from 0, at −3, to 1, at 3. The gradient at −3 and 3 is 0.
 
     >>> import microtensor as mt
     >>> hardsigmoid(mt.Tensor([-4.0, 0.0, 1.5]))
     Tensor([0.  , 0.5 , 0.75])
     """
     check_inplace("hardsigmoid", inplace)
-    return hardtanh(x, -3.0, 3.0) / 6 + 0.5  # not by relu6: this is a gate, and no rule for ReLUs is meant for it
+    return (
+        hardtanh(x, -3.0, 3.0) / 6 + 0.5
+    )  # not relu6: this is a gate, to which rules for ReLUs such as guided backpropagation do not apply
 
 
 @composed

@@ -1,4 +1,4 @@
-"""Activation functions that are smooth: sigmoid, softplus, the exponential linear units, gelu; and what gates or normalises.
+"""Activation functions that are smooth: sigmoid, softplus, the exponential linear units, gelu; gates along an axis.
 
 Piecewise linear ones: activations.py. `inplace` is accepted where PyTorch has it, and has no effect.
 """
@@ -270,7 +270,7 @@ def glu(x: Any, dim: int = -1) -> Any:
 
 @composed
 def softmin(x: Any, dim: int) -> Any:
-    """softmax(−x) along axis `dim`: positive numbers that sum to 1, the larger the smaller x is.
+    """softmax(−x) along axis `dim`: positive values that sum to 1, the larger the smaller x is.
 
     Raises:
         TypeError, ValueError: as `softmax`.

@@ -1,6 +1,6 @@
 """Activation functions as layers. Each applies a function of microtensor/ops/activations.py, whose docstring says more.
 
-`rrelu` is here, for it draws random numbers, and the operations know nothing of generators.
+`rrelu` is here and not in ops, because it draws random numbers.
 
 `inplace` is understood, so that networks written for PyTorch run unchanged, but a result always has memory of its own.
 """
@@ -96,7 +96,7 @@ class PReLU(Module):
     """x where x > 0, weight · x elsewhere: a leaky ReLU that learns its slope. At 0 the gradient for x is the weight.
 
     Args:
-        num_parameters: 1 for one slope, or the number of channels for one slope each.
+        num_parameters: 1 for one slope, or the number of channels for one slope per channel.
         init: the slope to start with.
 
     Raises:
@@ -134,10 +134,10 @@ def rrelu(
     Xu, Wang, Chen & Li 2015, "Empirical evaluation of rectified activations in convolutional network", section 2.4.
 
     Args:
-        generator: where random numbers come from; the default one if None.
+        generator: the random generator; the default one if None.
 
     Raises:
-        TypeError: x is no tensor of floating-point numbers.
+        TypeError: x is no floating-point tensor.
         ValueError: lower is larger than upper.
 
     >>> rrelu(Tensor([-2.0, 2.0]), 0.25, 0.75)
@@ -159,7 +159,7 @@ class RReLU(_Inplace):
     """`rrelu`: a leaky ReLU whose slopes are drawn from U(lower, upper) while training, and their mean afterwards.
 
     Args:
-        generator: where random numbers come from; the default generator if None.
+        generator: the random generator; the default one if None.
 
     Raises:
         ValueError: lower is larger than upper.
@@ -216,7 +216,7 @@ class Hardshrink(Module):
 
 
 class Softshrink(Module):
-    """x, brought nearer to 0 by lambd, and 0 where |x| ≤ lambd. The gradient there is 0.
+    """x moved towards 0 by lambd, and 0 where |x| ≤ lambd. The gradient there is 0.
 
     Raises:
         ValueError: lambd is negative.
@@ -258,7 +258,7 @@ class Hardtanh(_Inplace):
 
 
 class Hardsigmoid(_Inplace):
-    """relu6(x + 3) / 6: a straight line from 0, at −3, to 1, at 3. The gradient at −3 and 3 is 0."""
+    """relu6(x + 3) / 6: linear from 0, at −3, to 1, at 3. The gradient at −3 and 3 is 0."""
 
     def forward(self, x: Tensor) -> Tensor:
         return activations.hardsigmoid(x)

@@ -12,7 +12,7 @@ from ..module import Module
 
 
 class _Along(Module):
-    """A layer that works along an axis, which has to be named: PyTorch guesses it, with a warning."""
+    """A layer that works along an axis, which must be given: PyTorch guesses a missing one, with a warning."""
 
     def __init__(self, dim: int | None = None) -> None:
         if not isinstance(dim, (int, np.integer)) or isinstance(dim, bool):
@@ -28,7 +28,7 @@ class _Along(Module):
 
 
 class Softmax(_Along):
-    """e^x over the sum of e^x along axis `dim`: positive numbers that sum to 1.
+    """e^x over the sum of e^x along axis `dim`: positive values that sum to 1.
 
     Not in front of `CrossEntropyLoss`, which takes logits.
 
@@ -51,14 +51,14 @@ class LogSoftmax(_Along):
 
 
 class Softmin(_Along):
-    """softmax(−x) along axis `dim`: positive numbers that sum to 1, the larger the smaller x is."""
+    """softmax(−x) along axis `dim`: positive values that sum to 1, the larger the smaller x is."""
 
     def forward(self, x: Tensor) -> Tensor:
         return smooth_activations.softmin(x, dim=self.dim)
 
 
 class Softmax2d(Module):
-    """Softmax over the channels, at each position by itself: (N, C, H, W) or (C, H, W) → the same shape.
+    """Softmax over the channels, at each position separately: (N, C, H, W) or (C, H, W) → the same shape.
 
     Raises:
         ValueError: on call, x has other axes.

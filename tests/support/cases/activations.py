@@ -62,7 +62,7 @@ def passed(draw):
     g = draw(tensors())
     y = mt.Tensor(np.clip(draw(tensors(st.just(g.shape))).numpy(), 0.0, None if math.isnan(high) else high))
     return Case(
-        lambda g: activations._passed(g, y.to(g.dtype), low=0.0, high=high),
+        lambda g: activations._passed(g, y.to(g.dtype).to(g.device), low=0.0, high=high),
         [g],
         lambda torch, g: g * torch.tensor((y.numpy() != 0) & (y.numpy() != high)),
     )
