@@ -192,8 +192,9 @@ def walk(
                 continue
             if hooks_ran and clock[0] != now:
                 _check_unchanged(origin, needed)
-            if origin.meaning is not None and (create or origin.meaning.alone):
-                sources = _by_meaning(origin, g, create)
+            meaning = origin.meaning
+            if meaning is not None and (create or meaning.alone):
+                sources = _by_meaning(origin, g, needed, create)
             output = None
             if origin.output is not None:
                 output = g.kind.wrap(origin.output[0], origin if create else None)
@@ -219,10 +220,10 @@ def walk(
                     gradients[parent] = gradients[parent] + back
                 else:
                     _add(gradients, parent, back)
-            if not retain and (output is not None or origin.meaning is not None or not needs_no_numbers(sources)):
+            if not retain and (output is not None or meaning is not None or not needs_no_numbers(sources)):
                 origin.sources = None
-                if origin.meaning is not None:
-                    origin.meaning = None
+                if meaning is not None:
+                    meaning = origin.meaning = None
                 if output is not None:
                     origin.output = None
     finally:
@@ -266,26 +267,37 @@ def _collect(elsewhere: parallel.Aside, gradients: dict[Origin, Any], leaf: Orig
     return due
 
 
-def _by_meaning(origin: Origin, g: Any, create: bool) -> tuple[tuple[Origin, Callable[..., Any]], ...]:
+def _by_meaning(
+    origin: Origin, g: Any, needed: Set[Origin] | None, create: bool
+) -> tuple[tuple[Origin, Callable[..., Any]], ...]:
     """The sources of an operation that has a meaning, with vjps that hand over the derivatives of that."""
     meaning = origin.meaning
     check_unchanged(origin, meaning.inputs)
-    return meaning.sources(origin, partials(functools.partial(meaning.compute, origin), meaning.inputs, g, create))
+    found = partials(functools.partial(meaning.compute, origin), meaning.inputs, g, needed, create)
+    return meaning.sources(origin, found, needed)
 
 
-def partials(function: Callable[..., T], inputs: Sequence[Any], g: T, create: bool = True) -> tuple[Any, ...]:
-    """The gradient of `function(*inputs)` for each input that requires one, as if the inputs were independent of each other.
+def partials(
+    function: Callable[..., T], inputs: Sequence[Any], g: T, needed: Set[Origin] | None = None, create: bool = True
+) -> tuple[Any, ...]:
+    """The gradient of `function(*inputs)` for each input, as if the inputs were independent of each other.
 
     Args:
-        create: record it, so that the gradients can be differentiated in turn.
+        needed: the origins of the inputs to differentiate for; None for all that require a gradient.
+        create: record it, so that the gradients can be differentiated in turn, for all inputs.
     """
     before, mode.recording = mode.recording, True
     try:
         apart = [same(x) if isinstance(x, Node) and x.origin is not None else x for x in inputs]
         places = [x.origin if isinstance(x, Node) else None for x in apart]
-        wanted = {origin for origin in places if origin is not None}
+        wanted = {p for x, p in zip(inputs, places) if p is not None and (needed is None or x.origin in needed)}
         seed = (origin_of("partials: the result", function(*apart)), g)
+        others = [(p, p.sources) for p in places if p is not None and p not in wanted]
+        for place, _ in others:
+            place.sources = ()  # the walk is not to go on above it
         found = walk([seed], wanted, retain=create, create=create, beyond=False)
+        for place, sources in others:
+            place.sources = sources
     finally:
         mode.recording = before
     return tuple(None if origin is None else found.get(origin) for origin in places)

@@ -9,7 +9,7 @@ graph; so derivatives of every order follow from the operations that it is compo
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from .arguments import kind_of
@@ -53,15 +53,17 @@ class Meaning:
             )
         return y
 
-    def sources(self, origin: Origin, gradients: Sequence[Any]) -> tuple[tuple[Origin, Callable[..., Any]], ...]:
-        """`origin.sources`, with vjps that hand over these gradients, one for each input.
+    def sources(
+        self, origin: Origin, gradients: Sequence[Any], needed: Set[Origin] | None
+    ) -> tuple[tuple[Origin, Callable[..., Any]], ...]:
+        """Those of `origin.sources` that are needed (all if None), with vjps that hand over these gradients, one per input.
 
         Raises:
             ValueError: there is none for an input for which the rule has a vjp.
         """
         sources = []
         for i, (x, vjp, g) in enumerate(zip(self.inputs, self.vjps, gradients)):
-            if vjp is None or not isinstance(x, Node) or x.origin is None:
+            if vjp is None or not isinstance(x, Node) or x.origin is None or (needed is not None and x.origin not in needed):
                 continue
             if g is None:
                 name = getattr(origin.op, "__name__", "an operation")

@@ -185,8 +185,7 @@ def op(
         result.assigned = [0]
         if data.base is not None:
             _share_memory(result, inputs)
-        composed = vjps is None and meaning is not None
-        if composed:
+        if vjps is None and meaning is not None:
             vjps = without_vjps(inputs)
         if vjps is not None and mode.recording:
             if type(vjps) is not tuple:
@@ -220,7 +219,7 @@ def op(
                 if output:
                     origin.output = data, result.assigned
                 if meaning is not None:
-                    origin.meaning = Meaning(meaning, inputs, settings, vjps, composed)
+                    origin.meaning = Meaning(meaning, inputs, settings, vjps, alone=returned[1] is None)
         if mode.observers:
             for observer in mode.observers:
                 observer(operation, inputs, settings, result)

@@ -58,7 +58,7 @@ def _between(g: Any, y: Any, low: float, high: float = math.nan) -> Any:
     return mode.rectifier(g, ~(y <= low) if math.isnan(high) else ~((y <= low) | (y >= high)))
 
 
-@op(elementwise=True)
+@op
 def _passed(g: T, y: T, *, low: float, high: float) -> Rule[T]:
     """g where y, which lies between the limits, is neither of them; else 0."""
 
