@@ -76,23 +76,25 @@ class Meaning:
             ValueError: the composition does not depend on an input for which the rule has a vjp.
         """
         check_unchanged(origin, self.inputs)
-        gradients = partials(functools.partial(self.compute, origin), self.inputs, g, create)
+        gradients = partials(functools.partial(self.compute, origin), self.inputs, g, needed, create)
         sources: list[tuple[Origin, Callable[..., Any]]] = []
         for i, (x, vjp, gradient) in enumerate(zip(self.inputs, self.vjps, gradients)):
-            if vjp is None or not isinstance(x, Node) or x.origin is None:
+            if vjp is None or not isinstance(x, Node) or x.origin is None or (needed is not None and x.origin not in needed):
                 continue
             if gradient is None:
                 raise ValueError(f"{origin.name}: its meaning does not depend on input {i}, for which its rule has a vjp")
-            if needed is None or x.origin in needed:
-                sources.append((x.origin, functools.partial(_handed_over, [gradient])))
+            sources.append((x.origin, functools.partial(_handed_over, [gradient])))
         return sources
 
 
-def partials(function: Callable[..., T], inputs: Sequence[Any], g: T, create: bool = True) -> tuple[Any, ...]:
-    """The gradient of `function(*inputs)` for each input that requires one, as if the inputs were independent of each other.
+def partials(
+    function: Callable[..., T], inputs: Sequence[Any], g: T, needed: Container[Origin] | None = None, create: bool = True
+) -> tuple[Any, ...]:
+    """The gradient of `function(*inputs)` for each input, as if the inputs were independent of each other.
 
     Args:
-        create: record it, so that the gradients can be differentiated in turn.
+        needed: the origins of the inputs to differentiate for; None for all that require a gradient.
+        create: record it, so that the gradients can be differentiated in turn, for all inputs.
     """
     from .backward import Pass, same  # which imports this file, by way of op.py
 
@@ -100,9 +102,14 @@ def partials(function: Callable[..., T], inputs: Sequence[Any], g: T, create: bo
     try:
         apart = [same(x) if isinstance(x, Node) and x.origin is not None else x for x in inputs]
         places = [x.origin if isinstance(x, Node) else None for x in apart]
-        wanted = {origin for origin in places if origin is not None}
+        wanted = {p for x, p in zip(inputs, places) if p is not None and (needed is None or x.origin in needed)}
         seed = (origin_of("partials: the result", function(*apart)), g)
+        others = [(p, p.sources) for p in places if p is not None and p not in wanted]
+        for place, _ in others:
+            place.sources = ()  # the pass is to stop there
         found = Pass([seed], wanted, retain=create, create=create, past_wanted=False).run()
+        for place, sources in others:
+            place.sources = sources
     finally:
         mode.recording = before
     return tuple(None if origin is None else found.get(origin) for origin in places)

@@ -1,7 +1,7 @@
-"""What derivatives need at points where there is none: second ones at a kink, and powers and logarithms at 0 in all orders.
+"""Derivatives at singular points: second derivatives at a kink, and those of powers and logarithms at 0, of all orders.
 
-A first derivative may be a convention there: the norm's is 0 at the zero vector. To differentiate that 0 again would give a
-number, and a wrong one. So where a pass is recorded, such a 0 has the derivative nan.
+The first derivative may be a convention there: that of the norm is 0 at the zero vector. Differentiating this 0 again would
+give a finite value, which would be wrong. So while a pass is recorded, such a 0 has the derivative nan.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def undefined(g: T, x: T, *, where: Array) -> Rule[T]:
 def by_convention(back: Any, g: Any, *inputs: Any, where: Callable[[], Array]) -> Any:
     """`back`, a gradient made of g and the inputs, is a convention where `where()` holds: its own derivatives are nan there.
 
-    Nothing is added, and `where` is not called, unless the pass is recorded: nobody can ask for these derivatives then.
+    Unless the pass is recorded, nothing is added and `where` is not called: the gradient cannot be differentiated then.
     """
     if mode.recording:
         nowhere = where()
@@ -42,14 +42,14 @@ def by_convention(back: Any, g: Any, *inputs: Any, where: Callable[[], Array]) -
 
 @op(elementwise=True)
 def pointed(x: T) -> Rule[T]:
-    """x itself, the result of a function that has no second derivative where it is 0: a cone, such as a norm, at its tip."""
+    """x itself, for the result of a function that has no second derivative where it is 0, such as a norm."""
 
     return x.array[...], (lambda g: by_convention(g, g, x, where=lambda: x.array == 0),)
 
 
 @op(elementwise=True)
 def tip(x: T) -> Rule[T]:
-    """0, in the shape of x. Where x is 0 too, the derivative is 0 by convention, and has none itself; elsewhere it is 0."""
+    """0, in the shape of x, with derivative 0. Where x is 0, that is a convention, and the second derivative nan."""
 
     def vjp(g: Any) -> Any:
         zero = g.constant(g.xp.zeros_like(g.array))
@@ -60,7 +60,7 @@ def tip(x: T) -> Rule[T]:
 
 @op(elementwise=True)
 def power_of_size(x: T, *, p: float, centred: bool = False) -> Rule[T]:
-    """|x|^p, right in all orders. The gradient at 0 is nan for p < 1, or, with `centred`, 0, the middle between both sides'."""
+    """|x|^p, right in all orders. The gradient at 0 is nan for p < 1, or, with `centred`, 0, between both limits."""
 
     def vjp(g: Any) -> Any:
         return g * signed_power(x, p=p - 1, centred=centred) * p if p else g.constant(g.xp.zeros_like(g.array))
@@ -71,7 +71,7 @@ def power_of_size(x: T, *, p: float, centred: bool = False) -> Rule[T]:
 
 @op(elementwise=True)
 def signed_power(x: T, *, p: float, centred: bool = False) -> Rule[T]:
-    """sign(x) · |x|^p. At 0 that is nan for p < 0, for both sides are infinite; with `centred` it is 0, the middle."""
+    """sign(x) · |x|^p. At 0 that is nan for p < 0, where the limits are ±∞; with `centred` it is 0."""
     xp = x.xp
     with np.errstate(divide="ignore", invalid="ignore"):
         data = xp.sign(x.array) * xp.abs(x.array) ** p
@@ -81,7 +81,7 @@ def signed_power(x: T, *, p: float, centred: bool = False) -> Rule[T]:
     def vjp(g: Any) -> Any:
         with np.errstate(invalid="ignore"):
             slope: Any = power_of_size(x, p=p - 1)
-            return g * (slope * p)  # p = 0 at 0: 0 · inf, for the sign jumps
+            return g * (slope * p)  # for p = 0 at 0 this is 0 · inf: the sign jumps
 
     return data, (vjp,)
 

@@ -26,6 +26,7 @@ from . import (
     repeating,
     scan,
     shape,
+    smooth_activations,
 )
 from .ufuncs import Ufuncs
 
@@ -112,7 +113,7 @@ class Methods(Node):
     trunc = functions.trunc
     round = functions.round
     frac = functions.frac
-    sigmoid = activations.sigmoid
+    sigmoid = smooth_activations.sigmoid
     relu = activations.relu
     prelu = activations.prelu
 

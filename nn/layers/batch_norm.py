@@ -1,6 +1,6 @@
-"""Batch normalisation: each channel brought to mean 0 and variance 1, then to a scale and a mean that are learned.
+"""Batch normalisation: each channel is normalised to mean 0 and variance 1, then scaled and shifted by learned vectors.
 
-Normalisation within each sample, which needs no batch, is in layer_norm.py and group_norm.py.
+Normalisation within each sample is in layer_norm.py and group_norm.py.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ def batch_norm(
     momentum: Any = 0.1,
     eps: float = 1e-5,
 ) -> T:
-    """weight · (x − mean) / √(var + eps) + bias, channel by channel: (N, C, …) → (N, C, …), all else of shape (C,).
+    """weight · (x − mean) / √(var + eps) + bias, channel by channel: x (N, C, …) → the same shape, all else (C,).
 
     Ioffe & Szegedy 2015, algorithm 1, arxiv.org/abs/1502.03167. While training, mean and (biased) variance are those of the
-    channel over batch and positions, and the running ones, if given, follow them in place; otherwise they are the running ones,
-    and what is left is a scale and a shift per channel. Sums of float16 are float32's; beside an x of float16 all else may be
-    float32, as in a network under autocast.
+    channel over batch and positions, and update the running ones, if given, in place; otherwise they are the running ones, so
+    that it is a scale and a shift per channel. Sums of float16 are computed in float32; beside an x of float16 all else may be
+    float32, as under autocast.
 
     Args:
-        running_mean, running_var: running += momentum · (batch's − running), where the batch's variance is the unbiased one,
-            over n − 1.
+        running_mean, running_var: running += momentum · (batch's − running), with the unbiased variance of the batch, over
+            n − 1.
         weight, bias: the scale and the shift; 1 and 0 if None.
-        eps: keeps a channel that does not vary from being divided by 0: all of it becomes the bias. With 0 it becomes nan.
+        eps: avoids division by 0 where a channel does not vary: the result is the bias there, or nan if eps is 0.
 
-    An empty batch, of no sample or no positions, gives an empty result, and leaves the running statistics as they are.
+    An empty batch gives an empty result, and leaves the running statistics unchanged.
 
     Raises:
         TypeError: the tensors do not share one floating-point dtype, nor is x float16 and all else float32; eps or momentum is
@@ -198,16 +198,16 @@ def check_channels(name: str, x: Any, vectors: Any) -> None:
 
 
 def of_nothing(x: Any, weight: Any, bias: Any) -> Any:
-    """What a norm with a weight and a bias per channel makes of x without numbers: the same, and gradients of zeros."""
+    """The norm of an empty x: x itself, with gradients of zeros for weight and bias."""
     zeros = x.constant(x.xp.zeros(x.shape[1], at_least_float32(x.array).dtype))
     return _normalise_by(x, weight, bias, mean=zeros, variance=zeros + 1, eps=0.0)
 
 
 class FeatureNorm(Module):
-    """What the layers of batch and instance normalisation share: their settings and tensors, how they check and print."""
+    """The base class of batch and instance normalisation: settings, tensors, checks."""
 
     expected: ClassVar[dict[int, str]]
-    """The axes that x may have, by their number."""
+    """The axes that x may have, by their count."""
 
     def __init__(
         self, num_features: int, eps: float, momentum: float | None, affine: bool, track_running_stats: bool, bias: bool
@@ -243,7 +243,7 @@ class FeatureNorm(Module):
         return self.running_mean is None and self.running_var is None or self.training and not self.frozen
 
     def _channels(self) -> int:
-        """How many there are: the tensors say so, which may have been replaced by shorter ones; without any, `num_features`."""
+        """The length of the tensors, which the user may have replaced; `num_features` if there are none."""
         for vector in (self.weight, self.bias, self.running_mean, self.running_var):
             if vector is not None:
                 return int(vector.shape[0])
@@ -269,12 +269,12 @@ def check_eps(name: str, eps: Any) -> None:
 
 
 def check_momentum(name: str, momentum: Any, *running: Any) -> None:
-    """Check that `momentum` is a number, or an array without axes, if there are running statistics that it moves.
+    """Check that `momentum` is a number, or an array without axes, if there are running statistics.
 
     Raises:
         TypeError: it is neither.
     """
-    if not is_number(momentum) and not is_array(momentum) and any(follower is not None for follower in running):
+    if not is_number(momentum) and not is_array(momentum) and any(statistic is not None for statistic in running):
         raise TypeError(f"{name}: momentum must be a number, got {momentum!r}")
 
 
@@ -299,7 +299,7 @@ class _BatchNorm(FeatureNorm):
             mean = variance = None
         elif self.training and not self.frozen and self.num_batches_tracked is not None:
             values = math.prod(x.shape)
-            if values != x.shape[1] and (values or momentum is not None):  # of nothing there is no mean to take in
+            if values != x.shape[1] and (values or momentum is not None):  # an empty batch has no mean
                 self.num_batches_tracked.array += 1
             if momentum is None and values:
                 momentum = 1 / self.num_batches_tracked.array
@@ -319,26 +319,26 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    """`batch_norm` of images, with scale and shift that learn and statistics that it keeps: (N, C, H, W) → (N, C, H, W).
+    """`batch_norm` of images, with learned scale and shift and running statistics: (N, C, H, W) → (N, C, H, W).
 
-    While training it normalises by the batch's statistics, and the running ones follow; after `eval()` by the running ones.
-    So it does after `freeze()` too, also in training mode, and the running ones stay as they are.
+    While training it normalises by the statistics of the batch, and updates the running ones; after `eval()` by the running
+    ones. After `freeze()` it does so in training mode too, and the running ones are not updated.
     `weight` starts at 1 and `bias` at 0, `running_mean` at 0 and `running_var` at 1; `num_batches_tracked` counts the batches.
 
     Args:
         num_features: the number of channels C.
-        eps: keeps a channel that does not vary from being divided by 0.
-        momentum: the part of the batch's statistics in the running ones; None takes the mean over all batches so far.
-        affine: whether there is a scale and a shift to learn; without, `weight` and `bias` are None.
-        track_running_stats: whether there are running statistics; without, the batch's are used always. Set to False
-            later, they stay as they are.
-        bias: without, the scale is learned alone.
+        eps: avoids division by 0 where a channel does not vary.
+        momentum: the weight of a batch in the running statistics; None takes the mean over all batches so far.
+        affine: whether scale and shift are learned; else `weight` and `bias` are None.
+        track_running_stats: whether there are running statistics; else those of the batch are always used. Set to False
+            later, they are not updated any more.
+        bias: False for a scale without a shift.
 
     Raises:
         TypeError: eps or momentum is no number.
         ValueError: num_features is less than 1, eps is negative; on call, x has other axes or another number of channels,
-            or one value per channel to train on. (An empty batch is fine: `num_batches_tracked` counts it, unless `momentum` is
-            None, for then it divides by the count.)
+            or one value per channel to train on. (An empty batch is accepted: `num_batches_tracked` counts it, unless
+            `momentum` is None.)
 
     >>> norm = BatchNorm2d(16)
     >>> norm(Tensor(np.ones((2, 16, 4, 4), np.float32))).shape

@@ -1,4 +1,4 @@
-"""Batch normalisation on a GPU: two kernels forward and two backward, where array calls would be eighty. See batch_norm.cu."""
+"""Batch normalisation on a GPU: two kernels forward and two backward (array calls: 80). See batch_norm.cu."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .batch_norm_arrays import Normalised
 kernels = Kernels(__file__, "batch_norm.cu")
 
 PART_ELEMENTS = 4096
-"""Elements of a channel that a block works on, at least: 16 for each of its threads, and 16 KiB, which stay in the L1 cache."""
+"""Elements of a channel that a block works on, at least: 16 for each of its threads, and 16 KiB, which stay in the cache."""
 
 MAX_PARTS = 512
 """Parts of a channel, at most: every block adds up the sums of all of them."""
@@ -75,7 +75,7 @@ def normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps:
 
 
 def normalised_by(x: Array, mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Array:
-    """x normalised by a mean and a variance that are known; without a mean or a bias, by 0. One kernel."""
+    """x normalised by a given mean and variance; without a mean or a bias, by 0. One kernel."""
     xp, data, (shape, blocks) = array_module(x), array_module(x).ascontiguousarray(x), _shape(x)
     y = xp.empty(x.shape, x.dtype)
     vectors = [_vector(v) for v in (mean, variance, weight, bias)]

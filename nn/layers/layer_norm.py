@@ -1,6 +1,6 @@
-"""Normalisation within each sample, over its last axes: layer normalisation, and what does less of it.
+"""Normalisation within each sample over its last axes: layer normalisation, RMS normalisation, normalisation to length 1.
 
-Unlike batch normalisation it needs no batch, keeps no statistics, and does the same in training and evaluation.
+Unlike batch normalisation it keeps no statistics, and is the same in training and evaluation.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from .channels import channel_products, channel_sums
 
 
 def layer_norm(x: T, normalized_shape: Any, weight: T | None = None, bias: T | None = None, eps: float = 1e-5) -> T:
-    """weight · (x − mean) / √(var + eps) + bias, with mean and variance of each sample by itself: any shape → the same.
+    """weight · (x − mean) / √(var + eps) + bias, with mean and variance of each sample: any shape → the same.
 
     Ba, Kiros & Hinton 2016, section 3, arxiv.org/abs/1607.06450. Mean and (biased) variance are taken over the last axes.
-    Sums of float16 are float32's.
+    Sums of float16 are computed in float32.
 
     Args:
         normalized_shape: the lengths of these last axes, or of the last one; `weight` and `bias` have this shape.
-        weight, bias: the scale and the shift of each number; 1 and 0 if None.
-        eps: keeps a sample that does not vary from being divided by 0: it becomes the bias.
+        weight, bias: the scale and the shift of each element; 1 and 0 if None.
+        eps: avoids division by 0 where a sample does not vary: the result is the bias there.
 
     Raises:
         TypeError: the tensors do not share one floating-point dtype, or `normalized_shape` is not of integers.
@@ -187,13 +187,13 @@ def _products(a: Array, b: Array) -> Array:
 
 @composed
 def rms_norm(x: T, normalized_shape: Any, weight: T | None = None, eps: float | None = None) -> T:
-    """weight · x / √(mean of x² + eps), over the last axes of each sample: layer normalisation that leaves the mean as it is.
+    """weight · x / √(mean of x² + eps), over the last axes of each sample: layer normalisation without subtracting the mean.
 
     Zhang & Sennrich 2019, equation 4, arxiv.org/abs/1910.07467. Any shape → the same.
 
     Args:
         normalized_shape, weight: as in `layer_norm`.
-        eps: None for the distance of the dtype's numbers at 1.
+        eps: None for the machine epsilon of the dtype.
 
     Raises:
         TypeError, ValueError: as `layer_norm`.
@@ -215,7 +215,7 @@ def rms_norm(x: T, normalized_shape: Any, weight: T | None = None, eps: float | 
 
 @composed
 def normalize(x: T, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> T:
-    """x / its p-norm along `dim`, so that the norm becomes 1: any shape → the same. A norm below `eps` counts as `eps`.
+    """x / max(p-norm of x along `dim`, eps), which has norm 1: any shape → the same.
 
     Raises:
         TypeError, ValueError: as `norm`.
@@ -229,15 +229,15 @@ def normalize(x: T, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> T:
 
 
 class LayerNorm(Module):
-    """`layer_norm` with a scale and a shift that learn: any shape → the same.
+    """`layer_norm` with learned scale and shift: any shape → the same.
 
     `weight` starts at 1 and `bias` at 0; both have `normalized_shape`.
 
     Args:
         normalized_shape: the lengths of the last axes, or of the last one.
-        eps: keeps a sample that does not vary from being divided by 0.
-        elementwise_affine: whether there is a scale and a shift to learn; without, `weight` and `bias` are None.
-        bias: without, the scale is learned alone.
+        eps: avoids division by 0 where a sample does not vary.
+        elementwise_affine: whether scale and shift are learned; else `weight` and `bias` are None.
+        bias: False for a scale without a shift.
 
     Raises:
         TypeError: normalized_shape is not of integers, eps is no number.
@@ -268,12 +268,12 @@ class LayerNorm(Module):
 
 
 class RMSNorm(Module):
-    """`rms_norm` with a scale that learns, from 1 on: any shape → the same.
+    """`rms_norm` with a learned scale, which starts at 1: any shape → the same.
 
     Args:
         normalized_shape: the lengths of the last axes, or of the last one.
-        eps: None for the distance of the dtype's numbers at 1.
-        elementwise_affine: whether there is a scale to learn; without, `weight` is None.
+        eps: None for the machine epsilon of the dtype.
+        elementwise_affine: whether the scale is learned; else `weight` is None.
 
     Raises:
         TypeError: normalized_shape is not of integers, eps is no number.

@@ -1,7 +1,7 @@
-"""Losses of classification: how surprised the scores are at the class that it was.
+"""Losses of classification: the negative log likelihood of the true class.
 
-Scores are (N, C, …), a target is a class number for each of (N, …), or, for cross_entropy, a probability for each of (N, C, …);
-a single example comes without N. Losses of numbers are in regression.py, those of probabilities in likelihood.py, and the
+Scores are (N, C, …), a target is a class index for each of (N, …), or, for cross_entropy, a probability for each of (N, C, …);
+a single example comes without N. Losses of regression are in regression.py, those of probabilities in likelihood.py, and the
 overlap of areas is in dice.py.
 """
 
@@ -47,23 +47,23 @@ def cross_entropy(
     """−log softmax(logits)[target]: logits (N, C, …), target (N, …) → one number, or (N, …) for reduction "none".
 
     The gradient for the logits is softmax(logits) − onehot(target), over N for "mean". Stable for logits of any size; float16
-    is computed in float32. A target of the logits' shape, in floating point, gives probabilities in place of class numbers:
+    is computed in float32. A target of the logits' shape, in floating point, gives probabilities in place of class indices:
     then the loss is −Σ target · log softmax(logits) over the classes, and a tensor gets a gradient too. That they sum to 1 is
     not checked.
 
     Args:
-        target: class numbers from 0 to C − 1, or probabilities: a Tensor, an array or a list.
-        weight: one number per class, by which its losses are multiplied. The mean over class numbers is then the weighted one,
+        target: class indices from 0 to C − 1, or probabilities: a Tensor, an array or a list.
+        weight: a factor for the losses of each class. The mean over class indices is then the weighted one,
             Σ weight[target] · loss / Σ weight[target]; over probabilities it is over N · …, as in PyTorch.
-        ignore_index: examples with this label count for nothing, nor do they in the mean. It need not be a class.
+        ignore_index: examples with this label have loss 0, and the mean leaves them out. It need not be a class.
         reduction: "mean", "sum" or "none". The mean of nothing (an empty batch, all ignored) is nan, as in PyTorch.
         label_smoothing: ε from 0 to 1: the target becomes (1 − ε) · target + ε / C. Szegedy et al. 2016, "Rethinking the
             Inception architecture for computer vision", section 7, arxiv.org/abs/1512.00567.
 
     Raises:
         TypeError: labels that are no integers, or logits that are not floating point.
-        ValueError: shapes that do not fit, a label out of range, an unknown reduction. On a GPU nobody waits for the labels:
-            one that is out of range makes its loss nan, and the error comes when numbers are next copied from there, as by
+        ValueError: shapes that do not fit, a label out of range, an unknown reduction. On a GPU labels are checked
+            asynchronously: one out of range makes its loss nan, and the error is raised at the next copy from the device, as by
             `item()`.
 
     >>> cross_entropy(Tensor([[0.0, 0.0]]), [1])
@@ -114,7 +114,7 @@ def _cross_entropy(logits: Any, *, labels: Labels, reduction: str) -> Rule[T]:
 
 # The labelled elements are found by their index in the flattened array, never by comparing all classes.
 def _loss_of(logits: Any, labels: Labels, reduction: str) -> tuple[Array, Callable[[Array], Array]]:
-    """The loss: one number, or of each example (N, P); and the gradient of the logits as a function of the loss's."""
+    """The loss, one number or (N, P), and a function from its gradient to that of the logits."""
     xp = logits.xp
     x = at_least_float32(logits.array).reshape(labels.shape)  # (N, C, P)
     z = xp.empty(labels.shape, x.dtype)
@@ -123,7 +123,7 @@ def _loss_of(logits: Any, labels: Labels, reduction: str) -> tuple[Array, Callab
     products = labels.dot(z)
     xp.exp(z, out=z)
     sums = z.sum(1)  # (N, P)
-    losses = xp.where(labels.kept, labels.sum * xp.log(sums) - products, 0)  # an ignored logit may be nan
+    losses = xp.where(labels.kept, labels.sum * xp.log(sums) - products, 0)  # the logits of an ignored example may be nan
     count, addend = labels.count() if reduction == "mean" else (1, 0)
 
     def gradient(g: Array) -> Array:
@@ -216,7 +216,7 @@ def _shape_of_examples(scores: Any) -> tuple[int, ...]:
 
 @op
 def _pick(x: T, *, labels: Labels) -> Rule[T]:
-    """Of each example the number of the labelled class, times its weight: (N, C, …) → (N, P)."""
+    """The score of each example's labelled class, times its weight: (N, C, …) → (N, P)."""
     shape = x.shape
     return labels.dot(x.array.reshape(labels.shape)), (lambda g: _place(g, labels=labels, shape=shape),)
 
@@ -230,7 +230,7 @@ def _place(x: T, *, labels: Labels, shape: tuple[int, ...]) -> Rule[T]:
 
 
 def _class_weights(name: str, weight: Any, scores: Any, axis: int) -> Array:
-    """The weights of the classes (C,), in the dtype in which the loss is computed."""
+    """The weights of the classes (C,), in the dtype of the computation."""
     weights = constant(name, "weight", weight, scores)
     if weights.shape != (scores.shape[axis],):
         raise ValueError(
@@ -243,11 +243,11 @@ class CrossEntropyLoss(Loss):
     """`cross_entropy` as a layer: logits (N, C, …), target (N, …) → one number.
 
     Args:
-        weight: one number per class; kept as a buffer.
+        weight: a factor per class; kept as a buffer.
         ignore_index, reduction, label_smoothing: as `cross_entropy`.
 
     Raises:
-        TypeError, ValueError: a setting is none.
+        TypeError, ValueError: a setting is invalid.
 
     >>> loss = CrossEntropyLoss(label_smoothing=0.1)
     >>> loss(Tensor([[0.0, 0.0]]), [1])
@@ -273,7 +273,7 @@ class NLLLoss(Loss):
     """`nll_loss` as a layer: log-probabilities (N, C, …), target (N, …) → one number.
 
     Args:
-        weight: one number per class; kept as a buffer.
+        weight: a factor per class; kept as a buffer.
         ignore_index, reduction: as `cross_entropy`.
 
     >>> NLLLoss(reduction="sum")(Tensor([[-1.0, -2.0], [-3.0, -4.0]]), [1, 0])

@@ -52,6 +52,24 @@ def test_a_recorded_pass_runs_the_meaning_once_for_all_inputs():
     assert mt.grad(dx * dy, (x, y))[0].item() == 3.0  # dx = y, dy = x
 
 
+def test_only_what_is_asked_for_is_differentiated_but_all_of_it_again():
+    asked = []
+
+    @mt.op
+    def watched(x):
+        return x.array * 1, (lambda g: asked.append(1) or g * 1,)
+
+    @mt.op(meaning=lambda x, y: x * x * watched(y))
+    def product(x, y):
+        return x.array**2 * y.array, (lambda g: 2 * g * x * y, lambda g: g * x * x)
+
+    x, y = leaf([2.0]), leaf([3.0])
+    (dx,) = mt.grad(product(x, y * y), x, create_graph=True)
+    assert (dx.item(), asked) == (36.0, [])
+    assert mt.grad(dx, y)[0].item() == 24.0  # 4 x y
+    assert asked == [1]
+
+
 def test_derivatives_of_every_order():
     @mt.op(meaning=lambda x, *, n: x**n)
     def power(x, *, n):
