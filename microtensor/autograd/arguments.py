@@ -219,7 +219,7 @@ def plain_array(name: str, array: Any) -> Any:
     """An array as tensors hold them: of numbers or bools, and of no subclass with operators of its own.
 
     Raises:
-        TypeError: its numbers have more than 64 bits, or are none; or it is a matrix, whose `*` is a matrix product.
+        TypeError: its elements have more than 64 bits, or are no numbers; or it is a matrix, whose `*` is a matrix product.
     """
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"{name}: expected numbers of 64 bits at most, got an array of {array.dtype}")

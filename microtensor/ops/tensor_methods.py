@@ -79,7 +79,7 @@ class Methods(Node):
     def __rmatmul__(self: M, other: Any) -> M:
         return product.matmul(other, self)
 
-    # Functions of each element
+    # Elementwise functions
 
     sign = elementwise.sign
     square = functions.square
@@ -117,7 +117,7 @@ class Methods(Node):
     relu = activations.relu
     prelu = activations.prelu
 
-    # Choices
+    # Selection
 
     maximum = elementwise.maximum
     minimum = elementwise.minimum
@@ -129,7 +129,7 @@ class Methods(Node):
         """x.where(condition, y): x where `condition` holds, y elsewhere. See `microtensor.where`."""
         return elementwise.where(condition, self, other)
 
-    # What is true or false
+    # Comparison and logic
 
     eq = logic.eq
     ne = logic.ne
@@ -155,7 +155,7 @@ class Methods(Node):
     isfinite = logic.isfinite
 
     def __eq__(self, other: Any) -> Any:
-        """Element by element; what holds no numbers, such as None or an object(), is not equal as a whole: False."""
+        """Element by element. For an object that is not comparable, such as None, one False."""
         return logic.eq(self, other) if comparable(other) else NotImplemented
 
     def __ne__(self, other: Any) -> Any:
@@ -167,7 +167,7 @@ class Methods(Node):
     def __rrshift__(self: M, other: Any) -> M:
         return logic.bitwise_right_shift(other, self)
 
-    # Fewer numbers of many
+    # Reductions
 
     sum = reduce.sum
     mean = reduce.mean
@@ -189,7 +189,7 @@ class Methods(Node):
     softmax = reduce.softmax
     log_softmax = reduce.log_softmax
 
-    # Along an axis, and in order
+    # Cumulative sums, sorting
 
     cumsum = scan.cumsum
     cumprod = scan.cumprod
@@ -202,14 +202,14 @@ class Methods(Node):
     median = order.median
     unique = order.unique
 
-    # Another shape
+    # Shape
 
     def reshape(self: M, *lengths: Any) -> M:
         """`x.reshape(2, -1)` or `x.reshape((2, -1))`: see `microtensor.reshape`."""
         return shape.reshape(self, shape=_sequence(lengths))
 
     def view(self: M, *lengths: Any) -> M:
-        """`reshape`, with the promise that nothing is copied: an error where the memory does not allow it."""
+        """`reshape` that never copies: an error where the strides do not allow a view."""
         return shape.view(self, _sequence(lengths))
 
     def broadcast_to(self: M, *lengths: Any) -> M:
@@ -235,7 +235,7 @@ class Methods(Node):
         return repeating.repeat(self, _sequence(repeats))
 
     def tile(self: M, *dims: Any) -> M:
-        """`repeat`, for the last axes only if there are fewer numbers than axes: see `microtensor.tile`."""
+        """`repeat`, for the last axes only if `dims` has fewer entries than there are axes: see `microtensor.tile`."""
         if not dims:
             raise TypeError("tile: dims is missing: x.tile(2) repeats the last axis, x.tile(2, 1) the last but one")
         return repeating.tile(self, _sequence(dims))
@@ -297,5 +297,5 @@ class Methods(Node):
 
 
 def _sequence(args: tuple[Any, ...]) -> Any:
-    """f(2, 3) and f((2, 3)) mean the same."""
+    """The arguments of f(2, 3) or of f((2, 3))."""
     return args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
