@@ -36,28 +36,15 @@ from .creation import (
 )
 from .functional import hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .ops.activations import (
-    celu,
-    elu,
-    gelu,
-    glu,
     hardshrink,
     hardsigmoid,
     hardswish,
     hardtanh,
     leaky_relu,
-    logsigmoid,
-    mish,
     prelu,
     relu,
     relu6,
-    selu,
-    sigmoid,
-    silu,
-    softmin,
-    softplus,
     softshrink,
-    softsign,
-    tanhshrink,
     threshold,
 )
 from .ops.contraction import bilinear, einsum, tensordot
@@ -168,6 +155,21 @@ from .ops.shape import (
     transpose,
     unflatten,
     unsqueeze,
+)
+from .ops.smooth_activations import (
+    celu,
+    elu,
+    gelu,
+    glu,
+    logsigmoid,
+    mish,
+    selu,
+    sigmoid,
+    silu,
+    softmin,
+    softplus,
+    softsign,
+    tanhshrink,
 )
 from .profiler.backward_trace import trace_backward
 from .profiler.draw import draw_graph

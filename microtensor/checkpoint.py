@@ -1,27 +1,27 @@
-"""`checkpoint`: recompute instead of keep."""
+"""`checkpoint`: intermediate results are recomputed in the backward pass instead of being kept in memory."""
 
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import random
 from .autograd.autocast import current
-from .autograd.backward import enable_grad, same, walk
+from .autograd.backward import Pass, enable_grad, same
 from .autograd.graph import Node, Origin, clock, mode
+from .autograd.shared import SharedByVjps
 from .tensor import Tensor
 
 
 def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
-    """`function(*inputs)`, but keeping none of its intermediate results: the backward pass computes them again.
+    """`function(*inputs)`, without keeping its intermediate results: the backward pass computes them again.
 
-    Memory for time: a network cut into √n parts of √n layers, each in a checkpoint, keeps O(√n) activations for one more
-    forward pass (Chen et al. 2016, arxiv.org/abs/1604.06174). Gradients flow to the inputs and to everything else that the
-    function uses, such as the parameters of a module. The default random generator is set back for the second run, so that
-    dropout drops the same; another generator is not. Under `autocast` both runs compute alike. Running statistics of batch
-    normalisation are updated by both runs.
+    It saves memory and costs time: a network cut into √n parts of √n layers, each in a checkpoint, keeps O(√n) activations, for
+    one more forward pass (Chen et al. 2016, arxiv.org/abs/1604.06174). Gradients flow to the inputs and to everything else that
+    the function uses, such as the parameters of a module. The default random generator is reset for the second run, so that
+    dropout draws the same mask; other generators are not. Under `autocast` both runs use the same precision. Running statistics
+    of batch normalisation are updated by both runs.
 
     Raises:
         TypeError: the function returns something else than one tensor.
@@ -35,7 +35,7 @@ def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     if not mode.recording:
         return function(*inputs)
     state = random.default.get_state()
-    clock[0] += 1  # what the function computes is from now on, what it captures from before
+    clock[0] += 1  # so that origins made by the function have a later time than those that it captures
     start = clock[0]
     leaves = [_apart(x) for x in inputs]
     precision = current()
@@ -50,15 +50,13 @@ def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     places = _places(leaves)
     used = [leaf for leaf in places if leaf in inside]
     watched = tuple(place.leaf() for place in captured if place.leaf is not None)  # so that the engine sees an assignment
-    cache: list[Any] = []
+    gradients = SharedByVjps(lambda g: _gradients(function, inputs, captured, state, precision, g))
 
     def run_again(key: Any, _watched: Any, g: Any) -> Any:
-        """The gradient for an input, by its number, or for what the function captured, by its origin."""
-        if not cache or cache[0]() is not g:
-            cache[:] = weakref.ref(g), _gradients(function, inputs, captured, state, precision, g)
-        found: dict[Any, Any] = cache[1]
+        """The gradient for an input, by its index, or for a tensor that the function captured, by its origin."""
+        found = gradients(g)
         if mode.recording:
-            cache.clear()  # gradients with graphs of their own would hold this one in a circle
+            gradients.forget()  # a gradient that has a graph would keep this graph alive: a reference cycle
         if key not in found:
             raise RuntimeError(
                 "checkpoint: the second run used other tensors than the first: the function must be deterministic"
@@ -79,7 +77,7 @@ def checkpoint(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
 def _gradients(
     function: Any, inputs: Sequence[Any], captured: set[Origin], state: Any, precision: Any, g: Any
 ) -> dict[Any, Any]:
-    """Run the function a second time, now keeping its graph, and walk it."""
+    """Run the function a second time, this time keeping its graph, and differentiate that."""
     recording, now = mode.recording, random.default.get_state()
     random.default.set_state(state)
     try:
@@ -91,12 +89,12 @@ def _gradients(
     if origin is None:
         return {}
     places = _places(again)
-    found = walk([(origin, g)], {*places, *captured}, retain=recording, create=recording, beyond=False)
+    found = Pass([(origin, g)], {*places, *captured}, retain=recording, create=recording, past_wanted=False).run()
     return {places.get(place, place): v for place, v in found.items()}
 
 
 def _used(root: Origin, start: int) -> tuple[set[Origin], set[Origin]]:
-    """What stands behind `root`: what was made from `start` on, and what of before that was captured."""
+    """The origins behind `root`: those made from time `start` on, and the older ones that they use, which were captured."""
     inside, captured, stack = {root}, set(), [root]
     while stack:
         for parent, _ in stack.pop().sources or ():
@@ -109,10 +107,10 @@ def _used(root: Origin, start: int) -> tuple[set[Origin], set[Origin]]:
 
 
 def _places(inputs: Sequence[Any]) -> dict[Origin, int]:
-    """The origins of those inputs that have one, and their numbers."""
+    """The origin of each input that has one, and its index."""
     return {x.origin: i for i, x in enumerate(inputs) if isinstance(x, Node) and x.origin is not None}
 
 
 def _apart(x: Any) -> Any:
-    """A leaf of its own, with the same numbers; what requires no gradient as it is."""
+    """A separate leaf on the same array; an input that requires no gradient as it is."""
     return x.detach().requires_grad_() if isinstance(x, Tensor) and x.origin is not None else x

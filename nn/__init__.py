@@ -17,7 +17,6 @@ from .layers.activation import (
     CELU,
     ELU,
     GELU,
-    GLU,
     SELU,
     Hardshrink,
     Hardsigmoid,
@@ -25,7 +24,6 @@ from .layers.activation import (
     Hardtanh,
     LeakyReLU,
     LogSigmoid,
-    LogSoftmax,
     Mish,
     PReLU,
     ReLU,
@@ -33,9 +31,6 @@ from .layers.activation import (
     RReLU,
     Sigmoid,
     SiLU,
-    Softmax,
-    Softmax2d,
-    Softmin,
     Softplus,
     Softshrink,
     Softsign,
@@ -89,6 +84,7 @@ from .layers.pool import AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d, avg_pool1d,
 from .layers.resize import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d, interpolate
 from .layers.response_norm import LocalResponseNorm, local_response_norm
 from .layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle, channel_shuffle, pixel_shuffle, pixel_unshuffle
+from .layers.softmax import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
 from .layers.unpool import MaxUnpool2d, max_unpool2d
 from .layers.windows import Fold, Unfold, fold, unfold
 from .lists import ModuleDict, ModuleList, ParameterDict, ParameterList

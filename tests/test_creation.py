@@ -243,7 +243,7 @@ X, INTEGERS = Tensor([1.0, 2.0]), mt.tensor([1, 2])
         (
             lambda: mt.tensor([1, 2], requires_grad=True),
             TypeError,
-            r"only floating-point numbers have gradients, not int64; use \.to",
+            r"only floating-point tensors have gradients, not int64; use \.to",
         ),
         (
             lambda: mt.from_numpy([1.0]),

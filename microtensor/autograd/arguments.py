@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Collection, Sequence, Set
+from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Number
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -19,15 +20,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 NUMPY_NAMES = {"axis": "dim", "axes": "dims", "keepdims": "keepdim", "ddof": "correction", "unbiased": "correction"}
-"""NumPy's names for settings that bear PyTorch's here; `unbiased` is PyTorch's old one. Both are understood."""
-
+"""NumPy's names for settings, which have PyTorch's names here; `unbiased` is PyTorch's old one. Both are accepted."""
 
 PYTORCH_TENSORS = ("input", "other")
 """What PyTorch calls the first and the second tensor of an operation, for `relu(input=x)`."""
 
 
 class Int(int):
-    """A Python integer among an operation's tensors: with an `array` as they have, no gradient, and no say in their dtype."""
+    """A Python integer among an operation's tensors. It has an `array`, but no gradient, and does not change their dtype."""
 
     array = property(int)
     origin = None
@@ -41,8 +41,8 @@ class Float(float):
 
 
 def composed(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function made of operations, or a method, take its arguments as an operation does: it understands NumPy's names for
-    its settings, and refuses an x that is no tensor, in its own name.
+    """Let a function composed of operations, or a method, take its arguments as an operation does: it accepts NumPy's names for
+    its settings, and an error about an x that is no tensor names the function.
 
     >>> @composed
     ... def last(y, dim=-1):
@@ -67,9 +67,9 @@ def composed(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class Shown:
-    """What `help` and `inspect.signature` say of operations: that they take and return tensors, not what their rules do.
+    """What `help` and `inspect.signature` show of operations: that they take and return tensors, not what their rules do.
 
-    For a type checker nothing changes. Operations are older than the class Tensor; they are told of it when it is there.
+    For a type checker nothing changes. Operations are defined before the class Tensor, and get its name when it is defined.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Shown:
         self.waiting: list[tuple[Any, Any, Collection[str]]] = []
 
     def add(self, function: Any, operation: Any, returns: Collection[str]) -> None:
-        """`operation`, which wraps `function`, returns a tensor where it says nothing of that, or one of `returns`."""
+        """`operation`, which wraps `function`, returns a tensor if its annotation is missing or one of `returns`."""
         if self.tensor is None:
             self.waiting.append((function, operation, returns))
             return
@@ -90,7 +90,7 @@ class Shown:
         function.__annotations__ = operation.__annotations__ = annotations  # help follows the operation to what it wraps
 
     def define(self, tensor: type) -> None:
-        """The class of tensors is there."""
+        """The class of tensors is defined."""
         self.tensor = tensor
         for waiting in self.waiting:
             self.add(*waiting)
@@ -100,12 +100,12 @@ class Shown:
 shown = Shown()
 
 Either: TypeAlias = Any
-"""What some functions return: one tensor, or several under names, as their arguments ask. For `help` it is no Tensor."""
+"""What some functions return, depending on their arguments: one tensor, or a named tuple. `help` does not show it as Tensor."""
 
 
 def _renamed(name: str, settings: dict[str, Any], known: Set[str], tensors: Sequence[str] = ()) -> dict[str, Any]:
-    """Settings under the names that are `known`, where the caller wrote NumPy's; and PyTorch's `input` and `other` as the first
-    and the second of the tensors."""
+    """Settings under the names that are `known`, where the caller wrote NumPy's; and the first and second of the tensors for
+    PyTorch's `input` and `other`."""
     renamed: dict[str, Any] = {}
     by_pytorch = dict(zip(PYTORCH_TENSORS, tensors))
     for key, value in settings.items():
@@ -136,6 +136,25 @@ def _parameters(function: Any) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     )
 
 
+@dataclass
+class Traits:
+    """What `@op(…)` says of an operation."""
+
+    elementwise: bool
+    floating: bool
+    output: bool
+    wide: bool
+    multiply_adds: Callable[[Sequence[Any], Any], int] | None
+    receptive_field: Callable[..., Any] | None
+    meaning: Callable[..., Any] | None
+
+    def __post_init__(self) -> None:
+        for key in ("multiply_adds", "receptive_field", "meaning"):
+            value = getattr(self, key)
+            if value is not None and not callable(value):
+                raise TypeError(f"op: {key} must be a function or None, got {value!r}")
+
+
 class Form:
     """The signature of a rule: its tensors, then its settings."""
 
@@ -151,7 +170,7 @@ class Form:
         self.known = frozenset(self.settings)
 
     def sort(self, inputs: Sequence[Any], settings: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Arguments as a caller may write them → every tensor in its place, every setting under its own name."""
+        """Arguments as callers write them → the tensors by position, the settings by their own names."""
         settings = _renamed(self.name, settings, self.known, self.tensors)
         if self.variadic:
             tensors = list(inputs)
@@ -184,11 +203,11 @@ def is_number(value: Any) -> bool:
 
 
 nothing: list[tuple[str] | None] = [None]
-"""The class of the last module whose `forward` returned None, for the error that this leads to."""
+"""The class of the last module whose `forward` returned None, for the error that follows from it."""
 
 
 def why_none(x: Any) -> str:
-    """What to look for where an operation gets None in place of a tensor; nothing where it gets something else.
+    """A hint for an operation that gets None in place of a tensor; empty for anything else.
 
     >>> why_none(3.0)
     ''
@@ -197,10 +216,10 @@ def why_none(x: Any) -> str:
 
 
 def plain_array(name: str, array: Any) -> Any:
-    """An array as tensors hold them: of numbers or bools, and of no class that computes in its own way.
+    """An array as tensors hold them: of numbers or bools, and of no subclass with operators of its own.
 
     Raises:
-        TypeError: its numbers have more than 64 bits, or are none; or it is a matrix, whose `*` is a matrix product.
+        TypeError: its elements have more than 64 bits, or are no numbers; or it is a matrix, whose `*` is a matrix product.
     """
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"{name}: expected numbers of 64 bits at most, got an array of {array.dtype}")
@@ -210,7 +229,7 @@ def plain_array(name: str, array: Any) -> Any:
 
 
 def lift(name: str, inputs: Sequence[Any]) -> list[Any]:
-    """Every input as a rule may see it: a tensor, an Int or Float, or None."""
+    """Every input as a rule may get it: a tensor, an Int or Float, or None."""
     like = next((x for x in inputs if isinstance(x, Node)), None)
     if like is None:
         hint = why_none(inputs[0] if inputs else 0) or "; wrap it: Tensor(...)"
@@ -228,7 +247,7 @@ def lift(name: str, inputs: Sequence[Any]) -> list[Any]:
             x = Int(x)
         elif takes_array(name, x):
             follow(x)
-            x = like.constant(plain_array(name, x).copy())  # a gradient may need it as it is now
+            x = like.constant(plain_array(name, x).copy())  # the caller may overwrite the array before the backward pass
         elif not (x is None or isinstance(x, (Int, Float))):
             raise TypeError(f"{name}: expected a Tensor, a number or an array, got {kind_of(x)}; wrap it: Tensor(...)")
         lifted.append(x)
@@ -239,13 +258,12 @@ BYTES = (
     "images of uint8 are to be scaled as well: microtensor.data.transforms.ToFloat() makes them float32 from 0 to 1, "
     "Normalize(mean, std) also subtracts and divides; give one to DataLoader(…, transform=…), or call it with the array"
 )
-"""What to do where a layer is given images as they are stored."""
+"""A hint for a layer that is given images of uint8."""
 
 
 def comparable(other: Any) -> bool:
-    """Whether `x == other` asks each element of a tensor. Else it is one question, whose answer is False: None, and what a
-    caller marks an absence with, are no numbers. What looks like numbers and is none that an operation takes, such as a list,
-    an array.array or a string, passes too: the operation refuses it in words.
+    """Whether `x == other` is a comparison element by element. For other objects, such as None or a marker, it is False. A
+    list, an array.array or a string count as comparable too: the operation refuses them with an error that says why.
 
     >>> comparable(2.5), comparable([1, 2]), comparable("2"), comparable(None), comparable(object())
     (True, True, True, False, False)

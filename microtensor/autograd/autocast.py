@@ -1,8 +1,9 @@
 """Mixed precision: `autocast` lets operations choose between float16, which is fast, and float32, which is safe.
 
-Matrix products and convolutions, where the time goes, call `narrowed` on what they are given; what needs the range or the
-digits of float32 calls `widened`, or is an `@op(wide=True)`. Outside autocast both give back what they got. All else computes
-in the dtypes that arrive. (Micikevicius et al. 2018, "Mixed precision training", section 3, arxiv.org/abs/1710.03740.)
+Matrix products and convolutions, which take most of the time, call `narrowed` on their inputs; operations that need the range
+or the precision of float32 call `widened`, or are marked `@op(wide=True)`. Outside autocast both functions return what they
+were given. All other operations compute in the dtypes of their inputs. (Micikevicius et al. 2018, "Mixed precision training",
+section 3, arxiv.org/abs/1710.03740.)
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..runtime.arrays import Array, device_of, follow, is_array
-from ..runtime.scoped import Block
+from ..runtime.scoped import Setting
 from ..runtime.text import kind_of
 from .graph import Node, Origin, mode
 
@@ -22,7 +23,7 @@ DEVICE_TYPES = ("cpu", "cuda")
 
 
 class Cast(NamedTuple):
-    """A weight in the narrow dtype, and what it was made of: it holds as long as that is as it was."""
+    """A weight cast to the narrow dtype, and what it was cast from: it is valid until that changes."""
 
     node: Node
     data: Array
@@ -31,8 +32,8 @@ class Cast(NamedTuple):
     recorded: bool
     narrow: Any
 
-    def holds(self, node: Node) -> bool:
-        """Whether a cast made now would be the same."""
+    def is_valid(self, node: Node) -> bool:
+        """Whether it is still valid: a cast made now would be the same."""
         made = self.narrow.origin
         return (
             self.data is node._data
@@ -44,7 +45,7 @@ class Cast(NamedTuple):
 
 
 class Casting:
-    """What a thread computes under: the narrow dtype, the kind of device that it holds for, and the weights cast so far."""
+    """What a thread computes under: the narrow dtype, the type of device concerned, and a cache of the weights cast so far."""
 
     def __init__(self, dtype: np.dtype[Any], device_type: str | None, casts: dict[int, Cast] | None) -> None:
         self.dtype, self.device_type, self.casts = dtype, device_type, casts
@@ -56,7 +57,7 @@ class Casting:
         return self.device_type is None or device_of(x._data if isinstance(x, Node) else x).startswith(self.device_type)
 
     def narrow(self, x: Any) -> Any:
-        """x in the narrow dtype, if it is float32. A leaf that wants a gradient, a weight, is cast once."""
+        """x in the narrow dtype, if it is float32. A leaf that requires a gradient, a weight, is cast once and cached."""
         if not self.concerns(x) or x.dtype != np.float32:
             return x
         if not isinstance(x, Node):
@@ -66,14 +67,14 @@ class Casting:
         if self.casts is None or x.origin is None or x.origin.leaf is None:
             return tensor.to(self.dtype)
         cast = self.casts.get(id(x))
-        if cast is None or not cast.holds(x):
+        if cast is None or not cast.is_valid(x):
             made = tensor.to(self.dtype)
             cast = self.casts[id(x)] = Cast(x, x._data, x.assigned[0], x.origin, mode.recording, made)
         return cast.narrow
 
 
 def narrowed(*inputs: Any) -> tuple[Any, ...]:
-    """What a matrix product is given, as it is to take it: under autocast float32 as float16, unless there is a float64."""
+    """The inputs of a matrix product: under autocast float32 as float16, unless one is float64."""
     casting: Casting | None = mode.autocast
     if casting is None or any(getattr(x, "dtype", None) == np.float64 for x in inputs):
         return inputs
@@ -81,7 +82,7 @@ def narrowed(*inputs: Any) -> tuple[Any, ...]:
 
 
 def widened(x: Any) -> Any:
-    """What an operation is given that needs the range or the digits of float32: under autocast, float16 as float32."""
+    """An input of an operation that needs the range or the precision of float32: under autocast, float16 as float32."""
     casting: Casting | None = mode.autocast
     if casting is None or not isinstance(x, Node) or x.dtype != np.float16 or not casting.concerns(x):
         return x
@@ -90,33 +91,33 @@ def widened(x: Any) -> Any:
 
 
 def at_least_float32(data: Array) -> Array:
-    """float16 as float32, in which sums keep their digits and powers do not overflow."""
+    """float16 as float32, in which sums keep their precision and powers do not overflow."""
     return data.astype(np.float32) if data.dtype == np.float16 else data
 
 
-class autocast(Block):
-    """Inside, matrix products and convolutions compute in float16, and what would suffer from it in float32.
+class autocast(Setting):
+    """Inside, matrix products and convolutions compute in float16, and operations that would lose precision in float32.
 
     A context manager and a decorator, as `no_grad`, per thread, for the forward pass and the loss; `backward()` computes in the
     dtypes that the forward pass chose, inside or outside. A gradient has the dtype of its tensor: that of a float32 weight is
-    float32. On the way there, small ones become 0 in float16: see `nn.GradScaler`.
+    float32. Small gradients underflow to 0 in float16 on the way there: see `nn.GradScaler`.
 
     - In float16: `@`, matmul, mm, bmm, mv, dot, outer, einsum, tensordot, bilinear, linear, convolutions and transposed ones,
       prelu. float32 is cast to it; where one input is float64, none is.
     - In float32: exp, exp2, expm1, log, log2, log10, log1p, pow, reciprocal, 1 / x, rsqrt, tan, asin, acos, sinh, cosh,
       softplus; sum, mean, var, std, prod, norm, logsumexp, softmax, softmin, log_softmax, cumsum, cumprod; layer_norm,
       rms_norm, group_norm, instance_norm, normalize; all losses. float16 is cast to it.
-    - In the dtype that arrives: all else; where several meet, the widest. batch_norm takes float16 beside weights and
+    - In the dtype of their inputs: all others; the widest, if there are several. batch_norm takes float16 beside weights and
       statistics of float32, computes in float32 and gives float16.
 
-    The lists are PyTorch's for CUDA, but for a few that are more careful here (mean, var) or go with their family (dot).
+    The lists are PyTorch's for CUDA, except for mean and var, in float32 here, and dot, which goes with the other products.
     A weight that is used several times inside one context is cast once, until it changes.
 
     Args:
-        device_type: "cuda" or "cpu": for tensors there only; None: wherever they are. A dtype may stand in its place.
-        dtype: "float16", which it is too if None. There is no bfloat16 in NumPy 2 or CuPy 14.
-        enabled: False switches it off for a part of what is inside another.
-        cache_enabled: whether weights are cast once; otherwise at each use, and never kept.
+        device_type: "cuda" or "cpu": for tensors there only; None: on any device. A dtype may stand in its place.
+        dtype: "float16", or None for it. There is no bfloat16 in NumPy 2 or CuPy 14.
+        enabled: False switches autocast off, for a part of a block.
+        cache_enabled: whether weights are cast once and cached; otherwise they are cast at each use.
 
     Raises:
         TypeError: an argument is of another kind.
@@ -147,29 +148,24 @@ class autocast(Block):
             device_type, dtype = None, device_type
         if device_type is not None and device_type not in DEVICE_TYPES:
             raise ValueError(f'autocast: device_type must be "cuda", "cpu" or None, for both, got {device_type!r}')
+        super().__init__(mode, autocast=None)
         self.device_type, self.enabled = device_type, enabled
         self.dtype = narrow_dtype("autocast", dtype)
         self.cache_enabled = cache_enabled is not False
 
-    def now(self) -> Casting | None:
-        """What this thread computes under."""
-        return mode.autocast
+    def wanted(self, before: dict[str, Any]) -> dict[str, Any]:
+        """What this thread computes under, inside."""
+        return {"autocast": self.casting(before["autocast"]) if self.enabled else None}
 
-    def set(self, value: Casting | None) -> None:
-        """From now on it computes under this."""
-        mode.autocast = value
-
-    def wanted(self, before: Casting | None) -> Casting | None:
-        """What it is to compute under, inside."""
-        if not self.enabled:
-            return None
-        kept = before.casts if before is not None else None  # one context inside another casts nothing anew
+    def casting(self, outer: Casting | None) -> Casting:
+        """What to compute under, inside a block that computes under `outer`."""
+        kept = outer.casts if outer is not None else None  # a block inside another uses the casts that there are
         casts = ({} if kept is None else kept) if self.cache_enabled else None
         return Casting(self.dtype, self.device_type, casts)
 
 
 def is_autocast_enabled() -> bool:
-    """Whether operations of this thread choose their precision now.
+    """Whether this thread computes under autocast now.
 
     >>> is_autocast_enabled()
     False
@@ -178,11 +174,11 @@ def is_autocast_enabled() -> bool:
 
 
 def narrow_dtype(name: str, dtype: Any) -> np.dtype[Any]:
-    """The dtype in which matrix products are to be computed: float16, also for None.
+    """The dtype for matrix products: float16, also for None.
 
     Raises:
         TypeError: it is no dtype.
-        ValueError: it is another one. `name` is of the function that asks.
+        ValueError: it is another dtype than float16. `name` is the caller's, for the error.
 
     >>> narrow_dtype("example", "half")
     dtype('float16')
@@ -200,22 +196,22 @@ def narrow_dtype(name: str, dtype: Any) -> np.dtype[Any]:
 
 
 def current() -> Callable[[], Any]:
-    """Contexts like the one that this is called in, for a later time: what runs inside casts anew, and leaves nothing behind.
+    """Contexts like the one that this is called in, for later. What runs inside casts its weights again, and keeps no casts.
 
-    So a part of the forward pass can be run twice, and both runs make the same graph: see checkpoint.py.
+    So a part of the forward pass can be run twice, and both runs record the same graph: see checkpoint.py.
     """
     casting: Casting | None = mode.autocast
 
     def again() -> autocast:
         if casting is None:
             return autocast(enabled=False)
-        return _Anew(casting.device_type, casting.dtype)
+        return _WithoutOuterCasts(casting.device_type, casting.dtype)
 
     return again
 
 
-class _Anew(autocast):
-    """Inside another one too, what is cast is cast anew."""
+class _WithoutOuterCasts(autocast):
+    """An autocast that does not use the casts of the block around it."""
 
-    def wanted(self, before: Casting | None) -> Casting:
+    def casting(self, outer: Casting | None) -> Casting:
         return Casting(self.dtype, self.device_type, {})

@@ -1,4 +1,4 @@
-"""The chain rule over the graph: `backward` and `grad`."""
+"""The chain rule over the graph: `backward`, `grad`, and the pass that both of them run."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from typing import Any
 
 from numpy import ndarray
 
-from ..profiler.spans import begin_step, entered, measured_pass, profiles
+from ..runtime import threads
 from ..runtime.arrays import follow
-from . import parallel
-from .anomaly import check_gradient
 from .grad_mode import enable_grad as enable_grad
 from .grad_mode import is_grad_enabled as is_grad_enabled
 from .grad_mode import no_grad as no_grad
 from .graph import Node, Origin, T, clock, mode
-from .leaves import accumulate, alone, hooked, name_of, origin_of, own
-from .leaves import register_hook as register_hook
-from .leaves import register_post_accumulate_grad_hook as register_post_accumulate_grad_hook
-from .leaves import retain_grad as retain_grad
+from .hooks import hooked
+from .hooks import register_hook as register_hook
+from .hooks import register_post_accumulate_grad_hook as register_post_accumulate_grad_hook
+from .hooks import retain_grad as retain_grad
+from .leaves import accumulate, alone, own
+from .observers import Observer, current, watched
 from .op import Rule, op
-from .versions import check_unchanged, needs_no_numbers
+from .parallel import Delegated
+from .validation import as_nodes, as_seeds, check_vjp, origin_of
+from .versions import check_unchanged, holds_no_arrays
 
 
 def grad(
@@ -55,15 +57,15 @@ def grad(
     >>> dx, grad(dx.sum(), x)[0]
     (Tensor([ 3., 12.], op=multiply), Tensor([ 6., 12.]))
     """
-    outputs, inputs = _nodes("outputs", outputs), _nodes("inputs", inputs)
-    seeds = _seeds("grad", outputs, grad_outputs)
+    outputs, inputs = as_nodes("outputs", outputs), as_nodes("inputs", inputs)
+    seeds = as_seeds("grad", outputs, grad_outputs)
     wanted = [origin_of(f"grad: input {i}", x) for i, x in enumerate(inputs)]
-    found = walk(seeds, set(wanted), create_graph if retain_graph is None else retain_graph, create_graph)
+    found = Pass(seeds, set(wanted), create_graph if retain_graph is None else retain_graph, create_graph).run()
     if not allow_unused:
         for i, origin in enumerate(wanted):
             if origin not in found:
                 raise ValueError(f"grad: no output depends on input {i} {origin.shape}; allow_unused=True gives None for it")
-    del seeds  # or they would count as shared
+    del seeds  # a second reference, with which `own` would copy
     last = {origin: i for i, origin in enumerate(wanted)}  # an input that is named twice gets a copy first
     return tuple(
         own([found.pop(origin) if i == last[origin] else found[origin]]) if origin in found else None
@@ -78,15 +80,15 @@ def backward(
     create_graph: bool = False,
     inputs: T | Sequence[T] | None = None,
 ) -> None:
-    """Add the gradient of `tensor` (or of several) to the `.grad` of every leaf that it depends on, or of `inputs` alone.
+    """Add the gradient of `tensor` (or of several) to the `.grad` of every leaf that it depends on, or of `inputs` only.
 
-    `gradient` and the errors are `grad`'s. The graph is released while the pass goes over it, so a second pass raises
-    unless the first was told to retain it. (Where the derivatives need no numbers, as those of a view, there is nothing to
-    release, and other results of the same view can be differentiated later.)
+    `gradient` and the errors are those of `grad`. The pass releases the graph on its way, so a second pass raises unless the
+    first was told to retain it. (Derivatives that need no arrays, as those of a view, are kept: there is nothing to release,
+    and other results of the same view can be differentiated later.)
 
     A gradient is added as soon as it is complete, those of a network's last layer first. It is in memory of its own: to write
-    into one `.grad` changes no other, nor `gradient`. An error in the pass, of a hook for one, leaves the gradients that were
-    complete by then where they are: set `.grad` to None before the next.
+    into one `.grad` changes no other, nor `gradient`. After an error in the pass, in a hook for example, the gradients that
+    were complete by then are in place: set `.grad` to None before the next pass.
 
     >>> import microtensor as mt
     >>> x = mt.Tensor([3.0], requires_grad=True)
@@ -94,204 +96,189 @@ def backward(
     >>> x.grad
     Tensor([6.])
     """
-    outputs = _nodes("backward", tensor)
-    seeds = _seeds("backward", outputs, gradient)
-    given = [] if inputs is None else _nodes("inputs", inputs)
+    outputs = as_nodes("backward", tensor)
+    seeds = as_seeds("backward", outputs, gradient)
+    given = [] if inputs is None else as_nodes("inputs", inputs)
     nodes = None if inputs is None else {origin_of(f"backward: input {i}", x): x for i, x in enumerate(given)}
 
-    def arrive(origin: Origin, held: list[Any]) -> Any:
+    def receive(origin: Origin, held: list[Any]) -> Any:
         node = nodes[origin] if nodes is not None else origin.leaf() if origin.leaf is not None else None
         if node is None or origin.retained:
-            return None  # the leaf is gone, and its gradient with it; or a hook has seen to it
+            return None  # the leaf was freed; or the hook of retain_grad has added the gradient
         accumulate(node, held)
         for hook in origin.after:
             hook(node)
         return node.grad
 
     retain = create_graph if retain_graph is None else retain_graph
-    walk(seeds, None if nodes is None else set(nodes), retain, create_graph, arrive=arrive)
+    Pass(seeds, None if nodes is None else set(nodes), retain, create_graph, receive=receive).run()
 
 
-def walk(
-    seeds: Sequence[tuple[Origin, Any]],
-    wanted: set[Origin] | None,
-    retain: bool,
-    create: bool,
-    beyond: bool = True,
-    arrive: Callable[[Origin, list[Any]], Any] | None = None,
-) -> dict[Origin, Any]:
-    """Carry gradients from results to what they were computed from: each origin once, after all that depend on it.
+class Pass:
+    """One backward pass: gradients flow from results to what they were computed from, through each origin once.
+
+    `propagate` goes through the origins, each after all that depend on it; `step` is the chain rule at one of them: it calls
+    the vjps; `accumulate` adds up the gradients that arrive at one input; `Origin.release` frees what the vjps refer to.
 
     Args:
-        seeds: results' origins, each with the gradient to start from.
-        wanted: the origins to stop and be counted at; None for every leaf.
-        retain: keep sources; otherwise each origin is released as the walk passes it, and memory with it.
-        create: record the vjps' own operations.
-        beyond: go on above a wanted origin, to others; if not, its hooks are for the pass of which this one is a part.
-        arrive: called with each wanted origin and a list that holds its gradient, when that is complete. It may take the
-            gradient out of the list, and returns what stays in memory.
-
-    Returns:
-        The gradient for each wanted origin that was reached; nothing if they have arrived elsewhere.
+        seeds: the origins of results, each with the gradient to start from.
+        wanted: the origins whose gradients are asked for; None for every leaf.
+        retain: keep the graph; otherwise each origin is released after its step.
+        create: record the operations of the vjps.
+        past_wanted: propagate past a wanted origin too, to its own inputs. If not, its hooks are left to an outer pass.
+        receive: called with each wanted origin and a list that holds its complete gradient. It returns what stays in memory.
     """
-    if profiles and not entered():
-        return measured_pass(walk, seeds, wanted, retain, create, beyond, arrive)
-    order = topological([origin for origin, _ in seeds], wanted or frozenset(), beyond)
-    needed = None if wanted is None else _leading_to(wanted, order)
-    now = clock[0]
-    for origin in order:  # before anything is released
-        if origin.sources and origin.time != now and (needed is None or origin in needed):
-            _check_unchanged(origin, needed)
 
-    gradients: dict[Origin, Any] = {}
-    found: dict[Origin, Any] = {}
-    elsewhere = parallel.Aside()  # gradients of leaves that other threads compute
-    waiting, may_wait = elsewhere.waiting, not create and parallel.wanted()
-    anomaly, hooks_ran = mode.anomaly, False
-    before, watchers, casting = mode.recording, mode.watchers, mode.autocast
-    try:
-        mode.recording = create
-        mode.watchers = ()  # a pass inside a derivative, as of `checkpoint`, is part of its step
-        mode.autocast = None  # the casts are in the graph: each vjp computes in its result's dtype
-        for origin, g in seeds:
-            gradients[origin] = gradients[origin] + g if origin in gradients else g
+    __slots__ = (
+        "seeds", "wanted", "retain", "create", "past_wanted", "receive", "order", "needed", "started", "gradients", "found",
+        "observers", "delegated", "may_delegate", "hooks_ran",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        seeds: Sequence[tuple[Origin, Any]],
+        wanted: set[Origin] | None,
+        retain: bool,
+        create: bool,
+        past_wanted: bool = True,
+        receive: Callable[[Origin, list[Any]], Any] | None = None,
+    ) -> None:
+        self.seeds, self.wanted, self.retain, self.create = seeds, wanted, retain, create
+        self.past_wanted, self.receive = past_wanted, receive
+        self.observers: Sequence[Observer] = current()
+        self.order: list[Origin] = []
+        """The origins still to come, the next one last."""
+        self.needed: set[Origin] | None = None
+        """The origins through which gradients flow to a wanted one; None: all."""
+        self.gradients: dict[Origin, Any] = {}
+        """What has arrived so far, by the origin that it is for."""
+        self.found: dict[Origin, Any] = {}
+        """The gradients of wanted origins; with `receive` only while somebody observes."""
+        self.delegated = Delegated()
+        """Gradients of leaves that other threads compute: see parallel.py."""
+        self.may_delegate = not create and not self.observers and threads.idle()
+        self.started, self.hooks_ran = clock[0], False
+
+    def run(self) -> dict[Origin, Any]:
+        """Run the pass: the gradient of each wanted origin that was reached; with `receive` nothing."""
+        before = mode.recording, mode.autocast
+        try:
+            mode.recording = self.create
+            mode.autocast = None  # the casts are in the graph: each vjp computes in its result's dtype
+            if self.observers:
+                watched(self.observers, self, [g for _, g in self.seeds], self.propagate)
+            else:
+                self.propagate()
+        finally:
+            mode.recording, mode.autocast = before
+            self.delegated.cancel()
+        return self.found
+
+    def begin(self) -> None:
+        """Put the origins in order, refuse what cannot be differentiated, and seed the gradients."""
+        order = topological([origin for origin, _ in self.seeds], self.wanted or frozenset(), self.past_wanted)
+        if self.wanted is not None:
+            self.needed = leading_to(self.wanted, order)
+            order = [origin for origin in order if origin in self.needed]
+        for origin in order:  # before anything is released
+            if origin.sources and origin.time != self.started:
+                check_unchanged(origin, [vjp for _, vjp in self.sources(origin)])
+        for origin, g in self.seeds:
+            if self.needed is None or origin in self.needed:
+                self.gradients[origin] = self.gradients[origin] + g if origin in self.gradients else g
+        self.order = order
+        self.seeds = ()  # a second reference to each gradient
+
+    def sources(self, origin: Origin) -> Sequence[tuple[Origin, Callable[..., Any]]]:
+        """The inputs of an operation that a gradient is passed on to, each with its vjp."""
+        sources, needed = origin.sources or (), self.needed
+        return sources if needed is None else [source for source in sources if source[0] in needed]
+
+    def propagate(self) -> None:
+        """Go through the origins: call hooks, hand over the gradients of wanted origins, and pass on all others."""
+        self.begin()
+        order, gradients, wanted, past_wanted = self.order, self.gradients, self.wanted, self.past_wanted
+        waiting, observers = self.delegated.waiting, self.observers
         while order or waiting:
             if not order:
-                order += _collect(elsewhere, gradients)
+                self.delegated.collect(self)
             origin = order.pop()
-            if needed is not None and origin not in needed:
-                continue
-            if profiles:
-                begin_step(origin, gradients, needed)
             if waiting and origin in waiting:
-                elsewhere.due.append(origin)
+                self.delegated.due.append(origin)
                 continue
-            g, sources = gradients.pop(origin), origin.sources
-            if origin.hooks and (beyond or wanted is None or origin not in wanted):
-                g, hooks_ran = hooked(origin, g), True
-            if watchers:
-                for watcher in watchers:
-                    watcher(origin, g, gradients, found, order, needed)
+            if origin.hooks and (past_wanted or wanted is None or origin not in wanted):
+                gradients[origin] = hooked(origin, gradients.pop(origin))
+                self.hooks_ran = True
+            if observers:
+                for observer in observers:
+                    observer.step(self, origin)
+            sources = origin.sources if wanted is None else self.sources(origin)
             if not sources if wanted is None else origin in wanted:
-                if arrive is None:
-                    found[origin] = g
-                else:
-                    if origin.after:
-                        hooks_ran = True
-                        order += _collect(elsewhere, gradients)  # they read what a hook may change
-                    held, back, data = [g], None, None
-                    if not sources:
-                        del g  # so that nobody but the list holds it
-                    stays = arrive(origin, held)
-                    if watchers and stays is not None:
-                        found[origin] = stays
-                if not beyond:
+                ends = not sources or not past_wanted
+                self.arrive(origin, ends)
+                if ends:
                     continue
-            if not sources or (needed is not None and not any(parent in needed for parent, _ in sources)):
+            if self.hooks_ran and clock[0] != self.started:
+                check_unchanged(origin, [vjp for _, vjp in sources or ()])
+            self.step(origin, sources)
+
+    def step(self, origin: Origin, sources: Any) -> None:
+        """The chain rule: the gradient of a result, through the vjp for each input, is a part of that input's gradient."""
+        gradients, observers, output, meaning = self.gradients, self.observers, None, origin.meaning
+        g = gradients.pop(origin)
+        if origin.output is not None:
+            output = g.kind.wrap(origin.output[0], origin if self.create else None)
+            output.assigned = origin.output[1]
+        if meaning is not None and (self.create or meaning.alone):
+            sources = meaning.sources(origin, self.needed, g, self.create)
+        for parent, vjp in sources:
+            if self.may_delegate and parent.leaf is not None and self.delegated.start(self, origin, parent, vjp, g):
                 continue
-            if hooks_ran and clock[0] != now:
-                _check_unchanged(origin, needed)
-            output = None
-            if origin.output is not None:
-                output = g.kind.wrap(origin.output[0], origin if create else None)
-                output.assigned = origin.output[1]
-            for parent, vjp in sources:
-                if needed is not None and parent not in needed:
-                    continue
-                if may_wait and parent.leaf is not None:
-                    if parent in waiting:  # a leaf that is used twice
-                        _collect(elsewhere, gradients, parent)
-                    elif parent not in gradients and elsewhere.take(origin, parent, vjp, g, needed):
-                        continue
-                back = vjp(g) if output is None else vjp(g, output)
-                data = back._data if isinstance(back, Node) else None
-                fits = type(data) is ndarray and data.shape == parent.shape and data.dtype is parent.dtype
-                if not fits or parent.device != "cpu":  # else it is faster not to call
-                    _check_fits(back, origin, parent)
-                if anomaly:
-                    check_gradient(origin, g, back)
-                if parent not in gradients:
-                    gradients[parent] = back
-                elif create:
-                    gradients[parent] = gradients[parent] + back
-                else:
-                    _add(gradients, parent, back)
-            if not retain and (output is not None or not needs_no_numbers(sources)):
-                origin.sources = None
-                if output is not None:
-                    origin.output = None
-    finally:
-        mode.recording, mode.autocast, mode.watchers = before, casting, watchers
-        elsewhere.cancel()
-    return found
+            part = vjp(g) if output is None else vjp(g, output)
+            data = part._data if isinstance(part, Node) else None
+            fits = type(data) is ndarray and data.shape == parent.shape and data.dtype is parent.dtype
+            if not fits or parent.device != "cpu":  # most fit, and need no call
+                check_vjp(part, origin, parent)
+            if observers:
+                for observer in observers:
+                    observer.derivative(origin, g, part)
+            if parent in gradients:
+                self.accumulate(parent, part)
+            else:
+                gradients[parent] = part
+        if not self.retain and (output is not None or meaning is not None or not holds_no_arrays(origin.sources or ())):
+            origin.release()
+
+    def accumulate(self, parent: Origin, part: Any) -> None:
+        """Add to what has arrived for an input that was used several times: in place, where nothing else refers to that."""
+        held = [self.gradients.pop(parent)]
+        if not self.create and alone(held):
+            follow(part._data)
+            held[0]._data += part._data
+            self.gradients[parent] = held[0]
+        else:
+            self.gradients[parent] = held[0] + part
+
+    def arrive(self, origin: Origin, ends: bool) -> None:
+        """The gradient of a wanted origin is complete: hand it over. If it `ends` here, nothing else needs it."""
+        if self.receive is None:
+            self.found[origin] = self.gradients.pop(origin) if ends else self.gradients[origin]
+            return
+        if origin.after:
+            self.hooks_ran = True
+            self.delegated.collect(self)  # other threads may still read what a hook changes
+        kept = self.receive(origin, [self.gradients.pop(origin) if ends else self.gradients[origin]])
+        if self.observers and kept is not None:
+            self.found[origin] = kept
 
 
-def _leading_to(wanted: set[Origin], order: Sequence[Origin]) -> set[Origin]:
-    """The origins through which gradients flow to those that are wanted, these among them."""
-    needed: set[Origin] = set()
-    for origin in order:
-        if origin in wanted or any(parent in needed for parent, _ in origin.sources or ()):
-            needed.add(origin)
-    return needed
-
-
-def _check_unchanged(origin: Origin, needed: Set[Origin] | None) -> None:
-    check_unchanged(origin, [vjp for parent, vjp in origin.sources or () if needed is None or parent in needed])
-
-
-def _add(gradients: dict[Origin, Any], parent: Origin, back: Any) -> None:
-    """Add to the gradient that waits for `parent`: in place, where nobody else holds that."""
-    held = [gradients.pop(parent)]
-    if alone(held):
-        follow(back._data)
-        held[0]._data += back._data
-        gradients[parent] = held[0]
-    else:
-        gradients[parent] = held[0] + back
-
-
-def _collect(elsewhere: parallel.Aside, gradients: dict[Origin, Any], leaf: Origin | None = None) -> list[Origin]:
-    """Wait for the gradient of one leaf, or of all, that other threads compute. Returns those whose turn has come meanwhile."""
-    for x in tuple(elsewhere.waiting) if leaf is None else (leaf,):
-        source, gradients[x] = elsewhere.collect(x)
-        _check_fits(gradients[x], source, x)
-    due = elsewhere.due
-    if leaf is None:
-        elsewhere.due = []
-    return due
-
-
-def partials(function: Callable[..., T], inputs: Sequence[Node | None], g: T) -> tuple[Any, ...]:
-    """The gradient of `function(*inputs)` for each input, recorded, each as if the inputs were independent of each other.
-
-    For rules whose forward and backward are written out on arrays for speed: to differentiate such a backward, hand the plain
-    composition of operations that the rule stands for to this function, and every order follows from the engine.
-    """
-    before, mode.recording = mode.recording, True
-    try:
-        apart = [None if x is None else same(x) for x in inputs]
-        places = [None if x is None else x.origin for x in apart]
-        wanted = {origin for origin in places if origin is not None}
-        seed = (origin_of("partials: the result", function(*apart)), g)
-        found = walk([seed], wanted, retain=True, create=True, beyond=False)
-    finally:
-        mode.recording = before
-    return tuple(None if origin is None else found.get(origin) for origin in places)
-
-
-@op(elementwise=True)
-def same(x: T) -> Rule[T]:
-    """x again, at a place of its own in the graph."""
-    return x.array[...], (lambda g: g,)
-
-
-def topological(roots: Sequence[Origin], wanted: Set[Origin] = frozenset(), beyond: bool = True) -> list[Origin]:
-    """All origins that `roots` stand on, each after its sources, and leaves as late as may be.
+def topological(roots: Sequence[Origin], wanted: Set[Origin] = frozenset(), past_wanted: bool = True) -> list[Origin]:
+    """All origins that `roots` depend on, each after its sources, and leaves as late as possible.
 
     No recursion: a graph may be 100,000 operations deep.
 
     Args:
-        wanted: origins at which to stop: always if they were released, else unless `beyond`.
+        wanted: origins at which to stop: always if they were released, otherwise unless `past_wanted`.
 
     Raises:
         RuntimeError: another was released.
@@ -301,77 +288,37 @@ def topological(roots: Sequence[Origin], wanted: Set[Origin] = frozenset(), beyo
     stack: list[Any] = list(roots)
     while stack:
         origin = stack.pop()
-        if origin is None:  # the sources of the one below are all in order
+        if origin is None:  # all sources of the origin below are in order
             order.append(stack.pop())
         elif origin not in visited:
             visited.add(origin)
             if origin.sources is None and origin not in wanted:
                 raise RuntimeError(
-                    f"backward: the graph behind {name_of(origin)} was released by an earlier pass; "
+                    f"backward: the graph behind {origin.name} was released by an earlier pass; "
                     "compute the result again, or give the first pass retain_graph=True"
                 )
             stack += (origin, None)
-            if beyond or origin not in wanted:
+            if past_wanted or origin not in wanted:
                 first = len(stack)
-                for parent, _ in origin.sources or ():  # a loop costs half of what a comprehension does here
+                for parent, _ in origin.sources or ():  # a loop takes half the time of a comprehension here
                     if parent not in visited:
                         if parent.sources:
                             stack.append(parent)
-                        else:  # below the rest: a pass comes by a leaf right after the last that depends on it
+                        else:  # below the others: a pass reaches a leaf right after the last origin that depends on it
                             stack.insert(first, parent)
     return order
 
 
-def _nodes(what: str, value: Any) -> list[Any]:
-    nodes = [value] if isinstance(value, Node) else list(value) if isinstance(value, (list, tuple)) else None
-    if not nodes or not all(isinstance(x, Node) for x in nodes):
-        raise TypeError(f"{what}: expected a Tensor or a sequence of Tensors, got {value!r}")
-    return nodes
+def leading_to(wanted: set[Origin], order: Sequence[Origin]) -> set[Origin]:
+    """The origins through which gradients flow to those that are wanted, these among them."""
+    needed: set[Origin] = set()
+    for origin in order:
+        if origin in wanted or any(parent in needed for parent, _ in origin.sources or ()):
+            needed.add(origin)
+    return needed
 
 
-def _seeds(what: str, outputs: Sequence[Any], gradients: Any) -> list[tuple[Origin, Any]]:
-    """Each output's origin, with the gradient to start from."""
-    given = [None] * len(outputs) if gradients is None else gradients if isinstance(gradients, (list, tuple)) else [gradients]
-    for g in given:
-        if g is not None and not isinstance(g, Node):
-            raise TypeError(f"{what}: the gradient of an output must be a Tensor of its shape, got {type(g).__name__}")
-    if len(given) != len(outputs):
-        raise ValueError(f"{what}: {len(given)} gradients for {len(outputs)} outputs: give one each")
-    seeds = []
-    for y, g in zip(outputs, given):
-        origin = origin_of(f"{what}: output", y)
-        if g is None:
-            if y._data.size != 1:
-                raise ValueError(
-                    f"{what}: the output has shape {y.shape}, and only a single number has an implied gradient (1): "
-                    "pass a gradient of that shape, or reduce it first, with .sum() or .mean()"
-                )
-            follow(y._data)
-            g = y.constant(y.xp.ones_like(y._data))
-        elif g.shape != y.shape or g.dtype != y.dtype or g.device != y.device:
-            raise ValueError(
-                f"{what}: the gradient is {g.dtype} {g.shape} on {g.device}, "
-                f"but its output is {y.dtype} {y.shape} on {y.device}"
-            )
-        fresh = g.kind.wrap(g._data, g.origin)
-        fresh.assigned = g.assigned
-        seeds.append((origin, fresh))
-    return seeds
-
-
-def _check_fits(back: Any, origin: Origin, parent: Origin) -> None:
-    """Check that what a vjp of `origin` returned is a gradient for `parent`.
-
-    Raises:
-        TypeError: it is no tensor.
-        ValueError: it is of another shape, dtype or device.
-    """
-    if not isinstance(back, Node):
-        raise TypeError(f"{name_of(origin)}: a vjp returned {type(back).__name__}, expected a Tensor of shape {parent.shape}")
-    data = back._data
-    fits = data.shape == parent.shape and (data.dtype is parent.dtype or data.dtype == parent.dtype)
-    if not fits or ((type(data) is not ndarray or parent.device != "cpu") and back.device != parent.device):
-        raise ValueError(
-            f"{name_of(origin)}: a vjp returned a gradient of {back.dtype} {back.shape} on {back.device}, "
-            f"but its input is {parent.dtype} {parent.shape} on {parent.device}"
-        )
+@op(elementwise=True)
+def same(x: T) -> Rule[T]:
+    """x again, as a node of its own in the graph."""
+    return x.array[...], (lambda g: g,)

@@ -1,14 +1,28 @@
-"""Whether operations are recorded, so that gradients can flow back through them: `no_grad` and its kind."""
+"""Whether operations are recorded, so that gradients can flow back through them: `no_grad` and `enable_grad`."""
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
-from ..runtime.scoped import Block
-from .graph import mode
+from ..runtime.scoped import Setting
 
 
-class _Recording(Block):
+class Mode(threading.local):
+    """Each thread's own switches."""
+
+    recording = True
+    """Whether operations remember their inputs: `no_grad` switches it off."""
+    autocast: Any = None
+    """What mixed precision computes in, a `Casting`: see autocast.py. None: each operation in the dtypes that it is given."""
+    observers: tuple[Any, ...] = ()
+    """Who watches what this thread computes: see observers.py."""
+
+
+mode = Mode()
+
+
+class _Recording(Setting):
     """Switches recording for a block or a function, and back afterwards."""
 
     value: bool
@@ -16,26 +30,19 @@ class _Recording(Block):
     def __new__(cls, function: Any = None) -> Any:
         """`@no_grad` without parentheses decorates too."""
         block = super().__new__(cls)
-        return block if function is None else block(function)
+        if function is None:
+            return block
+        block.__init__()  # Python calls it only where a block is returned
+        return block(function)
 
-    def now(self) -> bool:
-        """Whether operations are recorded."""
-        return mode.recording
-
-    def set(self, value: bool) -> None:
-        """From now on they are, or not."""
-        mode.recording = value
-
-    def wanted(self, before: bool) -> bool:
-        """Whether they are to be, inside."""
-        return self.value
+    def __init__(self) -> None:
+        super().__init__(mode, recording=self.value)
 
 
 class no_grad(_Recording):
     """Operations inside record nothing: no gradient will be asked for. A context manager and a decorator, per thread.
 
-    Of a generator, a coroutine or an asynchronous generator that it decorates, it concerns what runs in there, not what runs
-    while it waits.
+    Where it decorates a generator, a coroutine or an asynchronous generator, it holds while that runs, not while it waits.
 
     Raises:
         TypeError: it decorates a class, or nothing that can be called.

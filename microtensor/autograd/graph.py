@@ -1,9 +1,9 @@
-"""What a graph is: arrays, and where they came from. Nothing here differentiates or computes.
+"""The graph: tensors, and the nodes that remember how they were computed. Nothing here computes or differentiates.
 
-Two small classes, because they live differently long. A `Node` is an array that a user holds. Its `Origin` is its place in
-the graph, without the numbers: results point to the origins of what they were computed from, so an intermediate array
-dies with its last user, unless some derivative closes over it. (Chainer split Variable and VariableNode for the same
-reason.) Nothing points forward: a graph lives exactly as long as its results do.
+Two small classes, because they live differently long. A `Node` holds an array; users see it as a Tensor. Its `Origin` is its
+place in the graph and holds no array: each result points to the origins of its inputs, so an intermediate array is freed with
+its last user, unless a derivative needs it. (Chainer split Variable and VariableNode for the same reason.) Nothing points
+forward: a graph lives exactly as long as its results do.
 """
 
 from __future__ import annotations
@@ -16,34 +16,13 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from ..runtime.arrays import Array, array_module, device_of, is_array
+from ..runtime.arrays import Array, array_module, device_of
 from ..runtime.forking import in_child
+from .assignment import check_gradient, checked_array
+from .grad_mode import mode as mode
 
 T = TypeVar("T", bound="Node")
 
-
-class Mode(threading.local):
-    """Each thread's own switches."""
-
-    recording = True
-    """Whether operations remember their inputs."""
-    anomaly = False
-    """Whether every derivative is searched for the first nan or infinity."""
-    sketching = False
-    """Whether only shapes are asked for: convolutions and linear layers then give zeros, and save themselves the work."""
-    rectifier: Callable[[Any, Any], Any] | None = None
-    """What a ReLU gives backward instead of its gradient, made of the gradient that arrives and of where the unit was on: see
-    saliency/rectifiers.py."""
-    autocast: Any = None
-    """What mixed precision operations compute in, a `Casting`: see autocast.py. None: each in the dtypes that arrive."""
-    observers: tuple[Callable[..., None], ...] = ()
-    """Told of every operation that runs: `observer(operation, inputs, settings, result)`."""
-    watchers: tuple[Callable[..., None], ...] = ()
-    """Told of every step of a backward pass: `watcher(origin, g, gradients, found, order, needed)`. See
-    backward_trace.py."""
-
-
-mode = Mode()
 
 lock = threading.Lock()
 
@@ -55,14 +34,16 @@ def _renew_lock() -> None:
 
 
 clock = [0]
-"""How many assignments to tensors there have been: a tensor that changed after an operation saw it has the later time."""
+"""The version counter: how many writes into tensors there have been. A backward pass compares a tensor's version (`assigned`)
+with that of the operation (`Origin.time`): if the tensor is newer, what the derivative needs was overwritten."""
 
 
 class Origin:
-    """Where an array came from: the place of a node in the graph.
+    """Where an array came from: a node of the graph. PyTorch calls it a grad_fn.
 
-    A leaf has no sources, and knows the node that its gradient is for. A result has one pair (origin of the parent, vjp) in
-    `sources` for each input that needs a gradient; once a backward pass has released it, its sources are None.
+    A leaf has no sources, and knows the tensor that its gradient is for. A result has one pair (origin of the input, vjp) in
+    `sources` for each input that needs a gradient; a vjp (vector-Jacobian product) takes the gradient of the result to that of
+    the input. Once a backward pass has released the origin, its sources are None.
     """
 
     __slots__ = ("sources", "shape", "dtype", "op", "time", "__dict__", "__weakref__")
@@ -71,31 +52,33 @@ class Origin:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     op: Callable[..., Any] | None
-    """The operation that computed the node; None for a leaf."""
+    """The operation that computed the result; None for a leaf."""
     time: int
-    """What the clock said when the operation ran."""
+    """The version counter when the operation ran."""
 
-    # What few origins have: in the class until it is set, for an origin is made by every operation.
+    # Few origins have these. They are class attributes until they are set, because every operation creates an origin.
     device: str = "cpu"
     output: tuple[Array, list[int]] | None = None
-    """The result and when it was assigned to, for the operations whose derivative is written in terms of it (exp)."""
+    """The result and its version, for operations whose derivative is written in terms of it (exp)."""
+    meaning: Any = None
+    """The `Meaning` of this call, for operations that have one: where derivatives come from in a recorded pass."""
     leaf: weakref.ref[Node] | None = None
     retained: bool = False
-    """Whether a hook leaves the gradient of this result in `.grad`."""
+    """Whether `retain_grad` keeps the gradient of this result in `.grad`."""
     place: str = "an unknown place"
-    """Where the user called the operation: known to `detect_anomaly` alone."""
+    """The line where the user called the operation: only `detect_anomaly` notes it."""
     layer: Any = None
-    """The module that called the operation: known to `profile(model)` alone."""
+    """The module that called the operation: only `profile(model)` notes it."""
     hooks: tuple[Callable[[Any], Any], ...] = ()
-    """Called with the gradient once it is complete; what one returns, if not None, takes its place."""
+    """Called with the complete gradient; what a hook returns, if not None, replaces it. See hooks.py."""
     after: tuple[Callable[[Any], Any], ...] = ()
-    """Of a leaf: called with the node once `backward()` has added its gradient to `grad`."""
+    """Of a leaf: called with the tensor once `backward()` has added to its `.grad`."""
     heir: Origin | None = None
-    """Of a leaf that stopped requiring a gradient and began again: where its hooks are now."""
+    """Of a leaf that stopped requiring a gradient and began again: the origin that its hooks moved to."""
 
     @classmethod
     def of_leaf(cls, node: Node) -> Origin:
-        """The start of a graph: `node` was computed from nothing and wants a gradient."""
+        """The start of a graph: `node` was not computed by an operation, and wants a gradient."""
         origin = cls()
         origin.sources = ()
         origin.shape, origin.dtype, origin.device = node.shape, node.dtype, node.device
@@ -103,14 +86,27 @@ class Origin:
         origin.leaf = weakref.ref(node)
         return origin
 
+    def release(self) -> None:
+        """Forget how the result was computed, and free what the vjps refer to."""
+        self.sources = None
+        if self.output is not None:
+            self.output = None
+        if self.meaning is not None:
+            self.meaning = None
+
+    @property
+    def name(self) -> str:
+        """What errors call it: the operation's name."""
+        return "a leaf" if self.op is None else str(self.op.__name__)
+
 
 class Node:
     """An array, and where it came from: `origin` is None where no gradient is wanted.
 
-    `Tensor` adds arithmetic. Operations know this class alone, and return the `kind` of what they were given.
+    `Tensor` adds arithmetic. Operations know this class only, and return the `kind` of what they were given.
     """
 
-    __slots__ = ("_data", "origin", "_grad", "assigned", "__weakref__")
+    __slots__ = ("_data", "origin", "_grad", "assigned", "_paused", "__weakref__")
 
     kind: ClassVar[type[Any]]
     """The class that an operation returns when it is given this one: Tensor for a Tensor and for a Parameter."""
@@ -119,7 +115,9 @@ class Node:
     origin: Origin | None
     _grad: Any
     assigned: list[int]
-    """When the data was last assigned to, by the clock: one list, shared by all nodes that are views of the same memory."""
+    """The version: the version counter at the last write. One list is shared by all views of the same memory."""
+    _paused: Origin
+    """Of a leaf that stopped requiring a gradient: where its hooks are until it requires one again."""
 
     @classmethod
     def wrap(cls: type[T], data: Array, origin: Origin | None = None) -> T:
@@ -136,26 +134,17 @@ class Node:
         return self.kind.wrap(np.asarray(data) if isinstance(data, np.generic) else data)
 
     def assign(self, data: Array) -> None:
-        """Replace the array and say so, so that a backward pass that needs the old numbers can refuse."""
-        if isinstance(data, np.generic):
-            data = np.asarray(data)
-        if not is_array(data):
-            raise TypeError(f"data: expected an array, got {type(data).__name__}; to write numbers into it: x[...] = numbers")
-        if data.dtype.kind not in "biuf" or data.dtype.itemsize > 8:
-            raise TypeError(f"data: expected numbers of 64 bits at most, got an array of {data.dtype}")
-        if isinstance(data, np.ndarray):
-            data = np.asarray(data)  # of no subclass, such as a memory map
-        if data is self._data:
-            self.touch()
-        else:  # views of the old memory are as they were
+        """Replace the array, and count a new version, so that a backward pass that needs the old values can refuse."""
+        data = checked_array(data)
+        if data is not self._data:  # views keep the old memory and its version
             self._data, self.assigned = data, [0]
-            self.touch()
+        self.touch()
         origin = self.origin
-        if origin is not None and origin.leaf is not None:  # the next gradient is for the new numbers
+        if origin is not None and origin.leaf is not None:  # the next gradient is for the new array
             origin.shape, origin.dtype, origin.device = self.shape, self.dtype, self.device
 
     def touch(self) -> None:
-        """Note that the numbers changed. Whoever writes into the array itself calls this."""
+        """Count a new version. Whoever writes into the array directly calls this."""
         with lock:
             clock[0] += 1
             self.assigned[0] = clock[0]
@@ -166,7 +155,7 @@ class Node:
 
     def _set_grad(self, gradient: Any) -> None:
         if gradient is not None:
-            _check_gradient(self, gradient)
+            check_gradient(Node, self, gradient)
         self._grad = gradient
 
     def _forget_grad(self) -> None:
@@ -176,8 +165,8 @@ class Node:
         attrgetter("_grad"),
         _set_grad,
         _forget_grad,
-        doc="The gradient that `backward()` added up here; None before. Assign None, or a tensor of the same shape, dtype and "
-        "device, which stays the one that it is, and to which `backward()` then adds.",
+        doc="The sum of the gradients from all calls of `backward()`; None before the first. Assign None, or a tensor of the "
+        "same shape, dtype and device: it is not copied, and `backward()` adds to it.",
     )
 
     @property
@@ -193,13 +182,13 @@ class Node:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The NumPy dtype of the numbers."""
+        """The NumPy dtype of the elements."""
         dtype: np.dtype[Any] = self._data.dtype
         return dtype
 
     @property
     def device(self) -> str:
-        """Where the numbers live: "cpu", "cuda:0", "cuda:1" …"""
+        """Where the array is: "cpu", "cuda:0", "cuda:1" …"""
         return device_of(self._data)
 
     @property
@@ -217,59 +206,36 @@ class Node:
         """Whether operations on this are recorded, so that a gradient can flow back to it.
 
         Raises:
-            TypeError: set on numbers that are not floating point: they have no gradient.
-            RuntimeError: cleared on a result; `detach()` gives its numbers without the graph.
+            TypeError: set on a tensor that is not floating point: it has no gradient.
+            RuntimeError: cleared on a result; `detach()` gives its values without the graph.
         """
         return self.origin is not None
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        if value == (self.origin is not None):
+        before = self.origin
+        if value == (before is not None):
             return
         if not self.is_leaf:
             raise RuntimeError("requires_grad: only a leaf can stop requiring a gradient; use detach() on a result")
         if value and not is_floating(self.dtype):
-            raise TypeError(f"requires_grad: only floating-point numbers have gradients, not {self.dtype}; use .to('float32')")
-        key, before = id(self), self.origin
+            raise TypeError(f"requires_grad: only floating-point tensors have gradients, not {self.dtype}; use .to('float32')")
         if before is not None:
-            before.leaf, self.origin = None, None  # graphs of before leave no gradient here any more
+            before.leaf, self.origin = None, None  # graphs recorded so far add no gradient here any more
             if before.hooks or before.after:
-                resting[key] = before, weakref.ref(self, lambda _: resting.pop(key, None))
+                self._paused = before
             return
         self.origin = origin = Origin.of_leaf(self)
-        if key in resting:
-            before, _ = resting.pop(key)
-            origin.hooks, origin.after, before.heir = before.hooks, before.after, origin
+        if hasattr(self, "_paused"):
+            origin.hooks, origin.after, self._paused.heir = self._paused.hooks, self._paused.after, origin
+            del self._paused
 
 
 Node.kind = Node
 
-resting: dict[int, tuple[Origin, Any]] = {}
-"""By the id of a leaf that requires no gradient for now: where its hooks are, for the time when it does again."""
-
-
-def _check_gradient(node: Node, gradient: Any) -> None:
-    """Check what is assigned to the `grad` of a node.
-
-    Raises:
-        TypeError: it is no tensor.
-        ValueError: it is the node itself, or of another shape or dtype, or on another device.
-    """
-    if not isinstance(gradient, Node):
-        given = f"{gradient!r} ({type(gradient).__name__})"
-        raise TypeError(f"grad: expected a Tensor of shape {node.shape} and dtype {node.dtype}, or None, got {given}")
-    if gradient is node:
-        raise ValueError("grad: a tensor cannot be its own gradient: assign a copy, x.detach().clone()")
-    if gradient.shape != node.shape:
-        raise ValueError(f"grad: expected the shape of the tensor, {node.shape}, got {gradient.shape}")
-    if gradient.dtype != node.dtype:
-        raise ValueError(f"grad: expected the dtype of the tensor, {node.dtype}, got {gradient.dtype}; use .to('{node.dtype}')")
-    if gradient.device != node.device:
-        raise ValueError(f"grad: expected it on {node.device}, as its tensor, got {gradient.device}; use .to({node.device!r})")
-
 
 def is_floating(dtype: np.dtype[Any]) -> bool:
-    """Whether numbers of `dtype` can have a gradient: float16, float32 and float64 can.
+    """Whether tensors of `dtype` can have a gradient: float16, float32 and float64 can.
 
     >>> is_floating(np.dtype("float32")), is_floating(np.dtype("int64"))
     (True, False)

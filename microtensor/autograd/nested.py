@@ -1,4 +1,4 @@
-"""Nested lists of numbers → an array, in bounded time: whatever the lists hold, and be it themselves."""
+"""Nested lists of numbers → an array, in bounded time, also for lists that contain themselves."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..runtime.arrays import takes_array
 from .graph import Node
 
 DEEPEST = 64
-"""How deep lists may be nested: an array of NumPy's has no more axes."""
+"""Levels of nested lists: a NumPy array has at most 64 axes."""
 
-LONGEST = 1 << 28
-"""Items of a sequence that is no list: its class may say any length."""
+MAX_ITEMS = 1 << 28
+"""Items of a sequence that is no list: its `__len__` may return anything."""
 
-MOST_NUMBERS = 1 << 30
-"""Of lists that name the same lists again and again: written out they take more memory than they themselves do."""
+MAX_ELEMENTS = 1 << 30
+"""Of lists that contain the same lists several times: as an array they take more memory than as lists."""
 
 PLAIN = frozenset({float, int, bool})
 ROWS = frozenset({list, tuple})
@@ -29,22 +29,22 @@ PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__")
 def array_of_lists(name: str, data: Any) -> np.ndarray[Any, Any]:
     """np.asarray(data), for numbers and nested lists or other sequences of them.
 
-    NumPy alone walks a list that holds itself for ever, and takes a sequence to be as long as its `__getitem__` answers.
+    NumPy does not stop at a list that contains itself, nor at a sequence whose `__getitem__` never raises IndexError.
 
     Raises:
         TypeError: there is a masked array among them.
-        ValueError: the lists are nested more than 64 deep, as one that holds itself is; they are of unequal length, or name
-            one another so often that they cannot be written out.
+        ValueError: the lists are nested more than 64 deep, as one that contains itself is; they are of unequal length, or
+            contain the same lists so often that the array would be too large.
 
     >>> array_of_lists("example", [[1.0, 2.0], range(2)])
     array([[1., 2.],
            [0., 1.]])
     """
     if type(data) in PLAIN or type(data) is list and PLAIN.issuperset({*map(type, data)}):
-        return np.asarray(data)  # most often
+        return np.asarray(data)  # the most frequent case
     walk = _Walk(name)
     plain, count = walk.visit(data, 0)
-    if count > max(MOST_NUMBERS, 8 * walk.held):
+    if count > max(MAX_ELEMENTS, 8 * walk.held):
         raise ValueError(f"{name}: written out, the nested lists are {count:,} numbers; full() and broadcast_to() repeat some")
     try:
         return np.asarray(plain)
@@ -55,17 +55,17 @@ def array_of_lists(name: str, data: Any) -> np.ndarray[Any, Any]:
 
 
 class _Walk:
-    """One visit to each list, however often it is named."""
+    """Visits each list once, however often the others contain it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.known: dict[int, tuple[Any, int]] = {}
-        self.kept: list[Any] = []  # so that no other list gets the number of one that was made on the way
+        self.kept: list[Any] = []  # keeps temporary lists alive, so that no other list gets the same id
         self.held = 0
         """Items of all lists, each list once."""
 
     def visit(self, value: Any, depth: int) -> tuple[Any, int]:
-        """`value` with lists for all sequences, and how many numbers it is."""
+        """`value` with lists in place of other sequences, and its number of elements."""
         if depth >= DEEPEST and hasattr(value, "__getitem__") and not hasattr(value, "dtype"):
             raise ValueError(f"{self.name}: the lists are nested more than {DEEPEST} deep, or one of them holds itself")
         if isinstance(value, (list, tuple)):
@@ -74,7 +74,7 @@ class _Walk:
             return np.arange(value.start, value.stop, value.step), len(value)
         elif _is_sequence(value):
             length = len(value)
-            if length > LONGEST:
+            if length > MAX_ITEMS:
                 raise ValueError(f"{self.name}: {type(value).__name__} has {length:,} items; give it as an array")
             items = [value[i] for i in range(length)]
         else:
@@ -91,7 +91,7 @@ class _Walk:
             return items if type(items) is list else list(items), len(items)
         if kinds == {np.ndarray}:  # no subclass, such as a masked array
             return list(items), sum(array.size for array in items)
-        rows = depth + 1 < DEEPEST and ROWS.issuperset(kinds) and len({*map(id, items)}) == len(items)  # none named twice
+        rows = depth + 1 < DEEPEST and ROWS.issuperset(kinds) and len({*map(id, items)}) == len(items)  # none twice
         if rows and PLAIN.issuperset({*map(type, chain.from_iterable(items))}):
             count = sum(map(len, items))
             self.held += count
@@ -101,7 +101,7 @@ class _Walk:
 
 
 def _is_sequence(value: Any) -> bool:
-    """Whether NumPy would take it for a list, by its `__len__` and `__getitem__`, and has no better way to read it."""
+    """Whether NumPy would read it as a list, by `__len__` and `__getitem__`: it is no array, and has no array protocol."""
     kind = type(value)
     if isinstance(value, (str, bytes, bytearray, memoryview, Mapping, Node, np.ndarray, np.generic, type)):
         return False

@@ -1,94 +1,104 @@
-"""The gradients of weights, computed by other threads while a backward pass goes on.
+"""Gradients of weights, computed by a thread pool while the backward pass goes on.
 
-In a backward pass each gradient is made of the one before. Those of leaves alone lead nowhere: nothing in the pass waits for
-them. So where a rule has marked a vjp with `aside`, and its gradient is a leaf's, the pass hands it to the pool of `threads`,
-goes on, and collects what came of it at the end. What is computed is the same, and so are the numbers, bit for bit.
+In a backward pass each gradient depends on the one before. That of a leaf leads nowhere: nothing else in the pass waits for it.
+So where a rule has marked a vjp with `may_run_in_parallel`, and the gradient is a leaf's, the pass hands the call to the pool
+of runtime/threads.py, goes on, and collects the gradient at the end. The calls are the same, and so are the results, bit for
+bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy import ndarray
 
-from ..profiler.spans import profiles
 from ..runtime import threads
 from .graph import Node, Origin, mode
+from .validation import check_vjp
+
+if TYPE_CHECKING:
+    from .backward import Pass
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-LONG = 1 << 23
-"""Multiplications that are worth another thread's while: for fewer, to wake it takes as long. Measured: from half of it to four
-times as many, the step of a ResNet-20 takes 0.9 of the time that it takes without."""
+PARALLEL_MACS = 1 << 23
+"""Multiply-adds from which a call goes to another thread: for fewer, waking the thread takes as long. Measured: from half of it
+to four times as many, the step of a ResNet-20 takes 0.9 of the time that it takes without."""
 
-MOST = 2
-"""So many calls may wait for a thread: one is enough for it to have no pause."""
+MAX_QUEUED = 2
+"""Calls queued at once; one in the queue keeps the worker busy."""
 
-MOVED = 32
-"""A number that is read costs as much as so many multiplications."""
+MACS_PER_ELEMENT = 32
+"""Reading an element takes as long as this many multiply-adds."""
 
 
-def aside(vjp: Function, multiplications: int = 0, numbers: int = 0) -> Function:
-    """The vjp, marked as one that another thread may call, if it is long: so many multiplications, of so many numbers.
+def may_run_in_parallel(vjp: Function, multiply_adds: int = 0, elements: int = 0) -> Function:
+    """The vjp, marked as one that another thread may call, if it computes so many multiply-adds or reads so many elements
+    that this is worth it.
 
     It must not write to anything that the other vjps of its rule read.
 
     >>> def vjp(g):
     ...     return 2 * g
-    >>> hasattr(aside(vjp), "aside"), hasattr(aside(vjp, multiplications=1 << 30), "aside")
+    >>> hasattr(may_run_in_parallel(vjp), "in_parallel"), hasattr(may_run_in_parallel(vjp, 1 << 30), "in_parallel")
     (False, True)
     """
-    if max(multiplications, MOVED * numbers) >= LONG:
-        vjp.aside = True  # type: ignore[attr-defined]
+    if max(multiply_adds, MACS_PER_ELEMENT * elements) >= PARALLEL_MACS:
+        vjp.in_parallel = True  # type: ignore[attr-defined]
     return vjp
 
 
-class Aside:
-    """What a backward pass has handed to other threads."""
+class Delegated:
+    """The gradients of leaves that a backward pass has left to other threads."""
+
+    __slots__ = ("waiting", "due")
 
     def __init__(self) -> None:
         self.waiting: dict[Origin, tuple[Origin, threads.Later]] = {}
-        """For each leaf: where its gradient comes from, and the call that makes it."""
+        """For each leaf: the origin whose vjp is called, and the call."""
         self.due: list[Origin] = []
-        """Those that the pass has come by meanwhile: nothing more is added to their gradients."""
+        """Those that the pass has reached since: nothing more is added to their gradients."""
 
-    def take(self, origin: Origin, leaf: Origin, vjp: Any, g: Any, needed: Container[Origin] | None) -> bool:
-        """Hand over the gradient of a leaf, that of `origin` through the vjp, if that is worth while; whether it was.
+    def start(self, run: Pass, origin: Origin, leaf: Origin, vjp: Any, g: Any) -> bool:
+        """Queue the call of a vjp of `origin` for the gradient of a leaf, if that is worth it. Whether it was.
 
-        It is not where the leaf has a hook, which is to be called at once; where the pass has nothing to go on with; or where
-        some wait already, for they keep their arrays alive.
+        It is not where the leaf is used twice; where it has a hook, which is called as soon as the gradient is complete; where
+        the pass has nothing else to do; or where calls are queued already, because they keep their arrays in memory.
         """
-        if not hasattr(vjp, "aside") or leaf.hooks or leaf.after or type(g._data) is not ndarray:
+        if leaf in self.waiting:
+            self.collect(run, leaf)
+        if leaf in run.gradients or not hasattr(vjp, "in_parallel"):
             return False
-        if not any(parent.leaf is None and (needed is None or parent in needed) for parent, _ in origin.sources or ()):
+        if leaf.hooks or leaf.after or type(g._data) is not ndarray:
             return False
-        if sum(call.waits for _, call in self.waiting.values()) >= MOST:
+        if not any(parent.leaf is None for parent, _ in run.sources(origin)):
+            return False
+        if sum(call.waits for _, call in self.waiting.values()) >= MAX_QUEUED:
             return False
         self.waiting[leaf] = origin, threads.Later(_called, vjp, g)
         return True
 
-    def collect(self, leaf: Origin) -> tuple[Origin, Any]:
-        """Where the gradient of a leaf comes from, and the gradient, once it is there."""
-        origin, call = self.waiting.pop(leaf)
-        return origin, call.take()
+    def collect(self, run: Pass, leaf: Origin | None = None) -> None:
+        """Wait for the gradient of one leaf, or of all. After all, the pass goes on with the leaves that are due."""
+        for x in tuple(self.waiting) if leaf is None else (leaf,):
+            origin, call = self.waiting.pop(x)
+            run.gradients[x] = call.take()
+            check_vjp(run.gradients[x], origin, x)
+        if leaf is None:
+            run.order += self.due
+            self.due = []
 
     def cancel(self) -> None:
-        """Nothing more is begun, and what has begun has ended."""
+        """Drop the calls that have not begun, and wait for those that have."""
         for _, call in self.waiting.values():
             call.cancel()
-
-
-def wanted() -> bool:
-    """Whether other threads may compute now: there are some, and nobody watches operations one after the other."""
-    watched = mode.anomaly or mode.sketching or mode.observers or mode.watchers or profiles
-    return not watched and threads.idle()
 
 
 def _called(vjp: Callable[[Any], Node], g: Any) -> Node:
     before = mode.recording
     try:
-        mode.recording = False  # of this thread, as it is in the pass's own
+        mode.recording = False  # in this thread, as it is in the thread of the pass
         return vjp(g)
     finally:
         mode.recording = before

@@ -1,4 +1,8 @@
-"""Whether numbers that a derivative needs were overwritten after the operation had seen them."""
+"""Version checks: whether a tensor that a derivative needs was overwritten after the operation had read it.
+
+Each tensor has a version, `Node.assigned`, and each operation notes the version counter when it runs, `Origin.time`. What a vjp
+needs is found in its closure: the variables of the function, and what they hold.
+"""
 
 from __future__ import annotations
 
@@ -11,32 +15,32 @@ import numpy as np
 from numpy import ndarray
 
 from .graph import Node, Origin
+from .shared import SharedByVjps
 
 
-def check_unchanged(origin: Origin, vjps: Iterable[Callable[..., Any]]) -> None:
-    """Refuse to differentiate with numbers that were assigned to since the operation ran.
+def check_unchanged(origin: Origin, vjps: Iterable[Any]) -> None:
+    """Refuse to differentiate with a tensor that was overwritten since the operation ran.
 
     Raises:
-        RuntimeError: the result, if the vjps are given it, or a tensor that one of them closes over has a later time.
+        RuntimeError: the result, if the vjps are given it, or a tensor that one of them is or closes over has a newer version.
     """
     overwritten = origin.output is not None and origin.output[1][0] > origin.time
     if overwritten or _holds_newer(vjps, origin.time):
-        name = "a leaf" if origin.op is None else origin.op.__name__
         raise RuntimeError(
-            f"backward: a tensor that the gradient of {name} needs was assigned to after the operation ran; "
+            f"backward: a tensor that the gradient of {origin.name} needs was assigned to after the operation ran; "
             "assign before it runs or after backward(), or compute with a copy: .clone()"
         )
 
 
 PLAIN = frozenset({int, float, bool, str, bytes, slice, type(None), type, ndarray, BuiltinFunctionType})
-"""What most derivatives close over, beside tensors: there is nothing in it to look at."""
+"""What most vjps close over, beside tensors. None of these holds a tensor."""
 
 
-def _holds_newer(vjps: Iterable[Callable[..., Any]], time: int) -> bool:
-    """Whether one of these closes over a tensor assigned to since: in its variables, or in what they hold."""
+def _holds_newer(vjps: Iterable[Any], time: int) -> bool:
+    """Whether one of these is, or closes over, a tensor with a newer version: in its variables, or in what they hold."""
     waiting: list[Any] = list(vjps)
     visited: set[int] = set()
-    for value in waiting:  # which grows meanwhile
+    for value in waiting:  # the list grows in the loop
         if type(value) in PLAIN:
             continue
         if isinstance(value, Node):
@@ -49,17 +53,17 @@ def _holds_newer(vjps: Iterable[Callable[..., Any]], time: int) -> bool:
 
 
 SMALL = (int, float, complex, str, bytes, slice, range, type(None), type(...), type, np.dtype, np.generic, BuiltinFunctionType)
-"""What a derivative may close over and hold no memory that is worth releasing, beside functions and tuples of these."""
+"""What a vjp may close over without holding an array, beside functions and tuples of these."""
 
 TINY = frozenset({int, float, bool, slice, type(None)})
 """The most frequent of them."""
 
 
-def needs_no_numbers(sources: Iterable[tuple[Origin, Callable[..., Any]]]) -> bool:
-    """Whether derivatives hold no numbers that their operation met: those of a view, of a sum, of x + y.
+def holds_no_arrays(sources: Iterable[tuple[Origin, Callable[..., Any]]]) -> bool:
+    """Whether vjps hold no arrays of the forward pass: those of a view, of a sum, of x + y.
 
-    Then a backward pass has nothing to release, and another may go the same way. What is not known to be small counts as
-    numbers.
+    Then a backward pass has nothing to release, and another pass may use them too. What is of an unknown type counts as an
+    array.
     """
     for _, vjp in sources:
         if type(vjp) is not FunctionType:
@@ -69,13 +73,13 @@ def needs_no_numbers(sources: Iterable[tuple[Origin, Callable[..., Any]]]) -> bo
                 value = cell.cell_contents
                 if type(value) not in TINY and (isinstance(value, Node) or not _is_small(value)):
                     return False
-        except ValueError:  # a variable that is not bound
+        except ValueError:  # a variable without a value
             return False
     return True
 
 
 def _is_small(value: Any) -> bool:
-    """Whether a derivative's variable holds little: a setting, or a function that closes over no more."""
+    """Whether a vjp's variable holds no array: it is a setting, or a function that closes over nothing else."""
     if isinstance(value, (tuple, list)):
         return all(type(part) in TINY or _is_small(part) for part in value)
     if type(value) is FunctionType:
@@ -84,7 +88,7 @@ def _is_small(value: Any) -> bool:
 
 
 def inside(value: Any) -> Iterable[Any]:
-    """What a function closes over, and what a container holds: where a derivative has what it needs.
+    """What a function closes over, and what a container holds.
 
     >>> def times(factor):
     ...     return lambda g: g * factor
@@ -96,7 +100,7 @@ def inside(value: Any) -> Iterable[Any]:
     if isinstance(value, CellType):
         try:
             return (value.cell_contents,)
-        except ValueError:  # not bound yet
+        except ValueError:  # no value yet
             return ()
     if isinstance(value, functools.partial):
         return (value.func, *value.args, *value.keywords.values())
@@ -104,4 +108,6 @@ def inside(value: Any) -> Iterable[Any]:
         return (value.__func__, value.__self__)
     if isinstance(value, (list, tuple)):
         return value
+    if isinstance(value, SharedByVjps):
+        return (value.compute,)
     return value.values() if isinstance(value, dict) else ()

@@ -1,7 +1,7 @@
-"""Sums of products along named axes: `einsum`, and what is a line of it.
+"""Sums of products along named axes: `einsum`, and functions that are a line of it.
 
-The tensors are taken two at a time. Their axes are brought together by permute and reshape, so that one matrix product does
-the work. (NumPy's own einsum adds up in a loop.) The gradients, to any order, are those of these few operations.
+Tensors are contracted in pairs: permute and reshape bring their axes together, so that each pair is one matrix product.
+(NumPy's einsum sums in a loop.) Gradients of any order are those of these operations.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ Label: TypeAlias = str | int
 """The name of an axis: a letter of the equation. Axes under an ellipsis are called −1, −2 … from the right."""
 
 NUMBERED = ascii_uppercase + ascii_lowercase
-"""The letters that the numbers 0 to 51 stand for, where labels are lists of numbers."""
+"""The letters for the numbers 0 to 51, where labels are lists of numbers."""
 
 
 def einsum(equation: Any, *operands: Any) -> Any:
     """Sums of products along named axes, in Einstein's notation: a letter per axis, a term per tensor.
 
-    Axes with the same letter run together. The letters behind the arrow are the axes of the result, in this order; over all
-    others the products are summed. "ij,jk->ik" is the matrix product.
+    Axes with the same letter share their index. The letters after the arrow are the axes of the result, in this order; the
+    products are summed over all others. "ij,jk->ik" is the matrix product.
 
     - A letter twice in a term takes the diagonal: "ii->i"; and "ii->" the trace.
     - "..." stands for the axes that have no letter. They broadcast, counted from the right: "...ij,...jk->...ik".
     - Without an arrow, the result has the axes of the ellipsis, then the letters that occur once, in alphabetical order,
-      capitals first. An ellipsis that is missing behind an arrow is summed over.
-    - An axis of length 1 runs along with a longer one of its letter.
+      capitals first. An ellipsis that is missing after an arrow is summed over.
+    - An axis of length 1 broadcasts to a longer one of its letter.
     - Instead of an equation, each tensor may be followed by a list of numbers from 0 to 51, one per axis, with `...` for an
       ellipsis; a last list is the result's: `einsum(x, [0, 1], y, [1, 2], [0, 2])`.
 
-    Of more than two tensors, the pair that leaves the least memory occupied is multiplied first, again and again.
+    Of more than two tensors, the pair whose product adds the least memory is contracted first, repeatedly.
 
     Raises:
         TypeError: an operand is no tensor or array; several are all of bools.
@@ -78,7 +78,7 @@ def einsum(equation: Any, *operands: Any) -> Any:
 
 @composed
 def tensordot(x: T, y: T, dims: Any = 2) -> T:
-    """Products of x and y, summed along axes of either: the result has the other axes of x, then those of y.
+    """Products of x and y, summed over pairs of axes: the result has the other axes of x, then those of y.
 
     Args:
         dims: how many axes to sum over, the last ones of x with the first ones of y; or a pair of lists, the axes of x and the
@@ -101,7 +101,7 @@ def tensordot(x: T, y: T, dims: Any = 2) -> T:
         if x.shape[i] != y.shape[j]:
             raise ValueError(
                 f"tensordot: axis {i} of shape {x.shape} goes with axis {j} of shape {y.shape}, "
-                f"but they have {x.shape[i]} and {y.shape[j]} numbers"
+                f"but they have {x.shape[i]} and {y.shape[j]} elements"
             )
         others[j] = labels[i]
     return contract(x, labels, y, others, set(labels) ^ set(others))[0]
@@ -129,7 +129,7 @@ def bilinear(x1: T, x2: T, weight: T, bias: T | None = None) -> T:
     y: Any = einsum("...i,oij,...j->...o", x1, weight, x2)
     for b in rest:
         if b.shape != weight.shape[:1]:
-            raise ValueError(f"bilinear: weight {weight.shape} gives {weight.shape[0]} numbers, but bias has shape {b.shape}")
+            raise ValueError(f"bilinear: weight {weight.shape} gives {weight.shape[0]} outputs, but bias has shape {b.shape}")
         y = y + b
     return y
 
@@ -137,7 +137,7 @@ def bilinear(x1: T, x2: T, weight: T, bias: T | None = None) -> T:
 def contract(
     x: Any, left: Sequence[Label], y: Any, right: Sequence[Label], wanted: Collection[Label]
 ) -> tuple[Any, list[Label]]:
-    """The product of two tensors, summed over the labels that both have and nobody wants; and the labels of its axes."""
+    """The product of two tensors, summed over the labels that both have and that are not wanted; and the labels of its axes."""
     lengths = dict(zip([*left, *right], [*x.shape, *y.shape]))
     batch = [a for a in left if a in right and a in wanted]
     summed = [a for a in left if a in right and a not in wanted]
@@ -145,7 +145,7 @@ def contract(
     labels = [*batch, *rows, *columns]
     if summed or rows and columns:
         z = _arrange(x, left, batch, rows, summed) @ _arrange(y, right, batch, summed, columns)
-    else:  # nothing to sum, and one of them has all the axes: the other broadcasts
+    else:  # nothing to sum, and one of them has all axes: a product with broadcasting
         x, y = _arrange(x, left, [*batch, *rows]), _arrange(y, right, [*batch, *columns])
         z = _reshape(x, (*x.shape, *[1] * len(columns))) * _reshape(y, (*y.shape, *[1] * len(rows)))
     return _reshape(z, tuple(lengths[a] for a in labels)), labels
@@ -165,7 +165,7 @@ def _reshape(x: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _simple(x: Any, term: list[Label], lengths: dict[Label, int]) -> tuple[Any, list[Label]]:
-    """A tensor with each of its labels once: diagonals taken, and no axis of length 1 that runs along with longer ones."""
+    """A tensor with each of its labels once: diagonals are taken, and axes of length 1 that would broadcast are dropped."""
     while len(set(term)) < len(term):
         i, j = next((i, j) for i, j in combinations(range(len(term)), 2) if term[i] == term[j])
         x = diagonal(x, dim1=i, dim2=j)
@@ -175,13 +175,13 @@ def _simple(x: Any, term: list[Label], lengths: dict[Label, int]) -> tuple[Any, 
 
 
 def _sum(x: Any, labels: list[Label], wanted: Collection[Label]) -> tuple[Any, list[Label]]:
-    """A tensor summed over the labels that nobody else has."""
+    """A tensor summed over the labels that are not wanted."""
     alone = [i for i, a in enumerate(labels) if a not in wanted]
     return (x.sum(alone), [a for a in labels if a in wanted]) if alone else (x, labels)
 
 
 def _next_pair(parts: Sequence[tuple[Any, list[Label]]], output: list[Label], lengths: dict[Label, int]) -> tuple[int, int]:
-    """The two tensors whose product takes the least memory beyond their own."""
+    """The two tensors whose product takes the least memory in addition to theirs."""
     if len(parts) == 2:
         return 0, 1
 
@@ -194,9 +194,9 @@ def _next_pair(parts: Sequence[tuple[Any, list[Label]]], output: list[Label], le
     return min(combinations(range(len(parts)), 2), key=growth)
 
 
-@functools.lru_cache(maxsize=256)  # a loop asks the same again and again, and reading takes as long as a small product
+@functools.lru_cache(maxsize=256)  # loops repeat the same equation, and parsing takes as long as a small product
 def _read(equation: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[list[list[Label]], list[Label], dict[Label, int]]:
-    """The labels of each tensor's axes, those of the result's, and how many numbers run along each. Not to be written to."""
+    """The labels of each tensor's axes, those of the result, and the length of each. Cached: do not modify them."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     texts = left.split(",")
     if len(texts) != len(shapes):
@@ -223,10 +223,10 @@ def _read(equation: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[list[list
     output = _letters(equation, right)
     for a in output:
         if a != "." and a not in counts:
-            raise ValueError(f"einsum: in {equation!r}, {a!r} stands behind the arrow only; it must be an axis of some tensor")
+            raise ValueError(f"einsum: in {equation!r}, {a!r} is behind the arrow only; it must be an axis of some tensor")
         if output.count(a) > 1:
             raise ValueError(
-                f"einsum: in {equation!r}, {a!r} stands behind the arrow twice; each axis of the result has its own letter"
+                f"einsum: in {equation!r}, {a!r} is behind the arrow twice; each axis of the result has its own letter"
             )
     return terms, _expand(output, hidden), lengths
 
@@ -245,12 +245,12 @@ def _letters(equation: str, text: str) -> list[str]:
 
 
 def _expand(letters: Sequence[str], hidden: int) -> list[Label]:
-    """The letters, with an ellipsis spelled out: so many axes, whose labels count from the right."""
+    """The letters, with an ellipsis replaced by the labels of its axes, which count from the right."""
     return [label for a in letters for label in (range(-hidden, 0) if a == "." else [a])]
 
 
 def _lengths(equation: str, terms: Sequence[list[Label]], shapes: Sequence[tuple[int, ...]]) -> dict[Label, int]:
-    """How many numbers run along each label."""
+    """The length of the axes with each label."""
     lengths: dict[Label, int] = {a: 1 for term in terms for a in term}
     for term, shape in zip(terms, shapes):
         for a, n in zip(term, shape):
@@ -260,7 +260,7 @@ def _lengths(equation: str, terms: Sequence[list[Label]], shapes: Sequence[tuple
             if n != known:
                 axis = repr(a) if isinstance(a, str) else "an axis under '...'"
                 raise ValueError(
-                    f"einsum: in {equation!r}, {axis} runs over {known} numbers and, in a tensor of shape {shape}, over {n}; "
+                    f"einsum: in {equation!r}, {axis} has length {known} and, in a tensor of shape {shape}, length {n}; "
                     "axes with one label must be of one length"
                 )
     return lengths

@@ -1,4 +1,4 @@
-"""Operations on matrices that know rows from columns: triangles and diagonals. Axes before the last two are a batch."""
+"""Triangles and diagonals of matrices. Axes before the last two are a batch."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _on_diagonal(g: T, *, offset: int, dims: tuple[int, int], shape: tuple[int, 
     """The adjoint of `diagonal`: zeros of `shape` with g on a diagonal."""
     data = g.xp.zeros(shape, g.dtype)
     along = g.xp.arange(g.shape[-1])
-    # a view with the two axes last: the diagonal itself is read-only in NumPy
+    # a view with the two axes last, since NumPy's diagonal() is read-only
     g.xp.moveaxis(data, dims, (-2, -1))[..., along + max(-offset, 0), along + max(offset, 0)] = g.array
     return data, (lambda h: diagonal(h, offset=offset, dim1=dims[0], dim2=dims[1]),)
 

@@ -1,7 +1,7 @@
-"""Operations that treat each element by itself: arithmetic, choices, and the same numbers elsewhere.
+"""Elementwise operations: arithmetic, choices, copies and casts.
 
-Functions of one variable (exp, sin, floor …) are in functions.py, what is true or false is in logic.py, and what a network puts
-between its layers in activations.py.
+Functions of one variable (exp, sin, floor …) are in functions.py, comparisons in logic.py, activation functions in
+activations.py and smooth_activations.py.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..autograd.arguments import Int, lift
-from ..autograd.graph import Node, T, is_floating, mode
+from ..autograd.graph import Node, T, is_floating
 from ..autograd.op import Rule, align, op, result_type
 from ..runtime.arrays import Array, array_module, to_device
-from .singular import exponent_slope, power_slope
+from .singular import base_gradient, exponent_gradient
 
 Operand: TypeAlias = Any
-"""A tensor, a Python number or an array: what stands on the other side of an operator."""
+"""The other operand of an operator: a tensor, a Python number or an array."""
 
 binary = op(elementwise=True)
 
@@ -54,7 +54,7 @@ def subtract(x: T, y: Operand) -> Rule[T]:
     """
     try:
         data = x.array - y.array
-    except TypeError as error:  # the only one that an array library has for a difference
+    except TypeError as error:  # subtraction raises no other TypeError
         raise TypeError(
             "subtract: bools have no difference: x ^ y is where they differ, x & ~y where only the first holds; "
             "to count with 0 and 1, take x.to('int64')"
@@ -96,7 +96,7 @@ def floor_divide(x: T, y: Operand) -> Rule[T]:
     """⌊x / y⌋, the quotient rounded towards −∞, as Python's `//`: in floats, and by 0, ±inf or nan. The gradient is 0.
 
     Raises:
-        ZeroDivisionError: integers are divided by 0. (On a GPU nobody looks: it would wait for the device.)
+        ZeroDivisionError: integers are divided by 0. (Not checked on a GPU: the host would have to wait for the device.)
 
     >>> import microtensor as mt
     >>> floor_divide(mt.Tensor([-7.0, 7.0]), 3)
@@ -111,7 +111,7 @@ def remainder(x: T, y: Operand) -> Rule[T]:
     """x − ⌊x / y⌋ · y, with the sign of y, as Python's `%`: of floats by 0, nan. The gradient is 1 for x and −⌊x / y⌋ for y.
 
     Raises:
-        ZeroDivisionError: integers are divided by 0. (On a GPU nobody looks: it would wait for the device.)
+        ZeroDivisionError: integers are divided by 0. (Not checked on a GPU: the host would have to wait for the device.)
 
     >>> import microtensor as mt
     >>> remainder(mt.Tensor([-7.0, 7.0]), 3)
@@ -122,7 +122,7 @@ def remainder(x: T, y: Operand) -> Rule[T]:
 
 
 def _refuse_zero(name: str, x: Any, y: Any) -> None:
-    """Integers have no infinity to answer with."""
+    """Refuse to divide integers by 0: unlike floats they have no infinity."""
     if is_floating(result_type(x, y)):
         return
     if y == 0 if isinstance(y, Int) else array_module(y.array) is np and not y.array.all():
@@ -132,8 +132,8 @@ def _refuse_zero(name: str, x: Any, y: Any) -> None:
 def flat(g: Any) -> Any:
     """The vjp of a function that is constant between its jumps, such as sign and floor: 0.
 
-    With it such a function stands in a graph as any other does: `backward()` runs, as in PyTorch, and what reaches the loss
-    through it alone gets zeros.
+    So such a function is part of a graph like any other: `backward()` runs, as in PyTorch, and inputs that affect the loss only
+    through it get zeros.
     """
     return g.constant(g.xp.zeros_like(g.array))
 
@@ -143,7 +143,7 @@ def pow(x: T, y: Operand) -> Rule[T]:
     """x to the power y, element by element, with broadcasting.
 
     The gradient for x is y · x^(y−1), and 0 where y is 0. The gradient for y is x^y · log x, and 0 where x is 0 and y ≥ 0;
-    where x < 0 it is nan, for there the power is defined at whole y only.
+    where x < 0 it is nan: there the power is defined at integers y only.
 
     Raises:
         ValueError: an integer is raised to a negative power, or the shapes do not broadcast.
@@ -156,19 +156,14 @@ def pow(x: T, y: Operand) -> Rule[T]:
     def for_base(g: Any) -> Any:
         if isinstance(y, (int, float)):
             return g * y * pow(x, y - 1) if y else flat(g)
-        if not mode.recording:
-            return g * where(y == 0, 0, y * pow(x, where(y == 0, 1, y - 1)))
-        return power_slope(g, x, y)
+        return base_gradient(g, x, y)
 
     def for_exponent(g: Any) -> Any:
-        base: Any = y.constant(y.xp.full_like(y.array, x.array)) if isinstance(x, (int, float)) else x
-        if not mode.recording:
-            return g * pow(base, y) * where((base == 0) & (y >= 0), 1, base).log()
-        return exponent_slope(g, base, y)
+        return exponent_gradient(g, y.constant(y.xp.full_like(y.array, x.array)) if isinstance(x, (int, float)) else x, y)
 
     try:
         data = _power(x.array, y.array)
-    except ValueError as error:  # the only one that an array library has for a power
+    except ValueError as error:  # a power raises no other ValueError
         raise ValueError(
             "pow: an integer to a negative power is a fraction, which integers cannot hold; take x.to('float32')"
         ) from error
@@ -176,7 +171,7 @@ def pow(x: T, y: Operand) -> Rule[T]:
 
 
 def _power(x: Array, y: Any) -> Array:
-    """x ** y. A negative base makes NumPy take fifty times as long: a whole power is taken of |x|, and gets its sign after."""
+    """x ** y. NumPy is 50 times slower for negative bases: an integer power is computed of |x|, and its sign set afterwards."""
     if not isinstance(y, (int, float)) or y % 1 or -1 <= y <= 2 or isinstance(x, (int, float)) or not is_floating(x.dtype):
         return x**y
     xp = array_module(x)
@@ -258,7 +253,7 @@ def minimum(x: T, y: Operand) -> Rule[T]:
 def _wins(x: T, y: Operand) -> Rule[T]:
     """1 where x > y or one is nan, ½ where they are equal, 0 elsewhere."""
     dtype = (y if isinstance(x, (int, float)) else x).dtype
-    lost = (x.array <= y.array).view(np.int8) + (x.array < y.array).view(np.int8)  # in bytes, the quickest to add
+    lost = (x.array <= y.array).view(np.int8) + (x.array < y.array).view(np.int8)  # in bytes, which are the fastest to add
     return (2 - lost).astype(dtype) / 2, None
 
 
@@ -309,7 +304,7 @@ clip = clamp
 
 
 def where(condition: T, x: Operand, y: Operand) -> T:
-    """x where `condition` holds, y elsewhere, with broadcasting. The gradient goes to the one that was taken.
+    """x where `condition` holds, y elsewhere, with broadcasting. The gradient goes to the one that was chosen.
 
     Raises:
         TypeError: `condition` is not a tensor of bools.
@@ -337,10 +332,11 @@ def _choose(condition: T, x: T, y: T) -> Rule[T]:
 
 
 def select(condition: Array, x: Any, y: Any, dtype: np.dtype[Any], out: Array | None = None) -> Array:
-    """`xp.where` on arrays or numbers x and y, in `dtype`, written to `out` if it is given (NumPy alone).
+    """`xp.where` on arrays or numbers x and y, in `dtype`, written to `out` if given (NumPy only).
 
-    NumPy's own takes a branch at each element. Where the condition is irregular, as the signs in a network are, that costs ten
-    times what the arithmetic on bits below does. (An inf or nan that is not chosen leaves no trace: its bits become 0.)
+    NumPy's `where` branches at each element. Where the condition is irregular, as the signs of activations are, the branches
+    are mispredicted, and it takes ten times as long as the integer arithmetic on bits below. (An inf or nan that is not chosen
+    has no effect: its bits are multiplied by 0.)
     """
     xp = array_module(condition)
     if xp is not np or dtype.itemsize > 8:
@@ -349,7 +345,7 @@ def select(condition: Array, x: Any, y: Any, dtype: np.dtype[Any], out: Array | 
     a, b = (np.asarray(v, dtype).view(bits) for v in (x, y))
     chosen: Array = np.empty(condition.shape, dtype) if out is None else out
     result, otherwise = chosen.view(bits), bool(b.ndim or b)
-    result[...] = condition.view(np.int8)  # 1 or 0. Copied first: cast while it multiplies, it takes a quarter longer
+    result[...] = condition.view(np.int8)  # 1 or 0. Copied first: casting during the product takes a quarter longer
     result *= a ^ b if otherwise else a
     if otherwise:
         result ^= b
@@ -368,12 +364,12 @@ def lerp(start: T, end: Operand, weight: Operand) -> Rule[T]:
     return data, (lambda g: g * (1 - weight), lambda g: g * weight, lambda g: g * (end - start))
 
 
-# The same numbers, elsewhere
+# Copies, casts, moves
 
 
 @op(elementwise=True)
 def clone(x: T) -> Rule[T]:
-    """The same numbers in memory of their own.
+    """A copy of x.
 
     >>> import microtensor as mt
     >>> x = mt.Tensor([1.0, 2.0])
@@ -387,7 +383,7 @@ def clone(x: T) -> Rule[T]:
 
 @op(elementwise=True)
 def cast(x: T, *, dtype: Any) -> Rule[T]:
-    """The same numbers in another dtype. A gradient flows between floating-point dtypes only."""
+    """x in another dtype. A gradient flows between floating-point dtypes only."""
     before = x.dtype
     data = x.array.astype(dtype, copy=False)
     return data, (lambda g: g.to(before),) if is_floating(data.dtype) else None
@@ -395,6 +391,6 @@ def cast(x: T, *, dtype: Any) -> Rule[T]:
 
 @op(elementwise=True)
 def move(x: T, *, device: str) -> Rule[T]:
-    """The same numbers on another device: "cpu", "cuda", "cuda:1" …"""
+    """x on another device: "cpu", "cuda", "cuda:1" …"""
     before = x.device
     return to_device(x.array, device), (lambda g: g.to(before),)

@@ -1,4 +1,4 @@
-"""The error function and its complement, on which gelu rests. NumPy has neither, so here is how they are computed."""
+"""The error function and its complement, which gelu needs. NumPy has neither."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def erf(x: T) -> Rule[T]:
 
 @op(elementwise=True, floating=True)
 def erfc(x: T) -> Rule[T]:
-    """1 − erf(x), with as many digits where that difference would lose them: from 2 to 0.
+    """1 − erf(x), from 2 to 0, without the cancellation of that difference.
 
     The relative error grows with x², as that of e^(−x²) does: 1e-5 in float32, 1e-13 in float64, just before it is 0.
 
@@ -61,7 +61,7 @@ def _erfc(x: Array) -> Array:
 
 
 class _Precision(NamedTuple):
-    """What the error function needs to be exact in one dtype."""
+    """The constants for one dtype."""
 
     rate: float
     """π / h, where h is the distance of the midpoints."""
@@ -101,18 +101,18 @@ def _midpoints(x: Array, precision: _Precision) -> Array:
     return total * x * array_module(x).exp(-square)
 
 
-BLOCK = 1 << 15
-"""How many numbers are computed at a time: what comes up on the way, six arrays of them, stays in a core's cache. Measured."""
+BLOCK_ELEMENTS = 1 << 15
+"""Elements computed at a time: six temporary arrays of them fit in a core's cache. Measured."""
 
 
 def _in_blocks(function: Callable[[Array], Array], x: Array) -> Array:
-    """function(x), for a function of each element with many steps. Four times as fast as on a large array at once."""
+    """function(x), for an elementwise function with many steps: four times as fast as on a large array at once."""
     if x.dtype.itemsize == 2:
         return _in_blocks(function, x.astype(np.float32)).astype(x.dtype)
-    if array_module(x) is not np or x.size <= BLOCK:
+    if array_module(x) is not np or x.size <= BLOCK_ELEMENTS:
         return function(x)
     y = np.empty(x.shape, x.dtype)
     row_x, row_y = x.reshape(-1), y.reshape(-1)
-    for start in range(0, x.size, BLOCK):
-        row_y[start : start + BLOCK] = function(row_x[start : start + BLOCK])
+    for start in range(0, x.size, BLOCK_ELEMENTS):
+        row_y[start : start + BLOCK_ELEMENTS] = function(row_x[start : start + BLOCK_ELEMENTS])
     return y

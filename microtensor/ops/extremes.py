@@ -1,7 +1,7 @@
-"""Operations that look for the largest and the smallest number; and norms, which for p = ∞ are such.
+"""Maximum and minimum, and norms, which for p = ∞ are maxima.
 
-Where several numbers are largest, they share the gradient evenly; but where an index is asked for too, the first of them
-has it, and takes the gradient. Both are PyTorch's choices.
+Where several elements are largest, they share the gradient evenly; but where the index is returned too, it is that of the first
+of them, which takes the whole gradient. Both are PyTorch's choices.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ import numpy as np
 
 from ..autograd.arguments import Either, composed, is_number
 from ..autograd.autocast import at_least_float32, widened
-from ..autograd.graph import Node, T, is_floating, mode
+from ..autograd.graph import Node, T, is_floating
 from ..autograd.op import Rule, op
 from ..runtime.arrays import Array
 from .elementwise import abs, where
 from .gathering import gather
 from .reduce import finite_max, how_many, one_axis, root, spreading, sum, total, with_ones, without
 from .shape import normalize_dims
-from .singular import pointed, power_of_size, undefined
+from .singular import by_convention, pointed, power_of_size
 
 
 class Picked(NamedTuple):
-    """Numbers picked out along an axis, and where along it they stood: two tensors, the second of int64."""
+    """Elements picked along an axis, and their indices: two tensors, the second of int64."""
 
     values: Any
     indices: Any
 
 
 class Extremes(NamedTuple):
-    """The smallest and the largest numbers: two tensors."""
+    """The minimum and the maximum: two tensors."""
 
     min: Any
     max: Any
@@ -39,7 +39,7 @@ class Extremes(NamedTuple):
 
 @op(output=True)
 def amax(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
-    """Largest number over the axes `dim` (all if None), nan if one is nan. Where several are largest, they share the gradient.
+    """The maximum over the axes `dim` (all if None), nan if one is nan. Where several are largest, they share the gradient.
 
     Raises:
         TypeError: `dim` is no integer and no sequence of them.
@@ -55,7 +55,7 @@ def amax(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
 
 @op(output=True)
 def amin(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
-    """Smallest number over the axes `dim` (all if None), nan if one is nan. Ties as `amax`.
+    """The minimum over the axes `dim` (all if None), nan if one is nan. Ties as `amax`.
 
     Raises:
         TypeError, ValueError: as `amax`.
@@ -70,7 +70,7 @@ def amin(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
 
 @composed
 def aminmax(x: T, dim: Any = None, keepdim: bool = False) -> Extremes:
-    """`amin` and `amax`, as a pair with names: (min, max).
+    """`amin` and `amax`, as a named tuple: (min, max).
 
     >>> import microtensor as mt
     >>> aminmax(mt.Tensor([3.0, 1.0, 2.0])).max
@@ -81,7 +81,7 @@ def aminmax(x: T, dim: Any = None, keepdim: bool = False) -> Extremes:
 
 @op
 def argmax(x: T, /, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
-    """Index of the largest number along axis `dim`, or in x laid flat: int64, the first where several are largest.
+    """Index of the maximum along axis `dim`, or in the flattened x: int64, the first where several are largest.
 
     Raises:
         TypeError: `dim` is no integer.
@@ -98,7 +98,7 @@ def argmax(x: T, /, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
 
 @op
 def argmin(x: T, /, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
-    """Index of the smallest number along axis `dim`, or in x laid flat: int64, the first where several are smallest.
+    """Index of the minimum along axis `dim`, or in the flattened x: int64, the first where several are smallest.
 
     Raises:
         TypeError, ValueError: as `argmax`.
@@ -114,9 +114,9 @@ def argmin(x: T, /, dim: int | None = None, keepdim: bool = False) -> Rule[T]:
 
 @composed
 def max(x: T, dim: int | None = None, keepdim: bool = False) -> Either:
-    """Without `dim`, the largest number of all. Along axis `dim`, the largest numbers and their indices: (values, indices).
+    """Without `dim`, the maximum of all. Along axis `dim`, the maxima and their indices: (values, indices).
 
-    Of all numbers, equal ones share the gradient evenly; along an axis, the first of them takes it. Both as PyTorch;
+    Without `dim`, equal elements share the gradient evenly; along an axis, the first of them takes it. Both as PyTorch;
     `amax` takes several axes and always shares.
 
     Raises:
@@ -136,7 +136,7 @@ def max(x: T, dim: int | None = None, keepdim: bool = False) -> Either:
 
 @composed
 def min(x: T, dim: int | None = None, keepdim: bool = False) -> Either:
-    """Without `dim`, the smallest number of all. Along axis `dim`, the smallest numbers and their indices. Otherwise as `max`.
+    """Without `dim`, the minimum of all. Along axis `dim`, the minima and their indices. Otherwise as `max`.
 
     >>> import microtensor as mt
     >>> mt.Tensor([[1.0, 5.0], [7.0, 7.0]]).min(dim=0).values
@@ -154,7 +154,7 @@ def _first(name: str, x: Any, dim: Any, keepdim: bool) -> Picked:
 
 
 def pick(x: Any, indices: Any, axis: int | None, keepdim: bool = True) -> Picked:
-    """The numbers of x at `indices` along `axis` (None: x has no axes), differentiable, with the indices themselves."""
+    """The elements of x at `indices` along `axis` (None: x has no axes), differentiable, and the indices."""
     if axis is None:
         return Picked(x.clone(), indices)
     values = gather(x, dim=axis, index=indices)
@@ -162,7 +162,7 @@ def pick(x: Any, indices: Any, axis: int | None, keepdim: bool = True) -> Picked
 
 
 def shared_evenly(x: T, dims: tuple[int, ...]) -> Any:
-    """The vjp of a choice over `dims`: the gradient goes, in equal parts, to the numbers that equal the chosen one."""
+    """The vjp of a maximum or minimum over `dims`: the gradient goes, in equal parts, to the elements that equal it."""
     kept, spread = with_ones(x.shape, dims), spreading(x, dims)
 
     def vjp(g: Any, y: Any) -> Any:
@@ -173,7 +173,7 @@ def shared_evenly(x: T, dims: tuple[int, ...]) -> Any:
 
 
 def _choice(name: str, x: Node, dim: Any) -> tuple[int, ...]:
-    """The axes to choose over, which must offer something."""
+    """The axes of a maximum or minimum, over which there must be elements."""
     dims = normalize_dims(name, dim, x.shape)
     if not how_many(x, dims):
         raise ValueError(f"{name}: nothing to choose from along dim {dims} of shape {x.shape}")
@@ -185,14 +185,14 @@ def _choice(name: str, x: Node, dim: Any) -> tuple[int, ...]:
 
 @composed
 def norm(x: T, p: float | str = "fro", dim: Any = None, keepdim: bool = False) -> Any:
-    """Length of x, taken as one vector over the axes `dim` (all if None): (Σ |x|^p)^(1/p), without overflow on the way.
+    """Length of x, taken as one vector over the axes `dim` (all if None): (Σ |x|^p)^(1/p), without intermediate overflow.
 
     Args:
         p: "fro" (Frobenius) or 2, Euclid's length; 1, the sum of |x|; math.inf, the largest |x|, and -math.inf, the
-            smallest; 0, how many are not 0; any other number above 0.
+            smallest; 0, how many are not 0; or any other p above 0.
 
-    The gradient at the zero vector is 0, the second nan, for a norm is pointed there; and where several |x| are largest
-    (p = inf), they share it evenly.
+    The gradient at the zero vector is 0, and the second derivative nan: a norm has a kink there. Where several |x| are largest
+    (p = inf), they share the gradient evenly.
 
     Raises:
         ValueError: p is none of these.
@@ -206,7 +206,7 @@ def norm(x: T, p: float | str = "fro", dim: Any = None, keepdim: bool = False) -
 
 
 def length_of(x: Any, p: Any, dim: Any, keepdim: bool, at_zero: bool = True) -> Any:
-    """`norm`. Unless `at_zero`, no second derivative at the zero vector is asked for, and it is 0 there and not nan."""
+    """`norm`. Without `at_zero`, the second derivative at the zero vector is 0 and not nan."""
     x = widened(x)
     if p == "fro" or p == 2:
         return _length(x, dim=dim, keepdim=keepdim, at_zero=at_zero)
@@ -237,15 +237,16 @@ def _length(x: T, *, dim: Any, keepdim: bool, at_zero: bool) -> Rule[T]:
     kept, spread = y.shape, spreading(x, dims)
 
     def vjp(g: Any, y: Any) -> Any:
-        back = x / where(y == 0, 1, y).reshape(kept) * spread(g)
-        if not mode.recording or not at_zero:
+        spread_g = spread(g)
+        back = x / where(y == 0, 1, y).reshape(kept) * spread_g
+        if not at_zero:
             return back
-        return back + undefined(spread(g), x, where=x.xp.broadcast_to((y.array == 0).reshape(kept), x.shape))
+        return by_convention(back, spread_g, x, where=lambda: x.xp.broadcast_to((y.array == 0).reshape(kept), x.shape))
 
     return y if keepdim else y.reshape(without(x.shape, dims)), (vjp,)
 
 
 def _scale(sizes: Array, dims: tuple[int, ...]) -> Array:
-    """The largest of these sizes, finite and not 0: when they are divided by it, no power of them overflows."""
+    """The largest of these absolute values, made finite and not 0: after division by it, no power of them overflows."""
     largest = finite_max(sizes, dims)
     return largest + (largest == 0)

@@ -1,7 +1,7 @@
-"""Functions of one variable, applied to each element: powers, exponentials, logarithms, angles, rounding.
+"""Functions of one variable, elementwise: powers, exponentials, logarithms, trigonometry, rounding.
 
-Integers and bools are taken as float32, but by `square` and by the rounding. Outside its domain a function is nan or ±inf, and
-NumPy warns.
+Integers and bools are converted to float32, except by `square` and by rounding. Outside its domain a function is nan or ±inf,
+and NumPy warns.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..autograd.graph import Node, T, is_floating, mode
+from ..autograd.graph import Node, T, is_floating
 from ..autograd.op import Rule, op
 from ..runtime.arrays import Array
 from ..runtime.integers import is_integer
 from .elementwise import Operand, add, flat, subtract, where, xp_of
-from .singular import undefined
+from .singular import by_convention
 
 function = op(elementwise=True, floating=True)
 function_of_output = op(elementwise=True, floating=True, output=True)
@@ -109,7 +109,7 @@ def log1p(x: T) -> Rule[T]:
     return x.xp.log1p(x.array), (lambda g: g / add(x, 1),)
 
 
-# Angles, in radians
+# Trigonometry, in radians
 
 
 @function
@@ -150,7 +150,7 @@ def atan(x: T) -> Rule[T]:
 
 @op(elementwise=True, floating=True)
 def atan2(y: T, x: Operand) -> Rule[T]:
-    """The angle of the point (x, y), −π … π radians, counted from the axis of x: y first, with broadcasting.
+    """The angle of the point (x, y) from the x axis, −π … π radians: y comes first, with broadcasting.
 
     The gradient at the origin is 0.
 
@@ -160,20 +160,20 @@ def atan2(y: T, x: Operand) -> Rule[T]:
     """
 
     def across(g: Any, side: Any) -> Any:
-        """g · side / (x² + y²), with both first divided by the larger: their squares may leave the range. 0 at the origin."""
+        """g · side / (x² + y²), 0 at the origin. Both are first divided by the larger: their squares might overflow."""
         xp, height = g.xp, y
         size = xp.maximum(*(xp.abs(v.array) if isinstance(v, Node) else math.fabs(v) for v in (x, height)))
         size = size.astype(g.dtype, copy=False)
         size = g.constant(xp.where(size == 0, xp.ones_like(size), size))
         squares: Any = (x / size) ** 2 + (height / size) ** 2
         back = g / size * (side / size) / where(squares == 0, 1, squares)
-        return back + undefined(g, squares, where=squares.array == 0) if mode.recording else back
+        return by_convention(back, g, squares, where=lambda: squares.array == 0)
 
     return xp_of(y, x).arctan2(y.array, x.array), (lambda g: across(g, x), lambda g: -across(g, y))
 
 
 def _difference_of_squares(a: Any, b: Any) -> Any:
-    """a² − b², in a form that loses no digits where the two are nearly equal."""
+    """a² − b² as (a − b) · (a + b), without cancellation where the two are nearly equal."""
     return (a - b) * (a + b)
 
 
@@ -226,30 +226,30 @@ def atanh(x: T) -> Rule[T]:
 
 @op(elementwise=True)
 def floor(x: T) -> Rule[T]:
-    """The largest integer that is not above x, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
+    """The largest integer ≤ x, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
     return _rounded(x, x.xp.floor), (flat,)
 
 
 @op(elementwise=True)
 def ceil(x: T) -> Rule[T]:
-    """The smallest integer that is not below x, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
+    """The smallest integer ≥ x, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
     return _rounded(x, x.xp.ceil), (flat,)
 
 
 @op(elementwise=True)
 def trunc(x: T) -> Rule[T]:
-    """x without what stands behind the point, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
+    """x without its fractional part, in the dtype of x. The gradient is 0 everywhere, also at the jumps."""
     return _rounded(x, x.xp.trunc), (flat,)
 
 
 @op(elementwise=True)
 def round(x: T, /, decimals: int = 0) -> Rule[T]:
-    """The nearest number of so many decimals, in the dtype of x; halfway between two, the even one, as Python's `round`.
+    """x rounded to so many decimals, in the dtype of x; halfway between two, to the even one, as Python's `round`.
 
     The gradient is 0 everywhere, also at the jumps.
 
     Args:
-        decimals: how many digits stay behind the point; −1 rounds to tens.
+        decimals: digits after the point; −1 rounds to tens.
 
     Raises:
         TypeError: `decimals` is no integer.
@@ -266,12 +266,12 @@ def round(x: T, /, decimals: int = 0) -> Rule[T]:
 
 
 def _rounded(x: Node, rounding: Any) -> Array:
-    """Floats rounded; integers and bools are round as they are."""
+    """Floats rounded; integers and bools copied."""
     return rounding(x.array) if is_floating(x.dtype) else x.array.copy()
 
 
 def frac(x: T) -> T:
-    """x − trunc(x): what stands behind the point, with the sign of x. The gradient is 1 everywhere, also at the jumps.
+    """x − trunc(x): the fractional part, with the sign of x. The gradient is 1 everywhere, also at the jumps.
 
     >>> import microtensor as mt
     >>> frac(mt.Tensor([1.5, -1.5]))

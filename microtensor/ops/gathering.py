@@ -1,7 +1,7 @@
-"""Operations whose indices run along one axis: gather and its adjoint, scatter, and what is made of them.
+"""Operations with an index for each element along one axis: gather, scatter and what is composed of them.
 
-Indices are integers from 0: negative ones are refused, as in PyTorch, for −1 is more often a mistake (a label that was
-to be ignored) than the last element. On a GPU nobody waits for the check: the error comes with the next copy from there.
+Indices are integers from 0: negative ones are refused, as in PyTorch, since −1 is more often a mistake (a label that was to be
+ignored) than the last element. On a GPU the check is asynchronous: the error is raised at the next copy from the device.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .shape import flatten, normalize_dim
 
 
 def _integers(name: str, index: Any, like: Node) -> Any:
-    """Indices as a tensor where `like` is.
+    """Indices as a tensor on the device of `like`.
 
     Raises:
         TypeError: they are no integers.
@@ -41,7 +41,7 @@ def _integers(name: str, index: Any, like: Node) -> Any:
 
 
 def _check_range(name: str, index: Node, least: int, length: int, of: str) -> None:
-    """Refuse indices outside an axis of `length`: at once on the CPU, on a GPU at the next copy from there.
+    """Refuse indices outside an axis of `length`: at once on the CPU, on a GPU at the next copy from it.
 
     Raises:
         IndexError: one is below `least`, or `length` or more.
@@ -51,7 +51,7 @@ def _check_range(name: str, index: Node, least: int, length: int, of: str) -> No
 
 
 def _checked(name: str, x: Node, dim: Any, index: Any) -> tuple[int, Any]:
-    """The axis, and an index that fits x: as many axes, none longer than in x but for the one that it runs along."""
+    """The axis, and an index that fits x: as many axes, none longer than in x except the one indexed."""
     axis = normalize_dim(name, dim, x.shape)
     tensor = _integers(name, index, x)
     _check_range(name, tensor, 0, x.shape[axis], f"dim {dim} of shape {x.shape}")
@@ -64,7 +64,7 @@ def _checked(name: str, x: Node, dim: Any, index: Any) -> tuple[int, Any]:
 
 
 def _positions(index: Array, dim: int, shape: tuple[int, ...], xp: Any) -> Array:
-    """Where in an array of `shape`, laid flat, the elements lie that `index` names along `dim`: as a vector."""
+    """The flat indices, in an array of `shape`, of the elements that `index` names along `dim`: a vector."""
     around, step = xp.zeros((), np.int64), 1
     for axis in reversed(range(len(shape))):
         if axis == dim:
@@ -77,9 +77,9 @@ def _positions(index: Array, dim: int, shape: tuple[int, ...], xp: Any) -> Array
 
 @op
 def gather(x: T, /, dim: int, index: Any) -> Rule[T]:
-    """Of each line of x along axis `dim` the elements that `index` names: y[i, j] = x[i, index[i, j]] for dim 1.
+    """The elements of x that `index` names along axis `dim`: y[i, j] = x[i, index[i, j]] for dim 1.
 
-    x (…, n, …), index (…, m, …) → (…, m, …). The other axes of index may be shorter than those of x: then the rest is not read.
+    x (…, n, …), index (…, m, …) → (…, m, …). The other axes of index may be shorter than those of x.
 
     Raises:
         IndexError: an index is negative or too large.
@@ -100,7 +100,7 @@ def gather(x: T, /, dim: int, index: Any) -> Rule[T]:
 
 @op
 def _collect(g: T, *, dim: int, index: Any, shape: tuple[int, ...]) -> Rule[T]:
-    """The adjoint of gather: zeros of `shape`, to which each element of g is added where gather took it."""
+    """The adjoint of gather: zeros of `shape`, to which each element of g is added at its index."""
     values = at_least_float32(g.array)
     data = g.xp.zeros(shape, values.dtype)
     add_flat(data.reshape(-1), _positions(index.array, dim, shape, g.xp), values.reshape(-1))
@@ -111,7 +111,7 @@ def _collect(g: T, *, dim: int, index: Any, shape: tuple[int, ...]) -> Rule[T]:
 def scatter(x: T, dim: int, index: Any, src: Any) -> T:
     """x, overwritten at the elements that `index` names along axis `dim`: y[i, index[i, j]] = src[i, j] for dim 1.
 
-    Where several numbers go to one element, the last one stays, and it alone gets a gradient.
+    Where several values go to one element, the last one stays, and only it gets a gradient.
 
     Args:
         src: a number, or a tensor with the axes of `index`, none of them shorter.
@@ -136,7 +136,7 @@ def scatter(x: T, dim: int, index: Any, src: Any) -> T:
 
 
 def _source(name: str, src: Any, index: Node, x: Node) -> Any:
-    """Of the tensor to scatter, the part that the index has places for."""
+    """The part of the tensor to scatter for which there are indices."""
     if not isinstance(src, Node):
         raise TypeError(f"{name}: src must be a Tensor, got {type(src).__name__}; wrap it: Tensor(...)")
     if src.dtype != x.dtype:
@@ -150,9 +150,9 @@ def _source(name: str, src: Any, index: Node, x: Node) -> Any:
 def _scatter(x: T, src: T, *, dim: int, index: Any) -> Rule[T]:
     xp, positions = x.xp, _positions(index.array, dim, x.shape, x.xp)
     data, values, stays = x.array.copy(), src.array.reshape(-1), None
-    if src.origin is not None or xp is not np:  # which of several stays? A GPU assigns in any order
+    if src.origin is not None or xp is not np:  # of several, find the last: a GPU assigns in any order
         number, last = xp.arange(positions.size, dtype=np.uint64), xp.zeros(x.array.size, np.uint64)
-        xp.maximum.at(last, positions, number)  # CUDA knows the larger of two uint64, not of two int64
+        xp.maximum.at(last, positions, number)  # CuPy's maximum.at has uint64, not int64
         winner = last[positions]
         values, stays = values[winner], src.constant((winner == number).reshape(index.shape).astype(x.dtype))
     data.reshape(-1)[positions] = values
@@ -167,8 +167,8 @@ def _scatter(x: T, src: T, *, dim: int, index: Any) -> Rule[T]:
 def scatter_add(x: T, dim: int, index: Any, src: T) -> T:
     """x, with `src` added at the elements that `index` names along axis `dim`: y[i, index[i, j]] += src[i, j] for dim 1.
 
-    Where several numbers go to one element, all are added; on a GPU in any order, so that sums may round differently from run
-    to run. Arguments and errors are `scatter`'s, but `src` is a tensor.
+    Where several values go to one element, all are added; on a GPU in any order, so sums may round differently from run to run.
+    Arguments and errors are `scatter`'s, but `src` is a tensor.
 
     >>> import microtensor as mt
     >>> scatter_add(mt.Tensor([0.0, 0.0]), 0, [1, 1, 0], mt.Tensor([1.0, 2.0, 3.0]))
@@ -184,7 +184,7 @@ def take_along_dim(x: T, indices: Any, dim: int | None = None) -> T:
     """`gather`, in which the other axes broadcast and a negative index counts from the end: undoes an argsort or argmax.
 
     Args:
-        dim: None takes both laid flat.
+        dim: None flattens both.
 
     Raises:
         IndexError: an index is out of range.
@@ -218,7 +218,7 @@ def take_along_dim(x: T, indices: Any, dim: int | None = None) -> T:
 
 @composed
 def index_select(x: T, dim: int, index: Any) -> T:
-    """The slices of x along axis `dim` that `index` names: x (…, n, …), index (m,) → (…, m, …).
+    """The slices of x along axis `dim` at `index`: x (…, n, …), index (m,) → (…, m, …).
 
     Raises:
         IndexError: an index is negative or too large.
@@ -273,10 +273,10 @@ def _vector(name: str, index: Any, x: Node, axis: int) -> Any:
 
 
 def one_hot(index: Node, num_classes: int = -1) -> Any:
-    """Class numbers as rows with a 1 at the class and 0 elsewhere: (…) → (…, classes), int64.
+    """Class indices as one-hot vectors, 1 at the class and 0 elsewhere: (…) → (…, classes), int64.
 
     Args:
-        num_classes: −1 takes the largest class there is, plus one, and waits for the device.
+        num_classes: −1 takes the largest class plus one, and waits for the device.
 
     Raises:
         IndexError: a class is negative, or `num_classes` or more.

@@ -1,4 +1,4 @@
-"""Operations that pick elements out by index, and put them back."""
+"""Indexing: x[index], assignment to it, and masks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..runtime.arrays import Array, array_module, follow, is_array, to_device
 from .elementwise import where
 from .shape import flatten
 
-PLACES = 1 << 18
-"""How many places of a table to add to at a time: so many indices, 2 MiB, stay in the cache."""
+SCATTER_ELEMENTS = 1 << 18
+"""Elements added to a table at a time: their int64 indices, 2 MiB, stay in the cache."""
 
 
 def as_index(index: Any, device: str) -> tuple[Any, ...]:
-    """An index as NumPy lets one write it → a tuple in which every array and list is an array or a tensor on `device`.
+    """Any index of NumPy's → a tuple in which every array and list is an array or a tensor on `device`.
 
-    Tensors stay tensors: so the engine sees when one that a gradient needs was assigned to.
+    Tensors stay tensors: so the engine sees when one that a gradient needs was overwritten.
 
     Raises:
         TypeError: a tensor, array or list in it is neither of integers nor of bools.
@@ -52,29 +52,29 @@ def _part(index: Any, device: str) -> Any:
     if isinstance(index, Node):
         tensor: Any = index
         return tensor.to(device)
-    return to_device(index.copy(), device)  # the gradient needs it as it is now
+    return to_device(index.copy(), device)  # a copy: the gradient needs its present values
 
 
 def _arrays(index: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The same index with arrays in the place of tensors, as NumPy and CuPy take it.
+    """The same index with arrays in place of tensors, as NumPy and CuPy take it.
 
-    With an ellipsis at the end NumPy gives a view for a single element too, and not a number.
+    An ellipsis at the end makes NumPy return a view, not a scalar, for a single element too.
     """
     parts = tuple(i.array if isinstance(i, Node) else i for i in index)
     return parts if any(i is Ellipsis for i in parts) else (*parts, Ellipsis)
 
 
 def _may_repeat(index: tuple[Any, ...]) -> bool:
-    """Whether an element may be picked twice: slices, numbers and masks pick each once, arrays of integers need not."""
+    """Whether an element may be picked twice: by arrays of integers it may, by slices, integers and masks not."""
     return any((isinstance(i, Node) or is_array(i)) and i.dtype.kind != "b" for i in index)
 
 
 @op
 def getitem(x: T, /, index: Any) -> Rule[T]:
-    """x[index], for every index that NumPy takes. A view where the index has slices, integers, None and Ellipsis alone.
+    """x[index], for every index that NumPy takes. A view if the index consists of slices, integers, None and Ellipsis.
 
-    On a GPU an array of integers is not checked against the length of its axis: that would wait for the device. What is out of
-    range wraps around there.
+    On a GPU an array of integers is not checked against the length of its axis: the host would have to wait for the device.
+    Indices out of range wrap around there.
 
     Raises:
         IndexError: an index is out of range, or there are more indices than axes.
@@ -108,33 +108,33 @@ def _put(g: T, *, index: tuple[Any, ...], shape: tuple[int, ...]) -> Rule[T]:
 
 
 def add_at(data: Array, index: tuple[Any, ...], values: Array) -> None:
-    """data[index] += values, where an element that the index names twice gets both. Writes to `data`, which is contiguous."""
+    """data[index] += values; an element that is indexed twice gets both. Writes to `data`, which is contiguous."""
     xp = array_module(data)
     index = index[:-1] if index and index[-1] is Ellipsis else index
     if not all(is_array(i) and i.dtype.kind in "iu" for i in index):
         xp.add.at(data, index, values)
         return
-    # Rows, as of a table of embeddings: NumPy adds numbers at places in a vector 5 to 10 times faster than rows.
+    # Rows, as of an embedding: NumPy's add.at is 5 to 10 times faster on elements of a vector than on rows.
     rows = xp.zeros((), np.int64)
     for i, length in zip(index, data.shape):
         rows = rows * length + i.astype(np.int64) % max(length, 1)
     width = math.prod(data.shape[len(index) :])
     rows, values = rows.reshape(-1, 1), values.reshape(rows.size, width)
-    step = max(1, PLACES // max(width, 1))
+    step = max(1, SCATTER_ELEMENTS // max(width, 1))
     for start in range(0, rows.shape[0], step):
         places = rows[start : start + step] * width + xp.arange(width)
         add_flat(data.reshape(-1), places.reshape(-1), values[start : start + step].reshape(-1))
 
 
 def add_flat(data: Array, places: Array, values: Array) -> None:
-    """data[places] += values for vectors, in which a place that occurs twice gets both. Writes to `data`.
+    """data[places] += values for vectors; a place that occurs twice gets both. Writes to `data`.
 
-    Each sum is rounded to the dtype of `data`: many numbers of float16 are better added to an array of float32.
+    Each addition is rounded to the dtype of `data`: add float16 values to an array of float32.
     """
     xp = array_module(data)
-    if data.dtype == np.int64:  # CuPy's atomic addition knows uint64 only; the bits of the sum are the same
+    if data.dtype == np.int64:  # CuPy's atomic addition has uint64, not int64; the bits of the sum are the same
         data, values = data.view(np.uint64), values.view(np.uint64)
-    elif xp is not np and data.dtype.itemsize < 4 and data.dtype.kind != "f":  # it knows no smaller ones than int32 either
+    elif xp is not np and data.dtype.itemsize < 4 and data.dtype.kind != "f":  # nor integers smaller than int32
         sums = data.astype(np.int32)
         xp.add.at(sums, places, values.astype(np.int32))
         data[...] = sums
@@ -145,12 +145,12 @@ def add_flat(data: Array, places: Array, values: Array) -> None:
 def setitem(x: Node, index: Any, value: Any) -> None:
     """x[index] = value, outside any graph: a number, an array or a tensor that broadcasts to x[index].
 
-    Where the index names an element twice, the last value stays; on a GPU, any of them.
+    For an element that is indexed twice, the last value stays; on a GPU, any of them.
 
     Raises:
         IndexError: an index is out of range.
         RuntimeError: x or the value requires a gradient: an assignment is not differentiable.
-        TypeError: numbers that the dtype of x cannot hold: floats in integers, numbers in bools.
+        TypeError: values that the dtype of x cannot hold: floats in integers, numbers in bools.
         ValueError: the value's shape does not fit, or x is a read-only view.
     """
     if mode.recording and x.requires_grad:
@@ -163,41 +163,41 @@ def setitem(x: Node, index: Any, value: Any) -> None:
             "x[index] = value: the value requires a gradient, and an assignment would lose it; "
             "assign value.detach(), or build a new tensor, with where(), cat() or stack()"
         )
-    numbers = value.array if isinstance(value, Node) else value
+    values = value.array if isinstance(value, Node) else value
     if isinstance(value, (list, tuple)):
-        numbers = array_of_lists("x[index] = value", value)
-    numbers = numbers.item() if isinstance(numbers, np.generic) else numbers
-    if rank(numbers) > rank(x.array):
+        values = array_of_lists("x[index] = value", value)
+    values = values.item() if isinstance(values, np.generic) else values
+    if rank(values) > rank(x.array):
         raise TypeError(
-            f"x[index] = value: {getattr(numbers, 'dtype', type(value).__name__)} does not fit a tensor of {x.dtype}: "
+            f"x[index] = value: {getattr(values, 'dtype', type(value).__name__)} does not fit a tensor of {x.dtype}: "
             "convert the value, or the tensor, with .to(dtype)"
         )
     data, parts = x.array, as_index(index, x.device)
     follow(data)
     refuse_read_only("x[index] = value", x)
-    if is_array(numbers):
-        numbers = to_device(numbers, x.device)
-        if x.xp.may_share_memory(numbers, data):
-            numbers = numbers.copy()  # CuPy reads and writes at once: x[1:] = x[:-1] would be a race
-        while numbers.ndim and numbers.shape[0] == 1:
-            numbers = numbers.reshape(numbers.shape[1:])  # one number in brackets is welcome where one is wanted
+    if is_array(values):
+        values = to_device(values, x.device)
+        if x.xp.may_share_memory(values, data):
+            values = values.copy()  # on a GPU, x[1:] = x[:-1] would be a race
+        while values.ndim and values.shape[0] == 1:
+            values = values.reshape(values.shape[1:])  # [5.0] may be assigned where 5.0 may
     try:
-        data[_arrays(parts)] = numbers
+        data[_arrays(parts)] = values
     except (IndexError, OverflowError, TypeError, ValueError) as error:
         raise type(error)(f"x[index] = value: {error}; x is {x.dtype} of shape {x.shape}") from None
     x.touch()
 
 
 def refuse_read_only(name: str, x: Node, what: str = "x", way: str = "x = x.clone()") -> None:
-    """Refuse to write into memory that is read-only, or in which one place stands for several elements.
+    """Refuse to write into memory that is read-only, or that several elements share (stride 0).
 
     Args:
-        name: of the function that wants to write, for its error.
-        what: this tensor is to it.
-        way: what to write to get a copy.
+        name: the function that is to write, for the error.
+        what: what it calls this tensor.
+        way: the code that makes a copy.
 
     Raises:
-        ValueError: it is so.
+        ValueError: the memory is such.
     """
     data = x._data
     if 0 in data.strides and data.size and any(step == 0 and n > 1 for step, n in zip(data.strides, data.shape)):
@@ -212,17 +212,17 @@ def refuse_read_only(name: str, x: Node, what: str = "x", way: str = "x = x.clon
         )
 
 
-def rank(numbers: Any) -> int:
-    """0 for bools, 1 for integers, 2 for floats: each fits into its own rank and those above. 3 for what is no number."""
-    if isinstance(numbers, (bool, int, float)):
-        return 0 if isinstance(numbers, bool) else 1 if isinstance(numbers, int) else 2
-    kind = numbers.dtype.kind if is_array(numbers) or isinstance(numbers, np.generic) else "O"
+def rank(value: Any) -> int:
+    """0 for bools, 1 for integers, 2 for floats: each can be cast to its own rank and higher ones. 3 for what is no number."""
+    if isinstance(value, (bool, int, float)):
+        return 0 if isinstance(value, bool) else 1 if isinstance(value, int) else 2
+    kind = value.dtype.kind if is_array(value) or isinstance(value, np.generic) else "O"
     return {"b": 0, "i": 1, "u": 1, "f": 2}.get(kind, 3)
 
 
 @composed
 def nonzero(x: Node, as_tuple: bool = False) -> Either:
-    """Where x is not 0: the indices of each such element as a row, (count, axes); int64. Waits for the device.
+    """The indices of the elements that are not 0, one row each: (count, axes), int64. Waits for the device.
 
     Args:
         as_tuple: one tensor of indices per axis instead, as NumPy gives them: `x[nonzero(x, as_tuple=True)]`.
@@ -238,7 +238,7 @@ def nonzero(x: Node, as_tuple: bool = False) -> Either:
 
 @composed
 def take(x: T, index: Any) -> T:
-    """The elements of x laid flat at `index`, in the shape of `index`. Errors are `getitem`'s.
+    """The elements of the flattened x at `index`, in the shape of `index`. Errors are `getitem`'s.
 
     >>> import microtensor as mt
     >>> take(mt.Tensor([[1.0, 2.0], [3.0, 4.0]]), [0, 3])
@@ -249,7 +249,7 @@ def take(x: T, index: Any) -> T:
 
 @composed
 def masked_select(x: T, mask: Any) -> T:
-    """The elements of x where `mask` holds, as a vector. The two broadcast together. Waits for the device.
+    """The elements of x where `mask` is true, as a vector. The two broadcast. Waits for the device.
 
     Raises:
         TypeError: `mask` is not of bools.
@@ -268,7 +268,7 @@ def masked_select(x: T, mask: Any) -> T:
 
 @composed
 def masked_fill(x: T, mask: Any, value: Any) -> T:
-    """x, with `value` where `mask` holds. The shapes of x and mask broadcast together; the dtype stays that of x.
+    """x, with `value` where `mask` is true. The shapes of x and mask broadcast; the dtype stays that of x.
 
     Args:
         mask: bools, as a comparison gives them.
@@ -302,7 +302,7 @@ def masked_fill(x: T, mask: Any, value: Any) -> T:
 
 
 def _mask(name: str, x: Node, mask: Any) -> Any:
-    """A mask as a tensor of bools, where x is."""
+    """A mask as a tensor of bools on the device of x."""
     bools = mask.array if isinstance(mask, Node) else mask
     if not is_array(bools) or bools.dtype != np.bool_:
         given = bools.dtype if is_array(bools) else type(mask).__name__

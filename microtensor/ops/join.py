@@ -1,4 +1,4 @@
-"""Operations that put tensors together, and take them apart."""
+"""Concatenating tensors, and splitting them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .shape import normalize_dim, reshape, unsqueeze
 def cat(tensors: Sequence[T], dim: int = 0) -> T:
     """Tensors one after the other along axis `dim`; their other axes must agree. NumPy calls this `concatenate`.
 
-    Dtypes meet as in arithmetic: a float's over an integer's, the wider of two of a kind.
+    Dtypes are promoted as in arithmetic.
 
     Raises:
         TypeError: `tensors` is no sequence of tensors.
@@ -98,7 +98,7 @@ def vstack(tensors: Sequence[T]) -> T:
 
 
 def _alike(name: str, tensors: Any) -> list[Any]:
-    """The tensors as a list, in the dtype in which they meet."""
+    """The tensors as a list, promoted to one dtype."""
     if not isinstance(tensors, (list, tuple)):
         raise TypeError(f"{name}: expected a list or tuple of Tensors, got {type(tensors).__name__}")
     if not tensors:
@@ -114,7 +114,7 @@ def _alike(name: str, tensors: Any) -> list[Any]:
 
 @composed
 def split(x: T, split_size_or_sections: Any, dim: int = 0) -> tuple[T, ...]:
-    """x taken apart along axis `dim`. Views.
+    """x split along axis `dim`. Views.
 
     Args:
         split_size_or_sections: the length of each part but the last, which may be shorter; or the length of every part.
@@ -146,9 +146,9 @@ def split(x: T, split_size_or_sections: Any, dim: int = 0) -> tuple[T, ...]:
 
 @composed
 def chunk(x: T, chunks: int, dim: int = 0) -> tuple[T, ...]:
-    """x taken apart along axis `dim` into so many parts of equal length, the last shorter. Views.
+    """x split along axis `dim` into so many parts of equal length, the last shorter. Views.
 
-    Where the length does not go up, there may be fewer, as in PyTorch: 6 numbers in 4 chunks are 2, 2, 2.
+    Where the length is not divisible, there may be fewer, as in PyTorch: 6 elements in 4 chunks are 2, 2, 2.
 
     Raises:
         TypeError: `chunks` or `dim` is no integer.

@@ -1,4 +1,4 @@
-"""What is true or false: comparisons, questions about numbers, logic, the bits of integers. No gradient flows here."""
+"""Comparisons, tests for nan and infinity, logic, the bits of integers. No gradient flows through these."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def isclose(x: T, y: Operand, /, rtol: float = 1e-5, atol: float = 1e-8, equal_n
 
     Args:
         rtol: tolerance relative to y.
-        atol: tolerance besides.
+        atol: absolute tolerance.
         equal_nan: whether nan is close to nan.
     """
     xp = xp_of(x, y)
@@ -91,9 +91,9 @@ def allclose(x: T, y: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan
 
 
 def equal(x: T, y: T) -> bool:
-    """Whether two tensors have one shape and the same numbers, as Python's True or False. Waits for the device.
+    """Whether two tensors have the same shape and values, as Python's True or False. Waits for the device.
 
-    The dtype is no matter; nan equals nothing.
+    The dtypes may differ; nan equals nothing.
 
     Raises:
         TypeError: one is no tensor.
@@ -127,30 +127,30 @@ def isfinite(x: T) -> Rule[T]:
     return x.xp.isfinite(x.array), None
 
 
-# Logic: a number holds where it is not 0
+# Logic: a number is true where it is not 0
 
 
 @binary
 def logical_and(x: T, y: Operand) -> Rule[T]:
-    """Where both hold: a tensor of bools, with broadcasting. A number holds where it is not 0."""
+    """Where both are true: a tensor of bools, with broadcasting. A number is true where it is not 0."""
     return xp_of(x, y).logical_and(x.array, y.array), None
 
 
 @binary
 def logical_or(x: T, y: Operand) -> Rule[T]:
-    """Where one holds or both: a tensor of bools, with broadcasting. A number holds where it is not 0."""
+    """Where one or both are true: a tensor of bools, with broadcasting. A number is true where it is not 0."""
     return xp_of(x, y).logical_or(x.array, y.array), None
 
 
 @binary
 def logical_xor(x: T, y: Operand) -> Rule[T]:
-    """Where one holds, and not the other: a tensor of bools, with broadcasting. A number holds where it is not 0."""
+    """Where exactly one is true: a tensor of bools, with broadcasting. A number is true where it is not 0."""
     return xp_of(x, y).logical_xor(x.array, y.array), None
 
 
 @op(elementwise=True)
 def logical_not(x: T) -> Rule[T]:
-    """Where x does not hold: a tensor of bools. A number holds where it is not 0."""
+    """Where x is false: a tensor of bools. A number is true where it is not 0."""
     return x.xp.logical_not(x.array), None
 
 
@@ -159,7 +159,7 @@ def logical_not(x: T) -> Rule[T]:
 
 @binary
 def bitwise_and(x: T, y: Operand) -> Rule[T]:
-    """x & y: of bools, where both hold; of integers, the bits that both have. With broadcasting.
+    """x & y: of bools, where both are true; of integers, the bits that both have. With broadcasting.
 
     Raises:
         TypeError: one is of floats.
@@ -170,7 +170,7 @@ def bitwise_and(x: T, y: Operand) -> Rule[T]:
 
 @binary
 def bitwise_or(x: T, y: Operand) -> Rule[T]:
-    """x | y: of bools, where one holds or both; of integers, the bits that one has or both. With broadcasting.
+    """x | y: of bools, where one or both are true; of integers, the bits that one has or both. With broadcasting.
 
     Raises:
         TypeError: one is of floats.
@@ -192,7 +192,7 @@ def bitwise_xor(x: T, y: Operand) -> Rule[T]:
 
 @op(elementwise=True)
 def bitwise_not(x: T) -> Rule[T]:
-    """~x: of bools, where x is false; of integers, every bit the other way, which is −x − 1 with a sign.
+    """~x: of bools, where x is false; of integers, every bit inverted, which is −x − 1 for signed integers.
 
     Raises:
         TypeError: x is of floats.
@@ -204,7 +204,7 @@ def bitwise_not(x: T) -> Rule[T]:
 
 @binary
 def bitwise_left_shift(x: T, y: Operand) -> Rule[T]:
-    """x << y: the bits of integers y places up, which is x · 2^y as long as it fits. With broadcasting.
+    """x << y: the bits of integers shifted left by y, which is x · 2^y unless it overflows. With broadcasting.
 
     Raises:
         TypeError: one is of floats or bools.
@@ -215,7 +215,7 @@ def bitwise_left_shift(x: T, y: Operand) -> Rule[T]:
 
 @binary
 def bitwise_right_shift(x: T, y: Operand) -> Rule[T]:
-    """x >> y: the bits of integers y places down, which is ⌊x / 2^y⌋. With broadcasting.
+    """x >> y: the bits of integers shifted right by y, which is ⌊x / 2^y⌋. With broadcasting.
 
     Raises:
         TypeError: one is of floats or bools.
@@ -225,7 +225,7 @@ def bitwise_right_shift(x: T, y: Operand) -> Rule[T]:
 
 
 def _bits(name: str, sign: str, x: Any, y: Any) -> list[Any]:
-    """The operands of & | ^, unless they are floats. The numbers 0 and 1 are bools beside bools."""
+    """The operands of & | ^, unless they are floats. 0 and 1 count as bools beside bools."""
     if any(isinstance(v, float) or isinstance(v, Node) and is_floating(v.dtype) for v in (x, y)):
         raise TypeError(f"{name} ({sign}): expected bools or integers, got floats; compare them first: (x > 0) {sign} (y > 0)")
     beside_bools = any(isinstance(v, Node) and v.dtype == np.bool_ for v in (x, y))

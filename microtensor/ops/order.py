@@ -1,7 +1,7 @@
-"""Operations that rest on the order of numbers: sorting, the k largest, the middle one, the distinct ones.
+"""Sorting, and what is made of it: the k largest, the median, distinct values.
 
-Everywhere, nan comes after all other numbers, as if it were the largest, and of equal numbers the first comes first. The
-gradient of a number that was picked goes to where it was picked.
+Everywhere nan sorts after all other values, as if it were the largest, and sorting is stable. The gradient of an element that
+was picked goes to where it was picked.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .reduce import one_axis
 
 @op
 def argsort(x: T, /, dim: int = -1, descending: bool = False, stable: bool = False) -> Rule[T]:
-    """Indices that sort x along axis `dim`: int64. Equal numbers keep their order, whatever `stable` says.
+    """Indices that sort x along axis `dim`: int64. Equal elements keep their order, whatever `stable` says.
 
     Raises:
         TypeError: `dim` is no integer.
@@ -36,18 +36,21 @@ def argsort(x: T, /, dim: int = -1, descending: bool = False, stable: bool = Fal
         return x.xp.zeros((), np.int64), None
     if not descending:
         return _order(x.array, axis), None
-    backwards = (*(slice(None),) * axis, slice(None, None, -1))  # there and back, so that equal numbers keep their order
+    backwards = (
+        *(slice(None),) * axis,
+        slice(None, None, -1),
+    )  # flipped before and after, so that equal elements keep their order
     return x.shape[axis] - 1 - _order(x.array[backwards], axis)[backwards], None
 
 
 def _order(data: Array, axis: int) -> Array:
-    """Where the sorted numbers along an axis come from, as int64: NumPy's own are as wide as a pointer."""
+    """The indices that sort along an axis, as int64 (NumPy's are as wide as a pointer)."""
     return array_module(data).argsort(data, axis=axis, kind="stable").astype(np.int64, copy=False)
 
 
 @composed
 def sort(x: T, dim: int = -1, descending: bool = False, stable: bool = False) -> Picked:
-    """x sorted along axis `dim`, and where each number stood before: (values, indices). Equal numbers keep their order.
+    """x sorted along axis `dim`, and the index of each element before: (values, indices). Equal elements keep their order.
 
     Raises:
         TypeError, ValueError: as `argsort`.
@@ -63,11 +66,11 @@ def sort(x: T, dim: int = -1, descending: bool = False, stable: bool = False) ->
 
 @composed
 def topk(x: T, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Picked:
-    """The k largest numbers along axis `dim`, or the k smallest, and their indices: (values, indices), sorted in any case.
+    """The k largest elements along axis `dim`, or the k smallest, and their indices: (values, indices), always sorted.
 
     Raises:
         TypeError: k is no integer.
-        ValueError: there are not so many numbers along the axis.
+        ValueError: the axis is shorter than k.
 
     >>> import microtensor as mt
     >>> scores = mt.Tensor([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]])
@@ -81,7 +84,7 @@ def topk(x: T, k: int, dim: int = -1, largest: bool = True, sorted: bool = True)
 
 @composed
 def kthvalue(x: T, k: int, dim: int = -1, keepdim: bool = False) -> Picked:
-    """The k-th smallest number along axis `dim`, k from 1 on, and its index: (values, indices). Errors as `topk`.
+    """The k-th smallest element along axis `dim`, k from 1 on, and its index: (values, indices). Errors as `topk`.
 
     >>> import microtensor as mt
     >>> kthvalue(mt.Tensor([3.0, 1.0, 2.0]), 2).values
@@ -92,7 +95,7 @@ def kthvalue(x: T, k: int, dim: int = -1, keepdim: bool = False) -> Picked:
 
 
 def _ranks(name: str, x: Any, k: Any, dim: Any, least: int, descending: bool = False) -> tuple[int | None, Any]:
-    """The axis, which must hold k numbers, and the order along it."""
+    """The axis, of length k at least, and the indices that sort along it."""
     axis = one_axis(name, dim, x.shape)
     if not is_integer(k):
         raise TypeError(f"{name}: k must be an integer, got {k!r}")
@@ -104,13 +107,13 @@ def _ranks(name: str, x: Any, k: Any, dim: Any, least: int, descending: bool = F
 
 @composed
 def median(x: T, dim: int | None = None, keepdim: bool = False) -> Either:
-    """The middle of the sorted numbers, of an even count the lower of the two; nan if one is nan.
+    """The middle of the sorted elements, of an even count the lower of the two; nan if one is nan.
 
-    Without `dim`, the median of all: one number, and those equal to it share the gradient evenly. Along axis `dim`, the
+    Without `dim`, the median of all: elements equal to it share the gradient evenly. Along axis `dim`, the
     medians and their indices: (values, indices).
 
     Raises:
-        ValueError: there are no numbers.
+        ValueError: there are no elements.
 
     >>> import microtensor as mt
     >>> median(mt.Tensor([4.0, 1.0, 3.0, 2.0]))
@@ -118,7 +121,7 @@ def median(x: T, dim: int | None = None, keepdim: bool = False) -> Either:
     """
     axis = None if dim is None else one_axis("median", dim, x.shape)
     if not (x.array.size if axis is None else x.shape[axis]):
-        raise ValueError(f"median: there are no numbers in shape {x.shape}{'' if dim is None else f' along axis {dim}'}")
+        raise ValueError(f"median: there are no elements in shape {x.shape}{'' if dim is None else f' along axis {dim}'}")
     if dim is None:
         return _median_of_all(x)
     return pick(x, _index_of_median(x, axis=axis), axis, keepdim)
@@ -127,7 +130,7 @@ def median(x: T, dim: int | None = None, keepdim: bool = False) -> Either:
 @op(output=True)
 def _median_of_all(x: T) -> Rule[T]:
     data = x.xp.sort(x.array.reshape(-1))
-    last, middle = data[-1], data[(len(data) - 1) // 2]  # a nan would stand last
+    last, middle = data[-1], data[(len(data) - 1) // 2]  # a nan is last
     return x.xp.where(last != last, last, middle), (shared_evenly(x, tuple(range(x.ndim))),)
 
 
@@ -137,17 +140,17 @@ def _index_of_median(x: T, *, axis: int | None) -> Rule[T]:
     if axis is None:
         return xp.zeros((), np.int64), None
     middle = (x.shape[axis] - 1) // 2
-    numbers = (x.array == x.array).sum(axis, keepdims=True)  # all but the nans, which stand last
-    place = middle + (numbers < x.shape[axis]) * (numbers - middle)
+    count = (x.array == x.array).sum(axis, keepdims=True)  # without the nans, which are last
+    place = middle + (count < x.shape[axis]) * (count - middle)
     return xp.take_along_axis(_order(x.array, axis), place, axis), None
 
 
 @composed
 def unique(x: T, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Either:
-    """The distinct numbers of x, sorted in any case. No gradient flows. It waits for the device, to learn how many there are.
+    """The distinct values of x, always sorted. No gradient flows. Waits for the device, since their count is the shape.
 
     Args:
-        return_inverse: give also, in the shape of x, the index of each number among the distinct ones.
+        return_inverse: give also, in the shape of x, the index of each element among the distinct values.
         return_counts: give also how often each occurs.
 
     >>> import microtensor as mt

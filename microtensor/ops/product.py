@@ -1,4 +1,4 @@
-"""Operations that multiply and add: products of matrices and vectors. Products along named axes are in contraction.py."""
+"""Products of matrices and vectors. Products along named axes (einsum) are in contraction.py."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ..runtime.blas import single_threaded_blas
 def matmul(x: T, y: T) -> T:
     """Matrix product, as `@` in NumPy and PyTorch: (…, M, K), (…, K, N) → (…, M, N), with the leading axes broadcast.
 
-    A vector on the left is taken as a row and on the right as a column, and its axis is gone from the result. Tensors of
-    different dtypes meet as in `x * y`. Where there is nothing to sum, K = 0, the result is 0.
+    A vector on the left is a row and on the right a column, and its axis is dropped from the result. Dtypes are promoted as
+    in `x * y`. With nothing to sum, K = 0, the result is 0.
 
     Raises:
         TypeError: an input is a number, which multiplies with `*`; or both are of bools.
@@ -36,7 +36,7 @@ def matmul(x: T, y: T) -> T:
 
 
 def mm(x: T, y: T) -> T:
-    """Product of two matrices, and nothing else: (M, K), (K, N) → (M, N).
+    """Product of two matrices, without broadcasting: (M, K), (K, N) → (M, N).
 
     Raises:
         TypeError, ValueError: as `matmul`; or an input is no matrix.
@@ -76,7 +76,7 @@ def mv(x: T, y: T) -> T:
 
 
 def dot(x: T, y: T) -> T:
-    """Sum of the products of the numbers of two vectors: (K,), (K,) → ().
+    """Scalar product of two vectors: (K,), (K,) → ().
 
     Raises:
         TypeError: an input is a number, or both are of bools.
@@ -90,7 +90,7 @@ def dot(x: T, y: T) -> T:
 
 
 def outer(x: T, y: T) -> T:
-    """Each number of one vector times each of another: (M,), (N,) → (M, N).
+    """Each element of one vector times each of another: (M,), (N,) → (M, N).
 
     Raises:
         TypeError: an input is a number, or both are of bools.
@@ -110,8 +110,7 @@ def outer(x: T, y: T) -> T:
 
 
 def meet(name: str, *inputs: Any) -> list[Any]:
-    """Tensors of one dtype, as `result_type` has it, ready to be multiplied. Arrays become constants. Several are subject to
-    autocast.
+    """The inputs as tensors of one dtype, that of `result_type`. Arrays become constants. Two or more are subject to autocast.
 
     Raises:
         TypeError: one is a number or no tensor; or there are several, and all are of bools.
@@ -120,7 +119,7 @@ def meet(name: str, *inputs: Any) -> list[Any]:
         inputs = narrowed(*inputs)
     like = inputs[0]
     if isinstance(like, Node) and like.dtype.kind == "f" and all(isinstance(x, Node) and x.dtype == like.dtype for x in inputs):
-        return [*inputs]  # as nearly always
+        return [*inputs]  # the usual case
     tensors = lift(name, inputs)
     for x in tensors:
         if not isinstance(x, Node):
@@ -147,7 +146,7 @@ def _product(name: str, x: Any, y: Any) -> Any:
     if rows != columns:
         hint = "; transposed, .mT, the second would fit" if y.ndim > 1 and y.shape[-1] == rows else ""
         raise ValueError(
-            f"{name}: shapes {x.shape} and {y.shape} do not fit: the rows of the first have {rows} numbers, "
+            f"{name}: shapes {x.shape} and {y.shape} do not fit: the rows of the first have {rows} elements, "
             f"the columns of the second {columns}{hint}"
         )
     if x.ndim == 1:
@@ -156,7 +155,7 @@ def _product(name: str, x: Any, y: Any) -> Any:
         return _product(name, x, y.reshape((columns, 1))).squeeze(-1)
     if x.shape[:-2] == y.shape[:-2]:
         return _matmul(x, y)
-    if y.ndim == 2:  # one matrix for all: its gradient is one product, not a sum over a batch of them
+    if y.ndim == 2:  # one matrix for the batch: its gradient is one product, not a sum of a batch of products
         return _matmul(x.reshape((math.prod(x.shape[:-1]), rows)), y).reshape((*x.shape[:-1], y.shape[1]))
     try:
         batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
@@ -172,18 +171,18 @@ def each_row(inputs: Sequence[Any], result: Node) -> int:
 
 @op(multiply_adds=each_row)
 def _matmul(x: Any, y: Any) -> Rule[T]:
-    """Matrix products: (…, M, K), (…, K, N) → (…, M, N), with equal leading axes. All else is in terms of it."""
+    """Matrix products: (…, M, K), (…, K, N) → (…, M, N), with equal leading axes."""
     a, b = x.array, y.array
-    # With nothing to add up, the same multiplications by broadcasting take a fifth of the time.
+    # For K = 1 the same products by broadcasting take a fifth of the time.
     data = a * b if a.shape[-1] == 1 else product(a, b)
     return data, (lambda g: g @ y.mT, lambda g: x.mT @ g)
 
 
 def through_float32(compute: Callable[..., Array]) -> Callable[..., Array]:
-    """A function of arrays that multiplies matrices, for float16 too: on the CPU by way of float32, and the result is rounded.
+    """A function of arrays that multiplies matrices, with float16 on the CPU computed in float32 and rounded.
 
-    BLAS has no half precision, and NumPy's own loops take a hundred times as long. (On a GPU there are units for it, which add
-    up in float32 themselves.)
+    BLAS has no half precision, and NumPy's own loops take a hundred times as long. (A GPU has float16 units, which accumulate
+    in float32.)
 
     >>> through_float32(lambda a, b: a @ b)(np.ones((2, 3), np.float16), np.ones((3, 2), np.float16)).dtype
     dtype('float16')
@@ -199,21 +198,21 @@ def through_float32(compute: Callable[..., Array]) -> Callable[..., Array]:
     return computing
 
 
-PART = 1 << 24
-"""Multiplications that a thread does at once: two tenths of a millisecond."""
+PART_MACS = 1 << 24
+"""Multiply-adds of one part of a product, for one thread: 0.2 ms."""
 
-MOST_PARTS = 16
+MAX_PARTS = 16
 
-LEAST = 256
-"""Rows or columns of a part, at least: BLAS packs the other matrix anew for each part."""
+MIN_PART_ROWS = 256
+"""Rows (or columns) of a part, at least: BLAS packs the other matrix again for each part."""
 
 
 @through_float32
 def product(a: Array, b: Array) -> Array:
-    """a @ b of two arrays, with equal leading axes. What takes long is shared among threads.
+    """a @ b of two arrays, with equal leading axes. A large product is split among the threads of our own pool.
 
-    The larger of the two sides of the result is cut, into parts that depend on the shapes alone. BLAS would do the same by
-    itself; but its threads, once woken, go on spinning for a while, on the cores of ours: so it is to wake none, ever.
+    The longer side of the result is split into parts that depend on the shapes alone. BLAS has threads too, but after a product
+    they busy-wait for a while on the cores that our threads need: so BLAS is kept single-threaded.
     """
     xp = array_module(a)
     a, b = _for_blas(a, xp), _for_blas(b, xp)
@@ -222,7 +221,7 @@ def product(a: Array, b: Array) -> Array:
     parts = 1
     if a.ndim == 2:
         (rows, depth), columns = a.shape, b.shape[1]
-        parts = min(rows * depth * columns // PART, MOST_PARTS, max(rows, columns) // LEAST)
+        parts = min(rows * depth * columns // PART_MACS, MAX_PARTS, max(rows, columns) // MIN_PART_ROWS)
     if parts < 2:
         with single_threaded_blas():
             return a @ b
@@ -240,10 +239,10 @@ def product(a: Array, b: Array) -> Array:
 
 
 def _for_blas(matrices: Array, xp: Any) -> Array:
-    """Matrices as BLAS takes them, with rows or columns that lie in one piece: themselves, or a copy.
+    """Matrices with contiguous rows or columns, as BLAS needs them: themselves, or a copy.
 
-    A sum's gradient, which is one number broadcast, is not so, nor is x[:, ::2]. NumPy 2.0 multiplies those in a loop of its
-    own, which takes 40 times as long.
+    The gradient of a sum, one value that is broadcast, has none, nor has x[:, ::2]. NumPy 2.0 multiplies those without BLAS,
+    which takes 40 times as long.
     """
     rows, columns = matrices.shape[-2:]
     down, across = (stride // matrices.itemsize for stride in matrices.strides[-2:])

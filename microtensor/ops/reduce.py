@@ -1,4 +1,4 @@
-"""Operations that make fewer numbers of many: sums, products, spreads, counts; and softmax, which rests on them.
+"""Reductions: sums, means, products, variances, counts; and softmax, which is made of them.
 
 Everywhere `dim` is one axis or several, and None all of them; `keepdim` leaves these axes with length 1.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..autograd.arguments import composed
 from ..autograd.autocast import at_least_float32, widened
-from ..autograd.graph import Node, T, is_floating, mode
+from ..autograd.graph import Node, T, is_floating
 from ..autograd.op import Rule, op
 from ..runtime.arrays import Array, array_module
 from ..runtime.cuda.kernels import Kernels, usable
@@ -47,7 +47,7 @@ def sum(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
 
 @op(floating=True, wide=True)
 def mean(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
-    """Arithmetic mean over the axes `dim` (all if None): nan where there is nothing to average.
+    """Arithmetic mean over the axes `dim` (all if None): nan over no elements.
 
     Raises:
         TypeError, ValueError: as `sum`.
@@ -65,10 +65,10 @@ def mean(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
 
 @composed
 def prod(x: T, dim: Any = None, keepdim: bool = False) -> Any:
-    """Product over the axes `dim` (all if None): 1 where there is nothing to multiply. Integers and bools give int64.
+    """Product over the axes `dim` (all if None): 1 over no elements. Integers and bools give int64.
 
-    The numbers are multiplied in pairs, then the pairs, and so on. So the gradient, the product of all the others, comes
-    without a division, and is right where numbers are 0.
+    Elements are multiplied in pairs, then the pairs, and so on. So the gradient, the product of all the others, needs no
+    division, and is right where elements are 0.
 
     Raises:
         TypeError, ValueError: as `sum`.
@@ -91,15 +91,15 @@ def prod(x: T, dim: Any = None, keepdim: bool = False) -> Any:
     return y.to(x.dtype) if is_floating(x.dtype) else y
 
 
-# Spreads
+# Variance
 
 
 @op(floating=True, wide=True)
 def var(x: T, /, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Rule[T]:
     """Variance over the axes `dim` (all if None): Σ (x − mean)² / (n − correction), in two passes.
 
-    With correction 1 (Bessel's) it estimates the variance of what x was drawn from, with 0 it is that of x itself. It is
-    nan where n ≤ correction. NumPy's `ddof` and PyTorch's `unbiased` are understood.
+    With correction 1 (Bessel's) it estimates the variance of the distribution of x, with 0 it is that of x itself. It is nan
+    where n ≤ correction. NumPy's `ddof` and PyTorch's `unbiased` are understood.
 
     Raises:
         TypeError: the correction is no number; `dim` is no integer and no sequence of them.
@@ -112,7 +112,7 @@ def var(x: T, /, dim: Any = None, correction: float = 1, keepdim: bool = False) 
     """
     dims = normalize_dims("var", dim, x.shape)
     if not isinstance(correction, (int, float)):
-        raise TypeError(f"var: correction must be a number, got {correction!r}: it is taken off the count of numbers")
+        raise TypeError(f"var: correction must be a number, got {correction!r}: it is subtracted from the number of elements")
     count, spread = how_many(x, dims), spreading(x, dims)
     freedom = count - correction if count > correction else math.nan
     data = at_least_float32(x.array)
@@ -127,7 +127,7 @@ def var(x: T, /, dim: Any = None, correction: float = 1, keepdim: bool = False) 
 
 @composed
 def std(x: T, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Any:
-    """Standard deviation, the square root of `var`: as wide as x itself. The gradient is 0 where it is 0, the second nan.
+    """Standard deviation, the square root of `var`. Where it is 0, the gradient is 0, and the second derivative nan.
 
     >>> import microtensor as mt
     >>> std(mt.Tensor([[1.0, 3.0], [2.0, 2.0]]), dim=1, correction=0)
@@ -149,12 +149,12 @@ def var_mean(x: T, dim: Any = None, correction: float = 1, keepdim: bool = False
     return var(x, dim=dim, correction=correction, keepdim=keepdim), mean(x, dim=dim, keepdim=keepdim)
 
 
-# Questions about many numbers
+# Logical reductions
 
 
 @op
 def any(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
-    """Whether a number other than 0 is among those over the axes `dim` (all if None): bools, False where there are none.
+    """Whether any element over the axes `dim` (all if None) is not 0: bools, False over no elements.
 
     Raises:
         TypeError, ValueError: as `sum`.
@@ -168,7 +168,7 @@ def any(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
 
 @op
 def all(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
-    """Whether no number over the axes `dim` (all if None) is 0: bools, True where there are none.
+    """Whether every element over the axes `dim` (all if None) is not 0: bools, True over no elements.
 
     Raises:
         TypeError, ValueError: as `sum`.
@@ -182,7 +182,7 @@ def all(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
 
 @op
 def count_nonzero(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
-    """How many numbers over the axes `dim` (all if None) are not 0: int64.
+    """How many elements over the axes `dim` (all if None) are not 0: int64.
 
     Raises:
         TypeError, ValueError: as `sum`.
@@ -199,7 +199,7 @@ def count_nonzero(x: T, /, dim: Any = None, keepdim: bool = False) -> Rule[T]:
 
 @op(floating=True, output=True, wide=True)
 def logsumexp(x: T, /, dim: Any, keepdim: bool = False) -> Rule[T]:
-    """log Σ e^x over the axes `dim`: −inf where all are, or there are none. No overflow: the maximum is taken off first.
+    """log Σ e^x over the axes `dim`: −inf where all are, or over no elements. No overflow: the maximum is subtracted first.
 
     Raises:
         TypeError, ValueError: as `sum`.
@@ -223,7 +223,7 @@ def logsumexp(x: T, /, dim: Any, keepdim: bool = False) -> Rule[T]:
 
 @op(floating=True, output=True, wide=True)
 def softmax(x: T, /, dim: int | None = None) -> Rule[T]:
-    """e^x over the sum of e^x along axis `dim`: positive numbers that sum to 1. No overflow: the maximum is taken off first.
+    """e^x over the sum of e^x along axis `dim`: positive values that sum to 1. No overflow: the maximum is subtracted first.
 
     Where all are −inf, or one is +inf, the result is nan, as in PyTorch.
 
@@ -236,13 +236,7 @@ def softmax(x: T, /, dim: int | None = None) -> Rule[T]:
     Tensor([0. , 0. , 0.5, 0.5])
     """
     axis = _softmax_axis("softmax", x, dim)
-    dims = () if axis is None else (axis,)
-
-    def vjp(g: Any, y: Any) -> Any:
-        if usable(g.array) and not mode.recording:
-            return g.constant(_softmax_back_by_kernel(g.array, y.array, axis))
-        return y * (g - (g * y).sum(dims, keepdim=True))
-
+    dims, vjp = () if axis is None else (axis,), lambda g, y: _softmax_gradient(g, y, axis=axis)
     if usable(x.array):
         return _softmax_by_kernel(x.array, axis), (vjp,)
     e = x.xp.exp(_below_max(x.array, dims))
@@ -262,13 +256,7 @@ def log_softmax(x: T, /, dim: int | None = None) -> Rule[T]:
     Tensor([-1000.,     0.])
     """
     axis = _softmax_axis("log_softmax", x, dim)
-    dims = () if axis is None else (axis,)
-
-    def vjp(g: Any, y: Any) -> Any:
-        if usable(g.array) and not mode.recording:
-            return g.constant(_softmax_back_by_kernel(g.array, y.array, axis, logarithm=True))
-        return g - y.exp() * g.sum(dims, keepdim=True)
-
+    dims, vjp = () if axis is None else (axis,), lambda g, y: _log_softmax_gradient(g, y, axis=axis)
     if usable(x.array):
         return _softmax_by_kernel(x.array, axis, logarithm=True), (vjp,)
     data = _below_max(x.array, dims)
@@ -277,14 +265,44 @@ def log_softmax(x: T, /, dim: int | None = None) -> Rule[T]:
     return data.astype(x.dtype, copy=False), (vjp,)
 
 
+def _softmax_jacobian(g: Any, y: Any, *, axis: int | None) -> Any:
+    """(diag(y) − y yᵀ) g along the axis, the Jacobian of softmax times g: Bishop 2006, equation 4.106."""
+    return y * (g - (g * y).sum(() if axis is None else axis, keepdim=True))
+
+
+# The gradients are operations of the results y, not meanings of the forward: so a graph does not keep the inputs x.
+@op(meaning=_softmax_jacobian)
+def _softmax_gradient(g: T, y: T, *, axis: int | None) -> Rule[T]:
+    if usable(g.array):
+        return _softmax_back_by_kernel(g.array, y.array, axis), None
+    back = g.array * y.array
+    back = g.array - total(back, () if axis is None else (axis,), True).astype(g.dtype, copy=False)
+    back *= y.array
+    return back, None
+
+
+def _log_softmax_jacobian(g: Any, y: Any, *, axis: int | None) -> Any:
+    """g − e^y · Σ g along the axis: the Jacobian of log softmax times g."""
+    return g - y.exp() * g.sum(() if axis is None else axis, keepdim=True)
+
+
+@op(meaning=_log_softmax_jacobian)
+def _log_softmax_gradient(g: T, y: T, *, axis: int | None) -> Rule[T]:
+    if usable(g.array):
+        return _softmax_back_by_kernel(g.array, y.array, axis, logarithm=True), None
+    back = g.xp.exp(y.array)
+    back *= total(g.array, () if axis is None else (axis,), True).astype(g.dtype, copy=False)
+    return g.array - back, None
+
+
 def _softmax_axis(name: str, x: Node, dim: Any) -> int | None:
     if dim is None:
-        raise TypeError(f"{name}: dim is missing: the axis along which the numbers sum to 1; for (N, C) that is dim=1")
+        raise TypeError(f"{name}: dim is missing: the axis along which the results sum to 1; for (N, C) that is dim=1")
     return one_axis(name, dim, x.shape)
 
 
 def _below_max(x: Array, dims: tuple[int, ...]) -> Array:
-    """x less its maximum over the axes `dims`."""
+    """x minus its maximum over the axes `dims`."""
     data = at_least_float32(x)
     return data - (data.max(dims, keepdims=True) if data.size else 0)
 
@@ -306,36 +324,36 @@ def _softmax_back_by_kernel(g: Array, y: Array, axis: int | None, logarithm: boo
     return dx
 
 
-# What the rules share
+# Helpers of the rules
 
 
-LONG = 1000
-"""How many float32 numbers may be added one by one: the error of the sum grows to some 1e-6 of it."""
+SEQUENTIAL_SUM_ELEMENTS = 1000
+"""So many float32 values may be added sequentially: the relative error of the sum grows to some 1e-6."""
 
 
 def total(data: Array, dims: tuple[int, ...], keepdim: bool) -> Array:
-    """data.sum(dims) to the last digit of its dtype, in that dtype or a wider one: integers and bools in int64.
+    """data.sum(dims), accurate to about the last digit, in its dtype or a wider one: integers and bools in int64.
 
-    NumPy adds neighbours in memory by pairs, and other numbers one by one: of a million rows, added up in float32, two
-    digits are right. Such long sums are float64's here, and all of float16 are float32's.
+    NumPy sums pairwise along contiguous axes, and sequentially along others: the sum of a million rows in float32 has two
+    correct digits. Such long sums are computed in float64, and all of float16 in float32.
     """
     dtype: Any = data.dtype
     if dtype == np.float16:
         dtype = np.float32
     elif dtype.kind != "f":
         dtype = np.int64
-    elif dtype == np.float32 and data.size > LONG:
+    elif dtype == np.float32 and data.size > SEQUENTIAL_SUM_ELEMENTS:
         axis, paired = data.ndim, 1
         while axis - 1 in dims and data.flags.c_contiguous:
             axis -= 1
             paired *= data.shape[axis]
-        if data.size // math.prod(without(data.shape, dims)) > LONG * paired:
+        if data.size // math.prod(without(data.shape, dims)) > SEQUENTIAL_SUM_ELEMENTS * paired:
             dtype = np.float64
     return data.sum(dims, dtype=dtype, keepdims=keepdim)
 
 
 def finite_max(data: Array, dims: tuple[int, ...]) -> Array:
-    """The maximum over `dims`, which stay with length 1, brought to the nearest finite number; 0 where there are no numbers."""
+    """The maximum over `dims`, which are kept, clipped to finite values; 0 over no elements."""
     if not data.size:
         return data.sum(dims, keepdims=True)
     limit = float(np.finfo(data.dtype).max)
@@ -343,19 +361,19 @@ def finite_max(data: Array, dims: tuple[int, ...]) -> Array:
 
 
 def wide(x: Any) -> Any:
-    """A tensor of float16 as float32, of integers and bools as int64: what its numbers add up and multiply to fits in."""
+    """A tensor of float16 as float32, of integers and bools as int64: wide enough for its sums and products."""
     return x.to(np.float32) if x.dtype == np.float16 else x if is_floating(x.dtype) else x.to(np.int64)
 
 
 def root(x: Any, p: float, at_zero: bool = True) -> Any:
-    """The p-th root of a tensor of numbers ≥ 0, with gradient 0 at 0, and, `at_zero`, no second derivative there."""
+    """The p-th root of a tensor of values ≥ 0, with gradient 0 at 0, and second derivative nan there if `at_zero`."""
     zero = x == 0
     positive = where(zero, 1, x)
     return where(zero, tip(x) if at_zero else 0, positive.sqrt() if p == 2 else positive ** (1 / p))
 
 
 def one_axis(name: str, dim: Any, shape: tuple[int, ...]) -> int | None:
-    """One axis, counted from 0; None for a tensor without axes, whose dim 0 is itself.
+    """One axis, counted from 0; None for a tensor without axes, of which dim 0 is accepted too.
 
     Raises:
         TypeError: `dim` is not one integer.
@@ -368,22 +386,22 @@ def one_axis(name: str, dim: Any, shape: tuple[int, ...]) -> int | None:
 
 
 def spreading(x: Node, dims: tuple[int, ...]) -> Any:
-    """The adjoint of a sum over `dims`: the gradient of each sum goes to every number that it summed."""
+    """The adjoint of a sum over `dims`: the gradient of each sum goes to every element that it summed."""
     shape = x.shape
     kept = with_ones(shape, dims)
     return lambda g: g.reshape(kept).broadcast_to(shape)
 
 
 def how_many(x: Node, dims: tuple[int, ...]) -> int:
-    """How many numbers go into each number of a reduction over `dims`."""
+    """How many elements are reduced to one over `dims`."""
     return math.prod(x.shape[d] for d in dims)
 
 
 def with_ones(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a reduction over `dims` that keeps them."""
+    """The shape of a reduction over `dims` with keepdim."""
     return tuple(1 if i in dims else n for i, n in enumerate(shape))
 
 
 def without(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a reduction over `dims` that drops them."""
+    """The shape of a reduction over `dims` without keepdim."""
     return tuple(n for i, n in enumerate(shape) if i not in dims)

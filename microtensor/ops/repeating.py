@@ -1,6 +1,6 @@
-"""Operations in whose result a number may stand in several places: copies side by side, grids, windows that overlap.
+"""Operations that repeat elements: broadcasting, tiling, grids, overlapping windows.
 
-The gradient of each number is the sum over its places.
+The gradient of an element is the sum over its copies.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .shape import flatten, normalize_dim, reshape, transpose, unsqueeze
 
 @op
 def broadcast_to(x: T, /, shape: Any) -> Rule[T]:
-    """x, repeated along new axes on the left and along axes of length 1. No number is copied; the gradient is a sum.
+    """x, repeated along new axes on the left and along axes of length 1. A view; the gradient is a sum.
 
     Raises:
         TypeError: `shape` is not of integers.
@@ -70,11 +70,11 @@ def expand(x: T, shape: Any) -> T:
 
 @composed
 def repeat(x: T, repeats: Any) -> T:
-    """Copies of x side by side, so many along each axis. More numbers than x has axes add axes on the left.
+    """Copies of x side by side, so many along each axis. More `repeats` than x has axes add axes on the left.
 
     Raises:
         TypeError: `repeats` is not of integers.
-        ValueError: a number is negative, or there are fewer than axes.
+        ValueError: one is negative, or there are fewer than axes.
 
     >>> import microtensor as mt
     >>> repeat(mt.Tensor([1.0, 2.0]), (2, 2))
@@ -96,7 +96,7 @@ def repeat(x: T, repeats: Any) -> T:
 
 @composed
 def tile(x: T, dims: Any) -> T:
-    """`repeat`, in which the axes on the left that `dims` does not name are repeated once.
+    """`repeat`, where axes on the left without an entry in `dims` are not repeated.
 
     Raises:
         TypeError: `dims` is not of integers.
@@ -117,7 +117,7 @@ def repeat_interleave(x: T, repeats: Any, dim: int | None = None) -> T:
 
     Args:
         repeats: how often, for all or one number per slice (a Tensor, an array or a list).
-        dim: None takes x laid flat.
+        dim: None flattens x.
 
     Raises:
         TypeError: `repeats` is not of integers.
@@ -147,7 +147,7 @@ def repeat_interleave(x: T, repeats: Any, dim: int | None = None) -> T:
 
 
 def meshgrid(*tensors: T, indexing: str = "ij") -> tuple[T, ...]:
-    """Vectors → one grid each, all of the shape of their lengths: grid k holds the numbers of vector k along axis k. Views.
+    """Vectors → one grid each, all of the shape of their lengths: grid k has the elements of vector k along axis k. Views.
 
     Args:
         indexing: "ij", or "xy", which exchanges the first two axes of each grid: columns count x, rows y.
@@ -179,9 +179,9 @@ def meshgrid(*tensors: T, indexing: str = "ij") -> tuple[T, ...]:
 
 @composed
 def unfold(x: T, dimension: int, size: int, step: int) -> T:
-    """Windows of `size` numbers along an axis, a new one every `step`: (…, n, …) → (…, ⌊(n − size) / step⌋ + 1, …, size).
+    """Windows of `size` elements along an axis, `step` apart: (…, n, …) → (…, ⌊(n − size) / step⌋ + 1, …, size).
 
-    A view: where windows overlap, a number stands in several of them. (`nn.unfold` is the copy that convolutions make.)
+    A view: windows may overlap in memory. (`nn.unfold` is im2col, which copies.)
 
     Raises:
         TypeError: `size` or `step` is not an integer.
@@ -200,7 +200,7 @@ def unfold(x: T, dimension: int, size: int, step: int) -> T:
             f"unfold: windows of {width} are longer than dim {dimension} of shape {x.shape}; pad() makes it longer"
         )
     windows = _windows(x, dim=axis, size=width, step=stride)
-    windows.assigned = x.assigned  # as_strided hides whose memory it is
+    windows.assigned = x.assigned  # the version counter: as_strided hides whose memory it is
     return windows
 
 
@@ -210,13 +210,13 @@ def _windows(x: T, *, dim: int, size: int, step: int) -> Rule[T]:
     shape = (*x.shape[:dim], (length - size) // step + 1, *x.shape[dim + 1 :], size)
     strides = (*data.strides[:dim], step * data.strides[dim], *data.strides[dim + 1 :], data.strides[dim])
     windows = x.xp.lib.stride_tricks.as_strided(data, shape, strides)
-    # `[...]`: on CuPy, so that the array knows that its memory is another's
+    # `[...]`: CuPy sets `base` of a view only then
     return windows[...], (lambda g: _overlay(g, dim=dim, step=step, length=length),)
 
 
 @op
 def _overlay(g: T, *, dim: int, step: int, length: int) -> Rule[T]:
-    """The adjoint of windows: each added back to where it came from."""
+    """The adjoint of _windows: each window is added at its place."""
     size, last = g.shape[-1], step * (g.shape[dim] - 1)
     data = g.xp.zeros((*g.shape[:dim], length, *g.shape[dim + 1 : -1]), g.dtype)
     for i in range(size):

@@ -1,4 +1,4 @@
-"""Operations that run along an axis: at each place, the sum, product or extreme of all numbers up to there."""
+"""Cumulative sums, products, maxima and minima along an axis."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .shape import flip, movedim
 
 @op(wide=True)
 def cumsum(x: T, /, dim: int) -> Rule[T]:
-    """Sums along axis `dim`, of each number and all before it. Integers and bools give int64.
+    """Sums along axis `dim`, of each element and all before it. Integers and bools give int64.
 
     Raises:
         TypeError: `dim` is no integer.
@@ -31,7 +31,9 @@ def cumsum(x: T, /, dim: int) -> Rule[T]:
     Tensor([1., 3., 6.])
     """
     axis, dtype = one_axis("cumsum", dim, x.shape), x.dtype if is_floating(x.dtype) else np.dtype(np.int64)
-    wider = {"float16": np.float32, "float32": np.float64}.get(dtype.name, dtype)  # here numbers are added one by one
+    wider = {"float16": np.float32, "float32": np.float64}.get(
+        dtype.name, dtype
+    )  # cumsum adds sequentially, so rounding errors accumulate
     data = x.array.cumsum(axis, dtype=wider).astype(dtype, copy=False).reshape(x.shape)
 
     def vjp(g: Any) -> Any:
@@ -42,10 +44,10 @@ def cumsum(x: T, /, dim: int) -> Rule[T]:
 
 @composed
 def cumprod(x: T, dim: int) -> Any:
-    """Products along axis `dim`, of each number and all before it. Integers and bools give int64.
+    """Products along axis `dim`, of each element and all before it. Integers and bools give int64.
 
-    Each number is multiplied by the one before it, then by the one 2 places before, 4, 8 … (Hillis and Steele 1986, Data
-    parallel algorithms). As in `prod`, the gradient comes without a division, and is right where numbers are 0.
+    Each element is multiplied by the one before it, then by the one 2 places before, 4, 8 … (Hillis and Steele 1986, Data
+    parallel algorithms). As in `prod`, the gradient needs no division, and is right where elements are 0.
 
     Raises:
         TypeError, ValueError: as `cumsum`.
@@ -67,7 +69,7 @@ def cumprod(x: T, dim: int) -> Any:
 
 @composed
 def cummax(x: T, dim: int) -> Picked:
-    """The largest number so far along axis `dim`, and its index: (values, indices).
+    """The maximum so far along axis `dim`, and its index: (values, indices).
 
     Of equal ones it is the last, which takes the gradient, as in PyTorch. After a nan, all are nan.
 
@@ -84,7 +86,7 @@ def cummax(x: T, dim: int) -> Picked:
 
 @composed
 def cummin(x: T, dim: int) -> Picked:
-    """The smallest number so far along axis `dim`, and its index: (values, indices). Otherwise as `cummax`.
+    """The minimum so far along axis `dim`, and its index: (values, indices). Otherwise as `cummax`.
 
     Raises:
         TypeError, ValueError: as `cumsum`.
@@ -103,7 +105,7 @@ def _so_far(name: str, x: Any, dim: Any) -> Picked:
 
 @op
 def _index_so_far(x: T, *, axis: int | None, largest: bool) -> Rule[T]:
-    """Where the extreme so far stands: at the last place so far that held it."""
+    """The index of the extreme so far: the last one, of equal elements."""
     xp = x.xp
     if axis is None:
         return xp.zeros((), np.int64), None
@@ -114,7 +116,7 @@ def _index_so_far(x: T, *, axis: int | None, largest: bool) -> Rule[T]:
 
 
 def _accumulate(data: Array, combine: Any) -> Array:
-    """combine.accumulate along the last axis, by doubling, as `cumprod`: CuPy accumulates nothing but sums and products."""
+    """combine.accumulate along the last axis, by doubling, as in `cumprod`: CuPy accumulates sums and products only."""
     result, step = data.copy(), 1
     while step < result.shape[-1]:
         result[..., step:] = combine(result[..., step:], result[..., :-step])

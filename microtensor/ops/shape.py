@@ -1,6 +1,6 @@
-"""Operations that rearrange: the same numbers, each as often as before, in another shape or order.
+"""Shapes: the same elements in another shape or order.
 
-They give views wherever the memory allows it: nothing is copied, and an assignment to the one is seen in the other.
+The results are views wherever the memory layout allows it: nothing is copied, and an assignment to one is seen in the other.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ..autograd.graph import T
 from ..autograd.op import Rule, op
 from ..runtime.integers import as_integer, as_integers, is_integer
 
-# How axes and lengths are written
+# Arguments: axes and lengths
 
 
 def normalize_dims(name: str, dim: Any, shape: Sequence[int]) -> tuple[int, ...]:
-    """Axes as PyTorch and NumPy let one write them (−1 is the last, None all) → axes counted from 0.
+    """Axes as in PyTorch and NumPy (−1 is the last, None all) → axes counted from 0.
 
     Raises:
         TypeError: `dim` is no integer and no sequence of them.
@@ -64,34 +64,36 @@ def normalize_dim(name: str, dim: Any, shape: Sequence[int]) -> int:
 
 
 def _fill(name: str, shape: Any, before: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that is asked for, its −1 replaced by the length that it must be."""
+    """The requested shape, with −1 replaced by the length that follows from the others."""
     count, lengths = math.prod(before), as_integers(name, "shape", shape, least=-1)
     if lengths.count(-1) > 1:
         raise ValueError(f"{name}: shape {lengths} leaves several lengths open, and only one follows from the others")
     if -1 in lengths:
         known = -math.prod(lengths)
         if not known and not count:
-            raise ValueError(f"{name}: with no numbers to fill it, the -1 in shape {lengths} could be any length: write it out")
+            raise ValueError(
+                f"{name}: with no elements to fill it, the -1 in shape {lengths} could be any length: write it out"
+            )
         filled = tuple(count // known if n == -1 and known else n for n in lengths)
     else:
         filled = lengths
     if math.prod(filled) != count:
-        raise ValueError(f"{name}: {count} numbers of shape {before} do not fill shape {lengths}")
+        raise ValueError(f"{name}: {count} elements of shape {before} do not fill shape {lengths}")
     return filled
 
 
-# Other axes over the same numbers
+# Another shape, the same order
 
 
 @op
 def reshape(x: T, /, shape: Any) -> Rule[T]:
-    """The same numbers, in the same order, in another shape; one length may be −1, and follows from the others.
+    """x in another shape, its elements in the same order; one length may be −1, and follows from the others.
 
-    A view where the numbers lie in memory in that order, as they do unless axes were exchanged, flipped or repeated.
+    A view where the memory layout allows it, else a copy: for example after axes were exchanged, flipped or repeated.
 
     Raises:
         TypeError: `shape` is not of integers.
-        ValueError: it has room for more or fewer numbers.
+        ValueError: it has more or fewer elements.
 
     >>> import microtensor as mt
     >>> reshape(mt.Tensor([1.0, 2.0, 3.0, 4.0]), (2, -1))
@@ -104,11 +106,11 @@ def reshape(x: T, /, shape: Any) -> Rule[T]:
 
 @composed
 def view(x: T, shape: Any) -> T:
-    """`reshape`, with the promise that nothing is copied: an assignment to the view is one to x.
+    """`reshape`, but never a copy: an assignment to the view is one to x.
 
     Raises:
         TypeError: `shape` is not of integers.
-        ValueError: it has room for more or fewer numbers, or the numbers do not lie in memory in that order.
+        ValueError: it has more or fewer elements, or the memory layout does not allow a view.
 
     >>> import microtensor as mt
     >>> x = mt.Tensor([1.0, 2.0, 3.0, 4.0])
@@ -120,7 +122,7 @@ def view(x: T, shape: Any) -> T:
     result = reshape(x, filled)
     if result.array.size and not x.xp.may_share_memory(result.array, x.array):
         raise ValueError(
-            f"view: the numbers of this {x.shape} tensor do not lie in memory in the order of shape {filled}, as its axes were "
+            f"view: the elements of this {x.shape} tensor are not in memory in the order of shape {filled}, as its axes were "
             "exchanged, flipped or repeated; reshape() copies them where need be"
         )
     return result
@@ -276,7 +278,7 @@ moveaxis = movedim
 
 @op
 def flip(x: T, /, dims: Any) -> Rule[T]:
-    """x read backwards along each of the axes `dims`. A view.
+    """x reversed along each of the axes `dims`. A view.
 
     Raises:
         TypeError: `dims` is no integer and no sequence of them.
@@ -294,11 +296,11 @@ def flip(x: T, /, dims: Any) -> Rule[T]:
 
 @op
 def roll(x: T, /, shifts: Any, dims: Any = None) -> Rule[T]:
-    """x moved by so many places along axes, what leaves at the end coming in at the start: result[i] = x[i − shift].
+    """x shifted along axes, wrapping around: result[i] = x[i − shift].
 
     Args:
-        shifts: places, one number per axis in `dims`.
-        dims: None rolls x laid flat.
+        shifts: by how much, one integer per axis in `dims`.
+        dims: None rolls the flattened x.
 
     Raises:
         ValueError: there are more or fewer shifts than axes.
@@ -319,7 +321,7 @@ def roll(x: T, /, shifts: Any, dims: Any = None) -> Rule[T]:
 
 @composed
 def rot90(x: T, k: int = 1, dims: Sequence[int] = (0, 1)) -> T:
-    """x turned `k` times by 90° in the plane of two axes, from the first towards the second. A view.
+    """x rotated `k` times by 90° in the plane of two axes, from the first towards the second. A view.
 
     Raises:
         ValueError: `dims` does not name two axes.

@@ -1,5 +1,5 @@
-// softmax and log_softmax along an axis: one kernel forward and one backward. A team of threads looks at its line three times,
-// for the largest number, the sum and the result; after the first time it is in the cache.
+// softmax and log_softmax along an axis: one kernel forward and one backward. A team of threads reads its line three times,
+// for the maximum, the sum and the result; from the second time on it is in the cache.
 
 extern "C" __global__ void softmax(real *y, const real *x, size logarithm, Lines s) {
     Line line = line_of(s);
@@ -13,7 +13,7 @@ extern "C" __global__ void softmax(real *y, const real *x, size logarithm, Lines
     }
 }
 
-// dx = y · (g − Σ g · y), or, of the logarithm y, g − e^y · Σ g.
+// dx = y · (g − Σ g · y), or, if y is log_softmax, g − e^y · Σ g.
 extern "C" __global__ void softmax_back(real *dx, const real *g, const real *y, size logarithm, Lines s) {
     Line line = line_of(s);
     wide sum = 0;

@@ -1,7 +1,8 @@
-"""What NumPy's element-wise functions (ufuncs) are to do with a tensor among their arguments.
+"""NumPy's ufuncs with a tensor among their arguments.
 
-`array + tensor` is asked of NumPy first, which hands it on as `np.add`: the operators become operations, which keep the
-gradient. So does `array += tensor`, whose numbers go into the array. All else is refused, with the operation to write instead.
+Python calls NumPy first for `array + tensor`, and NumPy calls `__array_ufunc__` with `np.add`: the operators become operations
+here, which record the gradient. `array += tensor` writes the values into the array. Other ufuncs are refused, and the error
+says what to write instead.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ OPERATORS: dict[np.ufunc, Callable[..., Any]] = {
     np.left_shift: logic.bitwise_left_shift,
     np.right_shift: logic.bitwise_right_shift,
 }
-"""What Python's operators between an array and a tensor come as."""
+"""The operations for Python's operators between an array and a tensor."""
 
 OTHER_NAMES = {"absolute": "abs", "negative": "neg", "invert": "bitwise_not", "rint": "round"}
-"""Ufuncs whose operation here has another name."""
+"""Ufuncs whose operation has another name here."""
 
 REDUCTIONS = {"add": "sum", "multiply": "prod", "maximum": "amax", "minimum": "amin", "logical_and": "all", "logical_or": "any"}
-"""What `np.add.reduce` and the like are called here."""
+"""The names here of `np.add.reduce` and the like."""
 
 
 FAMILIES = (elementwise, extremes, functions, logic, product, reduce)
@@ -50,9 +51,9 @@ FAMILIES = (elementwise, extremes, functions, logic, product, reduce)
 
 
 class Ufuncs:
-    """The attribute `__array_ufunc__`: NumPy finds the function at the class.
+    """The attribute `__array_ufunc__`: a function on the class, where NumPy looks it up; None on an instance.
 
-    CuPy asks a tensor for it, and leaves an operator to the tensor where it is None: so it is None on every instance.
+    CuPy looks it up on the instance, and leaves the operator to the tensor if it is None.
     """
 
     def __get__(self, x: Any, kind: type) -> Any:
@@ -63,7 +64,7 @@ def answer(x: Any, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) 
     """ufunc(*inputs), or one of its methods, where a tensor is among the arguments.
 
     Raises:
-        TypeError: it is no operator, or has settings; or the numbers cannot be written into the array.
+        TypeError: it is no operator, or has settings; or the array cannot hold the result.
     """
     operation = OPERATORS.get(ufunc)
     (into,) = settings.pop("out", None) or (None,) if ufunc.nout == 1 else (None,)
@@ -74,34 +75,34 @@ def answer(x: Any, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) 
 
 
 def _written(ufunc: np.ufunc, result: Any, into: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """`array += tensor`: the numbers of the result in the array."""
+    """`array += tensor`: the result written into the array."""
     name = f"np.{ufunc.__name__} into an array"
     if result.requires_grad:
         raise TypeError(
             f"{name}: the tensor requires a gradient, and the array would lose it; write array = array + tensor, or the like, "
             "for a tensor, or take tensor.detach()"
         )
-    numbers = to_numpy(result._data)
-    if numbers.shape != into.shape:
+    values = to_numpy(result._data)
+    if values.shape != into.shape:
         raise ValueError(
-            f"{name}: the result has shape {numbers.shape}, the array {into.shape}; write array = array + tensor, or the like"
+            f"{name}: the result has shape {values.shape}, the array {into.shape}; write array = array + tensor, or the like"
         )
-    if not np.can_cast(numbers.dtype, into.dtype, "same_kind"):
+    if not np.can_cast(values.dtype, into.dtype, "same_kind"):
         raise TypeError(
-            f"{name}: the result is {numbers.dtype}, which the array of {into.dtype} cannot hold; convert one of them"
+            f"{name}: the result is {values.dtype}, which the array of {into.dtype} cannot hold; convert one of them"
         )
-    into[...] = numbers
+    into[...] = values
     return into
 
 
 def _advice(ufunc: np.ufunc, method: str, inputs: Sequence[Any], settings: dict[str, Any], into: Any) -> str:
     """What to write instead."""
     written = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
-    numbers = "for the numbers alone, in no graph, give it x.numpy()"
+    values = "for the values alone, without a gradient, give it x.numpy()"
     if isinstance(into, Node):
         return f"{written}: NumPy cannot write into a tensor; write x[...] = the array"
     if settings and method == "__call__":
-        return f"{written}: a tensor takes no {', '.join(settings)}; {numbers}"
+        return f"{written}: a tensor takes no {', '.join(settings)}; {values}"
     name = OTHER_NAMES.get(ufunc.__name__, ufunc.__name__)
     if method == "reduce":
         name = REDUCTIONS.get(ufunc.__name__, "")
@@ -109,8 +110,8 @@ def _advice(ufunc: np.ufunc, method: str, inputs: Sequence[Any], settings: dict[
         name = ""
     if any(hasattr(family, name) for family in FAMILIES):
         instead = f"write mt.{name}({_arguments(inputs)})"
-        return f"{written}: a tensor does not support ufuncs, which know nothing of its graph: {instead}; {numbers}"
-    return f"{written}: a tensor does not support ufuncs, and microtensor has no such operation; {numbers}"
+        return f"{written}: a tensor does not support ufuncs, which know nothing of its graph: {instead}; {values}"
+    return f"{written}: a tensor does not support ufuncs, and microtensor has no such operation; {values}"
 
 
 def _arguments(inputs: Sequence[Any]) -> str:

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
+from ..autograd.backward import Pass
 from ..autograd.graph import Node, Origin, mode
+from ..autograd.observers import Observer
 from ..autograd.versions import inside
 from ..io.files import whole_file
 from ..runtime.arrays import Array, is_array
@@ -19,7 +21,7 @@ from ..runtime.text import bytes_text, kind_of, shape_text, table
 
 
 class Step(NamedTuple):
-    """One step: the gradient of one result is complete, and its operation hands it on to what the result was computed from."""
+    """One step: the gradient of one result is complete, and is passed on to the inputs of its operation."""
 
     number: int
     """Of the backward pass, from 1: a block may hold several."""
@@ -28,28 +30,30 @@ class Step(NamedTuple):
     name: str
     """Of a leaf, where the model has one for it."""
     shape: tuple[int, ...]
-    """Of the gradient, which is that of the result."""
+    """Of the gradient, as of the result."""
     onward: tuple[tuple[int, ...], ...]
-    """Shapes of the gradients that the operation makes of it, one for each input that needs one."""
+    """Shapes of the gradients that it is passed on as, one for each input that needs one."""
     norm: float
     """Of the gradient: the root of the sum of its squares."""
     gradient_bytes: int
-    """Memory of all gradients that there are at this moment: this one, those under way, those that stay in the leaves."""
+    """Memory of all gradients at this step: this one, those still to be passed on, those in the leaves."""
     kept_bytes: int
-    """Memory of the numbers from the forward pass that derivatives still to come, this one's included, need; leaves, such as
-    weights, not counted. What the graph has released is gone."""
+    """Memory of the arrays of the forward pass that this derivative and those to come need; leaves, such as weights, not
+    counted. What the graph has released is not counted either."""
 
 
 @legible
-class BackwardTrace:
-    """What `trace_backward` saw: `print` it for a table, iterate over its steps, or write them to a file."""
+class BackwardTrace(Observer):
+    """What `trace_backward` logged: `print` it for a table, iterate over its steps, or write them to a file."""
 
     def __init__(self, names: Mapping[str, Node]) -> None:
         self.steps: list[Step] = []
         self._names = {id(origin): name for name, node in names.items() if (origin := node.origin) is not None}
         self._number = 0
-        self._order: list[Origin] | None = None
+        self._depth = 0
+        """How many passes are running, each inside a derivative of the one before."""
         self._passed: Origin | None = None
+        """The origin of the step before."""
         self._needs: dict[Origin, dict[int, int]] = {}
         self._users: Counter[int] = Counter()
         self._kept = 0
@@ -84,7 +88,7 @@ class BackwardTrace:
             for step in self.steps
         ]
         notes = [
-            f"{len(self)} steps; at most {bytes_text(self.peak_bytes)} of gradients and numbers kept from the forward pass",
+            f"{len(self)} steps; at most {bytes_text(self.peak_bytes)} of gradients and arrays kept from the forward pass",
             "gradients: memory of all that there are at this step; kept: of what derivatives to come need, weights not counted",
         ]
         left = (several, several + 1, several + 2)
@@ -104,29 +108,30 @@ class BackwardTrace:
         with whole_file(path) as file:
             file.write(text.getvalue().encode())
 
-    def watch(
-        self,
-        origin: Origin,
-        g: Node,
-        gradients: Mapping[Origin, Node],
-        found: Mapping[Origin, Node],
-        order: list[Origin],
-        needed: Set[Origin] | None,
-    ) -> None:
-        """A backward pass is about to hand on the gradient of an origin.
+    def begin(self, what: Any, inputs: Any) -> None:
+        """A backward pass begins: one inside a derivative, as of `checkpoint`, is part of its step."""
+        self._depth += isinstance(what, Pass)
 
-        Args:
-            gradients: those under way, by what they are for.
-            found: those that stay.
-            order: what comes after, last first.
-            needed: what gradients flow through; None if through everything.
-        """
-        if order is not self._order:
-            self._begin([place for place in (origin, *order) if needed is None or place in needed], order, needed)
-        elif self._passed is not None and self._passed.sources is None:
+    def end(self, what: Any) -> None:
+        """A backward pass has ended: hold nothing of it but its steps."""
+        if isinstance(what, Pass):
+            self._depth -= 1
+            if not self._depth:
+                self._passed = None
+                self._needs.clear()
+
+    def step(self, run: Pass, origin: Origin) -> None:
+        """A backward pass is about to pass on the gradient of an origin."""
+        if self._depth != 1:
+            return
+        if self._passed is None:
+            self._begin_pass(run, origin)
+        elif self._passed.sources is None:
             self._release(self._passed)
         self._passed = origin
-        alive = {id(owner): owner.nbytes for x in (g, *gradients.values(), *found.values()) for owner in (_owner(x._data),)}
+        g, needed = run.gradients[origin], run.needed
+        owners = [_owner(x._data) for x in (*run.gradients.values(), *run.found.values())]
+        alive = {id(owner): owner.nbytes for owner in owners}
         self.steps.append(
             Step(
                 number=self._number,
@@ -140,10 +145,11 @@ class BackwardTrace:
             )
         )
 
-    def _begin(self, places: list[Origin], order: list[Origin], needed: Set[Origin] | None) -> None:
-        """Find what every derivative of this pass needs. Arrays that several need are counted until the last has had them."""
-        self._order, self._number = order, self._number + 1
-        self._needs = {place: _needs(place, needed) for place in places}
+    def _begin_pass(self, run: Pass, first: Origin) -> None:
+        """Find what every derivative of this pass needs. Arrays that several need are counted until the last has used them."""
+        self._number += 1
+        places = [place for place in (first, *run.order) if run.needed is None or place in run.needed]
+        self._needs = {place: _needs(place, run.needed) for place in places}
         self._users = Counter(key for needs in self._needs.values() for key in needs)
         self._kept = sum({key: size for needs in self._needs.values() for key, size in needs.items()}.values())
 
@@ -156,13 +162,13 @@ class BackwardTrace:
 class trace_backward(Block):
     """Log every backward pass inside: operation by operation, with shapes, the norm of the gradient, and memory.
 
-    A step is one node of the graph: its gradient is complete, for all that depends on it has been passed. The log shows where
-    gradients vanish or explode, and how the memory of the forward pass is released while that of the gradients grows. Passes
-    of `backward()` and of `grad()` are logged, those of this thread; one that runs inside a derivative, as after `checkpoint`,
-    is part of its step. Each norm is read at once, on a GPU with a wait: use it to look, not to train.
+    A step is one node of the graph, whose gradient is complete. The log shows where gradients vanish or explode, and how the
+    memory of the forward pass is released while that of the gradients grows. Passes of `backward()` and of `grad()` in this
+    thread are logged; one that runs inside a derivative, as after `checkpoint`, is part of its step. Each norm is read at once,
+    on a GPU by waiting for it: use it to inspect, not to train.
 
     Args:
-        model: a Module, or a dict of tensors by name: leaves then bear the names of its parameters.
+        model: a Module, or a dict of tensors by name: leaves then have the names of its parameters.
 
     The block gives:
         A `BackwardTrace`: prints as a table; iterate over it for the steps; `to_csv(path)` writes them.
@@ -182,7 +188,7 @@ class trace_backward(Block):
     multiply   2         2           17.09        8 B   8 B
     leaf w     2         stays       66.48        8 B   0 B
     <BLANKLINE>
-    4 steps; at most 20 B of gradients and numbers kept from the forward pass
+    4 steps; at most 20 B of gradients and arrays kept from the forward pass
     gradients: memory of all that there are at this step; kept: of what derivatives to come need, weights not counted
     """
 
@@ -199,19 +205,17 @@ class trace_backward(Block):
         return trace
 
     def now(self) -> Any:
-        """Who is told of steps, and the log that is one more."""
-        return mode.watchers, self._trace
+        """The observers of this thread, and the log that becomes one more."""
+        return mode.observers, self._trace
 
     def enter(self, entry: Entry) -> None:
-        """The log is told too."""
-        watchers, trace = entry.before
-        mode.watchers = (*watchers, trace.watch)
+        """The log observes too."""
+        observers, trace = entry.before
+        mode.observers = (*observers, trace)
 
     def leave(self, entry: Entry) -> None:
-        """It is told no more, and holds nothing but its steps."""
-        mode.watchers, trace = entry.before
-        trace._order = trace._passed = None
-        trace._needs.clear()
+        """It observes no more."""
+        mode.observers, _ = entry.before
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -219,7 +223,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _norm(g: Node) -> float:
-    """Over the largest first, so that squares neither overflow nor vanish."""
+    """The norm, divided by the largest element first, so that squares neither overflow nor underflow."""
     if not g._data.size:
         return 0.0
     largest = float(abs(g._data).max())
@@ -230,14 +234,14 @@ def _norm(g: Node) -> float:
 
 
 def _owner(data: Array) -> Array:
-    """The array whose memory a view shows."""
+    """The array that owns the memory of a view."""
     while is_array(data.base):
         data = data.base
     return data
 
 
 def _needs(origin: Origin, needed: Set[Origin] | None) -> dict[int, int]:
-    """The arrays that the derivatives at one place of the graph hold, by id, with their bytes; those of leaves not."""
+    """The arrays that the vjps of an origin hold, by id, with their bytes; without those of leaves."""
     found: dict[int, int] = {}
     visited: set[int] = set()
     stack: list[Any] = [vjp for parent, vjp in origin.sources or () if needed is None or parent in needed]

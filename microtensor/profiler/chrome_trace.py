@@ -1,8 +1,8 @@
-"""The course of a profile as a file that browsers show: Google's Trace Event Format.
+"""A profile as a trace that browsers show, in Google's Trace Event Format.
 
-A JSON object whose "traceEvents" are a bar each: "ph": "X", a name, where it begins ("ts") and how long it is ("dur"), both in
-microseconds, and the line on which it is drawn ("pid", a group of lines, and "tid"). Bars of one line lie inside each other or
-apart. Events with "ph": "M" name the lines.
+A JSON object with "traceEvents", each of which is drawn as a bar: "ph": "X", a name, its start ("ts") and duration ("dur") in
+microseconds, and the line on which it is drawn ("pid", a group of lines, and "tid"). Bars of one line are nested or do not
+overlap. Events with "ph": "M" name the lines.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ def write_trace(
     """Write spans as a trace, whole or not at all.
 
     Args:
-        zero: when it began, in nanoseconds.
-        layers: of each span; "" where it is not known.
-        on_device: by the id of a span, from when to when a GPU worked for it, in seconds of the same clock.
+        zero: the start of the profile, in nanoseconds.
+        layers: the layer of each span; "" where it is unknown.
+        on_device: by the id of a span, start and end of its work on a GPU, in seconds of the same clock.
     """
     lines: dict[tuple[str, tuple[int, str]], tuple[int, int]] = {}
     groups: dict[str, int] = {}
     threads: dict[tuple[int, str], int] = {}
 
     def line(group: str, thread: tuple[int, str]) -> dict[str, int]:
-        """Small numbers, for viewers read them as JavaScript does; the thread of a system may have one of 64 bits."""
+        """Small identifiers: viewers read numbers as JavaScript does, and identifiers of threads have up to 64 bits."""
         number = groups.setdefault(group, len(groups)), threads.setdefault(thread, len(threads))
         pid, tid = lines.setdefault((group, thread), number)
         return {"pid": pid, "tid": tid}
 
     bars = []
-    for span, layer in reversed([*zip(spans, layers)]):  # an outer one ends last
+    for span, layer in reversed([*zip(spans, layers)]):  # outer spans end after inner ones
         about: dict[str, Any] = {"bytes": span.bytes, "FLOPs": 2 * span.multiply_adds}
         if layer:
             about["layer"] = layer
@@ -55,7 +55,7 @@ def write_trace(
         if id(span) in on_device:
             first, last = (round(1e9 * seconds) - zero for seconds in on_device[id(span)][:2])
             bars.append(bar | _place(first, last) | line(span.device, span.thread))
-    bars.sort(key=lambda bar: (bar["ts"], -bar["dur"]))  # what lies around, before what lies inside
+    bars.sort(key=lambda bar: (bar["ts"], -bar["dur"]))  # outer bars first
     names: list[dict[str, Any]] = [
         {"name": "process_name", "ph": "M", "pid": number, "tid": 0, "args": {"name": group}}
         for group, number in groups.items()
@@ -68,5 +68,5 @@ def write_trace(
 
 
 def _place(first: int, last: int) -> dict[str, float]:
-    """Nanoseconds, from when to when, as microseconds."""
+    """Start and end in nanoseconds → start and duration in microseconds."""
     return {"ts": first / 1e3, "dur": (last - first) / 1e3}

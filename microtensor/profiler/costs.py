@@ -1,8 +1,8 @@
-"""What an operation costs in multiply-adds: multiplications of a number of the data with a weight, each added to a sum.
+"""The cost of an operation in multiply-adds: products of an input element and a weight, each added to a sum.
 
 Convolutions, linear layers and matrix products are counted; biases, activations, pooling and normalisation are not: as in the
-papers and in torchvision's tables. Padding counts as data: a kernel is multiplied with its zeros too. Each operation
-says its own count, `@op(multiply_adds=…)`; one that says nothing costs nothing.
+papers and in torchvision's tables. Padding counts as input: a kernel is multiplied with its zeros too. Each operation
+counts its own, `@op(multiply_adds=…)`; without that it costs 0.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def multiply_adds(operation: Any, inputs: Sequence[Any], result: Node) -> int:
 
 
 def each_result(inputs: Sequence[Any], result: Node) -> int:
-    """Each number of the result meets a kernel: (N, O, H', W'), with weight (O, C/groups, kh, kw)."""
+    """Of a convolution: one kernel per element of the result (N, O, H', W'), with weight (O, C/groups, kh, kw)."""
     return math.prod(result.shape) * math.prod(inputs[1].shape[1:])
 
 
 def each_input(inputs: Sequence[Any], result: Node) -> int:
-    """Each number of the input meets a kernel: the transposed convolution."""
+    """Of a transposed convolution: one kernel per element of the input."""
     return math.prod(inputs[0].shape) * math.prod(inputs[1].shape[1:])
 
 
 def each_pair(inputs: Sequence[Any], result: Node) -> int:
-    """Each number of the gradient meets what a kernel saw: the gradient to a convolution's weight."""
+    """Of the gradient to a convolution's weight: each element of the gradient times the window that it came from."""
     return math.prod(inputs[1].shape) * math.prod(result.shape[1:])

@@ -7,10 +7,10 @@ from ..autograd.graph import Node, Origin
 
 
 def draw_graph(t: Node, format: str = "dot") -> str:
-    """The graph that `t` was computed by: a box for each leaf, a rounded one for each operation; arrows as data flows.
+    """The graph that `t` was computed by: a box for each leaf, a rounded one for each operation; arrows along the data flow.
 
     Args:
-        t: a tensor that requires a gradient, of a graph that no backward pass has released.
+        t: a tensor that requires a gradient, whose graph no backward pass has released.
         format: "dot" (`dot -Tsvg`) or "mermaid".
 
     Raises:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from ..autograd.observers import of_all_threads
 from ..io.files import whole_file
 from ..runtime.arrays import on
 from ..runtime.console import legible
@@ -16,14 +17,14 @@ from ..runtime.integers import is_integer
 from ..runtime.scoped import Block, Entry
 from ..runtime.text import bytes_text, kind_of, table
 from . import spans as measure
-from .spans import Span, here, profiles
+from .spans import Recorder, Span, here
 
 OUTSIDE, MODEL = "(outside)", "(model)"
 """Layers of operations that no module called, or the model itself."""
 
 
 class ProfileRow(NamedTuple):
-    """What all calls of an operation came to, or all operations of a layer."""
+    """Totals of all calls of an operation, or of all operations of a layer."""
 
     name: str
     """Of the operation, or the dotted name of the layer: "(model)" for the model itself, "(outside)" for all outside of it."""
@@ -32,13 +33,13 @@ class ProfileRow(NamedTuple):
     calls: int
     """How often it ran. Of a layer: how many operations."""
     seconds: float
-    """Of the host, without the time of operations inside it that have rows of their own."""
+    """Of the host: self time, without that of operations inside, which have rows of their own."""
     device_seconds: float
-    """Of GPUs, from where the work could begin to where it had ended; 0 on the CPU."""
+    """Of GPUs, between CUDA events before and after the work; 0 on the CPU."""
     bytes: int
-    """Of the tensors that were read and the results that were written, each once. Views move none."""
+    """Of the tensors that were read and the results that were written, each once. Views count none."""
     flops: int
-    """Two for each multiply-add of convolutions, linear layers and matrix products. The others count none."""
+    """Two for each multiply-add of convolutions, linear layers and matrix products. Other operations count none."""
 
 
 SORTS = ("time", *ProfileRow._fields)
@@ -46,28 +47,27 @@ SORTS = ("time", *ProfileRow._fields)
 
 
 @legible
-class Profile:
-    """What `profile` saw: `print` it for a table, take its rows, or write them or the whole course to a file."""
+class Profile(Recorder):
+    """What `profile` measured: `print` it for a table, take its rows, or write them, or a trace of all calls, to a file."""
 
     def __init__(self, names: dict[int, str] | None) -> None:
-        self.spans: list[Span] = []
-        """Operations, backward passes and their steps, in the order in which they ended."""
+        super().__init__()
         self.began = self.ended = measure.now()
         self._names = names
-        self._thread = here.thread
+        self._thread = self._stack.thread
         self._zeros: dict[str, tuple[Any, int]] = {}
         self._read: dict[int, tuple[float, float, float]] = {}
-        """Of spans on GPUs, by id: where the work began and ended, by the host's clock, and how long it took, in seconds."""
+        """Of spans on GPUs, by id: when the work began and ended, by the host's clock, and how long it took, in seconds."""
         self._lock = threading.Lock()
 
     @property
     def seconds(self) -> float:
-        """From the beginning of the block to its end; inside it, until now."""
-        return ((measure.now() if self in profiles else self.ended) - self.began) / 1e9
+        """From the beginning of the block to its end; inside the block, until now."""
+        return ((measure.now() if self in of_all_threads else self.ended) - self.began) / 1e9
 
     @property
     def outside_seconds(self) -> float:
-        """Of these, the seconds in which the thread of the block was in no operation and no backward pass."""
+        """Of these, the seconds that the thread of the block spent in no operation and no backward pass."""
         inside = sum(span.ended - span.began for span in self.spans if span.thread == self._thread and not self._is_inner(span))
         return self.seconds - inside / 1e9
 
@@ -150,10 +150,10 @@ class Profile:
             file.write(text.getvalue().encode())
 
     def chrome_trace(self, path: str | os.PathLike[str]) -> None:
-        """Write the course of it all, for chrome://tracing and ui.perfetto.dev, whole or not at all.
+        """Write a trace of all calls, for chrome://tracing and ui.perfetto.dev, whole or not at all.
 
         Every operation, backward pass and step is a bar, on the line of its thread, inside the one that called it. A GPU has
-        lines of its own: what it did for each thread, and when. See chrome_trace.py for the format.
+        lines of its own: its work for each thread. See chrome_trace.py for the format.
 
         Raises:
             OSError: the folder does not exist, or the file cannot be written.
@@ -165,7 +165,7 @@ class Profile:
         write_trace(path, self.began, self.spans, layers, self._read)
 
     def meet(self, device: str) -> None:
-        """The first work on a GPU: wait for it once, so that its clock and the host's have a moment in common."""
+        """Before the first work on a GPU: wait for it once, so that an event and the host's clock have a time in common."""
         if device in self._zeros:
             return
         with self._lock, on(device) as xp:
@@ -174,7 +174,7 @@ class Profile:
                 self._zeros[device] = measure.mark(device), measure.now()
 
     def _settle(self) -> None:
-        """Read the events of spans that ended since the last time, having waited once for each GPU."""
+        """Wait once for each GPU, and read the events of the spans that have ended since the last call."""
         spans = [span for span in list(self.spans) if span.device in self._zeros and id(span) not in self._read]
         for device in {span.device for span in spans}:
             with on(device) as xp:
@@ -191,7 +191,7 @@ class Profile:
         return self.rows if by == "operation" else self.layers
 
     def _rows(self, name: Callable[[Span], str]) -> list[ProfileRow]:
-        """The spans, together where `name` and direction are alike."""
+        """The spans summed up by `name` and direction."""
         self._settle()
         spans = list(self.spans)
         device = {id(span): self._read[id(span)][2] if id(span) in self._read else 0.0 for span in spans}
@@ -219,23 +219,23 @@ class Profile:
         return OUTSIDE if name is None else name or MODEL
 
     def _is_inner(self, span: Span) -> bool:
-        """Whether it ran inside a span that counts already."""
+        """Whether it ran inside another span of this profile."""
         return span.parent is not None and span.parent.began >= self.began
 
 
 class profile(Block):
     """Measure every operation inside, forward and backward: its time, calls, bytes and FLOPs.
 
-    The backward of an operation is named after it, "conv2d backward", and all that runs in it counts for it, the sum with other
-    gradients included. "backward pass" is what the pass itself takes to find its way through the graph. What is no operation,
-    such as an optimiser's step or reading data, is in `outside_seconds`. Operations of all threads are measured, also of those
-    that prepare batches, and the times of threads add up. An operation that raises counts until then. Meanwhile a backward pass
-    hands nothing to other threads (see parallel.py): what is measured comes one after the other, and may take longer than else.
+    The backward of an operation is named after it, "conv2d backward", and includes all that runs in it, and the sum with other
+    gradients. "backward pass" is the time that the pass itself takes to sort and walk the graph. What is no operation, such as
+    an optimiser's step or reading data, is in `outside_seconds`. Operations of all threads are measured, also of those that
+    prepare batches, and the times of threads add up. An operation that raises counts until then. A measured backward pass runs
+    in one thread (see parallel.py), so it may take longer than without the profile.
 
-    On a GPU nothing waits for an operation: CUDA events in its queue tell the time. There is one wait before the first, and one
-    when the block ends or numbers are asked for. Measuring takes 3 to 6 µs for each operation, a seventeenth of a training step
-    of LeNet-5 on 32 digits, and some 250 bytes until the profile is gone: measure a few steps, not an epoch, and not the first,
-    which is slower. Where nothing is measured, an operation pays 10 ns.
+    On a GPU nothing waits for an operation: CUDA events in its stream measure the time. There is one wait before the first, and
+    one when the block ends or its results are read. Measuring takes 3 to 6 µs for each operation, a seventeenth of a training
+    step of LeNet-5 on 32 digits, and some 250 bytes until the profile is gone: measure a few steps, not an epoch, and not the
+    first, which is slower.
 
     Args:
         model: a Module, whose layers are then told apart: `profile.layers`, `profile.table(by="layer")`.
@@ -270,23 +270,23 @@ class profile(Block):
         return found
 
     def now(self) -> Any:
-        """The profile that is to be on, and the handles of its hooks."""
+        """The profile, and the handles of its hooks."""
         return self._profile, []
 
     def enter(self, entry: Entry) -> None:
-        """It is told of operations, and of the layers that call them."""
+        """Observe operations, and hook the layers that call them."""
         found, handles = entry.before
         for module in [] if self._model is None else self._model.modules():
             handles.append(module.register_forward_pre_hook(_enter, prepend=True))
             handles.append(module.register_forward_hook(_leave, always_call=True))
-        profiles.append(found)
+        of_all_threads.append(found)
 
     def leave(self, entry: Entry) -> None:
-        """It is told no more."""
+        """Observe no more."""
         found, handles = entry.before
-        if found in profiles:
+        if found in of_all_threads:
             found.ended = measure.now()
-            profiles.remove(found)
+            of_all_threads.remove(found)
         for handle in handles:
             handle.remove()
         found._settle()
@@ -304,7 +304,7 @@ def _leave(module: Any, args: Any, result: Any) -> None:
 
 
 def _whole(span: Span) -> Span:
-    """The span whose call it is: what runs inside a step is the step's."""
+    """The span that it counts for: what runs inside a step counts for the step."""
     return span.step if span.step is not None and span.kind == "operation" else span
 
 
@@ -325,7 +325,7 @@ def _sorted(rows: Sequence[ProfileRow], sort: str) -> tuple[ProfileRow, ...]:
 
 
 def _time_text(seconds: float) -> str:
-    """As people write it, with three digits or more."""
+    """In s, ms or µs, with three digits or more."""
     if seconds >= 1:
         return f"{seconds:.2f} s"
     return f"{1e3 * seconds:.2f} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.1f} µs"

@@ -9,9 +9,10 @@ a layer that is built under another default device has its weights there from th
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from .arrays import library, parse_device
-from .scoped import Block
+from .scoped import Setting
 
 
 class _Chosen(threading.local):
@@ -45,8 +46,8 @@ def get_default_device() -> str:
     return "cpu" if chosen.device is None else parse_device(chosen.device)
 
 
-class default_device(Block):
-    """Inside, or in the function that it decorates, `device` is the default device; afterwards the one before is again.
+class default_device(Setting):
+    """Inside, or in the function that it decorates, new tensors are made on `device`; afterwards where they were before.
 
     Raises:
         TypeError, ValueError, RuntimeError: as `set_default_device`; the last on entry.
@@ -59,20 +60,12 @@ class default_device(Block):
 
     def __init__(self, device: str) -> None:
         parse_device(device)
-        self._device = device
+        super().__init__(chosen, device=device)
 
-    def now(self) -> str | None:
-        """This thread's default device, as the user wrote it."""
-        return chosen.device
-
-    def set(self, value: str | None) -> None:
-        """Make it this one."""
-        chosen.device = value
-
-    def wanted(self, before: str | None) -> str:
-        """What it is to be, inside, if that can be used."""
-        library(parse_device(self._device))
-        return self._device
+    def wanted(self, before: dict[str, Any]) -> dict[str, Any]:
+        """The device, if it can be used."""
+        library(parse_device(self._values["device"]))
+        return self._values
 
 
 def full_name(device: str | None) -> str:

@@ -1,9 +1,11 @@
 """Settings that hold in a `with` block, or in a function that is decorated: `no_grad`, `autocast`, `default_device` and others.
 
-Ctrl-C may come between any two steps of Python code, also at the very start of `__exit__`, which then never runs: so what an
-`__exit__` puts back may stay as it is. But what the interpreter no longer needs, it drops, whatever happens. While a block
-lasts, it holds the exit of that block, which is made anew for each `with`. If that object dies and the block has not ended, a
-weak reference ends it: so a setting lasts as long as its block, and no longer.
+`Setting` sets attributes of an object; `FunctionSetting` calls a function. Both are a `Block`, which is safe against Ctrl-C.
+
+KeyboardInterrupt may be raised between any two bytecodes, also at the start of `__exit__`, before it has put anything back. But
+the interpreter always drops its references. During a `with` statement it refers to the bound `__exit__`, which here is an
+object created for that one statement, with a weak reference whose callback ends the block if it has not ended. So a setting
+lasts as long as its block, and no longer.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Entry:
-    """One time that a block is entered: what was set before, and whether that is still to be put back."""
+    """One entry into a block: what was set before, and whether that is still to be put back."""
 
     __slots__ = ("block", "before", "open", "thread", "watch", "__weakref__")
 
@@ -45,14 +47,14 @@ class Entry:
         self.watch = None  # it holds this entry, which holds it
 
     def dropped(self, _: object) -> None:
-        """The interpreter holds the exit no longer. If another thread dropped it, as a garbage collector may, that has settings
-        of its own."""
+        """Nothing refers to the exit any more. Another thread may have dropped it, as the garbage collector does: its settings
+        are its own."""
         if self.thread == get_ident():
             self.end()
 
 
 class _Exit:
-    """`__exit__` of a block. A `with` statement asks for it, then enters the block, and holds what it got until the end."""
+    """`__exit__` of a block. A `with` statement gets it, then enters the block, and refers to what it got until the end."""
 
     def __get__(self, block: Block | None, kind: type[Block]) -> Callable[..., None]:
         if block is None:
@@ -65,7 +67,7 @@ class _Exit:
 
 
 def _leave(entry: Entry, *error: object) -> None:
-    if not entry.open:  # block.__exit__(…): the exit was asked for when the block had been entered
+    if not entry.open:  # block.__exit__(…) by hand: this exit was created after the block was entered
         _leave_by_hand(entry.block)
     entry.end()
 
@@ -85,16 +87,16 @@ class Block:
     inside itself and by several threads.
 
     As a decorator it holds while the function runs. In a generator, a coroutine or an asynchronous generator it does not hold
-    while that waits, at a `yield` or an `await`: then others run, whose settings are their own.
+    while that is suspended at a `yield` or an `await`: then other code runs, which has its own settings.
     """
 
     _coming: list[weakref.ref[Entry]]
-    """For the exits that were asked for, of blocks that are about to be entered."""
+    """Entries of exits that were created, of blocks that are about to be entered."""
     _by_hand: list[Entry]
-    """What was entered without a `with` statement that holds its exit."""
+    """Entries without a `with` statement that refers to their exit: `__enter__` was called by hand."""
 
     def __new__(cls, *args: Any, **settings: Any) -> Any:
-        """With what a subclass need not care for in its constructor."""
+        """Sets what every block has, so that a subclass need not call `Block.__init__`."""
         block = super().__new__(cls)
         block._coming, block._by_hand = [], []
         return block
@@ -116,7 +118,7 @@ class Block:
         self.set(self.wanted(entry.before))
 
     def leave(self, entry: Entry) -> None:
-        """Put back what was set before. It may be interrupted, and is called again then."""
+        """Put back what was set before. If it is interrupted, it is called again."""
         self.set(entry.before)
 
     def __enter__(self: B) -> B:
@@ -157,7 +159,7 @@ class Block:
 
 
 class Setting(Block):
-    """A block in which attributes of an object, one that each thread has for itself, have other values.
+    """A block in which attributes of an object, such as a `threading.local`, have other values.
 
     >>> import types
     >>> thread = types.SimpleNamespace(way="usual")
@@ -172,23 +174,42 @@ class Setting(Block):
         self._holder, self._values = holder, values
 
     def now(self) -> dict[str, Any]:
-        """The values that the attributes have."""
+        """The values of the attributes."""
         return {name: getattr(self._holder, name) for name in self._values}
 
     def set(self, value: dict[str, Any]) -> None:
-        """Give them these."""
+        """Set them."""
         for name in value:
             setattr(self._holder, name, value[name])
 
     def wanted(self, before: dict[str, Any]) -> dict[str, Any]:
-        """Those that they are to have."""
+        """Those to set inside."""
         return self._values
+
+
+class FunctionSetting(Block):
+    """A block in which `get()` returns `value`, because it called `set_(value)`; at its end it sets the value of before.
+
+    >>> state = [1]
+    >>> with FunctionSetting(lambda: state[0], lambda value: state.__setitem__(0, value), 2):
+    ...     state
+    [2]
+    >>> state
+    [1]
+    """
+
+    def __init__(self, get: Callable[[], Any], set_: Callable[[Any], Any], value: Any) -> None:
+        self.now, self.set, self._value = get, set_, value  # type: ignore[method-assign, assignment]
+
+    def wanted(self, before: Any) -> Any:
+        """The value to set inside."""
+        return self._value
 
 
 def _decorated(block: Block, function: Any) -> Any:
     """A function of the kind of `function`: a coroutine function of a coroutine function, and so on."""
     body = function if inspect.isroutine(function) or isinstance(function, functools.partial) else function.__call__
-    wrapped = inspect.unwrap(body) is not body  # by another decorator, behind which there may be a generator function
+    wrapped = inspect.unwrap(body) is not body  # another decorator, which may wrap a generator function
     inner: Any
     if inspect.isasyncgenfunction(body):
 
@@ -220,19 +241,19 @@ def _decorated(block: Block, function: Any) -> Any:
 
 
 class _Own(Block):
-    """The block around a generator, each time that it runs: what it has set by itself, it finds again after a `yield`."""
+    """The block around a generator, each time that it runs: what the generator has set is set again after a `yield`."""
 
     def __init__(self, block: Block) -> None:
         self.now, self.set, self.wanted = block.now, block.set, block.wanted  # type: ignore[method-assign]
 
     def keep(self) -> None:
-        """It is about to wait: what is set now is to be set when it goes on."""
+        """The generator is about to be suspended: what is set now is to be set when it goes on."""
         kept = self.now()
         self.wanted = lambda before: kept  # type: ignore[method-assign]
 
 
 def _steps(own: _Own, steps: Any) -> Generator[Any, Any, Any]:
-    """What a generator or a coroutine gives, and gives back in the end; whatever is sent or thrown reaches it."""
+    """The items of a generator or a coroutine, and what it returns; what is sent or thrown is passed on to it."""
     step = functools.partial(steps.send, None)
     try:
         while True:
@@ -248,7 +269,7 @@ def _steps(own: _Own, steps: Any) -> Generator[Any, Any, Any]:
 
 
 class _Await:
-    """To be awaited: a coroutine, or a step of an asynchronous generator, inside a block."""
+    """An awaitable that runs a coroutine, or a step of an asynchronous generator, inside a block."""
 
     def __init__(self, own: _Own, steps: Any) -> None:
         self.own, self.steps = own, steps
@@ -262,7 +283,7 @@ async def _awaited(block: Block, coroutine: Any) -> Any:
 
 
 async def _items(block: Block, items: Any) -> AsyncGenerator[Any, Any]:
-    """What an asynchronous generator gives."""
+    """The items of an asynchronous generator."""
     own = _Own(block)
     step = items.asend(None)
     try:

@@ -11,10 +11,10 @@ import numpy as np
 from ..autograd.arguments import BYTES
 from ..autograd.backward import enable_grad, grad, no_grad
 from ..autograd.graph import Node, is_floating
-from ..ops.activations import sigmoid
 from ..ops.gathering import take_along_dim
 from ..ops.join import cat
 from ..ops.reduce import softmax
+from ..ops.smooth_activations import sigmoid
 from ..runtime.arrays import is_array, to_numpy
 from ..runtime.integers import as_integer
 from ..tensor import Tensor

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..autograd.graph import mode
+from ..ops.activations import rectifier
 from ..ops.elementwise import where
 from ..runtime.scoped import Block, Setting
 from ..tensor import Tensor
@@ -56,7 +56,7 @@ def relu_rule(rule: str) -> Block:
     """
     if rule not in RULES:
         raise ValueError(f"relu_rule: expected one of {', '.join(map(repr, RULES))}, got {rule!r}")
-    return Setting(mode, rectifier=RULES[rule])
+    return Setting(rectifier, derivative=RULES[rule])
 
 
 def guided_backprop(model: Callable[[Tensor], Tensor], x: Any, target: Target = None, reduce: Reduce = "max") -> Tensor:

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..autograd.backward import same
-from ..autograd.graph import Node, mode
-from ..ops.activations import sigmoid
+from ..autograd.graph import Node
+from ..autograd.observers import Observer, observing
 from ..ops.elementwise import cast, clone, move
 from ..ops.reduce import log_softmax, softmax
 from ..ops.shape import permute, reshape
+from ..ops.smooth_activations import sigmoid
 from ..tensor import Tensor
 
 HERE = os.path.join(os.path.dirname(__file__), "")
@@ -93,22 +94,27 @@ def ends_in_sigmoid(model: Callable[[Tensor], Tensor], images: Tensor) -> bool:
 
 
 def _before_last(model: Callable[[Tensor], Tensor], images: Tensor, operations: Sequence[Any]) -> Tensor | None:
-    """The input of the last operation of model(images), if that is one of these operations; else None."""
-    last: list[Any] = []
-
-    def observe(operation: Any, inputs: Sequence[Any], settings: dict[str, Any], result: Node) -> None:
-        if operation in operations:
-            last[:] = [inputs[0], result]
-        elif last and operation in MOVING and inputs[0] is last[1]:
-            last[1] = result
-
-    before = mode.observers
-    mode.observers = (*before, observe)
-    try:
+    """What went into the last operation of model(images), if that is one of these; else None."""
+    last = _Last(operations)
+    with observing(last):
         scores = model(images)
-    finally:
-        mode.observers = before
-    return last[0] if last and scores is last[1] else None
+    return last.input if last.result is not None and scores is last.result else None
+
+
+class _Last(Observer):
+    """Notes the last call of one of these operations: what went in, and what came out, also in another shape."""
+
+    def __init__(self, operations: Sequence[Any]) -> None:
+        self.operations = operations
+        self.input: Any = None
+        self.result: Any = None
+
+    def operation(self, operation: Any, inputs: Sequence[Any], settings: dict[str, Any], result: Node) -> None:
+        """An operation has run."""
+        if operation in self.operations:
+            self.input, self.result = inputs[0], result
+        elif self.result is not None and operation in MOVING and inputs[0] is self.result:
+            self.result = result
 
 
 def warn(message: str) -> None:

@@ -11,14 +11,16 @@ from numpy.typing import DTypeLike
 
 from microtensor import random
 from microtensor.autograd.backward import no_grad
-from microtensor.autograd.graph import Node, is_floating, mode
+from microtensor.autograd.graph import Node, is_floating
+from microtensor.autograd.observers import Observer, observing
 from microtensor.convert import as_dtype
 from microtensor.profiler.costs import multiply_adds
 from microtensor.runtime.integers import as_integers
-from microtensor.runtime.scoped import Block, Setting
+from microtensor.runtime.scoped import Setting
 from microtensor.tensor import Tensor
 
 from ..module import Module, Parameter
+from ..sketching import sketching
 from .receptive_field_tracker import AxisField, FieldTracker, Unknown
 
 
@@ -40,8 +42,8 @@ class Called:
         """The receptive fields of the first of them."""
 
 
-class Trace:
-    """The calls of one computation, in order; the first is that of the model."""
+class Trace(Observer):
+    """The calls of one computation, in their order; the first is the model's own."""
 
     def __init__(self, model: Module, depth: int | None, size: tuple[int, ...]) -> None:
         self.size = size
@@ -82,7 +84,7 @@ class Trace:
             self.stack[-1].parameters.append(parameter)
         return new
 
-    def observe(self, operation: Any, inputs: Sequence[Any], settings: dict[str, Any], result: Node) -> None:
+    def operation(self, operation: Any, inputs: Sequence[Any], settings: dict[str, Any], result: Node) -> None:
         """An operation has run."""
         call = self.stack[-1]
         for x in inputs:
@@ -125,7 +127,8 @@ def trace(name: str, model: Any, input_shape: Any, dtype: Any = None, depth: int
         for module in list(model.modules()):
             stack.enter_context(module.register_forward_pre_hook(watch.enter, prepend=True))
             stack.enter_context(module.register_forward_hook(watch.leave))
-        stack.enter_context(_observing(watch.observe))
+        stack.enter_context(observing(watch))
+        stack.enter_context(Setting(sketching, on=True))
         try:
             model(*inputs)
         except (TypeError, ValueError) as error:
@@ -171,10 +174,6 @@ def _tensors(result: Any) -> Iterator[Node]:
     elif isinstance(result, (tuple, list, dict)):
         for part in result.values() if isinstance(result, dict) else result:
             yield from _tensors(part)
-
-
-def _observing(observer: Any) -> Block:
-    return Setting(mode, observers=(*mode.observers, observer), sketching=True)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Activation functions as layers. Each applies a function of microtensor/ops/activations.py, whose docstring says more.
 
-`rrelu` is here, for it draws random numbers, and the operations know nothing of generators.
+`rrelu` is here and not in ops, because it draws random numbers.
 
 `inplace` is understood, so that networks written for PyTorch run unchanged, but a result always has memory of its own.
 """
@@ -13,19 +13,19 @@ import numpy as np
 
 from microtensor.autograd.arguments import check_tensors, is_number
 from microtensor.autograd.graph import T
-from microtensor.ops import activations
+from microtensor.ops import activations, smooth_activations
 from microtensor.ops.elementwise import where
 from microtensor.random import Generator, default, seed_from
 from microtensor.runtime.arrays import array_module
 from microtensor.runtime.cuda.philox import uniform
-from microtensor.runtime.integers import as_integer, is_integer
+from microtensor.runtime.integers import is_integer
 from microtensor.tensor import Tensor
 
 from ..module import Module, Parameter
 
 
 class _Inplace(Module):
-    """A layer that understands `inplace`."""
+    """A layer that accepts `inplace`, which has no effect."""
 
     inplace: bool = False
 
@@ -45,7 +45,7 @@ def _number(layer: Module, setting: str, value: Any) -> Any:
     return value
 
 
-# Straight pieces
+# Piecewise linear ones
 
 
 class ReLU(_Inplace):
@@ -97,7 +97,7 @@ class PReLU(Module):
     """x where x > 0, weight · x elsewhere: a leaky ReLU that learns its slope. At 0 the gradient for x is the weight.
 
     Args:
-        num_parameters: 1 for one slope, or the number of channels for one slope each.
+        num_parameters: 1 for one slope, or the number of channels for one slope per channel.
         init: the slope to start with.
 
     Raises:
@@ -135,10 +135,10 @@ def rrelu(
     Xu, Wang, Chen & Li 2015, "Empirical evaluation of rectified activations in convolutional network", section 2.4.
 
     Args:
-        generator: where random numbers come from; the default one if None.
+        generator: the random generator; the default one if None.
 
     Raises:
-        TypeError: x is no tensor of floating-point numbers.
+        TypeError: x is no floating-point tensor.
         ValueError: lower is larger than upper.
 
     >>> rrelu(Tensor([-2.0, 2.0]), 0.25, 0.75)
@@ -151,7 +151,7 @@ def rrelu(
         return activations.leaky_relu(given, (lower + upper) / 2)
     if array_module(given.array) is np:
         slopes = (default if generator is None else generator).uniform(0, 1, given.shape, given.dtype) * (upper - lower) + lower
-    else:  # a GPU draws by itself
+    else:  # on a GPU the slopes are drawn there
         slopes = uniform(given.array, seed_from(generator), lower, upper)
     return where(given > 0, given, given * given.constant(slopes))
 
@@ -160,7 +160,7 @@ class RReLU(_Inplace):
     """`rrelu`: a leaky ReLU whose slopes are drawn from U(lower, upper) while training, and their mean afterwards.
 
     Args:
-        generator: where random numbers come from; the default generator if None.
+        generator: the random generator; the default one if None.
 
     Raises:
         ValueError: lower is larger than upper.
@@ -217,7 +217,7 @@ class Hardshrink(Module):
 
 
 class Softshrink(Module):
-    """x, brought nearer to 0 by lambd, and 0 where |x| ≤ lambd. The gradient there is 0.
+    """x moved towards 0 by lambd, and 0 where |x| ≤ lambd. The gradient there is 0.
 
     Raises:
         ValueError: lambd is negative.
@@ -259,7 +259,7 @@ class Hardtanh(_Inplace):
 
 
 class Hardsigmoid(_Inplace):
-    """relu6(x + 3) / 6: a straight line from 0, at −3, to 1, at 3. The gradient at −3 and 3 is 0."""
+    """relu6(x + 3) / 6: linear from 0, at −3, to 1, at 3. The gradient at −3 and 3 is 0."""
 
     def forward(self, x: Tensor) -> Tensor:
         return activations.hardsigmoid(x)
@@ -272,7 +272,7 @@ class Hardswish(_Inplace):
         return activations.hardswish(x)
 
 
-# Bent ones
+# Smooth ones
 
 
 class Tanh(Module):
@@ -286,21 +286,21 @@ class Tanhshrink(Module):
     """x − tanh(x), element by element."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.tanhshrink(x)
+        return smooth_activations.tanhshrink(x)
 
 
 class Sigmoid(Module):
     """Logistic function 1 / (1 + e^−x), element by element: between 0 and 1."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.sigmoid(x)
+        return smooth_activations.sigmoid(x)
 
 
 class LogSigmoid(Module):
     """log(sigmoid(x)), exact also where sigmoid rounds to 0 or 1."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.logsigmoid(x)
+        return smooth_activations.logsigmoid(x)
 
 
 class Softplus(Module):
@@ -310,7 +310,7 @@ class Softplus(Module):
         self.beta, self.threshold = _number(self, "beta", beta), _number(self, "threshold", threshold)
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.softplus(x, _number(self, "beta", self.beta), _number(self, "threshold", self.threshold))
+        return smooth_activations.softplus(x, _number(self, "beta", self.beta), _number(self, "threshold", self.threshold))
 
     def extra_repr(self) -> str:
         return f"beta={self.beta}, threshold={self.threshold}"
@@ -320,7 +320,7 @@ class Softsign(Module):
     """x / (1 + |x|): between −1 and 1."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.softsign(x)
+        return smooth_activations.softsign(x)
 
 
 class ELU(_Inplace):
@@ -331,7 +331,7 @@ class ELU(_Inplace):
         self.alpha = _number(self, "alpha", alpha)
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.elu(x, self.alpha)
+        return smooth_activations.elu(x, self.alpha)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}"
@@ -345,7 +345,7 @@ class CELU(_Inplace):
         self.alpha = _number(self, "alpha", alpha)
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.celu(x, self.alpha)
+        return smooth_activations.celu(x, self.alpha)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}"
@@ -355,7 +355,7 @@ class SELU(_Inplace):
     """1.0507 · elu(x, 1.6733), with more digits: with weights of variance 1 / fan-in, activations keep mean 0, variance 1."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.selu(x)
+        return smooth_activations.selu(x)
 
 
 class GELU(Module):
@@ -372,7 +372,7 @@ class GELU(Module):
         self.approximate = approximate
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.gelu(x, self.approximate)
+        return smooth_activations.gelu(x, self.approximate)
 
     def extra_repr(self) -> str:
         return f"approximate={self.approximate!r}"
@@ -382,90 +382,11 @@ class SiLU(_Inplace):
     """x · sigmoid(x), also called swish."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.silu(x)
+        return smooth_activations.silu(x)
 
 
 class Mish(_Inplace):
     """x · tanh(softplus(x))."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.mish(x)
-
-
-# Over an axis
-
-
-class _Along(Module):
-    """A layer that works along an axis, which has to be named: PyTorch guesses it, with a warning."""
-
-    def __init__(self, dim: int | None = None) -> None:
-        if not is_integer(dim):
-            name, given = (
-                type(self).__name__,
-                "is missing" if dim is None else f"must be an integer, got {type(dim).__name__}",
-            )
-            raise TypeError(f"{name}: dim {given}; name the axis of the classes, {name}(dim=1) for (N, C) and (N, C, H, W)")
-        self.dim = int(dim)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
-
-
-class Softmax(_Along):
-    """e^x over the sum of e^x along axis `dim`: positive numbers that sum to 1.
-
-    Not in front of `CrossEntropyLoss`, which takes logits.
-
-    Raises:
-        TypeError: `dim` is missing, or no integer.
-
-    >>> Softmax(dim=1)(Tensor([[0.0, 0.0]]))
-    Tensor([[0.5, 0.5]])
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.softmax(dim=self.dim)
-
-
-class LogSoftmax(_Along):
-    """log(softmax(x)) along axis `dim`, exact also where softmax itself rounds to 0."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.log_softmax(dim=self.dim)
-
-
-class Softmin(_Along):
-    """softmax(−x) along axis `dim`: positive numbers that sum to 1, the larger the smaller x is."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return activations.softmin(x, dim=self.dim)
-
-
-class Softmax2d(Module):
-    """Softmax over the channels, at each position by itself: (N, C, H, W) or (C, H, W) → the same shape.
-
-    Raises:
-        ValueError: on call, x has other axes.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim not in (3, 4):
-            raise ValueError(f"Softmax2d: expected images (N, C, H, W) or (C, H, W), got shape {x.shape}")
-        return x.softmax(dim=-3)
-
-
-class GLU(Module):
-    """a · sigmoid(b), where a is the first half of x along axis `dim` and b the second: that axis becomes half as long.
-
-    >>> GLU(dim=1)(Tensor([[1.0, 2.0, 0.0, 0.0]]))
-    Tensor([[0.5, 1. ]])
-    """
-
-    def __init__(self, dim: int = -1) -> None:
-        self.dim = as_integer("GLU", "dim", dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return activations.glu(x, self.dim)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
+        return smooth_activations.mish(x)

@@ -1,16 +1,16 @@
-// Batch normalisation. The numbers of a channel are shared out to several blocks, for a GPU has more than a hundred processors,
-// and a network may have few channels: the blocks sum up each its part, and whoever needs the whole puts the parts together,
-// always in the same order.
+// Batch normalisation. Several blocks share the elements of a channel, since a GPU has more than a hundred multiprocessors, and a
+// network may have few channels: each block sums its part, and every block that needs the total adds up the parts, always in the
+// same order.
 
 struct Shape {
     size channels, positions;
-    size count;   // of numbers in a channel: images · positions
-    size length;  // of the part of a channel that a block works on
-    size parts;   // of a channel
+    size count;   // elements of a channel: images · positions
+    size length;  // of the part of a block
+    size parts;   // per channel
 };
 
-// A thread's way through a part: number i = image · positions + p of channel c lies at (image · channels + c) · positions + p.
-// From there to the one that is blockDim.x further it takes additions alone; a division for each would cost more than the rest.
+// A thread's iterator over a part: element i = image · positions + p of channel c is at (image · channels + c) · positions + p.
+// A step of blockDim.x elements takes additions only; a division per element would cost more than the rest of the work.
 struct Way {
     size channel, part, at, left, p, step, turn, positions;
     unsigned on;
@@ -32,11 +32,11 @@ __device__ inline Way way(const Shape &s) {
 
 #define ALONG(w) for (; w.left > 0; w.next())
 
-// The numbers in part j of a channel.
+// The number of elements in part j of a channel.
 __device__ inline wide within(const Shape &s, size j) { return (wide)(j + 1 < s.parts ? s.length : s.count - j * s.length); }
 
-// Each block: the mean of its part as a pivot, which is rounded, and the rest; and the sum of squares of what deviates from it.
-// The second look finds the part in the cache. `parts` is (3, channels · parts).
+// Each block: the mean of its part, as a rounded pivot and the rest, and the sum of squared deviations from it. The second loop
+// reads the part from the cache. `parts` is (3, channels · parts).
 extern "C" __global__ void look(wide *parts, const real *x, Shape s) {
     Way start = way(s);
     wide n = within(s, start.part), sum = 0, deviation = 0, squares = 0;
@@ -56,7 +56,7 @@ extern "C" __global__ void look(wide *parts, const real *x, Shape s) {
 struct Spread { wide pivot, rest, variance; };
 
 // Mean, as pivot + rest, and variance of a channel from those of its parts (Chan, Golub & LeVeque 1983, "Algorithms for
-// computing the sample variance", section 2). Every block of the channel does it, which is less than another launch.
+// computing the sample variance", section 2). Every block of the channel computes it, which takes less time than another launch.
 __device__ inline Spread together(const wide *parts, const Shape &s, size channel) {
     size blocks = s.channels * s.parts, first = channel * s.parts;
     const wide *pivots = parts + first, *rests = pivots + blocks, *squares = rests + blocks;
@@ -72,8 +72,8 @@ __device__ inline Spread together(const wide *parts, const Shape &s, size channe
 }
 
 // y = (x − mean) · inverse · weight + bias, where inverse = 1 / √(variance + eps); the first block of each channel also keeps
-// (pivot, rest, inverse) in `known`, (3, channels), and lets the running mean and variance follow. Null: 1, 0, or not wanted.
-// momentum: a number, unless there is one on the device.
+// (pivot, rest, inverse) in `known`, (3, channels), and updates the running mean and variance. Null: 1, 0, or not wanted.
+// momentum: used unless momentum_there points to one on the device.
 extern "C" __global__ void normalise(real *y, wide *known, wide *running_mean, wide *running_var, const real *x,
                                      const wide *parts, const wide *weight, const wide *bias, wide momentum,
                                      const double *momentum_there, wide eps, Shape s) {
@@ -91,7 +91,7 @@ extern "C" __global__ void normalise(real *y, wide *known, wide *running_mean, w
     ALONG(w) y[w.at] = (real)((((wide)x[w.at] - spread.pivot) - spread.rest) * scale + shift);
 }
 
-// The same by a mean and a variance that are known: y = (x − mean) / √(variance + eps) · weight + bias. Null: 0, 1 or 0.
+// The same by a given mean and variance: y = (x − mean) / √(variance + eps) · weight + bias. Null: 0, 1 or 0.
 extern "C" __global__ void normalise_by(real *y, const real *x, const wide *mean, const wide *variance, const wide *weight,
                                         const wide *bias, wide eps, Shape s) {
     Way w = way(s);

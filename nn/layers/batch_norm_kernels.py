@@ -1,51 +1,46 @@
-"""Batch normalisation on a GPU: two kernels forward and two backward, where array calls would be eighty. See batch_norm.cu."""
+"""Batch normalisation on a GPU: two kernels forward and two backward (array calls: 80). See batch_norm.cu."""
 
 from __future__ import annotations
 
 import math
-import weakref
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from microtensor.autograd.arguments import is_number
 from microtensor.autograd.autocast import at_least_float32
+from microtensor.autograd.shared import SharedByVjps
 from microtensor.runtime.arrays import Array, array_module
 from microtensor.runtime.cuda.kernels import Kernels
 
+from .batch_norm_arrays import Normalised
+
 kernels = Kernels(__file__, "batch_norm.cu")
 
-PART = 4096
-"""So many numbers of a channel at least are a block's: 16 for each of its threads, and 16 KiB, which stay in the cache."""
+PART_ELEMENTS = 4096
+"""Elements of a channel that a block works on, at least: 16 for each of its threads, and 16 KiB, which stay in the cache."""
 
-MOST_PARTS = 512
-"""Of a channel: every block puts all of them together."""
-
-
-Normalised: TypeAlias = tuple[Array, Callable[[Any], Array], Callable[[Any], Array], Callable[[Any], Array]]
-"""A result, and three functions of its gradient (a tensor): the gradients of x, weight and bias."""
+MAX_PARTS = 512
+"""Parts of a channel, at most: every block adds up the sums of all of them."""
 
 
 def normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps: float) -> Normalised:
-    """x normalised by its own statistics, which the `running` ones follow; and the gradients of x, weight and bias."""
+    """x normalised by its own statistics, which update the `running` ones; and the gradients of x, weight and bias."""
     xp, data = x.xp, x.xp.ascontiguousarray(x.array)
     dtype, sums_dtype, (shape, blocks) = data.dtype, np.result_type(data.dtype, np.float32), _shape(data)
     channels = x.shape[1]
     parts, known = xp.empty((3, blocks), sums_dtype), xp.empty((3, channels), sums_dtype)
     y = xp.empty(x.shape, dtype)
     kernels.blocks("look", dtype, blocks, parts, data, shape)
-    followers = [None if follower is None else _vector(follower) for follower in running]
+    updated = [None if statistic is None else _vector(statistic) for statistic in running]
     number, there = (float(momentum), None) if is_number(momentum) else (0.0, momentum.astype(np.float64, copy=False))
     vectors = _vector(weight), _vector(bias)
-    kernels.blocks("normalise", dtype, blocks, y, known, *followers, data, parts, *vectors, number, there, float(eps), shape)
-    for follower, array in zip(running, followers):
-        if follower is not None and array is not follower.array:
-            follower.array[...] = array
-        if follower is not None:
-            follower.touch()
-
-    latest: dict[str, Any] = {}
+    kernels.blocks("normalise", dtype, blocks, y, known, *updated, data, parts, *vectors, number, there, float(eps), shape)
+    for statistic, array in zip(running, updated):
+        if statistic is not None and array is not statistic.array:
+            statistic.array[...] = array
+        if statistic is not None:
+            statistic.touch()
 
     def sums_of(g: Any) -> Array:
         sums = xp.empty((2, blocks), sums_dtype)
@@ -53,28 +48,34 @@ def normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps:
         kernels.blocks("sum_parts", dtype, blocks, sums, xp.ascontiguousarray(g.array), there, known[0], known[1], shape)
         return sums
 
-    def results(g: Any) -> tuple[Array, Array]:
-        latest.update(of=weakref.ref(g), weight=xp.empty(channels, sums_dtype), bias=xp.empty(channels, sums_dtype))
-        return latest["weight"], latest["bias"]
+    def empty_vectors() -> dict[str, Array]:
+        return {"weight": xp.empty(channels, sums_dtype), "bias": xp.empty(channels, sums_dtype)}
+
+    def vectors_of(g: Any) -> dict[str, Array]:
+        found = empty_vectors()
+        kernels.blocks("sum_up", dtype, channels, *found.values(), sums_of(g), known[2], shape)
+        return found
+
+    shared = SharedByVjps(vectors_of)
 
     def to_x(g: Any) -> Array:
-        dx = xp.empty(x.shape, dtype)
+        """The gradient of x. The kernel writes those of weight and bias on the way."""
+        dx, found, sums = xp.empty(x.shape, dtype), empty_vectors(), sums_of(g)
         arrays = xp.ascontiguousarray(g.array), xp.ascontiguousarray(x.array)
-        sums = sums_of(g)
-        kernels.blocks("differentiate", dtype, blocks, dx, *results(g), *arrays, sums, known, _vector(weight), shape)
+        kernels.blocks("differentiate", dtype, blocks, dx, *found.values(), *arrays, sums, known, _vector(weight), shape)
+        shared.keep(g, found)
         return dx
 
     def to_vector(g: Any, which: str) -> Array:
-        """Each result is given away once, for the engine may add to it."""
-        if which not in latest or latest["of"]() is not g:
-            kernels.blocks("sum_up", dtype, channels, *results(g), sums_of(g), known[2], shape)
-        return latest.pop(which)
+        """Each gradient is given away once, without a copy: the engine may add to it in place."""
+        found = shared(g)
+        return found.pop(which) if which in found else shared.keep(g, vectors_of(g)).pop(which)
 
     return y, to_x, lambda g: to_vector(g, "weight"), lambda g: to_vector(g, "bias")
 
 
 def normalised_by(x: Array, mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Array:
-    """x normalised by a mean and a variance that are known; without a mean or a bias, by 0. One kernel."""
+    """x normalised by a given mean and variance; without a mean or a bias, by 0. One kernel."""
     xp, data, (shape, blocks) = array_module(x), array_module(x).ascontiguousarray(x), _shape(x)
     y = xp.empty(x.shape, x.dtype)
     vectors = [_vector(v) for v in (mean, variance, weight, bias)]
@@ -97,7 +98,7 @@ def _shape(x: Array) -> tuple[np.ndarray, int]:
     """The kernels' `Shape` of an array, and how many blocks share the work."""
     channels, positions = x.shape[1], math.prod(x.shape[2:])
     count = x.shape[0] * positions
-    length = max(PART, -(-count // MOST_PARTS))
+    length = max(PART_ELEMENTS, -(-count // MAX_PARTS))
     parts = -(-count // length)
     return np.array([channels, positions, count, length, parts], np.int64), channels * parts
 

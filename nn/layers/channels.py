@@ -1,7 +1,7 @@
 """Sums over each channel: batch normalisation's, and the gradient of a convolution's bias.
 
-Both sums add in the same order: so that of g times a number is that number times the sum of g, to the last digit, where the
-number is a power of two; as it is in a channel that does not vary, of which only what its mean was rounded by is left.
+Both functions add in the same order. So where all of `b` is one power of two, the sum of a · b is exactly b times the sum of a:
+in a channel that does not vary, x − mean is one constant, the rounding error of the mean, and its effect cancels.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from microtensor.ops.reduce import LONG
+from microtensor.ops.reduce import SEQUENTIAL_SUM_ELEMENTS
 from microtensor.runtime.arrays import Array, array_module
 
-LINE = 128
-"""Positions from which on BLAS sums a channel of one image after the other more quickly than NumPy adds the images."""
+BLAS_POSITIONS = 128
+"""From so many positions on, a dot product by BLAS for each channel of each image is faster than NumPy's sum over images."""
 
 
 def channel_sums(rows: Array, channels: int) -> Array:
@@ -36,21 +36,21 @@ def channel_products(a: Array, b: Array, channels: int) -> Array:
 
 
 def _by_blas(rows: Array, channels: int) -> bool:
-    return type(rows) is np.ndarray and bool(channels) and rows.shape[1] // channels >= LINE
+    return type(rows) is np.ndarray and bool(channels) and rows.shape[1] // channels >= BLAS_POSITIONS
 
 
 def _dots(a: Array, b: Array, channels: int) -> Array:
-    """`channel_products`, of which BLAS computes those of each image."""
+    """`channel_products`: BLAS computes those of each image."""
     a, b = (_each(v, channels) for v in (a, b))
     each: Array = (a[..., None, :] @ b[..., None])[..., 0, 0]  # (N, C)
     return np.ascontiguousarray(each.T).sum(1)
 
 
 def _each(rows: Array, channels: int) -> Array:
-    """(…, C · positions) → (…, C, positions). There may be no rows, no channels and no positions: -1 would not say how many."""
+    """(…, C · positions) → (…, C, positions). Any length may be 0, so reshape's -1 would be ambiguous."""
     return rows.reshape(*rows.shape[:-1], channels, rows.shape[-1] // max(channels, 1))
 
 
 def _some_rows(rows: Array) -> Iterator[Array]:
-    """A thousand rows at a time, for NumPy adds them one by one; once none, if there are none."""
-    return (rows[i : i + LONG] for i in range(0, max(1, rows.shape[0]), LONG))
+    """A thousand rows at a time, because NumPy adds them sequentially; one empty block if there are none."""
+    return (rows[i : i + SEQUENTIAL_SUM_ELEMENTS] for i in range(0, max(1, rows.shape[0]), SEQUENTIAL_SUM_ELEMENTS))

@@ -20,7 +20,7 @@ from microtensor.autograd.arguments import check_tensors
 from microtensor.autograd.autocast import at_least_float32, narrowed
 from microtensor.autograd.graph import T, mode
 from microtensor.autograd.op import Rule, op
-from microtensor.autograd.parallel import aside
+from microtensor.autograd.parallel import may_run_in_parallel
 from microtensor.ops.padding import pad
 from microtensor.ops.product import through_float32
 from microtensor.profiler.costs import each_input, each_pair, each_result
@@ -31,6 +31,7 @@ from microtensor.tensor import Tensor
 
 from .. import init
 from ..module import Module, Parameter
+from ..sketching import sketching
 from .channels import channel_sums
 from .convolution import dispatch
 from .windows import Window, check_images, check_result, per_axis
@@ -149,13 +150,13 @@ def _conv2d(x: T, weight: T, bias: T | None = None, *, window: Window, groups: i
     def to_weight(g: T) -> T:
         return _to_weight(x, g, window=window, groups=groups)
 
-    if mode.sketching:
+    if sketching.on:
         y = x.xp.zeros((x.shape[0], weight.shape[0], *window.places("conv2d", size)), x.dtype)
     else:
         y = _forward(x.array, weight.array, None if bias is None else bias.array, window, groups)
     return y, (
         lambda g: _to_input(g, weight, window=window, groups=groups, size=size),
-        aside(to_weight, y.size * math.prod(weight.shape[1:]), x.array.size + y.size),
+        may_run_in_parallel(to_weight, y.size * math.prod(weight.shape[1:]), x.array.size + y.size),
         _to_bias,
     )
 
@@ -167,13 +168,13 @@ def _to_input(g: T, weight: T, bias: T | None = None, *, window: Window, groups:
     def to_weight(h: T) -> T:
         return _to_weight(h, g, window=window, groups=groups)
 
-    if mode.sketching:
+    if sketching.on:
         x = g.xp.zeros((g.shape[0], groups * weight.shape[1], *size), g.dtype)
     else:
         x = _backward_to_input(g.array, weight.array, None if bias is None else bias.array, window, groups, size)
     return x, (
         lambda h: _conv2d(h, weight, None, window=window, groups=groups),
-        aside(to_weight, g.array.size * math.prod(weight.shape[1:]), x.size + g.array.size),
+        may_run_in_parallel(to_weight, g.array.size * math.prod(weight.shape[1:]), x.size + g.array.size),
         _to_bias,
     )
 

@@ -16,7 +16,7 @@ import numpy as np
 from microtensor.autograd.arguments import check_tensors, is_number
 from microtensor.autograd.graph import T
 from microtensor.autograd.op import Rule, op
-from microtensor.ops.activations import SELU_ALPHA, SELU_SCALE
+from microtensor.ops.smooth_activations import SELU_ALPHA, SELU_SCALE
 from microtensor.random import Generator, default, seed_from
 from microtensor.runtime.arrays import Array, array_module
 from microtensor.runtime.cuda.kernels import Kernels, usable

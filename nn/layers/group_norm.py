@@ -1,4 +1,4 @@
-"""Normalisation within each sample, over some or one of its channels: group and instance normalisation."""
+"""Normalisation within each sample over groups of channels, or each channel: group and instance normalisation."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def group_norm(x: T, num_groups: int, weight: T | None = None, bias: T | None = 
 
     Raises:
         TypeError: the tensors do not share one floating-point dtype, or num_groups is no integer.
-        ValueError: the groups do not divide the channels, or a shape does not fit; one value per group, whose variance says
-            nothing.
+        ValueError: the groups do not divide the channels, or a shape does not fit; one value per group, which has no
+            variance.
 
     >>> group_norm(Tensor([[1.0, 3.0, 50.0, 70.0]]), 2).round(decimals=3)
     Tensor([[-1.,  1., -1.,  1.]])
@@ -65,14 +65,14 @@ def instance_norm(
     Ulyanov, Vedaldi & Lempitsky 2016, equation 3, arxiv.org/abs/1607.08022. x (N, C, L…) → the same shape, all else (C,).
 
     Args:
-        running_mean, running_var: if given, they follow, as in `batch_norm`, the mean over the samples of each one's mean and
-            unbiased variance.
+        running_mean, running_var: if given, they are updated, as in `batch_norm`, by the mean over the samples of their mean
+            and unbiased variance.
         weight, bias: the scale and the shift; 1 and 0 if None.
         use_input_stats: without, x is normalised by the running statistics: that is `batch_norm` in evaluation.
 
     Raises:
         TypeError: the tensors do not share one floating-point dtype; eps or momentum is no number.
-        ValueError: shapes that do not fit; one position, whose variance says nothing; no statistics to use; eps is negative.
+        ValueError: shapes that do not fit; one position, which has no variance; no statistics to use; eps is negative.
 
     >>> x = Tensor([[[1.0, 3.0], [50.0, 70.0]]])
     >>> instance_norm(x).round(decimals=3)
@@ -105,19 +105,19 @@ def instance_norm(
 
 
 class GroupNorm(Module):
-    """`group_norm` with a scale and a shift that learn: (N, C, …) → the same shape.
+    """`group_norm` with learned scale and shift: (N, C, …) → the same shape.
 
     `weight` (C,) starts at 1 and `bias` (C,) at 0.
 
     Args:
-        num_groups: so many groups of channels that follow each other.
+        num_groups: the number of groups of adjacent channels.
         num_channels: the number of channels C.
-        eps: keeps a group that does not vary from being divided by 0.
-        affine: whether there is a scale and a shift to learn; without, `weight` and `bias` are None.
-        bias: without, the scale is learned alone.
+        eps: avoids division by 0 where a group does not vary.
+        affine: whether scale and shift are learned; else `weight` and `bias` are None.
+        bias: False for a scale without a shift.
 
     Raises:
-        TypeError: a number of groups or channels is not whole, eps is no number.
+        TypeError: a number of groups or channels is no integer, eps is no number.
         ValueError: the groups do not divide the channels, eps is negative; on call, x has another number of channels.
 
     >>> norm = GroupNorm(4, 16)
@@ -180,15 +180,15 @@ class InstanceNorm1d(_InstanceNorm):
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """`instance_norm` of images: (N, C, H, W) → the same shape. As it is made, it has nothing to learn and nothing to keep.
+    """`instance_norm` of images: (N, C, H, W) → the same shape. By default it has no parameters and no buffers.
 
     Args:
         num_features: the number of channels C.
-        eps: keeps a channel that does not vary from being divided by 0.
-        momentum: the part of the batch's statistics in the running ones.
-        affine: whether there is a scale, which starts at 1, and a shift, which starts at 0, to learn.
-        track_running_stats: whether there are running statistics, by which it normalises after `eval()` or `freeze()`.
-        bias: without, the scale is learned alone.
+        eps: avoids division by 0 where a channel does not vary.
+        momentum: the weight of a batch in the running statistics.
+        affine: whether a scale, which starts at 1, and a shift, which starts at 0, are learned.
+        track_running_stats: whether there are running statistics, which are used after `eval()` or `freeze()`.
+        bias: False for a scale without a shift.
 
     Raises:
         TypeError: eps or momentum is no number.

@@ -10,9 +10,9 @@ import numpy as np
 
 from microtensor.autograd.arguments import check_tensors
 from microtensor.autograd.autocast import narrowed
-from microtensor.autograd.graph import T, mode
+from microtensor.autograd.graph import T
 from microtensor.autograd.op import Rule, op
-from microtensor.autograd.parallel import aside
+from microtensor.autograd.parallel import may_run_in_parallel
 from microtensor.ops.contraction import bilinear
 from microtensor.ops.product import each_row, product
 from microtensor.random import Generator
@@ -22,6 +22,7 @@ from microtensor.tensor import Tensor
 
 from .. import init
 from ..module import Module, Parameter
+from ..sketching import sketching
 
 
 def linear(x: T, weight: T, bias: T | None = None) -> T:
@@ -55,7 +56,7 @@ def linear(x: T, weight: T, bias: T | None = None) -> T:
 def _linear(x: Any, weight: Any, bias: Any = None) -> Rule[T]:
     rows = math.prod(x.shape[:-1])
     flat_data = x.array.reshape(rows, x.shape[-1])
-    data = x.xp.zeros((rows, weight.shape[0]), x.dtype) if mode.sketching else product(flat_data, weight.array.T)
+    data = x.xp.zeros((rows, weight.shape[0]), x.dtype) if sketching.on else product(flat_data, weight.array.T)
     if bias is not None:
         data += bias.array
 
@@ -67,7 +68,7 @@ def _linear(x: Any, weight: Any, bias: Any = None) -> Rule[T]:
 
     return data.reshape(*x.shape[:-1], weight.shape[0]), (
         lambda g: g @ weight,
-        aside(grad_weight, rows * weight.array.size),
+        may_run_in_parallel(grad_weight, rows * weight.array.size),
         lambda g: flat(g).sum(0),
     )
 

@@ -1,4 +1,4 @@
-"""Local response normalisation: AlexNet's, between neighbouring channels. Batch normalisation has taken its place."""
+"""Local response normalisation between neighbouring channels, as in AlexNet. Batch normalisation replaced it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def local_response_norm(x: T, size: int, alpha: float = 1e-4, beta: float = 0.75
 
     Krizhevsky, Sutskever & Hinton 2012, section 3.3, "ImageNet classification with deep convolutional neural networks". The
     paper multiplies the sum of the squares by its alpha, PyTorch and this function the mean: AlexNet's (n 5, alpha 1e-4, k 2)
-    is (size 5, alpha 5e-4, k 2) here. The neighbours of channel c are `size` channels from c − ⌊size / 2⌋ on; where there is
-    none, 0 counts. Squares of float16 are float32's.
+    is (size 5, alpha 5e-4, k 2) here. The neighbours of channel c are `size` channels from c − ⌊size / 2⌋ on; missing
+    ones count as 0. Squares of float16 are computed in float32.
 
     Raises:
-        TypeError: x is no tensor of floating-point numbers, size is no integer, another setting is no number.
+        TypeError: x is no floating-point tensor, size is no integer, another setting is no number.
         ValueError: x has no axis of channels, size is less than 1.
 
     >>> local_response_norm(Tensor([[1.0, 2.0, 3.0]]), size=3, alpha=3.0, beta=1.0)
@@ -33,12 +33,12 @@ def local_response_norm(x: T, size: int, alpha: float = 1e-4, beta: float = 0.75
     _check("local_response_norm", size, alpha, beta, k)
     if given.ndim < 2:
         raise ValueError(f"local_response_norm: x must have axes (N, C, …), got shape {given.shape}")
-    numbers = wide(given)
-    squares: Any = _neighbours(numbers * numbers, before=size // 2, after=(size - 1) // 2)
-    return (numbers * (squares * (alpha / size) + k) ** -beta).to(given.dtype)
+    values = wide(given)
+    squares: Any = _neighbours(values * values, before=size // 2, after=(size - 1) // 2)
+    return (values * (squares * (alpha / size) + k) ** -beta).to(given.dtype)
 
 
-# One rule for the sum: composed of slices, each would be written into zeros of full size on the way back.
+# One rule for the sum: of a composition of slices, each gradient would be a full array of zeros.
 @op
 def _neighbours(x: T, *, before: int, after: int) -> Rule[T]:
     """The sum of channels c − before to c + after, for each channel c: (N, C, …) → the same shape."""
@@ -58,13 +58,13 @@ def _check(name: str, size: int, alpha: float, beta: float, k: float) -> None:
 
 
 class LocalResponseNorm(Module):
-    """`local_response_norm` as a layer: (N, C, …) → the same shape. It has nothing to learn.
+    """`local_response_norm` as a layer: (N, C, …) → the same shape. It has no parameters.
 
     Args:
         size: how many neighbouring channels count, the channel itself included.
-        alpha: how much they count. It is `size` times the paper's.
+        alpha: the weight of the mean of squares; `size` times the paper's.
         beta: the exponent.
-        k: what keeps the denominator from 0.
+        k: added to the denominator, to avoid division by 0.
 
     Raises:
         TypeError: size is no integer, another setting is no number.

@@ -1,7 +1,7 @@
-"""Losses of classification: how surprised the scores are at the class that it was.
+"""Losses of classification: the negative log likelihood of the true class.
 
-Scores are (N, C, …), a target is a class number for each of (N, …), or, for cross_entropy, a probability for each of (N, C, …);
-a single example comes without N. Losses of numbers are in regression.py, those of probabilities in likelihood.py, and the
+Scores are (N, C, …), a target is a class index for each of (N, …), or, for cross_entropy, a probability for each of (N, C, …);
+a single example comes without N. Losses of regression are in regression.py, those of probabilities in likelihood.py, and the
 overlap of areas is in dice.py.
 """
 
@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from microtensor.autograd.autocast import at_least_float32, widened
-from microtensor.autograd.graph import T, is_floating, mode
+from microtensor.autograd.graph import T, is_floating
 from microtensor.autograd.op import Rule, op, result_type
-from microtensor.ops.reduce import log_softmax, softmax, total, wide
+from microtensor.ops.reduce import log_softmax, total, wide
 from microtensor.runtime.arrays import Array
 from microtensor.runtime.cuda.kernels import usable
 from microtensor.runtime.integers import as_integer
@@ -47,23 +47,23 @@ def cross_entropy(
     """−log softmax(logits)[target]: logits (N, C, …), target (N, …) → one number, or (N, …) for reduction "none".
 
     The gradient for the logits is softmax(logits) − onehot(target), over N for "mean". Stable for logits of any size; float16
-    is computed in float32. A target of the logits' shape, in floating point, gives probabilities in place of class numbers:
+    is computed in float32. A target of the logits' shape, in floating point, gives probabilities in place of class indices:
     then the loss is −Σ target · log softmax(logits) over the classes, and a tensor gets a gradient too. That they sum to 1 is
     not checked.
 
     Args:
-        target: class numbers from 0 to C − 1, or probabilities: a Tensor, an array or a list.
-        weight: one number per class, by which its losses are multiplied. The mean over class numbers is then the weighted one,
+        target: class indices from 0 to C − 1, or probabilities: a Tensor, an array or a list.
+        weight: a factor for the losses of each class. The mean over class indices is then the weighted one,
             Σ weight[target] · loss / Σ weight[target]; over probabilities it is over N · …, as in PyTorch.
-        ignore_index: examples with this label count for nothing, nor do they in the mean. It need not be a class.
+        ignore_index: examples with this label have loss 0, and the mean leaves them out. It need not be a class.
         reduction: "mean", "sum" or "none". The mean of nothing (an empty batch, all ignored) is nan, as in PyTorch.
         label_smoothing: ε from 0 to 1: the target becomes (1 − ε) · target + ε / C. Szegedy et al. 2016, "Rethinking the
             Inception architecture for computer vision", section 7, arxiv.org/abs/1512.00567.
 
     Raises:
         TypeError: labels that are no integers, or logits that are not floating point.
-        ValueError: shapes that do not fit, a label out of range, an unknown reduction. On a GPU nobody waits for the labels:
-            one that is out of range makes its loss nan, and the error comes when numbers are next copied from there, as by
+        ValueError: shapes that do not fit, a label out of range, an unknown reduction. On a GPU labels are checked
+            asynchronously: one out of range makes its loss nan, and the error is raised at the next copy from the device, as by
             `item()`.
 
     >>> cross_entropy(Tensor([[0.0, 0.0]]), [1])
@@ -92,30 +92,29 @@ def cross_entropy(
     return _cross_entropy(logits, labels=labels, reduction=reduction)
 
 
-# One rule rather than `-gather(log_softmax(logits), …)`: it goes over the N · C numbers half as often, and keeps one array of
-# them, not three. On a GPU it is three kernels, and keeps none: see cross_entropy_kernels.py.
-@op
+# The formula first, then the fast way: one rule makes half as many passes over the N · C values as the composition, and keeps
+# one array of them, not three. On a GPU it is three kernels, and keeps none: see cross_entropy_kernels.py.
+
+
+def _log_likelihood(logits: Any, *, labels: Labels, reduction: str) -> Any:
+    """−Σ t · log softmax(logits) over the classes, where t is 1 for the label and 0 for every other class.
+
+    Bishop 2006, "Pattern recognition and machine learning", equation 4.108. Label smoothing and class weights change t.
+    """
+    losses = -_pick(log_softmax(wide(logits), dim=1 if logits.ndim > 1 else 0), labels=labels)
+    return _reduced(losses, logits, labels, reduction)
+
+
+@op(meaning=_log_likelihood)
 def _cross_entropy(logits: Any, *, labels: Labels, reduction: str) -> Rule[T]:
-    shape, axis = logits.shape, 1 if logits.ndim > 1 else 0
     data, gradient = (loss_of if usable(logits.array) else _loss_of)(logits, labels, reduction)
-
-    def vjp(g: Any) -> Any:
-        """(softmax · the sum of the shares − the shares) · scale."""
-        if not mode.recording:
-            return logits.constant(gradient(g.array))
-        scale = g.reshape((labels.shape[0], 1, labels.shape[2])) if reduction == "none" else wide(g)
-        if reduction == "mean":
-            scale = scale / g.constant(labels.count()[0])
-        p = softmax(wide(logits), dim=axis).reshape(labels.shape)
-        back = (p * logits.constant(labels.sum[:, None]) - logits.constant(labels.written_out())) * scale
-        return back.reshape(shape).to(logits.dtype)
-
-    return data.reshape(shape[:axis] + shape[axis + 1 :]) if reduction == "none" else data, (vjp,)
+    shape = _shape_of_examples(logits) if reduction == "none" else ()
+    return data.reshape(shape), (lambda g: logits.constant(gradient(g.array)),)
 
 
-# The labelled numbers are found by their places in the array laid flat, never by comparing all classes.
+# The labelled elements are found by their index in the flattened array, never by comparing all classes.
 def _loss_of(logits: Any, labels: Labels, reduction: str) -> tuple[Array, Callable[[Array], Array]]:
-    """The loss: one number, or of each example (N, P); and the gradient of the logits as a function of the loss's."""
+    """The loss, one number or (N, P), and a function from its gradient to that of the logits."""
     xp = logits.xp
     x = at_least_float32(logits.array).reshape(labels.shape)  # (N, C, P)
     z = xp.empty(labels.shape, x.dtype)
@@ -124,7 +123,7 @@ def _loss_of(logits: Any, labels: Labels, reduction: str) -> tuple[Array, Callab
     products = labels.dot(z)
     xp.exp(z, out=z)
     sums = z.sum(1)  # (N, P)
-    losses = xp.where(labels.kept, labels.sum * xp.log(sums) - products, 0)  # an ignored logit may be nan
+    losses = xp.where(labels.kept, labels.sum * xp.log(sums) - products, 0)  # the logits of an ignored example may be nan
     count, addend = labels.count() if reduction == "mean" else (1, 0)
 
     def gradient(g: Array) -> Array:
@@ -151,10 +150,17 @@ def _of_probabilities(logits: Any, target: Any, weight: Array | None, axis: int,
     return reduce(_soft_cross_entropy(*both, axis=axis), reduction).to(dtype)
 
 
-# One rule for the same reasons: composed of log_softmax, a product and a sum it takes twice as long.
-@op
+# One rule for the same reasons: the composition takes twice as long.
+
+
+def _cross_entropy_of_distributions(logits: Any, target: Any, *, axis: int) -> Any:
+    """−Σ target · log softmax(logits) over the axis: Goodfellow, Bengio & Courville 2016, equation 3.51."""
+    return -(target * log_softmax(logits, dim=axis)).sum(axis)
+
+
+@op(meaning=_cross_entropy_of_distributions)
 def _soft_cross_entropy(logits: Any, target: Any, *, axis: int) -> Rule[T]:
-    """−Σ target · log softmax(logits) over the axis."""
+    """With z = logits − max: log Σ e^z · Σ target − Σ target · z."""
     xp = logits.xp
     z = xp.subtract(logits.array, logits.array.max(axis, keepdims=True)) if logits.array.size else logits.array.copy()
     products = (z * target.array).sum(axis)
@@ -162,12 +168,10 @@ def _soft_cross_entropy(logits: Any, target: Any, *, axis: int) -> Rule[T]:
     sums, mass = z.sum(axis, keepdims=True), target.array.sum(axis, keepdims=True)
 
     def for_logits(g: Any) -> Any:
-        g = g.unsqueeze(axis)
-        if mode.recording:
-            return (softmax(logits, dim=axis) * target.sum(axis, keepdim=True) - target) * g
+        """(softmax(logits) · Σ target − target) · g."""
         back = z * (mass / sums)
         back -= target.array
-        back *= g.array
+        back *= xp.expand_dims(g.array, axis)
         return logits.constant(back)
 
     data = (mass * xp.log(sums)).squeeze(axis) - products
@@ -192,18 +196,29 @@ def nll_loss(x: T, target: Any, weight: Any = None, ignore_index: int = -100, re
     weights = None if weight is None else _class_weights(name, weight, x, axis)
     ignore = as_integer(name, "ignore_index", ignore_index)
     labels = Labels(name, as_target(name, target), "x", x, weights, ignore)
-    losses = -_pick(wide(x), labels=labels)
+    losses: Any = -_pick(wide(x), labels=labels)
+    return _reduced(losses, x, labels, reduction)
+
+
+def _reduced(losses: Any, scores: Any, labels: Labels, reduction: str) -> Any:
+    """The losses (N, P) as `reduction` says, in the dtype of the scores: their mean, their sum, or (N, …)."""
     if reduction == "none":
-        return losses.reshape(x.shape[:axis] + x.shape[axis + 1 :]).to(x.dtype)
-    count, addend = (x.constant(number) for number in labels.count()) if reduction == "mean" else (1, 0)
-    return (losses.sum() / count + addend).to(x.dtype)
+        return losses.reshape(_shape_of_examples(scores)).to(scores.dtype)
+    count, addend = (scores.constant(number) for number in labels.count()) if reduction == "mean" else (1, 0)
+    return (losses.sum() / count + addend).to(scores.dtype)
+
+
+def _shape_of_examples(scores: Any) -> tuple[int, ...]:
+    """(N, C, …) → (N, …), (C,) → ()."""
+    axis = 1 if scores.ndim > 1 else 0
+    return scores.shape[:axis] + scores.shape[axis + 1 :]
 
 
 @op
 def _pick(x: T, *, labels: Labels) -> Rule[T]:
-    """Of each example the number of the labelled class, times its weight: (N, C, …) → (N, P)."""
+    """The score of each example's labelled class, times its weight: (N, C, …) → (N, P)."""
     shape = x.shape
-    return labels.dot(x.array), (lambda g: _place(g, labels=labels, shape=shape),)
+    return labels.dot(x.array.reshape(labels.shape)), (lambda g: _place(g, labels=labels, shape=shape),)
 
 
 @op
@@ -215,7 +230,7 @@ def _place(x: T, *, labels: Labels, shape: tuple[int, ...]) -> Rule[T]:
 
 
 def _class_weights(name: str, weight: Any, scores: Any, axis: int) -> Array:
-    """The weights of the classes (C,), in the dtype in which the loss is computed."""
+    """The weights of the classes (C,), in the dtype of the computation."""
     weights = constant(name, "weight", weight, scores)
     if weights.shape != (scores.shape[axis],):
         raise ValueError(
@@ -228,11 +243,11 @@ class CrossEntropyLoss(Loss):
     """`cross_entropy` as a layer: logits (N, C, …), target (N, …) → one number.
 
     Args:
-        weight: one number per class; kept as a buffer.
+        weight: a factor per class; kept as a buffer.
         ignore_index, reduction, label_smoothing: as `cross_entropy`.
 
     Raises:
-        TypeError, ValueError: a setting is none.
+        TypeError, ValueError: a setting is invalid.
 
     >>> loss = CrossEntropyLoss(label_smoothing=0.1)
     >>> loss(Tensor([[0.0, 0.0]]), [1])
@@ -258,7 +273,7 @@ class NLLLoss(Loss):
     """`nll_loss` as a layer: log-probabilities (N, C, …), target (N, …) → one number.
 
     Args:
-        weight: one number per class; kept as a buffer.
+        weight: a factor per class; kept as a buffer.
         ignore_index, reduction: as `cross_entropy`.
 
     >>> NLLLoss(reduction="sum")(Tensor([[-1.0, -2.0], [-3.0, -4.0]]), [1, 0])

@@ -1,22 +1,22 @@
-// Cross-entropy with class numbers. The logits (N, C, P) are N · P lines of C numbers, P apart, and labels (N, P) one for each.
-// The target of a line is a share of each class (see labels.py): `own` of its label's, and of class j weight[j] · smoothing/C.
+// Cross-entropy with class indices. The logits (N, C, P) are N · P lines of C elements, P apart, with a label (N, P) for each line.
+// The target of a line is a share of each class (see labels.py): `own` for the label, and weight[j] · smoothing/C for each class j.
 
 struct Target {
     wide own, all;  // the label's share, and the sum of all, of an example that is kept
-    wide counts;    // in the mean: the weight of the label's class; nan if there is no such class
-    size label;     // 0 where it is none
-    bool kept;      // or the example is ignored
+    wide counts;    // weight in the mean: that of the label's class; nan if there is no such class
+    size label;     // 0 if out of range
+    bool kept;      // false if the example is ignored
 };
 
 __device__ inline wide other(const wide *weight, size j, wide smoothing, const Lines &s) {
     return (weight ? weight[j] : 1) * (smoothing / (wide)s.length);
 }
 
-// All threads of a block must call it: the shares of a line are added up by its team.
+// All threads of a block must call it: a team of threads adds up the shares of its line.
 __device__ inline Target target_of(const size *labels, const wide *weight, size ignore, wide smoothing, const Line &line,
                                    const Lines &s) {
     wide others = 0;
-    if (smoothing != 0) {  // so it is for all
+    if (smoothing != 0) {  // the same for all threads
         EACH_OF(j, line, s) others += other(weight, j, smoothing, s);
         others = team_sum(others, line, s);
     }
@@ -28,7 +28,7 @@ __device__ inline Target target_of(const size *labels, const wide *weight, size 
     return {own, own + others, counts, label, kept};
 }
 
-// Of two labels the one that is further out of range: a negative one before all others. As unsigned numbers compare.
+// Of two labels, the one further out of range: negative ones first, as in a comparison of unsigned integers.
 __device__ inline size worse(size a, size b) { return (a < 0) != (b < 0) ? (a < 0 ? a : b) : a > b ? a : b; }
 
 __device__ inline size block_worst(size value) {
@@ -40,13 +40,13 @@ __device__ inline size block_worst(size value) {
         __syncthreads();
     }
     size worst = part[0];
-    __syncthreads();  // before another call writes there
+    __syncthreads();  // before the next call overwrites `part`
     return worst;
 }
 
-// The loss of each line, all · log Σ e^z − Σ shares · z, where z = x − largest. Kept for the backward pass: the largest and Σ e^z
-// of each line, in `known` (2, lines). Each block leaves the sums of its losses and of what they count, in `sums` (2, blocks), and
-// the worst of its labels. `each` may be null.
+// The loss of each line, all · log Σ e^z − Σ shares · z, where z = x − largest. `known` (2, lines) keeps the largest and Σ e^z of
+// each line for the backward pass. Each block writes the sums of its losses and weights to `sums` (2, blocks), and the worst of
+// its labels. `each` may be null.
 extern "C" __global__ void losses(real *each, wide *known, wide *sums, size *worst, const real *x, const size *labels,
                                   const wide *weight, size ignore, wide smoothing, Lines s) {
     Line line = line_of(s);
@@ -76,8 +76,8 @@ extern "C" __global__ void losses(real *each, wide *known, wide *sums, size *wor
     if (threadIdx.x == 0) sums[blockIdx.x] = loss, sums[gridDim.x + blockIdx.x] = counts, worst[blockIdx.x] = label;
 }
 
-// One block: what the blocks above left, added up. With `mean` the divisor is what all count, but infinite where that is 0: then
-// the mean is nan, and the gradient 0. `loss` may be null.
+// One block adds up the sums of all blocks. With `mean` the divisor is the sum of the weights, or ∞ if that is 0: then the mean is
+// nan, and the gradient 0. `loss` may be null.
 extern "C" __global__ void __launch_bounds__(1024)
 add_up(real *loss, wide *divisor, size *worst, const wide *sums, const size *worsts,
                                   size mean, size blocks) {
@@ -92,7 +92,7 @@ add_up(real *loss, wide *divisor, size *worst, const wide *sums, const size *wor
     if (loss) *loss = (real)(total / *divisor + (mean && nothing ? nan("") : 0));
 }
 
-// The gradient of the logits, (softmax · the sum of the shares − the shares) · g / divisor. g is one number, or one of each.
+// The gradient of the logits, (softmax · Σ shares − shares) · g / divisor. g is one number, or one for each line.
 extern "C" __global__ void differentiate(real *dx, const real *g, size g_each, const wide *divisor, const wide *known,
                                          const real *x, const size *labels, const wide *weight, size ignore, wide smoothing,
                                          Lines s) {

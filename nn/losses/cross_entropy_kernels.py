@@ -1,4 +1,4 @@
-"""Cross-entropy with class numbers on a GPU: two kernels forward and one backward. See cross_entropy.cu."""
+"""Cross-entropy with class indices on a GPU: two kernels forward and one backward. See cross_entropy.cu."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .labels import Labels
 
 kernels = Kernels(__file__, "cross_entropy.cu")
 
-ALL = 1024
-"""Threads of the one block that adds up what all others left."""
+SUM_THREADS = 1024
+"""Threads of the block that adds up the sums of all others."""
 
 
 def loss_of(logits: Any, labels: Labels, reduction: str) -> tuple[Array, Callable[[Array], Array]]:
-    """The loss: one number, or of each example (N, P); and the gradient of the logits as a function of the loss's.
+    """The loss, one number or (N, P), and a function from its gradient to that of the logits.
 
-    Whether a label is out of range is found on the way, if it is on the GPU, and said when numbers next come from there.
+    Labels on the GPU are checked by the kernel, and the error is raised at the next copy from the device.
     """
     xp, dtype, sums_dtype = logits.xp, logits.dtype, np.result_type(logits.dtype, np.float32)
     n, _, positions = labels.shape
@@ -40,7 +40,9 @@ def loss_of(logits: Any, labels: Labels, reduction: str) -> tuple[Array, Callabl
     kernels.blocks("losses", dtype, blocks, each, known, sums, worsts, xp.ascontiguousarray(logits.array), *settings)
     loss = xp.empty((), dtype) if each is None else None
     divisor, worst = xp.empty((), sums_dtype), xp.empty((), np.int64)
-    kernels.blocks("add_up", dtype, 1, loss, divisor, worst, sums, worsts, int(reduction == "mean"), blocks, threads=ALL)
+    kernels.blocks(
+        "add_up", dtype, 1, loss, divisor, worst, sums, worsts, int(reduction == "mean"), blocks, threads=SUM_THREADS
+    )
     if array_module(labels.given) is not np:
         labels.check_worst(worst)
 

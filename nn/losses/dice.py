@@ -1,4 +1,4 @@
-"""The dice loss of segmentation: how little a predicted area and the true one overlap, whatever their size."""
+"""The dice loss of segmentation: 1 minus the relative overlap of the predicted and the true area."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from microtensor.autograd.autocast import widened
 from microtensor.autograd.graph import Node, T, is_floating
-from microtensor.ops.activations import sigmoid
 from microtensor.ops.elementwise import where
 from microtensor.ops.reduce import softmax, wide
+from microtensor.ops.smooth_activations import sigmoid
 from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
@@ -28,16 +28,16 @@ def dice_loss(logits: T, target: Any, smooth: float = 1.0, ignore_index: int = -
     and 0 outside.
 
     Args:
-        target: class numbers (N, …), or areas of the logits' shape in floating point, which may be fractions: a Tensor, an
+        target: class indices (N, …), or areas of the logits' shape in floating point, which may be fractions: a Tensor, an
             array or a list. A tensor of areas gets a gradient too.
-        smooth: makes the loss 0 where neither has any area, and keeps it from jumping where both are small.
+        smooth: makes the loss 0 where both areas are empty, and smooth where both are small.
         ignore_index: pixels with this label are in no sum.
         reduction: "mean" over images and classes, "sum" or "none". The mean of nothing is nan.
 
     Raises:
         TypeError: labels that are no integers, or logits that are not floating point.
-        ValueError: shapes that do not fit, labels out of range (on a GPU the error comes when numbers are next copied from
-            there), a negative smooth, an unknown reduction.
+        ValueError: shapes that do not fit, labels out of range (on a GPU the error is raised at the next copy from the
+            device), a negative smooth, an unknown reduction.
 
     >>> logits = Tensor([[[9.0, 9.0, -9.0]]])  # (1, 1, 3): the first two of three pixels
     >>> dice_loss(logits, [[1, 1, 0]]).item() < 0.001, dice_loss(logits, [[0, 0, 1]]).item() > 0.7
@@ -67,7 +67,7 @@ def dice_loss(logits: T, target: Any, smooth: float = 1.0, ignore_index: int = -
 
 
 def _without_class(target: Any, logits: Node) -> Any:
-    """The mask of a single class as its class numbers, 0 and 1: (N, 1, …) or (N, …), of bools too → (N, …)."""
+    """The mask of a single class as class indices 0 and 1: (N, 1, …) or (N, …), of bools too → (N, …)."""
     if logits.shape[1] > 1:
         return target
     mask = target.array if isinstance(target, Node) else target
@@ -83,7 +83,7 @@ class DiceLoss(Loss):
         smooth, ignore_index, reduction: as `dice_loss`.
 
     Raises:
-        TypeError, ValueError: a setting is none.
+        TypeError, ValueError: a setting is invalid.
     """
 
     usual: ClassVar[dict[str, Any]] = {"smooth": 1.0, "ignore_index": -100, "reduction": "mean"}

@@ -1,4 +1,4 @@
-"""Targets that are class numbers: checked, and as what they are in the formulas, a share of each class for each example."""
+"""Targets that are class indices: checked, and turned into the shares of the classes that the formulas need."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def class_axis(name: str, what: str, scores: Node) -> int:
 
 
 def as_target(name: str, target: Any) -> Any:
-    """A target as a tensor or an array: Python's integers as int64, its other numbers as float32."""
+    """A target as a tensor or an array: Python integers as int64, other Python numbers as float32."""
     if isinstance(target, Node):
         return target
     array = as_array(name, target, whole=np.int64)
-    return array if array.size or is_array(target) else array.astype(np.int64)  # of an empty list NumPy makes floats
+    return array if array.size or is_array(target) else array.astype(np.int64)  # NumPy makes floats of an empty list
 
 
 class Labels:
-    """Class numbers as shares: the target of an example has `own` of the class of its label, and `others` of every class.
+    """Class indices as target distributions: the share `own` for the class of the label, and `others` for every class.
 
-    Examples are laid out as (N, P): P positions, the pixels of an image for instance, of each of N. The shares of all classes,
-    (N, C, P), are written out only where a gradient is to be differentiated.
+    Examples are (N, P): N of P positions each, such as the pixels of an image. The dense shares of all classes, (N, C, P), are
+    computed by `written_out` only.
     """
 
     shape: tuple[int, int, int]
     """(N, C, P)."""
     given: Array
-    """(N, P): the labels, int64, where they were given."""
+    """(N, P): the labels, int64, on the device where they were given."""
     class_weight: Array | None
     """(C,)."""
 
@@ -61,13 +61,13 @@ class Labels:
         classes: int | None = None,
         by_kernel: bool = False,
     ) -> None:
-        """Check the labels against `scores` (N, C, …), and move them beside it.
+        """Check the labels against `scores` (N, C, …), and move them to its device.
 
         Args:
-            name, what: of the function that asks, and what it calls its scores, for errors.
+            name, what: the function, and what it calls its scores, for errors.
             weight: (C,), or None for 1 each.
-            classes: C, if it is not the scores' own.
-            by_kernel: a kernel looks at the labels that are on a GPU, and whoever launches it calls `check_worst`.
+            classes: C, if not that of the scores.
+            by_kernel: labels on a GPU are checked by a kernel, whose caller calls `check_worst`.
 
         Raises:
             TypeError: labels that are no integers.
@@ -90,9 +90,9 @@ class Labels:
             self._look()
 
     def _look(self) -> tuple[Array, Array, Array | None]:
-        """Which examples count, the class of each, and, if not all are known to be in range, which are not: (N, P) each.
+        """Which examples count, their classes, and, unless all are known to be in range, which are not: (N, P) each.
 
-        Before they are moved beside the scores: on the CPU an error comes at once.
+        Computed where the labels were given: on the CPU an error is raised at once.
         """
         if self._seen is not None:
             return self._seen
@@ -103,7 +103,7 @@ class Labels:
         return self._seen
 
     def check_worst(self, worst: Array) -> None:
-        """Check the range of labels on a GPU of which a kernel has found the worst: -1 before all others, then the largest."""
+        """Check labels on a GPU by the worst of them, which a kernel has found: -1 if any is negative, else the largest."""
         check_offset(worst.view(np.uint64), 0, self.shape[1], self._message, ValueError)
 
     @cached_property
@@ -118,7 +118,7 @@ class Labels:
 
     @cached_property
     def weight(self) -> Array:
-        """(N, P): what each counts in the mean: the weight of its class; 0 if it is ignored, nan if there is no such class."""
+        """(N, P): the weight of each example, that of its class; 0 if it is ignored, nan if there is no such class."""
         (kept, labels), outside = self._beside, self._look()[2]
         weight = kept.astype(self._dtype)
         if self.class_weight is not None:
@@ -127,7 +127,7 @@ class Labels:
 
     @cached_property
     def places(self) -> Array:
-        """(N, P): where in (N, C, P), laid flat, the number of the labelled class is."""
+        """(N, P): the index of the labelled class in the flattened (N, C, P)."""
         labels, (n, classes, positions) = self._beside[1], self.shape
         xp = array_module(labels)
         return ((xp.arange(n) * classes)[:, None] + labels) * positions + xp.arange(positions)
@@ -149,14 +149,14 @@ class Labels:
 
     @cached_property
     def sum(self) -> Array:
-        """(N, P): of an example's shares over all classes."""
+        """(N, P): the sum of an example's shares over all classes."""
         return self.own if self.others is None else self.own + self.kept * self.others.sum()
 
     def count(self) -> tuple[Array, Array]:
-        """What a sum of losses is divided by for their mean, the sum of the weights, and what is added to it.
+        """The divisor of the mean, which is the sum of the weights, and what is added to the quotient.
 
         Where the weights sum to 0 there is no mean: the sum is divided by ∞, and nan added. So the mean is nan and the gradient
-        0, whatever the losses are: with label smoothing, or weights of both signs, they need not be 0.
+        0, even where the losses are not 0, as with label smoothing or weights of both signs.
         """
         xp, weights = array_module(self.weight), total(self.weight, (0, 1), False)
         nothing = weights == 0
@@ -164,7 +164,7 @@ class Labels:
         return divisor.astype(self.weight.dtype), addend.astype(self.weight.dtype)
 
     def dot(self, z: Array) -> Array:
-        """Σ shares · z over the classes: (N, C, P) → (N, P); 0 for an ignored example, whose z may be infinite."""
+        """Σ shares · z over the classes: (N, C, P) → (N, P); 0 for an ignored example, of which z may be infinite."""
         xp = array_module(z)
         products = self.own * xp.where(self.kept, z.reshape(-1)[self.places], 0)
         return products if self.others is None else products + xp.where(self.kept, self.others @ z, 0)
@@ -176,7 +176,7 @@ class Labels:
         z.reshape(-1)[self.places] -= self.own * scale
 
     def written_out(self) -> Array:
-        """The shares: (N, C, P)."""
+        """The shares of all classes: (N, C, P)."""
         z = array_module(self.own).zeros(self.shape, self.own.dtype)
         self.subtract_from(z, -array_module(self.own).ones_like(self.own))
         return z

@@ -1,4 +1,4 @@
-"""Losses of probabilities: of yes and no (binary cross-entropy), and of whole distributions (Kullback–Leibler).
+"""Losses of probabilities: binary cross-entropy, and the Kullback–Leibler divergence of distributions.
 
 All take x and a target of the same shape, and are differentiable in both.
 """
@@ -11,21 +11,21 @@ from typing import Any, ClassVar
 import numpy as np
 
 from microtensor.autograd.autocast import widened
-from microtensor.autograd.graph import T, mode
+from microtensor.autograd.graph import T
 from microtensor.autograd.op import Rule, op
-from microtensor.ops.activations import logsigmoid, sigmoid
 from microtensor.ops.elementwise import clamp, where
 from microtensor.ops.functions import exp, log, log1p
-from microtensor.ops.singular import tip, undefined
+from microtensor.ops.singular import by_convention, tip
+from microtensor.ops.smooth_activations import logsigmoid, sigmoid
 from microtensor.runtime.deferred_checks import check_limit
 from microtensor.tensor import Tensor
 
 from .reduction import Loss, buffered, check_reduction, constant, paired, reduce, refuse_swapped
 
-LEAST_LOG = -100.0
-"""No logarithm of a probability counts as less: so a loss stays finite where a probability is 0."""
-LEAST_PRODUCT = 1e-12
-"""No x · (1 − x) that a gradient is divided by counts as less."""
+MIN_LOG = -100.0
+"""Logarithms of probabilities are clipped here, as in PyTorch: so a loss stays finite where a probability is 0."""
+MIN_PRODUCT = 1e-12
+"""x · (1 − x), by which a gradient is divided, is clipped here, as in PyTorch."""
 
 
 def binary_cross_entropy(x: T, target: Any, weight: Any = None, reduction: str = "mean") -> T:
@@ -33,18 +33,18 @@ def binary_cross_entropy(x: T, target: Any, weight: Any = None, reduction: str =
 
     Logarithms count as −100 where they are less, so that the loss is finite at 0 and 1; the gradient for x, (x − target) /
     (x · (1 − x)), is divided by 1e-12 at least. Both as in PyTorch. The gradient for the target is that of the limited loss (in
-    PyTorch it is infinite at 0 and 1). Of logits `binary_cross_entropy_with_logits` keeps more digits.
+    PyTorch it is infinite at 0 and 1). For logits, `binary_cross_entropy_with_logits` is more accurate.
 
     Args:
         x: probabilities, such as `sigmoid` gives.
         target: 0 or 1, or probabilities: a tensor, an array or a list. That they are from 0 to 1 is not checked.
-        weight: numbers by which the losses are multiplied, which broadcast to the shape of x.
+        weight: factors for the losses, which broadcast to the shape of x.
         reduction: "mean", "sum" or "none". The mean of nothing is nan, as in PyTorch.
 
     Raises:
-        TypeError: x is no tensor of floating-point numbers; the target or the weight is no numbers.
-        ValueError: the shapes differ; the reduction is unknown; a number of x is not from 0 to 1 (on a GPU the error comes when
-            numbers are next copied from there).
+        TypeError: x is no floating-point tensor; the target or the weight is not numeric.
+        ValueError: the shapes differ; the reduction is unknown; a number of x is not from 0 to 1 (on a GPU the error is raised
+            at the next copy from the device).
 
     >>> binary_cross_entropy(Tensor([0.5, 0.0]), [1, 1], reduction="none")
     Tensor([  0.6931472, 100.       ])
@@ -68,18 +68,18 @@ def binary_cross_entropy(x: T, target: Any, weight: Any = None, reduction: str =
 def _binary_cross_entropy(x: Any, target: Any) -> Rule[T]:
     xp = x.xp
     with np.errstate(divide="ignore", invalid="ignore"):  # log 0 is −∞, and limited
-        yes, no = (logarithm.clip(LEAST_LOG, math.inf) for logarithm in (xp.log(x.array), xp.log1p(-x.array)))
+        yes, no = (logarithm.clip(MIN_LOG, math.inf) for logarithm in (xp.log(x.array), xp.log1p(-x.array)))
 
     def for_target(g: Any) -> Any:
         zero, one = x == 0, x == 1  # whose logarithms would warn
-        yes = where(zero, LEAST_LOG, log(where(zero, 1, x)))
-        no = where(one, LEAST_LOG, log1p(where(one, 0, -x)))
-        return g * (clamp(no, min=LEAST_LOG) - clamp(yes, min=LEAST_LOG))
+        yes = where(zero, MIN_LOG, log(where(zero, 1, x)))
+        no = where(one, MIN_LOG, log1p(where(one, 0, -x)))
+        return g * (clamp(no, min=MIN_LOG) - clamp(yes, min=MIN_LOG))
 
     def for_x(g: Any) -> Any:
         products = x * (1 - x)
-        back = g * (x - target) / clamp(products, min=LEAST_PRODUCT)
-        return back + undefined(g, x, where=products.array <= LEAST_PRODUCT) if mode.recording else back
+        back = g * (x - target) / clamp(products, min=MIN_PRODUCT)
+        return by_convention(back, g, x, where=lambda: products.array <= MIN_PRODUCT)
 
     data = -(target.array * yes + (1 - target.array) * no)
     return data, (for_x, for_target)
@@ -88,20 +88,20 @@ def _binary_cross_entropy(x: Any, target: Any) -> Rule[T]:
 def binary_cross_entropy_with_logits(
     x: T, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
 ) -> T:
-    """`binary_cross_entropy` of sigmoid(x), to the last digits for logits of any size: x (…), target (…) → one number, or (…).
+    """`binary_cross_entropy` of sigmoid(x), accurate for any logits: x (…), target (…) → one number, or (…).
 
     −pos_weight · target · log sigmoid(x) − (1 − target) · log(1 − sigmoid(x)). The gradient for x is sigmoid(x) − target.
 
     Args:
-        x: logits, numbers of any size.
+        x: logits.
         target: 0 or 1, or probabilities: a tensor, an array or a list.
-        weight: numbers by which the losses are multiplied, which broadcast to the shape of x.
+        weight: factors for the losses, which broadcast to the shape of x.
         reduction: "mean", "sum" or "none". The mean of nothing is nan, as in PyTorch.
-        pos_weight: numbers by which what counts for "yes" is multiplied, which broadcast to the shape of x: for (N, C) one for
-            each class, above 1 where "yes" is rare.
+        pos_weight: factors for the losses of positive examples, of target 1, which broadcast to the shape of x: for (N, C) one
+            for each class, above 1 where positive examples are rare.
 
     Raises:
-        TypeError: x is no tensor of floating-point numbers; the target or a weight is no numbers.
+        TypeError: x is no floating-point tensor; the target or a weight is not numeric.
         ValueError: the shapes do not fit, or the reduction is unknown.
 
     >>> binary_cross_entropy_with_logits(Tensor([0.0, 10000.0]), [1, 0], reduction="none")
@@ -116,8 +116,8 @@ def binary_cross_entropy_with_logits(
     return reduce(_scaled(name, losses, weight), reduction)
 
 
-# With s = log(1 + e^−|x|), log(1 + e^−x) is s + max(−x, 0) and log(1 + e^x) is s + max(x, 0): all is added up of positive
-# parts, and no digits cancel. (Of (1 − target) · x − log sigmoid(x), as one often reads, nothing is left where x is −20.)
+# With s = log(1 + e^−|x|), log(1 + e^−x) is s + max(−x, 0) and log(1 + e^x) is s + max(x, 0): all summands are
+# positive, and nothing cancels. (In the usual form (1 − target) · x − log sigmoid(x), all digits cancel where x is −20.)
 @op(elementwise=True)
 def _binary_cross_entropy_with_logits(x: Any, target: Any, positive: Any = None) -> Rule[T]:
     xp = x.xp
@@ -146,11 +146,11 @@ def kl_div(x: T, target: Any, reduction: str = "mean", log_target: bool = False)
     Args:
         target: probabilities, or their logarithms: a tensor, which gets a gradient too, an array or a list.
         reduction: "batchmean" is the divergence itself, summed over each example and averaged over the first axis. "mean" is
-            over all numbers, and smaller by the number of classes. "sum" or "none".
+            over all elements, and smaller by the number of classes. "sum" or "none".
         log_target: whether the target holds logarithms.
 
     Raises:
-        TypeError: x is no tensor of floating-point numbers; the target is no numbers.
+        TypeError: x is no floating-point tensor; the target is not numeric.
         ValueError: the shapes differ, or the reduction is unknown.
 
     >>> x = Tensor([[0.5, 0.5]]).log()
@@ -168,7 +168,7 @@ def kl_div(x: T, target: Any, reduction: str = "mean", log_target: bool = False)
 
 
 def _log_or_0(x: Any) -> Any:
-    """log x, but 0 at 0, where the gradient is 0 too, and the second nan."""
+    """log x, but 0 at 0, where the gradient is 0 too, and the second derivative nan."""
     zero = x == 0
     return where(zero, tip(x), log(where(zero, 1, x)))
 
@@ -179,22 +179,22 @@ def _scaled(name: str, losses: Any, weight: Any) -> Any:
 
 def _fitting(name: str, what: str, value: Any, x: Any) -> Any:
     """A constant that broadcasts to the shape of x."""
-    numbers = constant(name, what, value, x)
-    before = x.shape[x.ndim - numbers.ndim :] if numbers.ndim <= x.ndim else None
-    if before is None or any(n not in (1, m) for n, m in zip(numbers.shape, before)):
-        raise ValueError(f"{name}: {what} {numbers.shape} does not broadcast to the shape of x {x.shape}")
-    return numbers
+    values = constant(name, what, value, x)
+    last_axes = x.shape[x.ndim - values.ndim :] if values.ndim <= x.ndim else None
+    if last_axes is None or any(n not in (1, m) for n, m in zip(values.shape, last_axes)):
+        raise ValueError(f"{name}: {what} {values.shape} does not broadcast to the shape of x {x.shape}")
+    return values
 
 
 class BCELoss(Loss):
     """`binary_cross_entropy` as a layer: probabilities (…), target (…) → one number.
 
     Args:
-        weight: numbers by which the losses are multiplied; kept as a buffer.
+        weight: factors for the losses; kept as a buffer.
         reduction: "mean", "sum" or "none".
 
     Raises:
-        TypeError, ValueError: the weight is no numbers, or requires a gradient; an unknown reduction.
+        TypeError, ValueError: the weight is not numeric, or requires a gradient; an unknown reduction.
     """
 
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
@@ -210,11 +210,11 @@ class BCEWithLogitsLoss(Loss):
     """`binary_cross_entropy_with_logits` as a layer: logits (…), target (…) → one number.
 
     Args:
-        weight, pos_weight: numbers by which the losses, or what counts for "yes", are multiplied; kept as buffers.
+        weight, pos_weight: factors for the losses, and for those of positive examples; kept as buffers.
         reduction: "mean", "sum" or "none".
 
     Raises:
-        TypeError, ValueError: a weight is no numbers, or requires a gradient; an unknown reduction.
+        TypeError, ValueError: a weight is not numeric, or requires a gradient; an unknown reduction.
 
     >>> BCEWithLogitsLoss()(Tensor([0.0]), [1])
     Tensor(0.6931472)

@@ -1,4 +1,4 @@
-"""What all losses share: how many become one, how targets and constants arrive, and the layer that holds the settings."""
+"""What all losses share: reductions, checks of targets and constants, and the base class of their layers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def check_reduction(name: str, reduction: Any, allowed: tuple[str, ...] = REDUCTIONS) -> None:
-    """Refuse a reduction that is none of those `allowed`.
+    """Refuse a reduction that is not `allowed`.
 
     Raises:
-        ValueError: naming them.
+        ValueError: with the names of those allowed.
 
     >>> check_reduction("example", "avg")
     Traceback (most recent call last):
@@ -53,10 +53,10 @@ def number_within(name: str, what: str, value: Any, least: float, most: float) -
 
 
 def check_prediction(name: str, what: str, x: Any, target: Any = None) -> None:
-    """Refuse what is no tensor of floating-point numbers.
+    """Refuse a prediction that is not a floating-point tensor.
 
     Raises:
-        TypeError: saying what it is.
+        TypeError: with what it is.
     """
     if isinstance(x, Node) and is_floating(x.dtype):
         return
@@ -73,47 +73,47 @@ def _is_prediction(x: Any) -> bool:
 
 
 def refuse_swapped(name: str, what: str, x: Any, target: Any) -> None:
-    """Refuse scores and class numbers, or scores and probabilities, in each other's place, where that shows.
+    """Refuse a prediction and a target that were passed in the wrong order, where that can be detected.
 
-    It shows where the target is a tensor of floating-point numbers, x requires no gradient, and x holds integers, of the
-    shape of the target's class numbers or beside a target of others; or where both are of one shape, x holds nothing but 0 and
-    1, and the target numbers that are no probabilities. (Of x in floating point, which may be right, the last is looked at on a
-    CPU alone: on a GPU the host would wait.)
+    The target is then a floating-point tensor, x requires no gradient, and either x holds integers, and has the shape of class
+    indices for the target or another shape than the target; or both have one shape, all of x is 0 or 1, and the target has
+    values that are no probabilities. (For x in floating point, which may be correct, the values are checked on a CPU only: on a
+    GPU the host would have to wait.)
 
     Args:
         what: what the function calls its prediction.
 
     Raises:
-        TypeError: they are.
+        TypeError: they are swapped.
     """
     if not _is_prediction(target) or x is None or isinstance(x, (str, bytes)) or getattr(x, "requires_grad", False):
         return
     try:
-        numbers = x.array if isinstance(x, Node) else as_array(name, x, whole=np.int64)
-    except (TypeError, ValueError):  # it is no prediction either, and will be told so
+        values = x.array if isinstance(x, Node) else as_array(name, x, whole=np.int64)
+    except (TypeError, ValueError):  # check_prediction refuses it later
         return
-    if numbers.shape != target.shape:
-        fits = target.ndim > 0 and numbers.shape == (target.shape[:1] + target.shape[2:] if target.ndim > 1 else ())
-        swapped = _are_whole(numbers) and (fits or not _are_whole(target.array))
+    if values.shape != target.shape:
+        fits = target.ndim > 0 and values.shape == (target.shape[:1] + target.shape[2:] if target.ndim > 1 else ())
+        swapped = _are_integers(values) and (fits or not _are_integers(target.array))
     else:
-        on_cpu = type(numbers) is type(target.array) is np.ndarray
-        look = numbers.dtype.kind in "iub" or on_cpu and _only_0_and_1(numbers.flat[:64])
-        swapped = look and _no_probabilities(numbers, target.array)
+        on_cpu = type(values) is type(target.array) is np.ndarray
+        check = values.dtype.kind in "iub" or on_cpu and _only_0_and_1(values.flat[:64])
+        swapped = check and _no_probabilities(values, target.array)
     if swapped:
         given = f"{what} {_described(x)}, target {_described(target)}"
         raise TypeError(f"{name}: {what} and target are swapped: got {given}; write {name}({what}, target)")
 
 
-def _are_whole(numbers: Any) -> bool:
-    return numbers.dtype.kind in "iub" or bool((numbers == numbers.round()).all())
+def _are_integers(values: Any) -> bool:
+    return values.dtype.kind in "iub" or bool((values == values.round()).all())
 
 
-def _only_0_and_1(numbers: Any) -> bool:
-    return bool(((numbers == 0) | (numbers == 1)).all())
+def _only_0_and_1(values: Any) -> bool:
+    return bool(((values == 0) | (values == 1)).all())
 
 
 def _no_probabilities(x: Any, target: Any) -> bool:
-    """Whether x is 0 and 1 throughout, with both in it, and the target goes beyond these."""
+    """Whether all of x is 0 or 1, both occur, and the target has values outside 0 to 1."""
     found = x.size > 1 and x.min() == 0 and x.max() == 1 and _only_0_and_1(x)
     return bool(found and (target.min() < 0 or target.max() > 1))
 
@@ -123,12 +123,12 @@ def _described(x: Any) -> str:
 
 
 def paired(name: str, x: Any, target: Any) -> Any:
-    """A target with a number for each number of x: as a tensor of floating-point numbers, where x is.
+    """A target of the shape of x, as a floating-point tensor on the device of x.
 
     A tensor keeps its graph, and its dtype if it is floating point. An array or a list is a constant in the dtype of x.
 
     Raises:
-        TypeError: x is no tensor of floating-point numbers, or the target is no numbers.
+        TypeError: x is no floating-point tensor, or the target is not numeric.
         ValueError: the shapes differ.
     """
     check_prediction(name, "x", x, target)
@@ -143,10 +143,10 @@ def paired(name: str, x: Any, target: Any) -> Any:
 
 
 def variable(name: str, what: str, value: Any, like: Node) -> Any:
-    """A tensor of floating-point numbers with its graph and dtype; anything else as `constant` takes it.
+    """A floating-point tensor unchanged, with its graph and dtype; anything else as by `constant`.
 
     Raises:
-        TypeError: it is not numbers.
+        TypeError: it is not numeric.
         ValueError: a tensor on another device.
     """
     if isinstance(value, Node) and is_floating(value.dtype):
@@ -156,11 +156,11 @@ def variable(name: str, what: str, value: Any, like: Node) -> Any:
 
 
 def constant(name: str, what: str, value: Any, like: Node) -> Any:
-    """A tensor, an array or nested lists as a constant tensor in the dtype of `like`, where `like` is.
+    """A tensor, an array or nested lists as a constant tensor with the dtype and device of `like`.
 
     Raises:
-        TypeError: they are not numbers.
-        ValueError: a tensor that requires a gradient, for it would get none; or one on another device.
+        TypeError: they are not numeric.
+        ValueError: a tensor that requires a gradient, since it would get none; or one on another device.
     """
     if isinstance(value, Node):
         refuse_gradient(name, what, value)
@@ -168,7 +168,7 @@ def constant(name: str, what: str, value: Any, like: Node) -> Any:
         tensor: Any = value
         return tensor.to(like.dtype)
     array = as_array(f"{name}: {what}", value)
-    return like.constant(to_device(array.astype(like.dtype, copy=is_array(value)), like.device))  # as it is now
+    return like.constant(to_device(array.astype(like.dtype, copy=is_array(value)), like.device))  # a copy of an array
 
 
 def _check_device(name: str, what: str, value: Node, like: Node) -> None:
@@ -177,10 +177,10 @@ def _check_device(name: str, what: str, value: Node, like: Node) -> None:
 
 
 def refuse_gradient(name: str, what: str, value: Any) -> None:
-    """Refuse a tensor that wants a gradient from a loss that gives it none.
+    """Refuse a tensor that requires a gradient, where the loss gives it none.
 
     Raises:
-        ValueError: saying what to do.
+        ValueError: with what to do.
     """
     if isinstance(value, Node) and value.requires_grad:
         raise ValueError(f"{name}: {what} requires a gradient, but is taken as a constant; give {what}.detach()")
@@ -198,13 +198,13 @@ class Loss(Module):
 
     reductions: ClassVar[tuple[str, ...]] = REDUCTIONS
     usual: ClassVar[dict[str, Any]] = {"reduction": "mean"}
-    """The settings, each with the value at which `repr` leaves it out."""
+    """The settings with their defaults, which `repr` leaves out."""
 
     def __new__(cls, *settings: Any, **named: Any) -> Loss:
-        """A loss from its settings; the tensors to compare come when it is called.
+        """A loss from its settings; the tensors are given when it is called.
 
         Raises:
-            TypeError: they are given here.
+            TypeError: tensors are given here.
         """
         x, target, *_ = (*settings, None, None)
         if isinstance(x, Node) and (isinstance(target, (Node, list)) or is_array(target)):
@@ -221,10 +221,10 @@ class Loss(Module):
 
 
 def buffered(name: str, what: str, value: Any) -> Buffer | None:
-    """A constant that a loss keeps: it moves with the loss, and is in `state_dict()`, as PyTorch's are. None stays None.
+    """A constant of a loss as a buffer: it moves with the loss, and is in `state_dict()`, as in PyTorch. None stays None.
 
     Raises:
-        TypeError: it is not numbers.
+        TypeError: it is not numeric.
         ValueError: it requires a gradient.
     """
     if value is None:

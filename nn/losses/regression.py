@@ -1,7 +1,7 @@
-"""Losses of numbers that are to meet other numbers: how far apart they are.
+"""Losses of regression: the distance of predicted values from their targets.
 
-All take x and a target of the same shape: shapes that would only broadcast, as (N, 1) and (N,) do, are refused, for then each
-number would be compared with all others. Differentiable in x and in the target.
+All take x and a target of the same shape: shapes that would broadcast, such as (N, 1) and (N,), are refused, since each element
+would be compared with all others. Differentiable in x and in the target.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def mse_loss(x: T, target: Any, reduction: str = "mean", weight: Any = None) -> 
     Args:
         target: a tensor, which gets a gradient too, an array or a list.
         reduction: "mean", "sum" or "none". The mean of nothing is nan, as in PyTorch.
-        weight: a number for each of x, by which its loss is multiplied. The mean is Σ weight · loss / Σ weight.
+        weight: a factor for the loss of each element. The mean is Σ weight · loss / Σ weight.
 
     Raises:
-        TypeError: x is no tensor of floating-point numbers; the target or the weight is no numbers.
+        TypeError: x is no floating-point tensor; the target or the weight is not numeric.
         ValueError: the shapes differ, or the reduction is unknown.
 
     >>> mse_loss(Tensor([1.0, 2.0]), [1.0, 4.0])
@@ -49,13 +49,13 @@ def l1_loss(x: T, target: Any, reduction: str = "mean", weight: Any = None) -> T
 
 
 def huber_loss(x: T, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> T:
-    """d² / 2 where d = |x − target| is at most delta, delta · (d − delta / 2) beyond: outliers pull with a limited force.
+    """d² / 2 where d = |x − target| is at most delta, delta · (d − delta / 2) beyond: the gradient of outliers is limited.
 
     Huber 1964, "Robust estimation of a location parameter". x (…), target (…) → one number, or (…) for reduction "none".
 
     Args:
-        delta: where the parabola goes over into a straight line; more than 0.
-        weight: as in `mse_loss`, but the mean is over the count of numbers, as in PyTorch.
+        delta: where the parabola turns into a straight line; more than 0.
+        weight: as in `mse_loss`, but the mean divides by the number of elements, as in PyTorch.
 
     Raises:
         TypeError, ValueError: as `mse_loss`; delta is not more than 0.
@@ -85,10 +85,10 @@ def smooth_l1_loss(x: T, target: Any, reduction: str = "mean", beta: float = 1.0
     return reduce(losses, reduction)
 
 
-# One rule: composed of five operations it takes twice as long.
+# One rule: the composition of five operations takes twice as long.
 @op(elementwise=True)
 def _huber(x: T, *, delta: float) -> Rule[T]:
-    """c · (|x| − c / 2), where c is |x|, but no more than delta."""
+    """c · (|x| − c / 2), where c = min(|x|, delta)."""
     d = x.xp.abs(x.array)
     c = d.clip(0, delta)
     return c * (d - c / 2), (lambda g: g * clamp(x, -delta, delta),)

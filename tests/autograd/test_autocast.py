@@ -9,7 +9,7 @@ import pytest
 
 import microtensor as mt
 from microtensor import nn
-from microtensor.autograd.graph import mode
+from microtensor.autograd.observers import Observer, observing
 from microtensor.checkpoint import checkpoint
 from microtensor.data import DataLoader, mnist_sample
 
@@ -271,15 +271,13 @@ def casts_in(run):
     """How many casts to float16 `run` makes."""
     seen = []
 
-    def observe(operation, inputs, settings, result):
-        if operation.__name__ == "cast" and result.dtype == F16:
-            seen.append(inputs[0])
+    class Casts(Observer):
+        def operation(self, operation, inputs, settings, result):
+            if operation.__name__ == "cast" and result.dtype == F16:
+                seen.append(inputs[0])
 
-    before, mode.observers = mode.observers, (observe,)
-    try:
+    with observing(Casts()):
         run()
-    finally:
-        mode.observers = before
     return len(seen)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import microtensor as mt
-from microtensor.autograd.backward import partials
 from microtensor.autograd.graph import mode
+from microtensor.autograd.meaning import partials
 
 
 def leaf(values, **settings):
@@ -478,7 +478,7 @@ def test_another_array_for_a_leaf_leaves_what_shares_the_old_one():
     p.array = p.array * 2
     y.backward()
     assert x.grad.tolist() == [1.0, 2.0]
-    with pytest.raises(TypeError, match=r"data: expected an array, got list; to write numbers into it: x\[...\] = numbers"):
+    with pytest.raises(TypeError, match=r"data: expected an array, got list; to write values into it: x\[...\] = values"):
         p.array = [1.0, 2.0]
 
 

@@ -14,7 +14,7 @@ import microtensor as mt
 from microtensor import nn
 from microtensor.autograd import leaves
 from microtensor.autograd.graph import mode
-from microtensor.autograd.parallel import aside
+from microtensor.autograd.parallel import may_run_in_parallel
 from microtensor.checkpoint import checkpoint
 from microtensor.runtime import threads
 
@@ -407,7 +407,7 @@ def test_gradients_that_other_threads_compute(count, monkeypatch):
             started.wait(0.2)
             return g * b
 
-        return x.array * a.array * b.array, (lambda g: g * a * b, aside(to_a, 1 << 40), lambda g: g * a)
+        return x.array * a.array * b.array, (lambda g: g * a * b, may_run_in_parallel(to_a, 1 << 40), lambda g: g * a)
 
     a, b, x = leaf([2.0]), leaf([3.0]), leaf([1.0])
 
@@ -503,7 +503,7 @@ def test_a_hook_that_raises_ends_the_pass_and_the_next_is_as_ever(kind):
         y.backward()
     assert mt.is_grad_enabled()
     assert not mt.is_autocast_enabled()
-    assert mode.watchers == ()
+    assert mode.observers == ()
     assert c.grad.item() == 6.0  # complete by then
     with pytest.raises(RuntimeError, match="released by an earlier pass"):
         y.backward()

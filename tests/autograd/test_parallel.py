@@ -17,7 +17,7 @@ from microtensor.runtime import threads
 @pytest.fixture
 def count(monkeypatch):
     """Sets the number of threads, for vjps that are all long enough; afterwards it is as before."""
-    monkeypatch.setattr(parallel, "LONG", 0)
+    monkeypatch.setattr(parallel, "PARALLEL_MACS", 0)
     before = threads.get_num_threads()
     yield threads.set_num_threads
     threads.set_num_threads(before)
@@ -31,7 +31,7 @@ def scaled(x, weight, *, seen):
         seen.append(threading.current_thread())
         return (g * x).sum(0)
 
-    return x.array * weight.array, (lambda g: g * weight, parallel.aside(to_weight))
+    return x.array * weight.array, (lambda g: g * weight, parallel.may_run_in_parallel(to_weight))
 
 
 @op
@@ -60,7 +60,7 @@ def test_another_thread_computes_it_while_the_pass_goes_on(count):
             gate.set()
             return (g * x).sum(0)
 
-        return x.array * weight.array, (lambda g: g * weight, parallel.aside(to_weight))
+        return x.array * weight.array, (lambda g: g * weight, parallel.may_run_in_parallel(to_weight))
 
     x, weight = weights((4, 3), (3,))
     opened(slow(x, gate=gate), weight).sum().backward()  # the pass waits at the gate, so another thread has opened it
@@ -138,7 +138,7 @@ def test_an_error_comes_out_of_backward_and_the_next_pass_is_as_ever(count):
 
     @op
     def wrong(x, weight, *, back):
-        return x.array * weight.array, (lambda g: g * weight, parallel.aside(lambda g: back(g)))
+        return x.array * weight.array, (lambda g: g * weight, parallel.may_run_in_parallel(lambda g: back(g)))
 
     def fails(_):
         raise ZeroDivisionError("in the vjp")
@@ -194,7 +194,7 @@ def test_short_ones_are_not_worth_it():
     def vjp(g):
         return g
 
-    assert not hasattr(
-        parallel.aside(vjp, multiplications=parallel.LONG - 1, numbers=parallel.LONG // parallel.MOVED - 1), "aside"
-    )
-    assert hasattr(parallel.aside(vjp, numbers=parallel.LONG // parallel.MOVED), "aside")
+    elements = parallel.PARALLEL_MACS // parallel.MACS_PER_ELEMENT
+    marked = parallel.may_run_in_parallel(vjp, multiply_adds=parallel.PARALLEL_MACS - 1, elements=elements - 1)
+    assert not hasattr(marked, "in_parallel")
+    assert hasattr(parallel.may_run_in_parallel(vjp, elements=elements), "in_parallel")

@@ -7,7 +7,7 @@ import pytest
 
 import microtensor as mt
 from microtensor import Tensor
-from microtensor.ops import activations
+from microtensor.ops import smooth_activations
 
 X = Tensor([-1.0, 0.0, 2.0])
 IMAGES = Tensor(np.ones((2, 3, 4, 4), np.float32))
@@ -31,7 +31,7 @@ def slopes(f, *values):
         (lambda x: mt.leaky_relu(x, 0.0), [-1.0, 0.0], [0.0, 0.0]),
         (lambda x: mt.elu(x, 2.0), [0.0], [2.0]),
         (lambda x: mt.celu(x, 2.0), [0.0], [1.0]),
-        (mt.selu, [0.0], [activations.SELU_SCALE * activations.SELU_ALPHA]),
+        (mt.selu, [0.0], [smooth_activations.SELU_SCALE * smooth_activations.SELU_ALPHA]),
         (mt.softsign, [0.0], [1.0]),
         (lambda x: mt.softplus(x, 1.0, 1.0), [1.0, 1.001], [1 / (1 + math.exp(-1)), 1.0]),
         (mt.logsigmoid, [0.0], [0.5]),

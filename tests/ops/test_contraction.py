@@ -147,12 +147,12 @@ W = Tensor(np.ones((5, 3, 4)))
         (
             lambda: mt.einsum("ij->ik", X),
             ValueError,
-            "in 'ij->ik', 'k' stands behind the arrow only; it must be an axis of some tensor",
+            "in 'ij->ik', 'k' is behind the arrow only; it must be an axis of some tensor",
         ),
         (
             lambda: mt.einsum("ij->ii", X),
             ValueError,
-            "'i' stands behind the arrow twice; each axis of the result has its own letter",
+            "'i' is behind the arrow twice; each axis of the result has its own letter",
         ),
         (lambda: mt.einsum("ijk->i", X), ValueError, r"'ijk' does not fit a tensor of shape \(2, 3\), which has 2 axes"),
         (lambda: mt.einsum("i->i", X), ValueError, "'i' does not fit a tensor .* or '...' stands for those that have none"),
@@ -160,14 +160,14 @@ W = Tensor(np.ones((5, 3, 4)))
         (
             lambda: mt.einsum("ij,jk->ik", X, X),
             ValueError,
-            r"in 'ij,jk->ik', 'j' runs over 3 numbers and, in a tensor of shape \(2, 3\), over 2; axes with one label must be of one length",
+            r"in 'ij,jk->ik', 'j' has length 3 and, in a tensor of shape \(2, 3\), length 2; axes with one label must be of one length",
         ),
-        (lambda: mt.einsum("ii->i", X), ValueError, "'i' runs over 2 numbers and, in a tensor of shape .*, over 3"),
-        (lambda: mt.einsum("ii->i", X[:1]), ValueError, "'i' runs over 1 numbers and, in a tensor of shape .*, over 3"),
+        (lambda: mt.einsum("ii->i", X), ValueError, "'i' has length 2 and, in a tensor of shape .*, length 3"),
+        (lambda: mt.einsum("ii->i", X[:1]), ValueError, "'i' has length 1 and, in a tensor of shape .*, length 3"),
         (
             lambda: mt.einsum("...,...", X, Y),
             ValueError,
-            "an axis under '...' runs over 2 numbers and, in a tensor of shape .*, over 3",
+            "an axis under '...' has length 2 and, in a tensor of shape .*, length 3",
         ),
         (lambda: mt.einsum("i1->i", X), ValueError, "'1' in 'i1->i' is no label: an axis is called by a letter, a-z or A-Z"),
         (lambda: mt.einsum("ij=>i", X), ValueError, "'=' in 'ij=>i' is no label"),
@@ -212,7 +212,7 @@ W = Tensor(np.ones((5, 3, 4)))
         (
             lambda: mt.bilinear(X, Y[:2], W, Tensor([1.0])),
             ValueError,
-            r"weight \(5, 3, 4\) gives 5 numbers, but bias has shape \(1,\)",
+            r"weight \(5, 3, 4\) gives 5 outputs, but bias has shape \(1,\)",
         ),
         (lambda: mt.bilinear(X, Y[:2], 3), TypeError, "bilinear: expected tensors, got the number 3"),
     ],

@@ -67,7 +67,7 @@ def test_the_ends(dtype):
 def test_the_size_of_a_block_makes_no_difference(dtype, monkeypatch):
     x = np.linspace(-4, 4, 96).astype(dtype).reshape(4, 6, 4).transpose(2, 0, 1)
     whole = mt.erf(Tensor(x)).numpy(), mt.erfc(Tensor(x)).numpy()
-    monkeypatch.setattr(error_function, "BLOCK", 7)
+    monkeypatch.setattr(error_function, "BLOCK_ELEMENTS", 7)
     for y, expected in zip((mt.erf(Tensor(x)).numpy(), mt.erfc(Tensor(x)).numpy()), whole):
         assert y.dtype == dtype
         np.testing.assert_allclose(y, expected, rtol=4 * np.finfo(dtype).eps)

@@ -48,7 +48,7 @@ def test_assignment_writes_what_numpy_writes(data, shape):
     np.testing.assert_array_equal(x.numpy(), expected, strict=True)
 
 
-@given(st.data(), shapes(min_dims=1), st.sampled_from([1, 5, indexing.PLACES]))
+@given(st.data(), shapes(min_dims=1), st.sampled_from([1, 5, indexing.SCATTER_ELEMENTS]))
 def test_the_adjoint_adds_where_the_index_picked(data, shape, places):
     index = data.draw(indices(shape))
     g = np.random.default_rng(0).standard_normal(np.zeros(shape)[index].shape)
@@ -56,12 +56,12 @@ def test_the_adjoint_adds_where_the_index_picked(data, shape, places):
     np.add.at(expected, index, g)
     x = Tensor(np.zeros(shape), requires_grad=True)
     with pytest.MonkeyPatch.context() as patch:  # the parts in which rows are added make no difference
-        patch.setattr(indexing, "PLACES", places)
+        patch.setattr(indexing, "SCATTER_ELEMENTS", places)
         (ours,) = mt.grad(x[index], x, Tensor(g))
     np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-12, atol=1e-12, strict=True)
 
 
-@pytest.mark.parametrize("places", [1, 3, indexing.PLACES])
+@pytest.mark.parametrize("places", [1, 3, indexing.SCATTER_ELEMENTS])
 @pytest.mark.parametrize(
     "index",
     [
@@ -76,7 +76,7 @@ def test_the_adjoint_adds_where_the_index_picked(data, shape, places):
     ],
 )
 def test_an_element_picked_twice_gets_both_gradients(index, places, monkeypatch):
-    monkeypatch.setattr(indexing, "PLACES", places)
+    monkeypatch.setattr(indexing, "SCATTER_ELEMENTS", places)
     x = Tensor(np.zeros((2, 3, 4)), requires_grad=True)
     g = np.random.default_rng(0).standard_normal(x.numpy()[index].shape)
     expected = np.zeros(x.shape)

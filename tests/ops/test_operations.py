@@ -60,6 +60,42 @@ def test_values_and_gradients_are_pytorchs(name, data, seed):
         np.testing.assert_allclose(ours.numpy(), wanted.numpy(), rtol=1e-9, atol=1e-11, strict=True)
 
 
+def with_meanings(y):
+    """The places in the graph behind y of operations that have a meaning."""
+    found, waiting, visited = [], [y.origin], set()
+    while waiting:
+        origin = waiting.pop()
+        if origin in visited:
+            continue
+        visited.add(origin)
+        found += [origin] if origin.meaning is not None else []
+        waiting += [parent for parent, _ in origin.sources]
+    return found
+
+
+@pytest.mark.parametrize("name", EVERY)
+@settings(max_examples=5)
+@given(data=st.data())
+def test_a_rule_computes_what_its_meaning_does(name, data):
+    case = data.draw(EVERY[name])
+    leaves = [x.detach().requires_grad_() for x in case.inputs]
+    y = case.ours(*leaves)
+    origins = with_meanings(y) if y.requires_grad else []
+    for origin in origins:
+        inputs, settings = origin.meaning.inputs, origin.meaning.settings
+        ours, expected = origin.op(*inputs, **settings), origin.meaning.function(*inputs, **settings)
+        np.testing.assert_allclose(ours.numpy(), expected.numpy(), rtol=1e-10, atol=1e-12, strict=True)
+    if origins:
+        g = mt.Tensor(np.random.default_rng(0).standard_normal(y.shape))
+        plain, recorded = (
+            mt.grad(y, leaves, g, retain_graph=True, create_graph=create, allow_unused=True) for create in (False, True)
+        )
+        for ours, expected in zip(plain, recorded):
+            assert (ours is None) == (expected is None)
+            if ours is not None:
+                np.testing.assert_allclose(ours.numpy(), expected.numpy(), rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize("name", EVERY)
 @settings(max_examples=5)
 @given(data=st.data())

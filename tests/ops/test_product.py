@@ -128,10 +128,10 @@ BOOLS = MATRIX > 0
         (
             lambda: MATRIX @ MATRIX,
             ValueError,
-            r"matmul: shapes \(2, 3\) and \(2, 3\) do not fit: the rows of the first have 3 numbers, the columns of the second 2; "
+            r"matmul: shapes \(2, 3\) and \(2, 3\) do not fit: the rows of the first have 3 elements, the columns of the second 2; "
             r"transposed, \.mT, the second would fit",
         ),
-        (lambda: MATRIX @ VECTOR, ValueError, "the rows of the first have 3 numbers, the columns of the second 2$"),
+        (lambda: MATRIX @ VECTOR, ValueError, "the rows of the first have 3 elements, the columns of the second 2$"),
         (
             lambda: BATCH @ Tensor(np.ones((3, 3, 2))),
             ValueError,

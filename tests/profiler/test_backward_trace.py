@@ -141,7 +141,7 @@ def test_it_ends_with_its_block_and_changes_nothing():
         y.backward()
         with pytest.raises(RuntimeError, match="released"):
             y.backward()
-    assert mode.watchers == ()
+    assert mode.observers == ()
     (again.exp() * again).sum().backward()
     assert len(trace) == 4
     np.testing.assert_array_equal(x.grad.numpy(), again.grad.numpy())

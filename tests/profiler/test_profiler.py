@@ -14,11 +14,12 @@ import strict
 
 import microtensor as mt
 from microtensor import Tensor, nn
+from microtensor.autograd.observers import of_all_threads
 from microtensor.autograd.op import op
 from microtensor.models import lenet5
 from microtensor.profiler import spans
 from microtensor.profiler.profiler import ProfileRow
-from microtensor.profiler.spans import here, profiles
+from microtensor.profiler.spans import here
 
 ON_DEVICE = mt.get_default_device() != "cpu"
 needs_device = pytest.mark.skipif(not ON_DEVICE, reason="about devices: --device strict or cuda")
@@ -45,10 +46,13 @@ def clock(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def nothing_stays():
+def nothing_stays(monkeypatch):
+    seen = []
+    begin = spans.Recorder.begin
+    monkeypatch.setattr(spans.Recorder, "begin", lambda self, *args: (seen.append(self), begin(self, *args)))
     yield
-    assert profiles == []
-    assert here.stack == []
+    assert of_all_threads == []
+    assert all(recorder._stack.spans == [] for recorder in seen)
     assert here.layers == []
 
 

@@ -8,7 +8,7 @@ from saliency_nets import draw, reused, ruled, twin
 
 import microtensor as mt
 from microtensor import saliency
-from microtensor.autograd.graph import mode
+from microtensor.ops.activations import rectifier
 
 METHODS = {"guided": saliency.guided_backprop, "deconvnet": saliency.deconvnet}
 
@@ -95,18 +95,18 @@ def test_what_is_no_relu_keeps_its_derivative(function):
 
 def test_rules_nest_end_with_their_block_and_after_an_error():
     with saliency.relu_rule("guided"):
-        outer = mode.rectifier
+        outer = rectifier.derivative
         with saliency.relu_rule("deconvnet"):
-            assert mode.rectifier is not outer
-        assert mode.rectifier is outer
-    assert mode.rectifier is None
+            assert rectifier.derivative is not outer
+        assert rectifier.derivative is outer
+    assert rectifier.derivative is None
 
     def broken(x):
         raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
         saliency.guided_backprop(broken, draw(0, 1, 1, 2, 2))
-    assert mode.rectifier is None
+    assert rectifier.derivative is None
 
 
 def test_another_threads_gradients_are_not_ruled():

@@ -1,6 +1,7 @@
 """The optimisers, and the arguments that each can take."""
 
 from hypothesis import strategies as st
+
 from microtensor.nn.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 
 KINDS = [SGD, Adam, AdamW, RMSprop, Adagrad]

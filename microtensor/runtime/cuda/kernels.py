@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array, array_module, follow
-from ..scoped import Block
+from ..scoped import Setting
 
 THREADS = 256
 """Threads in a block, unless a kernel needs another number."""
@@ -59,23 +59,14 @@ class Chosen(threading.local):
 chosen = Chosen()
 
 
-class plain(Block):
-    """Inside, only array calls compute, without kernels on a GPU and without oneDNN on the CPU.
+class plain(Setting):
+    """Inside, plain array calls alone compute, without kernels on a GPU and without oneDNN on the CPU.
 
     For comparisons, and to find out whether a kernel is at fault.
     """
 
-    def now(self) -> bool:
-        """Whether kernels are used in this thread."""
-        return chosen.kernels
-
-    def set(self, value: bool) -> None:
-        """Use kernels from now on, or not."""
-        chosen.kernels = value
-
-    def wanted(self, before: bool) -> bool:
-        """False: no kernels inside."""
-        return False
+    def __init__(self) -> None:
+        super().__init__(chosen, kernels=False)
 
 
 def usable(array: Array) -> bool:

@@ -9,7 +9,7 @@ import threading
 
 from ...runtime.integers import as_integer
 from ..arrays import gpu_count, on
-from ..scoped import Block
+from ..scoped import FunctionSetting
 from ..text import kind_of
 
 
@@ -61,7 +61,7 @@ def get_allow_tf32() -> bool:
     return settings.tf32
 
 
-class allow_tf32(Block):
+class allow_tf32(FunctionSetting):
     """Inside, or in the function that it decorates, products of float32 may be computed in TF32, or not: see `set_allow_tf32`.
 
     Raises:
@@ -73,19 +73,7 @@ class allow_tf32(Block):
     """
 
     def __init__(self, allowed: bool = True) -> None:
-        self._allowed = allowed
-
-    def now(self) -> bool:
-        """As `get_allow_tf32`."""
-        return get_allow_tf32()
-
-    def set(self, value: bool) -> None:
-        """As `set_allow_tf32`."""
-        set_allow_tf32(value)
-
-    def wanted(self, before: bool) -> bool:
-        """The value inside."""
-        return self._allowed
+        super().__init__(get_allow_tf32, set_allow_tf32, allowed)
 
 
 def set_allow_cudnn(allowed: bool) -> None:
@@ -111,7 +99,7 @@ def get_allow_cudnn() -> bool:
     return settings.cudnn
 
 
-class allow_cudnn(Block):
+class allow_cudnn(FunctionSetting):
     """Inside, or in the function that it decorates, convolutions on a GPU may be computed by cuDNN, or not.
 
     Raises:
@@ -123,19 +111,7 @@ class allow_cudnn(Block):
     """
 
     def __init__(self, allowed: bool = True) -> None:
-        self._allowed = allowed
-
-    def now(self) -> bool:
-        """As `get_allow_cudnn`."""
-        return get_allow_cudnn()
-
-    def set(self, value: bool) -> None:
-        """As `set_allow_cudnn`."""
-        set_allow_cudnn(value)
-
-    def wanted(self, before: bool) -> bool:
-        """The value inside."""
-        return self._allowed
+        super().__init__(get_allow_cudnn, set_allow_cudnn, allowed)
 
 
 def set_convolution_workspace(nbytes: int) -> None:
@@ -160,7 +136,7 @@ def get_convolution_workspace() -> int:
     return settings.workspace
 
 
-class convolution_workspace(Block):
+class convolution_workspace(FunctionSetting):
     """Inside, or in the function that it decorates, a convolution on a GPU has this many bytes for im2col.
 
     Raises:
@@ -172,16 +148,4 @@ class convolution_workspace(Block):
     """
 
     def __init__(self, nbytes: int) -> None:
-        self._nbytes = nbytes
-
-    def now(self) -> int:
-        """As `get_convolution_workspace`."""
-        return get_convolution_workspace()
-
-    def set(self, value: int) -> None:
-        """As `set_convolution_workspace`."""
-        set_convolution_workspace(value)
-
-    def wanted(self, before: int) -> int:
-        """The value inside."""
-        return self._nbytes
+        super().__init__(get_convolution_workspace, set_convolution_workspace, nbytes)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import microtensor as mt
 from microtensor import Tensor, nn
-from microtensor.autograd.graph import mode
+from microtensor.autograd.observers import Observer, observing
 from microtensor.nn.inspect.receptive_field_tracker import AxisField, FieldTracker
 from microtensor.nn.layers.adaptive import adaptive_avg_pool2d, adaptive_max_pool2d
 from microtensor.nn.layers.conv import conv2d
@@ -22,11 +22,13 @@ def follow(function, *shapes):
     tracker, inputs = FieldTracker(), [Tensor(np.ones(shape)) for shape in shapes]
     for x in inputs:
         tracker.start(x)
-    mode.observers = (*mode.observers, tracker.observe)
-    try:
+
+    class Follow(Observer):
+        def operation(self, *call):
+            tracker.observe(*call)
+
+    with observing(Follow()):
         y = function(*inputs)
-    finally:
-        mode.observers = mode.observers[:-1]
     return y, tracker.of(y)
 
 

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 
 import microtensor as mt
-from microtensor import Tensor
+from microtensor import Tensor, nn
 from microtensor.gradcheck import check_gradients
-from microtensor.nn.layers import activation
 from microtensor.testing import shapes, tensors
 
 LAYERS = [
@@ -53,7 +52,7 @@ KINKS = [-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.5, 3.0, 6.0]
 @settings(max_examples=10)
 @given(x=tensors(shapes(min_dims=1), low=-4.0, high=8.0, away_from=KINKS))
 def test_gradients_to_second_order(name, arguments, x):
-    check_gradients(getattr(activation, name)(**arguments), x, order=2)
+    check_gradients(getattr(nn, name)(**arguments), x, order=2)
 
 
 @pytest.mark.parametrize(("name", "arguments"), LAYERS, ids=ids)
@@ -61,7 +60,7 @@ def test_gradients_to_second_order(name, arguments, x):
 @given(x=tensors(shapes(min_dims=1), low=-4.0, high=8.0, away_from=KINKS))
 def test_values_gradients_and_repr_are_pytorchs(name, arguments, x):
     torch = pytest.importorskip("torch")
-    ours, theirs = getattr(activation, name)(**arguments), getattr(torch.nn, name)(**arguments).double()
+    ours, theirs = getattr(nn, name)(**arguments), getattr(torch.nn, name)(**arguments).double()
     assert repr(ours) == repr(theirs)
     x.requires_grad = True
     there = torch.tensor(x.numpy(), requires_grad=True)
@@ -76,15 +75,15 @@ def test_values_gradients_and_repr_are_pytorchs(name, arguments, x):
 def test_hardsigmoid():  # PyTorch's own gradient takes 1/6 in float32
     torch = pytest.importorskip("torch")
     x = np.linspace(-5, 5, 12)
-    assert repr(activation.Hardsigmoid()) == repr(torch.nn.Hardsigmoid())
-    y = activation.Hardsigmoid()(Tensor(x)).numpy()
+    assert repr(nn.Hardsigmoid()) == repr(torch.nn.Hardsigmoid())
+    y = nn.Hardsigmoid()(Tensor(x)).numpy()
     np.testing.assert_allclose(y, torch.nn.Hardsigmoid()(torch.tensor(x)).numpy(), rtol=1e-14)
 
 
 def test_every_activation_of_pytorch_is_here():
     torch = pytest.importorskip("torch")
     names = set(torch.nn.modules.activation.__all__) - {"MultiheadAttention"}
-    assert not names - set(vars(activation))
+    assert not names - set(dir(nn))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +92,7 @@ def test_every_activation_of_pytorch_is_here():
 )
 def test_layers_that_need_certain_shapes_are_pytorchs(name, arguments, shape):
     torch = pytest.importorskip("torch")
-    ours, theirs = getattr(activation, name)(**arguments), getattr(torch.nn, name)(**arguments)
+    ours, theirs = getattr(nn, name)(**arguments), getattr(torch.nn, name)(**arguments)
     assert repr(ours) == repr(theirs)
     x, g = (
         np.random.default_rng(0).standard_normal(shape),
@@ -111,7 +110,7 @@ def test_layers_that_need_certain_shapes_are_pytorchs(name, arguments, shape):
 def test_random_slopes_are_drawn_in_training_and_averaged_after():
     torch = pytest.importorskip("torch")
     x = -np.ones(20_000, np.float32)
-    layer = activation.RReLU(0.1, 0.5, generator=mt.Generator(0))
+    layer = nn.RReLU(0.1, 0.5, generator=mt.Generator(0))
     leaf = Tensor(x, requires_grad=True)
     y = layer(leaf)
     slopes = -y.numpy()
@@ -122,8 +121,8 @@ def test_random_slopes_are_drawn_in_training_and_averaged_after():
     y.backward(Tensor(np.ones_like(x)))
     np.testing.assert_array_equal(leaf.grad.numpy(), slopes)
     np.testing.assert_allclose(layer.eval()(leaf).numpy(), torch.nn.RReLU(0.1, 0.5).eval()(torch.tensor(x)).numpy(), rtol=1e-6)
-    assert repr(activation.RReLU()) == repr(torch.nn.RReLU())
-    assert activation.RReLU(0.5, 0.5)(Tensor([-2.0, 4.0])).tolist() == [-1.0, 4.0]
+    assert repr(nn.RReLU()) == repr(torch.nn.RReLU())
+    assert nn.RReLU(0.5, 0.5)(Tensor([-2.0, 4.0])).tolist() == [-1.0, 4.0]
 
 
 INPLACE = ["ReLU", "ReLU6", "LeakyReLU", "Hardtanh", "Hardsigmoid", "Hardswish", "ELU", "CELU", "SELU", "SiLU", "Mish"]
@@ -132,7 +131,7 @@ INPLACE = ["ReLU", "ReLU6", "LeakyReLU", "Hardtanh", "Hardsigmoid", "Hardswish",
 @pytest.mark.parametrize("name", INPLACE)
 def test_inplace_is_understood_and_leaves_the_input_alone(name):
     x = Tensor([-1.0, 2.0])
-    layer = getattr(activation, name)
+    layer = getattr(nn, name)
     assert layer(inplace=True)(x).tolist() == layer()(x).tolist()
     assert x.tolist() == [-1.0, 2.0]
     with pytest.raises(TypeError, match=rf"{name}: inplace must be True or False, got int; apply a layer as {name}\(\)\(x\)"):
@@ -140,7 +139,7 @@ def test_inplace_is_understood_and_leaves_the_input_alone(name):
 
 
 def test_the_slopes_of_prelu_are_learned_and_saved_under_pytorchs_name():
-    layer = activation.PReLU(3, init=0.5)
+    layer = nn.PReLU(3, init=0.5)
     x = Tensor(-np.ones((2, 3, 4), np.float32))
     layer(x).sum().backward()
     assert layer.weight.grad.tolist() == [-8.0, -8.0, -8.0]
@@ -154,49 +153,49 @@ def test_the_slopes_of_prelu_are_learned_and_saved_under_pytorchs_name():
     ("make", "error", "message"),
     [
         (
-            lambda x: activation.ReLU(x),
+            lambda x: nn.ReLU(x),
             TypeError,
             r"ReLU: inplace must be True or False, got Tensor; apply a layer as ReLU\(\)\(x\)",
         ),
         (
-            lambda x: activation.LeakyReLU(x),
+            lambda x: nn.LeakyReLU(x),
             TypeError,
             r"LeakyReLU: negative_slope must be a number, got Tensor; apply a layer as",
         ),
-        (lambda x: activation.ELU("1"), TypeError, "ELU: alpha must be a number, got str"),
-        (lambda x: activation.CELU(x), TypeError, "CELU: alpha must be a number, got Tensor"),
-        (lambda x: activation.Softplus(x), TypeError, "Softplus: beta must be a number, got Tensor"),
-        (lambda x: activation.Hardtanh(x), TypeError, "Hardtanh: min_val must be a number, got Tensor"),
+        (lambda x: nn.ELU("1"), TypeError, "ELU: alpha must be a number, got str"),
+        (lambda x: nn.CELU(x), TypeError, "CELU: alpha must be a number, got Tensor"),
+        (lambda x: nn.Softplus(x), TypeError, "Softplus: beta must be a number, got Tensor"),
+        (lambda x: nn.Hardtanh(x), TypeError, "Hardtanh: min_val must be a number, got Tensor"),
         (
-            lambda x: activation.Hardtanh(1.0, -1.0),
+            lambda x: nn.Hardtanh(1.0, -1.0),
             ValueError,
             "Hardtanh: min_val must be smaller than max_val, got 1.0 and -1.0",
         ),
-        (lambda x: activation.GELU(x), ValueError, r'GELU: approximate must be "none" or "tanh", got Tensor; .* GELU\(\)\(x\)'),
-        (lambda x: activation.GELU("erf"), ValueError, "GELU: approximate must be .* got 'erf'"),
-        (lambda x: activation.PReLU(0), ValueError, "PReLU: num_parameters must be an integer of 1 or more, got 0"),
-        (lambda x: activation.PReLU(x), ValueError, "PReLU: num_parameters must be an integer of 1 or more"),
-        (lambda x: activation.PReLU(1, "a"), TypeError, "PReLU: init must be a number, got str"),
+        (lambda x: nn.GELU(x), ValueError, r'GELU: approximate must be "none" or "tanh", got Tensor; .* GELU\(\)\(x\)'),
+        (lambda x: nn.GELU("erf"), ValueError, "GELU: approximate must be .* got 'erf'"),
+        (lambda x: nn.PReLU(0), ValueError, "PReLU: num_parameters must be an integer of 1 or more, got 0"),
+        (lambda x: nn.PReLU(x), ValueError, "PReLU: num_parameters must be an integer of 1 or more"),
+        (lambda x: nn.PReLU(1, "a"), TypeError, "PReLU: init must be a number, got str"),
         (
-            lambda x: activation.Softmax(),
+            lambda x: nn.Softmax(),
             TypeError,
             r"Softmax: dim is missing; name the axis of the classes, Softmax\(dim=1\) for \(N, C\)",
         ),
-        (lambda x: activation.LogSoftmax(x), TypeError, "LogSoftmax: dim must be an integer, got Tensor"),
-        (lambda x: activation.Softmin(), TypeError, "Softmin: dim is missing"),
+        (lambda x: nn.LogSoftmax(x), TypeError, "LogSoftmax: dim must be an integer, got Tensor"),
+        (lambda x: nn.Softmin(), TypeError, "Softmin: dim is missing"),
         (
-            lambda x: activation.Softmax2d()(x),
+            lambda x: nn.Softmax2d()(x),
             ValueError,
             r"Softmax2d: expected images \(N, C, H, W\) or \(C, H, W\), got shape \(2,\)",
         ),
-        (lambda x: activation.GLU("1"), TypeError, "GLU: dim must be an integer, got '1'"),
-        (lambda x: activation.Threshold("1", 2), TypeError, "Threshold: threshold must be a number, got str"),
-        (lambda x: activation.Hardshrink(x), TypeError, "Hardshrink: lambd must be a number, got Tensor"),
-        (lambda x: activation.Softshrink(-1), ValueError, "Softshrink: lambd must not be negative, got -1"),
-        (lambda x: activation.RReLU(0.5, 0.1), ValueError, "RReLU: lower must not be larger than upper, got 0.5 and 0.1"),
-        (lambda x: activation.rrelu(x, 0.5, 0.1), ValueError, "rrelu: lower must not be larger than upper"),
-        (lambda x: activation.ELU(True), TypeError, "ELU: alpha must be a number, got bool"),
-        (lambda x: activation.PReLU(3)(x), ValueError, r"prelu: for x \(2,\) the weight must have shape \(1,\)"),
+        (lambda x: nn.GLU("1"), TypeError, "GLU: dim must be an integer, got '1'"),
+        (lambda x: nn.Threshold("1", 2), TypeError, "Threshold: threshold must be a number, got str"),
+        (lambda x: nn.Hardshrink(x), TypeError, "Hardshrink: lambd must be a number, got Tensor"),
+        (lambda x: nn.Softshrink(-1), ValueError, "Softshrink: lambd must not be negative, got -1"),
+        (lambda x: nn.RReLU(0.5, 0.1), ValueError, "RReLU: lower must not be larger than upper, got 0.5 and 0.1"),
+        (lambda x: nn.rrelu(x, 0.5, 0.1), ValueError, "rrelu: lower must not be larger than upper"),
+        (lambda x: nn.ELU(True), TypeError, "ELU: alpha must be a number, got bool"),
+        (lambda x: nn.PReLU(3)(x), ValueError, r"prelu: for x \(2,\) the weight must have shape \(1,\)"),
     ],
 )
 def test_wrong_input_is_refused_in_words(make, error, message):
@@ -206,10 +205,10 @@ def test_wrong_input_is_refused_in_words(make, error, message):
 
 def test_the_gradient_of_relu_at_0_is_0():
     x = Tensor([0.0], requires_grad=True)
-    activation.ReLU()(x).sum().backward()
+    nn.ReLU()(x).sum().backward()
     assert x.grad.tolist() == [0.0]
 
 
 def test_an_axis_that_is_not_there():
     with pytest.raises(ValueError, match="softmax: dim 2"):
-        activation.Softmax(2)(Tensor([[1.0]]))
+        nn.Softmax(2)(Tensor([[1.0]]))

@@ -60,7 +60,7 @@ def test_they_compute_what_float64_does(shape, dtype, weighted, tracked, trainin
     given = [None if v is None else v.astype(dtype) for v in (x, g, *vectors, *running)]
     exact = [None if v is None else v.astype("float64") for v in given]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch_norm_kernels, "PART", part)  # several parts to a channel, also of a small batch
+        patch.setattr(batch_norm_kernels, "PART_ELEMENTS", part)  # several parts to a channel, also of a small batch
         found = run(given[0], given[1], given[2:4], given[4:], "cuda", training, eps=0.1)
     expected = run(exact[0], exact[1], exact[2:4], exact[4:], "cpu", training, eps=0.1)
     for a, b in zip(found, expected):
@@ -102,7 +102,7 @@ def test_one_launch_for_a_part_and_no_array_calls():
 @pytest.mark.parametrize("part", [2, 4096])
 def test_far_from_zero_nothing_is_lost(part, monkeypatch):
     """The mean is kept in two numbers, as 1e6 is a multiple of 1/16 only in float32."""
-    monkeypatch.setattr(batch_norm_kernels, "PART", part)
+    monkeypatch.setattr(batch_norm_kernels, "PART_ELEMENTS", part)
     x = (1e6 + np.random.default_rng(0).integers(-8, 8, (8, 2, 4, 4))).astype("float32")
     x[:, 1] = 1234567.0  # and a channel that does not vary
     y = batch_norm(Tensor(x, device="cuda"), None, None, training=True).numpy()

@@ -358,3 +358,23 @@ def test_running_statistics_on_another_gpu(monkeypatch):
         with pytest.raises(ValueError, match=r"batch_norm: one tensor \(4, 3\) is on cuda:1, another \(3,\) on cuda:0"):
             batch_norm(x, mean, variance, training=training)
     cupy.cuda.Device(0).use()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_recorded_pass_computes_the_formula_once_for_all_inputs(training):
+    x, weight, bias = (
+        Tensor(np.random.default_rng(0).standard_normal(shape), requires_grad=True) for shape in [(4, 3, 2, 2), (3,), (3,)]
+    )
+    mean, var = Tensor(np.zeros(3)), Tensor(np.ones(3))
+    y = batch_norm(x, mean, var, weight, bias, training=training)
+    meaning, calls = y.origin.meaning, []
+
+    def counted(*inputs, **settings):
+        calls.append(inputs)
+        return function(*inputs, **settings)
+
+    function, meaning.function = meaning.function, counted
+    first = mt.grad((y * y).sum(), (x, weight, bias), create_graph=True)
+    assert len(calls) == 1
+    mt.grad(sum((g * g).sum() for g in first), (x, weight, bias))
+    assert len(calls) == 1

@@ -56,7 +56,7 @@ def test_layers_print_their_settings():
         (lambda: nn.ConstantPad2d(1, "0"), TypeError, "ConstantPad2d: value must be a number, got str"),
         (lambda: nn.ZeroPad2d(1)([[1.0]]), TypeError, "pad: expected a Tensor, got list"),
         (lambda: nn.ZeroPad2d(1)(Tensor([1.0])), ValueError, r"at most 1 pairs for shape \(1,\)"),
-        (lambda: nn.ReflectionPad1d(3)(Tensor([[1.0, 2.0]])), ValueError, "to reflect 3 numbers needs an axis of at least 4"),
+        (lambda: nn.ReflectionPad1d(3)(Tensor([[1.0, 2.0]])), ValueError, "to reflect 3 elements needs an axis of at least 4"),
     ],
 )
 def test_wrong_input_is_refused_in_words(call, error, message):

@@ -1,11 +1,14 @@
 """Activation functions."""
 
+import math
+
+import numpy as np
 from hypothesis import strategies as st
 
 import microtensor as mt
 from cases.common import Case, unary
 from microtensor.nn import rrelu
-from microtensor.ops import activations
+from microtensor.ops import activations, smooth_activations
 from microtensor.testing import shapes, tensors
 
 
@@ -52,7 +55,21 @@ def random_slope(draw):
     )
 
 
+@st.composite
+def passed(draw):
+    """The gradient of a ReLU with or without an upper limit, from its result y."""
+    high = draw(st.sampled_from([float("nan"), 1.0]))
+    g = draw(tensors())
+    y = mt.Tensor(np.clip(draw(tensors(st.just(g.shape))).numpy(), 0.0, None if math.isnan(high) else high))
+    return Case(
+        lambda g: activations._passed(g, y.to(g.dtype).to(g.device), low=0.0, high=high),
+        [g],
+        lambda torch, g: g * torch.tensor((y.numpy() != 0) & (y.numpy() != high)),
+    )
+
+
 CASES = {
+    "_passed": passed(),
     "relu": activation("relu", away_from=[0.0]),
     "hardtanh": activation("hardtanh", away_from=[-1.0, 1.0]) | activation("hardtanh", -0.5, 1.5, away_from=[-0.5, 1.5]),
     "sigmoid": activation("sigmoid", low=-4.0, high=4.0),
@@ -63,7 +80,7 @@ CASES = {
         activation("softplus", 1.0, 1.5, away_from=[1.5]),
     ),
     "softsign": activation("softsign", away_from=[0.0]),
-    "_not_above_0": unary(activations._not_above_0, lambda torch, x: x.clamp(max=0), away_from=[0.0]),
+    "_not_above_0": unary(smooth_activations._not_above_0, lambda torch, x: x.clamp(max=0), away_from=[0.0]),
     "_gelu": activation("gelu", low=-4.0, high=4.0),
 }
 

@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 import microtensor as mt
 from cases.common import Case
+from microtensor.ops import reduce
 from microtensor.testing import shapes, tensors
 
 
@@ -58,6 +59,18 @@ def product(torch, x, dim, keepdim):
     return x if keepdim or not dim else x.squeeze(dim)
 
 
+@st.composite
+def softmax_gradient(draw, ours, theirs):
+    """The Jacobian of softmax times g, from g and the result y."""
+    g = draw(tensors(shapes(min_dims=1)))
+    axis = draw(st.integers(0, g.ndim - 1))
+    return Case(
+        lambda g, y: ours(g, y, axis=axis),
+        [g, draw(tensors(st.just(g.shape)))],
+        lambda torch, g, y: theirs(torch, g, y, axis),
+    )
+
+
 apart = {"distinct": True, "high": 20.0}
 
 CASES = {
@@ -67,6 +80,12 @@ CASES = {
     "logsumexp": over_dims(mt.logsumexp, lambda torch, x, dim, keepdim: torch.logsumexp(x, dim, keepdim) if dim else x.clone()),
     "softmax": over_dim(mt.softmax, lambda torch, x, dim: torch.softmax(x, dim)),
     "log_softmax": over_dim(mt.log_softmax, lambda torch, x, dim: torch.log_softmax(x, dim)),
+    "_softmax_gradient": softmax_gradient(
+        reduce._softmax_gradient, lambda torch, g, y, axis: y * (g - (g * y).sum(axis, keepdim=True))
+    ),
+    "_log_softmax_gradient": softmax_gradient(
+        reduce._log_softmax_gradient, lambda torch, g, y, axis: g - y.exp() * g.sum(axis, keepdim=True)
+    ),
 }
 
 COMPOSED = {

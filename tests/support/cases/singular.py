@@ -41,7 +41,15 @@ def logarithms(draw):
     )
 
 
+@st.composite
+def power_gradients(draw, operation, theirs):
+    g, x, y = (draw(tensors((2, 3), low=low)) for low in (-2.0, 0.3, -2.0))
+    return Case(operation, [g, x, y], lambda torch, g, x, y: theirs(g, x, y))
+
+
 CASES = {
+    "base_gradient": power_gradients(singular.base_gradient, lambda g, x, y: g * y * x ** (y - 1)),
+    "exponent_gradient": power_gradients(singular.exponent_gradient, lambda g, x, y: g * x**y * x.log()),
     "undefined": tensors((2, 3)).map(lambda x: Case(nowhere, [x, mt.Tensor(np.ones((2, 3)))], lambda torch, g, x: g * x)),
     "pointed": unary(singular.pointed, lambda torch, x: x * 1, **apart),
     "tip": unary(lambda x: singular.tip(x) + x, lambda torch, x: x * 1, **apart),
