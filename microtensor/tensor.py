@@ -33,6 +33,7 @@ from .ops import (
     shape,
     smooth_activations,
 )
+from .ops import softmax as softmax_family
 from .ops.ufuncs import Ufuncs
 from .runtime.device import placed
 
@@ -221,8 +222,8 @@ class Tensor(InPlace):
     all = reduce.all
     count_nonzero = reduce.count_nonzero
     logsumexp = reduce.logsumexp
-    softmax = reduce.softmax
-    log_softmax = reduce.log_softmax
+    softmax = softmax_family.softmax
+    log_softmax = softmax_family.log_softmax
 
     # Along an axis, and in order
 

@@ -24,6 +24,7 @@ from microtensor.ops import (
     repeating,
     scan,
     shape,
+    softmax,
 )
 from microtensor.ops.shape import normalize_dims
 from microtensor.runtime.arrays import is_array, to_numpy
@@ -457,7 +458,7 @@ RULES: dict[Callable[..., Any], Rule] = {
     **dict.fromkeys((reduce.sum, reduce.mean, reduce.var, reduce.any, reduce.all, reduce.count_nonzero), _reduce),
     **dict.fromkeys((reduce.logsumexp, extremes.amax, extremes.amin, extremes.argmax, extremes.argmin), _reduce),
     extremes._length: _reduce,
-    **dict.fromkeys((reduce.softmax, reduce.log_softmax, scan._index_so_far, order.argsort), _along),
+    **dict.fromkeys((softmax.softmax, softmax.log_softmax, scan._index_so_far, order.argsort), _along),
     scan.cumsum: _so_far,
     repeating._windows: _view_windows,
     shape.flip: _flip,
