@@ -138,7 +138,7 @@ from .ops.logic import (
 from .ops.order import argsort, kthvalue, median, sort, topk, unique
 from .ops.padding import pad
 from .ops.product import bmm, dot, matmul, mm, mv, outer
-from .ops.reduce import all, any, count_nonzero, log_softmax, logsumexp, mean, prod, softmax, std, sum, var, var_mean
+from .ops.reduce import all, any, count_nonzero, logsumexp, mean, prod, std, sum, var, var_mean
 from .ops.repeating import broadcast_to, meshgrid, repeat_interleave, tile
 from .ops.scan import cummax, cummin, cumprod, cumsum
 from .ops.shape import (
@@ -171,6 +171,7 @@ from .ops.smooth_activations import (
     softsign,
     tanhshrink,
 )
+from .ops.softmax import log_softmax, softmax
 from .profiler.backward_trace import trace_backward
 from .profiler.draw import draw_graph
 from .profiler.profiler import profile

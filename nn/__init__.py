@@ -49,6 +49,7 @@ from .layers.adaptive import (
     adaptive_max_pool1d,
     adaptive_max_pool2d,
 )
+from .layers.axis_activation import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
 from .layers.batch_norm import BatchNorm1d, BatchNorm2d, batch_norm
 from .layers.conv import Conv1d, Conv2d, conv1d, conv2d
 from .layers.conv_transpose import ConvTranspose1d, ConvTranspose2d, conv_transpose1d, conv_transpose2d
@@ -84,7 +85,6 @@ from .layers.pool import AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d, avg_pool1d,
 from .layers.resize import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d, interpolate
 from .layers.response_norm import LocalResponseNorm, local_response_norm
 from .layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle, channel_shuffle, pixel_shuffle, pixel_unshuffle
-from .layers.softmax import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
 from .layers.unpool import MaxUnpool2d, max_unpool2d
 from .layers.windows import Fold, Unfold, fold, unfold
 from .lists import ModuleDict, ModuleList, ParameterDict, ParameterList

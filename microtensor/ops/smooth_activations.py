@@ -19,9 +19,9 @@ from .activations import check_inplace
 from .elementwise import clamp, multiply, neg, select, where
 from .error_function import BLOCK_ELEMENTS, _erfc, erfc
 from .functions import expm1, tanh
-from .reduce import softmax
 from .shape import normalize_dim
 from .singular import power_of_one_more
+from .softmax import softmax
 
 
 @op(elementwise=True, floating=True, output=True)

@@ -28,6 +28,7 @@ from . import (
     shape,
     smooth_activations,
 )
+from . import softmax as softmax_family
 from .ufuncs import Ufuncs
 
 M = TypeVar("M", bound="Methods")
@@ -186,8 +187,8 @@ class Methods(Node):
     all = reduce.all
     count_nonzero = reduce.count_nonzero
     logsumexp = reduce.logsumexp
-    softmax = reduce.softmax
-    log_softmax = reduce.log_softmax
+    softmax = softmax_family.softmax
+    log_softmax = softmax_family.log_softmax
 
     # Cumulative sums, sorting
 

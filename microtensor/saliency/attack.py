@@ -15,7 +15,7 @@ from ..ops.elementwise import clamp, sign
 from ..ops.functions import log
 from ..ops.gathering import take_along_dim
 from ..ops.join import cat
-from ..ops.reduce import log_softmax
+from ..ops.softmax import log_softmax
 from ..runtime.arrays import to_numpy
 from ..tensor import Tensor
 from .explainer import Explainer, Model, Target

@@ -13,8 +13,8 @@ from ..autograd.backward import enable_grad, grad, no_grad
 from ..autograd.graph import Node, is_floating
 from ..ops.gathering import take_along_dim
 from ..ops.join import cat
-from ..ops.reduce import softmax
 from ..ops.smooth_activations import sigmoid
+from ..ops.softmax import softmax
 from ..runtime.arrays import is_array, to_numpy
 from ..runtime.integers import as_integer
 from ..tensor import Tensor

@@ -16,9 +16,9 @@ from ..autograd.backward import same
 from ..autograd.graph import Node
 from ..autograd.observers import Observer, observing
 from ..ops.elementwise import cast, clone, move
-from ..ops.reduce import log_softmax, softmax
 from ..ops.shape import permute, reshape
 from ..ops.smooth_activations import sigmoid
+from ..ops.softmax import log_softmax, softmax
 from ..tensor import Tensor
 
 HERE = os.path.join(os.path.dirname(__file__), "")

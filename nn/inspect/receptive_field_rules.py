@@ -28,6 +28,7 @@ from microtensor.ops import (
     repeating,
     scan,
     shape,
+    softmax,
 )
 from microtensor.ops.shape import normalize_dims
 
@@ -193,7 +194,7 @@ RULES: dict[Callable[..., Any], Rule] = {
     **dict.fromkeys((reduce.sum, reduce.mean, reduce.var, reduce.any, reduce.all, reduce.count_nonzero), _reduce),
     **dict.fromkeys((reduce.logsumexp, extremes.amax, extremes.amin, extremes.argmax, extremes.argmin), _reduce),
     extremes._length: _reduce,
-    **dict.fromkeys((reduce.softmax, reduce.log_softmax, scan._index_so_far, order.argsort), _along),
+    **dict.fromkeys((softmax.softmax, softmax.log_softmax, scan._index_so_far, order.argsort), _along),
     scan.cumsum: shape_rules.cumsum,
     repeating._windows: shape_rules.view_windows,
     shape.flip: shape_rules.flip,

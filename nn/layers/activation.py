@@ -1,4 +1,4 @@
-"""Activation functions as layers. Each applies a function of microtensor/ops/activations.py, whose docstring says more.
+"""Activation functions as layers. Each applies a function of microtensor/ops, whose docstring says more.
 
 `rrelu` is here and not in ops, because it draws random numbers.
 

@@ -15,7 +15,8 @@ import numpy as np
 from microtensor.autograd.autocast import at_least_float32, widened
 from microtensor.autograd.graph import T, is_floating
 from microtensor.autograd.op import Rule, op, result_type
-from microtensor.ops.reduce import log_softmax, total, wide
+from microtensor.ops.reduce import total, wide
+from microtensor.ops.softmax import log_softmax
 from microtensor.runtime.arrays import Array
 from microtensor.runtime.cuda.kernels import usable
 from microtensor.runtime.integers import as_integer

@@ -10,8 +10,9 @@ import numpy as np
 from microtensor.autograd.autocast import widened
 from microtensor.autograd.graph import Node, T, is_floating
 from microtensor.ops.elementwise import where
-from microtensor.ops.reduce import softmax, wide
+from microtensor.ops.reduce import wide
 from microtensor.ops.smooth_activations import sigmoid
+from microtensor.ops.softmax import softmax
 from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 

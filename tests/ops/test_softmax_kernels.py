@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microtensor import Tensor
-from microtensor.ops.reduce import log_softmax, softmax
+from microtensor.ops.softmax import log_softmax, softmax
 from microtensor.runtime.cuda.kernels import THREADS, plain
 from microtensor.runtime.cuda.reduction import lines
 
