@@ -16,7 +16,7 @@ import numpy as np
 
 import microtensor as mt
 from microtensor import nn
-from microtensor.nn.layers.convolution.gpu import cost
+from microtensor.nn.layers.convolution import dispatch
 from microtensor.nn.layers.windows import fold, unfold
 from microtensor.runtime.cuda import kernels
 
@@ -67,7 +67,7 @@ def convolutions(way: str) -> Callable[[Make], list[Any]]:
     """The three of some shapes, in this way."""
     shapes: Any = {
         "depthwise": [(4, 24, (15, 17), 24, 3, 2, 1, 1, 24), (2, 8, (9, 9), 8, 5, 1, 2, 1, 8)],
-        "gemm": [(4, 24, (15, 17), 40, 1, 1, 0, 1, 1), (2, 12, (7, 7), 8, 1, 1, 0, 1, 4)],
+        "pointwise": [(4, 24, (15, 17), 40, 1, 1, 0, 1, 1), (2, 12, (7, 7), 8, 1, 1, 0, 1, 4)],
     }.get(way, [(4, 64, (7, 9), 64, 3, 1, 1, 1, 1), (3, 6, (13, 9), 10, (3, 2), (2, 1), (1, 0), (2, 1), 2)])
 
     def check(make: Make) -> list[Any]:
@@ -75,7 +75,7 @@ def convolutions(way: str) -> Callable[[Make], list[Any]]:
         for n, c, size, o, kernel, stride, padding, dilation, groups in shapes:
             kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
             x, w, b = make(n, c, *size), make(o, c // groups, kh, kw), make(o)
-            with cost.way(way) if make.device != "cpu" else nullcontext():
+            with dispatch.way(way) if make.device != "cpu" else nullcontext():
                 y = nn.conv2d(x, w, b, stride, padding, dilation, groups)
                 found += differentiated(make, y, x, w, b)
         return found
@@ -86,7 +86,7 @@ def convolutions(way: str) -> Callable[[Make], list[Any]]:
 def small_sums(make: Make) -> list[Any]:
     """Few kernels, many places: the lower tile, and sums in many shares."""
     x, w = make(8, 3, 32, 33), make(5, 3, 3, 3)
-    with cost.way("implicit") if make.device != "cpu" else nullcontext():
+    with dispatch.way("implicit_gemm") if make.device != "cpu" else nullcontext():
         return differentiated(make, nn.conv2d(x, w, padding=1), x, w)
 
 
@@ -193,10 +193,10 @@ class Check(NamedTuple):
 
 
 CHECKS = {
-    "convolution: gemm": Check(convolutions("gemm")),
-    "convolution: tiles": Check(convolutions("tiles")),
-    "convolution: implicit": Check(convolutions("implicit")),
-    "convolution: implicit, few kernels": Check(small_sums),
+    "convolution: pointwise": Check(convolutions("pointwise")),
+    "convolution: im2col": Check(convolutions("im2col")),
+    "convolution: implicit_gemm": Check(convolutions("implicit_gemm")),
+    "convolution: implicit_gemm, few kernels": Check(small_sums),
     "convolution: depthwise": Check(convolutions("depthwise")),
     "unfold, fold": Check(windows),
     "pooling": Check(pools),

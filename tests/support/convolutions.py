@@ -1,4 +1,4 @@
-"""Convolutions drawn at random, and their definition in seven loops."""
+"""Convolutions drawn at random, and what they mean: the seven loops of the definition, and unfold · matmul."""
 
 import itertools
 
@@ -21,6 +21,22 @@ def seven_loops(x, w, window, groups):
         channel = k // (o // groups) * c + m
         y[b, k, i, j] += w[k, m, a, e] * x[b, channel, i * stride[0] + a * dilation[0], j * stride[1] + e * dilation[1]]
     return y
+
+
+def meaning(x, w, g, b, c, window, groups):
+    """unfold · matmul, in float64: y with the bias b; the gradient of x with the bias c; the gradient of w."""
+    x, w, g, b, c = (a.astype(float) for a in (x, w, g, b, c))
+    n, places, padded = len(x), g.shape[2:], window.pad(x)
+    columns = np.stack([view for _, _, view in window.taps(padded, places)], 2)  # (N, C, kh · kw, H', W')
+    columns = columns.reshape(n, groups, -1, places[0] * places[1])  # (N, G, C/G · kh · kw, H' · W')
+    matrix, slopes = w.reshape(groups, len(w) // groups, -1), g.reshape(n, groups, len(w) // groups, -1)
+    y = (matrix @ columns).reshape(g.shape)
+    weight = (slopes @ columns.swapaxes(2, 3)).sum(0).reshape(w.shape)
+    back = (matrix.swapaxes(1, 2) @ slopes).reshape(n, x.shape[1], -1, *places)
+    image = np.zeros_like(padded)
+    for tap, (_, _, view) in enumerate(window.taps(image, places)):
+        view += back[:, :, tap]
+    return y + b[:, None, None], window.crop(image) + c[:, None, None], weight
 
 
 @st.composite
