@@ -154,7 +154,7 @@ def cudnns(report: Report) -> str:
 def checks(report: Report) -> None:
     """Every kernel beside the CPU."""
     results, missing = gpu_checks.every(report.device, report.size.dtypes)
-    report.say("The largest difference between GPU and CPU, of the largest number of each result; gradients included.")
+    report.say("The largest difference between GPU and CPU, of the largest value of each result; gradients included.")
     report.table(
         "operations | dtype | our kernels | difference | allowed",
         (
@@ -290,7 +290,7 @@ def convolutions(report: Report) -> None:
 
 
 def bandwidth(report: Report) -> None:
-    """What only moves numbers."""
+    """What only moves elements."""
 
     def rows() -> Iterator[str]:
         for found in gpu_speed.moving(report.xp, report.device, report.size.effort, report.size.images):
@@ -311,7 +311,7 @@ PARTS = {
     "What the card does": card,
     "Learning": training,
     "Training steps": steps,
-    "What only moves numbers": bandwidth,
+    "What only moves elements": bandwidth,
     "Ways of convolution": convolutions,
 }
 

@@ -1,6 +1,6 @@
 """Every kernel of ours on this GPU, beside the CPU: the operations that use it, their values and gradients.
 
-The reference is NumPy, in float64, from the very numbers that the GPU gets. What draws random numbers is compared with the
+The reference is NumPy, in float64, from the same values that the GPU gets. What draws random numbers is compared with the
 plain array calls on the same GPU, which draw the same ones. A kernel that no check has run is a failure too.
 """
 
@@ -25,14 +25,14 @@ KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\(\d+\)\s
 DTYPES = ("float16", "float32", "float64")
 WIDE = DTYPES[1:]
 TOLERANCE = {"float16": 2e-2, "float32": 1e-4, "float64": 1e-10}
-"""Of the largest number of a result. Sums of some hundred terms, some of which cancel, keep to that; errors do not."""
+"""Of the largest value of a result. Sums of some hundred terms, some of which cancel, are within it; errors are not."""
 
 Launched = tuple[str, str, str]
 """A file, a kernel in it, a dtype."""
 
 
 class Make:
-    """Inputs: the same numbers for every device and dtype, rounded to `rounded` before."""
+    """Inputs: the same values for every device and dtype, rounded to `rounded` before."""
 
     def __init__(self, device: str, dtype: str, rounded: str) -> None:
         self.device, self.dtype, self.rounded = device, dtype, rounded
@@ -223,7 +223,7 @@ class Result(NamedTuple):
     kernels: int
     """So many different ones of ours ran; the rest is CuPy's and NVIDIA's."""
     error: float
-    """The largest difference, of the largest number of the same result."""
+    """The largest difference, of the largest value of the same result."""
 
     @property
     def passed(self) -> bool:

@@ -185,7 +185,7 @@ def mean(ratios: list[float]) -> float:
     return math.exp(statistics.fmean(map(math.log, ratios)))
 
 
-# What only moves numbers
+# What only moves elements
 
 
 class Moving(NamedTuple):
@@ -196,7 +196,7 @@ class Moving(NamedTuple):
 
 
 def moving(xp: Any, device: str, effort: Effort, images: int) -> Iterator[Moving]:
-    """Layers forward and backward on (images, 64, 56, 56), and optimisers over as many numbers, in float32."""
+    """Layers forward and backward on (images, 64, 56, 56), and optimisers over as many elements, in float32."""
     shape = (images, 64, 56, 56)
     data = np.random.default_rng(0).standard_normal(shape, np.float32)
     x = mt.Tensor(data, device=device, requires_grad=True)

@@ -45,8 +45,8 @@ def conv2d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any
     (A cross-correlation, as in every deep learning library.) H' = ⌊(H + 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1.
 
     Args:
-        stride, dilation: pixels, one number or (height, width).
-        padding: zeros on each side: pixels, one number or (height, width). Or "valid": none. Or "same": as many as give
+        stride, dilation: pixels, one integer or (height, width).
+        padding: zeros on each side: pixels, one integer or (height, width). Or "valid": none. Or "same": as many as give
             H' = ⌈H / stride⌉; if their number is odd, the odd pixel goes to the bottom, and to the right.
         groups: channels are split into so many groups, each with kernels of its own; C groups are a depthwise convolution.
 
@@ -338,8 +338,8 @@ class Conv2d(Convolution):
     b = 1/√(in_channels/groups · kh · kw), as PyTorch draws them. Each kernel has in_channels/groups · kh · kw + 1 parameters.
 
     Args:
-        kernel_size, stride, padding, dilation, groups: as for `conv2d`: pixels, one number or (height, width); a padding may be
-            "same" or "valid" too.
+        kernel_size, stride, padding, dilation, groups: as for `conv2d`: pixels, one integer or (height, width); `padding` may
+            be "same" or "valid" too.
         bias: whether it adds a bias; without, `self.bias` is None.
         padding_mode: what the padding is filled with: "zeros", or "reflect", "replicate" or "circular", as `pad` does it.
         generator: where the initial weights come from; the default generator if None.

@@ -39,7 +39,7 @@ def conv_transpose2d(
     this size into H × W again.
 
     Args:
-        stride: pixels from one kernel to the next, one number or (height, width).
+        stride: pixels from one kernel to the next, one integer or (height, width).
         padding: pixels cropped on each side.
         output_padding: more pixels at the bottom and on the right, fewer than the stride or the dilation: a `conv2d` of stride
             s gives the same size for s different sizes of its input, and this says for which.

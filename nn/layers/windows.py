@@ -35,7 +35,7 @@ def per_axis(operation: str, name: str, value: Any, least: int, axes: int) -> tu
 
     Raises:
         TypeError: it is neither.
-        ValueError: a number is below `least`, or 2³¹ or more.
+        ValueError: a value is below `least`, or 2³¹ or more.
 
     >>> per_axis("conv1d", "stride", 2, least=1, axes=1)
     (2,)
@@ -46,20 +46,20 @@ def per_axis(operation: str, name: str, value: Any, least: int, axes: int) -> tu
         height, width = value
         if type(height) is int and type(width) is int and least <= height < MAX_SETTING and least <= width < MAX_SETTING:
             return value
-    numbers = (value,) * axes if isinstance(value, (int, np.integer)) else value
-    if isinstance(numbers, (tuple, list)) and len(numbers) == 1:
-        numbers = (*numbers,) * axes
-    if not isinstance(numbers, (tuple, list)) or len(numbers) != axes or not all(map(_whole, numbers)):
+    values = (value,) * axes if isinstance(value, (int, np.integer)) else value
+    if isinstance(values, (tuple, list)) and len(values) == 1:
+        values = (*values,) * axes
+    if not isinstance(values, (tuple, list)) or len(values) != axes or not all(map(_is_integer, values)):
         wanted = "an integer or two of them (height, width)" if axes == 2 else "an integer"
         raise TypeError(f"{operation}: {name} must be {wanted}, got {value!r}")
-    if min(numbers) < least:
+    if min(values) < least:
         raise ValueError(f"{operation}: {name} must be at least {least}, got {value!r}")
-    if max(numbers) >= MAX_SETTING:
+    if max(values) >= MAX_SETTING:
         raise ValueError(f"{operation}: {name} must be less than 2³¹, got {value!r}")
-    return tuple(map(int, numbers))
+    return tuple(map(int, values))
 
 
-def _whole(value: Any) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
@@ -132,7 +132,7 @@ class Window(NamedTuple):
         kernel, reach, dilation = self.kernel[first:], self.effective_kernel[first:], self.dilation[first:]
         padding = self.padding[first:]
         if any(n + sum(sides) < pixels for n, sides, pixels in zip(size, padding, reach)):
-            what, unit = ("image", "pixels") if len(size) == 2 else ("sequence", "numbers")
+            what, unit = ("image", "pixels") if len(size) == 2 else ("sequence", "elements")
             raise ValueError(
                 f"{operation}: kernel {kernel} with dilation {dilation} covers {reach} {unit}, more than the {what} "
                 f"{tuple(size)} with padding {padding}: give a larger {what}, a smaller kernel or more padding"

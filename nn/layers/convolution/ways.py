@@ -85,11 +85,10 @@ def convolution_ways(
 ) -> ConvolutionWays:
     """How a convolution of this shape can be computed, and how `conv2d` and its two gradients do it.
 
-    The same sums can be computed in many ways, and which is quickest depends on the shape:
+    Which of these is quickest depends on the shape:
 
     - **im2col** copies every window into a column of a matrix, and multiplies it by the kernels in one matrix product (GEMM,
-      general matrix multiplication). Its adjoint, col2im, adds columns back to pixels. It computes any convolution, and copies
-      each pixel kh · kw times.
+      general matrix multiplication). Its adjoint, col2im, adds columns back to pixels. It computes any convolution.
     - **im2col_rows** copies along the rows of the kernel only, kw times, and adds up kh products instead: for few kernels.
     - **pointwise** is for 1×1 kernels: an image is its own matrix of columns, and nothing is copied.
     - **depthwise** is for one kernel a channel, whose GEMM would have a single row: copies and additions of whole rows.
@@ -131,19 +130,22 @@ def convolution_ways(
     if 0 in x + weight + y:
         raise ValueError(f"{name}: there is nothing to compute for x {x} and weight {weight}")
     where = _device(device)
-    rows = []
-    for operation in OPERATIONS:
-        problem = Problem(operation, x, weight, y, window, groups, letter, where)
-        if letter == "e" and where.name == "cpu":
-            problem = problem._replace(dtype="f")  # float16 is computed in float32 there
-        taken = dispatch.cheapest(problem)
-        for way in dispatch.WAYS:
-            if way.gpu == where.has_gpu_ways:
-                why = way.why_not(problem)
-                cost = float("inf") if why else way.cost(problem)
-                rows.append(ConvolutionWay(operation, way.name, not why, why, cost, way is taken))
+    rows = [row for name in OPERATIONS for row in _rows(Problem(name, x, weight, y, window, groups, letter, where))]
     settings = f"stride {window.stride}, padding {window.padding}, dilation {window.dilation}, groups {groups}"
     return ConvolutionWays(f"x {x}, weight {weight} → {y}; {settings}; {np.dtype(dtype)} on {where.name}", rows)
+
+
+def _rows(problem: Problem) -> list[ConvolutionWay]:
+    """Every way of the device."""
+    if problem.dtype == "e" and problem.device.name == "cpu":  # it computes float16 in float32
+        problem = problem._replace(dtype="f")
+    taken, rows = dispatch.cheapest(problem), []
+    for way in dispatch.WAYS:
+        if way.gpu == problem.device.has_gpu_ways:
+            why = way.why_not(problem)
+            cost = float("inf") if why else way.cost(problem)
+            rows.append(ConvolutionWay(problem.operation, way.name, not why, why, cost, way is taken))
+    return rows
 
 
 def _device(name: str) -> Device:

@@ -121,7 +121,7 @@ class _Rows(NamedTuple):
     shifts: list[int]
     """By how many elements each is ahead in a line."""
     columns: list[tuple[int, int]]
-    """For each column of the kernel: the number of the phase that it sees, and by how many elements it is ahead."""
+    """For each column of the kernel: the index of the phase that it sees, and by how many elements it is ahead."""
 
 
 class _Lines:
@@ -140,17 +140,17 @@ class _Lines:
         self.rows: list[_Rows] = []
         self.phases: list[tuple[Any, Any]] = []
         """For each phase: where it lies in the grid of a line, and which pixels it is."""
-        numbers: dict[Pair, int] = {}
+        index: dict[Pair, int] = {}
         step = sh // gcd(sh, dh)
         for first in range(min(step, kh)):
             seen = []
             for j in range(kw):
                 phase = first * dh % sh, j * dw % sw
-                if phase not in numbers:
-                    numbers[phase] = len(self.phases)
+                if phase not in index:
+                    index[phase] = len(self.phases)
                     ends = [_phase(*axis) for axis in zip(phase, window.stride, window.padding, size, self.grid)]
                     self.phases.append(((..., ends[0][0], ends[1][0]), (..., ends[0][1], ends[1][1])))
-                seen.append((numbers[phase], j * dw // sw))
+                seen.append((index[phase], j * dw // sw))
             shifts = [i * dh // sh * self.grid[1] for i in range(first, kh, step)]
             self.rows.append(_Rows(slice(first, kh, step), shifts, seen))
 
@@ -222,7 +222,7 @@ class _Lines:
 
 
 def _phase(phase: int, stride: int, padding: Pair, pixels: int, places: int) -> tuple[slice, slice]:
-    """Along an axis of so many pixels, every stride-th one, of the padded image from number `phase` on.
+    """Along an axis of so many pixels, every stride-th one, of the padded image from pixel `phase` on.
 
     Returns:
         Where they lie among the places of that phase, and which pixels they are. The other places are padding.

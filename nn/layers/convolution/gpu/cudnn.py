@@ -40,7 +40,7 @@ OPERATIONS = {
 """cuDNN's method for each of the three and its parameters, by what they are in the forward convolution; and the result."""
 
 NAMES = {"x": 1, "weight": 2, "y": 3}
-"""The numbers by which a plan knows its tensors."""
+"""The ids of the tensors of a plan."""
 
 TRIAL = (
     (2, 8, (9, 10), 16, Window((3, 3), padding=((1, 1), (1, 1))), 1),

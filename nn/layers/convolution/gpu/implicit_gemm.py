@@ -35,9 +35,9 @@ MAX_GRID = 1 << 16
 def why_not(problem: Problem) -> str:
     """CUDA's limits must let these kernels be launched."""
     channels, o, window = problem.channels, problem.kernels, problem.window
-    numbers = (prod(problem.size), prod(problem.places), channels * problem.taps, o * problem.taps)
+    elements = (prod(problem.size), prod(problem.places), channels * problem.taps, o * problem.taps)
     sides = [n + sum(sides) + s for n, sides, s in zip(problem.size, window.padding, window.stride)]
-    if max(*numbers, *sides) >= MAX_SIZE:
+    if max(*elements, *sides) >= MAX_SIZE:
         return "an image or a kernel has 2³¹ elements or more"
     rows = -(-max(channels, o) // 16) * problem.groups
     if rows >= MAX_GRID or prod(window.stride) >= MAX_GRID:
