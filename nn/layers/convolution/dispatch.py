@@ -69,7 +69,7 @@ def forward(x: Array, weight: Array, bias: Array | None, window: Window, groups:
 def grad_input(g: Array, weight: Array, bias: Array | None, window: Window, groups: int, size: Pair) -> Array:
     """(N, O, H', W'), (O, C/G, kh, kw), (C,) or None → (N, C, *size). With a bias: a transposed convolution's forward."""
     shape = (len(g), groups * weight.shape[1], *size)
-    compute, problem = _chosen("grad_input", g, shape, weight.shape, window, groups, bias is not None)
+    compute, problem = _chosen("grad_input", g, shape, weight.shape, window, groups, False)
     x: Array = compute(g, weight, bias, problem)
     return x
 

@@ -58,7 +58,7 @@ class Problem(NamedTuple):
     """By its letter: "e" is float16, "f" float32, "d" float64."""
     device: Device = Device()
     bias: bool = False
-    """Whether `forward` adds a bias: oneDNN compiles it in."""
+    """Whether `forward` adds a bias: oneDNN compiles it in. (To a result of `grad_input` it is added afterwards.)"""
 
     @property
     def images(self) -> int:

@@ -48,6 +48,8 @@ def why_not(problem: Problem) -> str:
 
 def forward(x: Array, weight: Array, bias: Array | None, problem: Problem) -> Array:
     """(N, C, H, W), (O, C/G, kh, kw), (O,) → (N, O, H', W')."""
+    if problem.bias != (bias is not None):  # what was compiled must get what it was compiled for
+        problem = problem._replace(bias=bias is not None)
     return _run([x, weight, None], problem, bias)
 
 

@@ -85,7 +85,8 @@ class Schedule:
             views = _views(whole, part, groups)
             shapes = tuple(view.shape for view in views)
             if shapes not in compiled:
-                compiled[shapes] = Compiled(library, kind, views, problem.window, part.groups, problem.bias)
+                bias = problem.bias and kind == FORWARD
+                compiled[shapes] = Compiled(library, kind, views, problem.window, part.groups, bias)
             offsets = [view.ctypes.data - array.ctypes.data for view, array in zip(views, whole)]
             if self.sums:
                 offsets[W] = i * whole[W].nbytes

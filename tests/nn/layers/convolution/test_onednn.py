@@ -170,6 +170,29 @@ def test_arrays_that_are_not_contiguous():
 
 
 @installed
+@pytest.mark.parametrize("bias_in_problem", [True, False])
+def test_the_bias_of_a_transposed_convolution(bias_in_problem):
+    """It is no argument of oneDNN's gradient."""
+    x, w, v = example()
+    bias, problem = np.arange(w.shape[1], dtype=np.float32), problem_of("grad_input", x, w, v, bias=bias_in_problem)
+    exact = meaning(x, w, v, np.zeros(len(w)), bias, SAME, 1)[1]
+    assert_sums(convolution.grad_input(v, w, bias, problem), exact, w[:, 0].size + len(bias))
+    with dispatch.way("onednn"):
+        assert_sums(dispatch.grad_input(v, w, bias, SAME, 1, (9, 11)), exact, w[:, 0].size + len(bias))
+    assert not any(code.bias for code in convolution._schedule(problem).compiled)
+
+
+@installed
+def test_a_bias_that_the_problem_does_not_tell_of():
+    x, w, v = example()
+    bias = np.arange(len(w), dtype=np.float32)
+    exact = meaning(x, w, v, bias, np.zeros(x.shape[1]), SAME, 1)[0]
+    assert_sums(convolution.forward(x, w, bias, problem_of("forward", x, w, v)), exact, w[0].size + len(bias))
+    exact -= bias[:, None, None]
+    assert_sums(convolution.forward(x, w, None, problem_of("forward", x, w, v, bias=True)), exact, w[0].size + len(bias))
+
+
+@installed
 def test_it_says_what_is_not_for_it():
     x, w, v = example()
     for why, problem in {
@@ -249,9 +272,10 @@ def test_a_library_that_computes_something_else_is_not_used(kind, monkeypatch, a
 
 @installed
 def test_another_version_is_refused(monkeypatch):
+    path = Path(convolution.library().c._name)
     monkeypatch.setattr("microtensor.nn.layers.convolution.onednn.bindings.MAJOR", 2)
     with pytest.raises(OSError, match=r"is oneDNN 3\.\d+\.\d+, and version 2 is needed"):
-        Library(Path(convolution.library().c._name))
+        Library(path)
 
 
 @installed
