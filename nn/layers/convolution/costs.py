@@ -13,9 +13,11 @@ from math import prod
 from .gpu import implicit_gemm
 from .problem import Problem, flipped
 
-# CPU. Fitted by least squares (relative error) to measured times of 160 shapes in float32, all three operations: those of the
-# benchmarks' networks, and 3×3, 5×5 and 1×1 kernels with 3 to 512 channels; depthwise 3×3 to 7×7, stride 1 and 2. Process time
-# of one core, AVX-512, NumPy 2.4 with OpenBLAS 0.3.31. 90 % of the estimates are 0.55 to 1.32 times the measured times.
+# CPU. Fitted by least squares (relative error), rounded, and three of them (toeplitz per MAC, start and additions of
+# im2col_rows) then set so that the choice loses least, on the same measured times of 160 shapes in float32, all three
+# operations: those of the benchmarks' networks, and 3×3, 5×5 and 1×1 kernels with 3 to 512 channels; depthwise 3×3 to 7×7,
+# stride 1 and 2. Process time of one core, AVX-512, NumPy 2.4 with OpenBLAS 0.3.31. 90 % of the estimates are 0.55 to 1.32
+# times the measured times.
 
 GEMM_NS_PER_MAC = 0.0245
 """Matrix product of kernels and columns, 82 GFLOP/s on the busy machine."""
