@@ -24,7 +24,9 @@ import microtensor as mt
 from benchmarks import gpu_checks, gpu_speed, gpu_training
 from benchmarks.gpu_speed import Effort, Rates
 from microtensor.io.files import whole_file
+from microtensor.nn.layers.convolution import dispatch
 from microtensor.nn.layers.convolution.gpu import cudnn
+from microtensor.nn.layers.convolution.problem import Problem
 from microtensor.runtime.arrays import index_of, library, parse_gpu
 
 
@@ -145,14 +147,14 @@ def cudnns(report: Report) -> str:
     """Whether it is used here."""
     like = report.xp.zeros(1, "float32")
     shapes = (1, 8, 8, 8), (8, 8, 3, 3), (1, 8, 6, 6)
-    used = cudnn.offers(like, "forward", shapes, gpu_speed.Window((3, 3)))
+    used = not cudnn.why_not(Problem("forward", *shapes, gpu_speed.Window((3, 3)), device=dispatch.device(like)))
     return "used: it computes what our kernels do" if used else "not used: not installed, or it has failed its trial"
 
 
 def checks(report: Report) -> None:
     """Every kernel beside the CPU."""
     results, missing = gpu_checks.every(report.device, report.size.dtypes)
-    report.say("The largest difference between GPU and CPU, of the largest number of each result; gradients included.")
+    report.say("The largest difference between GPU and CPU, of the largest value of each result; gradients included.")
     report.table(
         "operations | dtype | our kernels | difference | allowed",
         (
@@ -264,7 +266,7 @@ def convolutions(report: Report) -> None:
                 yield f"{shape.text.removeprefix('conv ')} | {dtype} | " + " | ".join(ways.cell() for ways in three)
 
     report.say("ms of each way that computes it. Bold: what is taken where cuDNN is not. See nn/layers/convolution/gpu.")
-    report.table("images, kernels | dtype | forward | to the input | to the weight", rows())
+    report.table("images, kernels | dtype | forward | grad_input | grad_weight", rows())
     ratios = [w.times[w.chosen].median / w.times[w.quickest()].median for w in found]
     near = sum(ratio <= 1.1 for ratio in ratios)
     report.say(
@@ -288,7 +290,7 @@ def convolutions(report: Report) -> None:
 
 
 def bandwidth(report: Report) -> None:
-    """What only moves numbers."""
+    """What only moves elements."""
 
     def rows() -> Iterator[str]:
         for found in gpu_speed.moving(report.xp, report.device, report.size.effort, report.size.images):
@@ -309,7 +311,7 @@ PARTS = {
     "What the card does": card,
     "Learning": training,
     "Training steps": steps,
-    "What only moves numbers": bandwidth,
+    "What only moves elements": bandwidth,
     "Ways of convolution": convolutions,
 }
 

@@ -1,6 +1,6 @@
 """Every kernel of ours on this GPU, beside the CPU: the operations that use it, their values and gradients.
 
-The reference is NumPy, in float64, from the very numbers that the GPU gets. What draws random numbers is compared with the
+The reference is NumPy, in float64, from the same values that the GPU gets. What draws random numbers is compared with the
 plain array calls on the same GPU, which draw the same ones. A kernel that no check has run is a failure too.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 import microtensor as mt
 from microtensor import nn
-from microtensor.nn.layers.convolution.gpu import cost
+from microtensor.nn.layers.convolution import dispatch
 from microtensor.nn.layers.windows import fold, unfold
 from microtensor.runtime.cuda import kernels
 
@@ -25,14 +25,14 @@ KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\(\d+\)\s
 DTYPES = ("float16", "float32", "float64")
 WIDE = DTYPES[1:]
 TOLERANCE = {"float16": 2e-2, "float32": 1e-4, "float64": 1e-10}
-"""Of the largest number of a result. Sums of some hundred terms, some of which cancel, keep to that; errors do not."""
+"""Of the largest value of a result. Sums of some hundred terms, some of which cancel, are within it; errors are not."""
 
 Launched = tuple[str, str, str]
 """A file, a kernel in it, a dtype."""
 
 
 class Make:
-    """Inputs: the same numbers for every device and dtype, rounded to `rounded` before."""
+    """Inputs: the same values for every device and dtype, rounded to `rounded` before."""
 
     def __init__(self, device: str, dtype: str, rounded: str) -> None:
         self.device, self.dtype, self.rounded = device, dtype, rounded
@@ -67,7 +67,7 @@ def convolutions(way: str) -> Callable[[Make], list[Any]]:
     """The three of some shapes, in this way."""
     shapes: Any = {
         "depthwise": [(4, 24, (15, 17), 24, 3, 2, 1, 1, 24), (2, 8, (9, 9), 8, 5, 1, 2, 1, 8)],
-        "gemm": [(4, 24, (15, 17), 40, 1, 1, 0, 1, 1), (2, 12, (7, 7), 8, 1, 1, 0, 1, 4)],
+        "pointwise": [(4, 24, (15, 17), 40, 1, 1, 0, 1, 1), (2, 12, (7, 7), 8, 1, 1, 0, 1, 4)],
     }.get(way, [(4, 64, (7, 9), 64, 3, 1, 1, 1, 1), (3, 6, (13, 9), 10, (3, 2), (2, 1), (1, 0), (2, 1), 2)])
 
     def check(make: Make) -> list[Any]:
@@ -75,7 +75,7 @@ def convolutions(way: str) -> Callable[[Make], list[Any]]:
         for n, c, size, o, kernel, stride, padding, dilation, groups in shapes:
             kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
             x, w, b = make(n, c, *size), make(o, c // groups, kh, kw), make(o)
-            with cost.way(way) if make.device != "cpu" else nullcontext():
+            with dispatch.way(way) if make.device != "cpu" else nullcontext():
                 y = nn.conv2d(x, w, b, stride, padding, dilation, groups)
                 found += differentiated(make, y, x, w, b)
         return found
@@ -86,7 +86,7 @@ def convolutions(way: str) -> Callable[[Make], list[Any]]:
 def small_sums(make: Make) -> list[Any]:
     """Few kernels, many places: the lower tile, and sums in many shares."""
     x, w = make(8, 3, 32, 33), make(5, 3, 3, 3)
-    with cost.way("implicit") if make.device != "cpu" else nullcontext():
+    with dispatch.way("implicit_gemm") if make.device != "cpu" else nullcontext():
         return differentiated(make, nn.conv2d(x, w, padding=1), x, w)
 
 
@@ -193,10 +193,10 @@ class Check(NamedTuple):
 
 
 CHECKS = {
-    "convolution: gemm": Check(convolutions("gemm")),
-    "convolution: tiles": Check(convolutions("tiles")),
-    "convolution: implicit": Check(convolutions("implicit")),
-    "convolution: implicit, few kernels": Check(small_sums),
+    "convolution: pointwise": Check(convolutions("pointwise")),
+    "convolution: im2col": Check(convolutions("im2col")),
+    "convolution: implicit_gemm": Check(convolutions("implicit_gemm")),
+    "convolution: implicit_gemm, few kernels": Check(small_sums),
     "convolution: depthwise": Check(convolutions("depthwise")),
     "unfold, fold": Check(windows),
     "pooling": Check(pools),
@@ -223,7 +223,7 @@ class Result(NamedTuple):
     kernels: int
     """So many different ones of ours ran; the rest is CuPy's and NVIDIA's."""
     error: float
-    """The largest difference, of the largest number of the same result."""
+    """The largest difference, of the largest value of the same result."""
 
     @property
     def passed(self) -> bool:

@@ -1,4 +1,4 @@
-"""How fast this GPU is, and how near to that convolutions come, in each way, and what only moves numbers."""
+"""How fast this GPU is, and how near to that come convolutions, by each way, and operations that only move elements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 import microtensor as mt
 from benchmarks.layers import LAYERS
 from microtensor import nn
-from microtensor.nn.layers.convolution.gpu import cost, cudnn
+from microtensor.nn.layers.convolution import dispatch
+from microtensor.nn.layers.convolution.problem import OPERATIONS, Problem
 from microtensor.nn.layers.windows import Window
 from microtensor.runtime.arrays import Array
 
@@ -134,22 +135,22 @@ def calls(shape: Shape, x: Array, weight: Array, g: Array) -> dict[str, Work]:
     """The three, on arrays of this shape."""
     size = (shape.x[2], shape.x[3])
     return {
-        "forward": lambda: cost.forward(x, weight, None, shape.window, shape.groups),
-        "to_input": lambda: cost.to_input(g, weight, None, shape.window, shape.groups, size),
-        "to_weight": lambda: cost.to_weight(x, g, shape.window, shape.groups),
+        "forward": lambda: dispatch.forward(x, weight, None, shape.window, shape.groups),
+        "grad_input": lambda: dispatch.grad_input(g, weight, None, shape.window, shape.groups, size),
+        "grad_weight": lambda: dispatch.grad_weight(x, g, shape.window, shape.groups),
     }
 
 
 def in_way(name: str, work: Work) -> Work:
     def call() -> None:
-        with cost.way(name):
+        with dispatch.way(name):
             work()
 
     return call
 
 
 class Ways(NamedTuple):
-    """The times of a convolution in each way that computes it, and what would be taken of our own, without cuDNN."""
+    """The times of a convolution by each way that computes it, and which of our own would be taken, without cuDNN."""
 
     shape: Shape
     dtype: str
@@ -169,15 +170,13 @@ class Ways(NamedTuple):
 def ways(xp: Any, shape: Shape, dtype: str, effort: Effort) -> list[Ways]:
     rng, found = np.random.default_rng(0), []
     x, weight, g = (xp.asarray(rng.standard_normal(s, np.float32).astype(dtype)) for s in (shape.x, shape.weight, shape.y))
-    n, c, *size = shape.x
-    o, *places = shape.y[1:]
-    counts = n, shape.groups, c // shape.groups, o // shape.groups
-    of = cost.Problem(x.dtype.char, *counts, tuple(size), tuple(places), shape.window)
-    for operation, work in calls(shape, x, weight, g).items():
-        names = of.fitting() + ["cudnn"] * cudnn.offers(x, operation, of.shapes, shape.window)
-        times = timed(xp, {name: in_way(name, work) for name in names}, effort)
-        chosen = cost.choice(operation, of, mt.cuda.get_allow_tf32(), mt.cuda.get_convolution_workspace())
-        found.append(Ways(shape, dtype, operation, times, chosen))
+    works = calls(shape, x, weight, g)
+    for operation in OPERATIONS:
+        of = Problem(operation, x.shape, weight.shape, g.shape, shape.window, shape.groups, x.dtype.char, dispatch.device(x))
+        fitting = dispatch.fitting(of)
+        times = timed(xp, {way.name: in_way(way.name, works[operation]) for way in fitting}, effort)
+        chosen = min((way for way in fitting if way.name != "cudnn"), key=lambda way: way.cost(of))
+        found.append(Ways(shape, dtype, operation, times, chosen.name))
     return found
 
 
@@ -186,7 +185,7 @@ def mean(ratios: list[float]) -> float:
     return math.exp(statistics.fmean(map(math.log, ratios)))
 
 
-# What only moves numbers
+# What only moves elements
 
 
 class Moving(NamedTuple):
@@ -197,7 +196,7 @@ class Moving(NamedTuple):
 
 
 def moving(xp: Any, device: str, effort: Effort, images: int) -> Iterator[Moving]:
-    """Layers forward and backward on (images, 64, 56, 56), and optimisers over as many numbers, in float32."""
+    """Layers forward and backward on (images, 64, 56, 56), and optimisers over as many elements, in float32."""
     shape = (images, 64, 56, 56)
     data = np.random.default_rng(0).standard_normal(shape, np.float32)
     x = mt.Tensor(data, device=device, requires_grad=True)

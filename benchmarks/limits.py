@@ -80,9 +80,9 @@ def convolutions() -> None:
         size = (shape[2], shape[3])
 
         def backward(x=x, w=w, y=y, window=window, groups=groups, wanted=wanted, size=size) -> None:
-            dispatch.to_weight(x, y, window, groups)
+            dispatch.grad_weight(x, y, window, groups)
             if wanted:
-                dispatch.to_input(y, w, None, window, groups, size)
+                dispatch.grad_input(y, w, None, window, groups, size)
 
         work = 2 * y.size * (i // groups) * k * k
         before = product_rate()

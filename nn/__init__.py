@@ -53,6 +53,7 @@ from .layers.axis_activation import GLU, LogSoftmax, Softmax, Softmax2d, Softmin
 from .layers.batch_norm import BatchNorm1d, BatchNorm2d, batch_norm
 from .layers.conv import Conv1d, Conv2d, conv1d, conv2d
 from .layers.conv_transpose import ConvTranspose1d, ConvTranspose2d, conv_transpose1d, conv_transpose2d
+from .layers.convolution.ways import convolution_ways
 from .layers.dropout import (
     AlphaDropout,
     Dropout,
@@ -142,7 +143,8 @@ __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "Buffer", "Callback", "CELU", "channel_shuffle",
     "ChannelShuffle", "Checkpoint", "CircularPad1d", "CircularPad2d", "clip_grad_norm_", "clip_grad_value_", "Concat",
     "ConstantLR", "ConstantPad1d", "ConstantPad2d", "Conv1d", "conv1d", "Conv2d", "conv2d", "conv_transpose1d",
-    "conv_transpose2d", "ConvTranspose1d", "ConvTranspose2d", "CosineAnnealingLR", "CosineAnnealingWarmRestarts",
+    "conv_transpose2d", "ConvTranspose1d", "ConvTranspose2d", "convolution_ways", "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
     "cross_entropy", "CrossEntropyLoss", "decay_groups", "dice_loss", "DiceLoss", "Dropout", "dropout", "Dropout1d",
     "dropout1d", "Dropout2d", "dropout2d", "EarlyStopping", "effective_receptive_field", "ELU", "Embedding", "embedding",
     "evaluate", "ExponentialLR", "ExponentialMovingAverage", "feature_alpha_dropout", "FeatureAlphaDropout", "fit",

@@ -49,12 +49,13 @@ def hide_stand_ins_from_cudnn():
 
     from microtensor.nn.layers.convolution.gpu import cudnn
 
-    offers = cudnn.offers
+    allowed = cudnn.allowed
 
-    def carefully(array, *rest):
-        return (type(array) is not strict.ndarray or isinstance(sys.modules.get("cudnn"), Cudnn)) and offers(array, *rest)
+    def carefully():
+        stand_in = isinstance(sys.modules.get("cupy"), strict.Cupy)
+        return (not stand_in or isinstance(sys.modules.get("cudnn"), Cudnn)) and allowed()
 
-    cudnn.offers = carefully
+    cudnn.allowed = carefully
 
 
 @pytest.hookimpl(tryfirst=True)

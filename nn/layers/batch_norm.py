@@ -101,12 +101,12 @@ def _by_batch_statistics(x: Any, weight: Any = None, bias: Any = None, *, runnin
 @op(meaning=_by_batch_statistics)
 def _batch_norm(x: Any, weight: Any = None, bias: Any = None, *, running: Any, momentum: Any, eps: float) -> Rule[T]:
     normalised = batch_norm_kernels.normalised if usable(x.array) else batch_norm_arrays.normalised
-    data, to_x, to_weight, to_bias = normalised(x, weight, bias, running, momentum, eps)
+    data, grad_input, grad_weight, grad_bias = normalised(x, weight, bias, running, momentum, eps)
     learned = _dtype_of_vectors(x, weight, bias)
     return data.astype(x.dtype, copy=False), (
-        lambda g: x.constant(to_x(g).astype(x.dtype, copy=False)),
-        lambda g: x.constant(to_weight(g).astype(learned, copy=False)),
-        lambda g: x.constant(to_bias(g).astype(learned, copy=False)),
+        lambda g: x.constant(grad_input(g).astype(x.dtype, copy=False)),
+        lambda g: x.constant(grad_weight(g).astype(learned, copy=False)),
+        lambda g: x.constant(grad_bias(g).astype(learned, copy=False)),
     )
 
 

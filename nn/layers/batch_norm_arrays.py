@@ -88,7 +88,7 @@ def _gradients(x: Any, weight: Any, pivot: Array, rest: Array, inverse: Array) -
 
     sums = SharedByVjps(sums_of)
 
-    def to_x(g: Any) -> Array:
+    def grad_input(g: Any) -> Array:
         """scale · (g − mean of g − x̂ · mean of g · x̂), where x̂ = (x − pivot − rest) · inverse."""
         back: Array = xp.empty(x.shape, at_least_float32(x.array).dtype)
         dx, slopes = as_rows(back), as_rows(g.array)
@@ -107,7 +107,7 @@ def _gradients(x: Any, weight: Any, pivot: Array, rest: Array, inverse: Array) -
         share(differentiate_part, _parts(dx))
         return back
 
-    return to_x, lambda g: inverse * sums(g)[1], lambda g: sums(g)[0].copy()
+    return grad_input, lambda g: inverse * sums(g)[1], lambda g: sums(g)[0].copy()
 
 
 def scaled(x: Array, scale: Array, shift: Array | None = None) -> Array:

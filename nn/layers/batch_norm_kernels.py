@@ -58,7 +58,7 @@ def normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps:
 
     shared = SharedByVjps(vectors_of)
 
-    def to_x(g: Any) -> Array:
+    def grad_input(g: Any) -> Array:
         """The gradient of x. The kernel writes those of weight and bias on the way."""
         dx, found, sums = xp.empty(x.shape, dtype), empty_vectors(), sums_of(g)
         arrays = xp.ascontiguousarray(g.array), xp.ascontiguousarray(x.array)
@@ -71,7 +71,7 @@ def normalised(x: Any, weight: Any, bias: Any, running: Any, momentum: Any, eps:
         found = shared(g)
         return found.pop(which) if which in found else shared.keep(g, vectors_of(g)).pop(which)
 
-    return y, to_x, lambda g: to_vector(g, "weight"), lambda g: to_vector(g, "bias")
+    return y, grad_input, lambda g: to_vector(g, "weight"), lambda g: to_vector(g, "bias")
 
 
 def normalised_by(x: Array, mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Array:

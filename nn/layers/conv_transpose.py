@@ -1,6 +1,6 @@
-"""Transposed convolution: each number of the input paints a kernel onto a larger image, and what overlaps adds up.
+"""Transposed convolution: each element of the input adds a kernel, times the element, to a larger image.
 
-It is the derivative of a convolution with respect to its image, and computed as such. (Zeiler et al. 2010, "Deconvolutional
+It is the gradient of a convolution with respect to its input, and computed by it. (Zeiler et al. 2010, "Deconvolutional
 networks"; Dumoulin & Visin 2016, arxiv.org/abs/1603.07285, chapter 4.)
 """
 
@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from microtensor.autograd.arguments import check_tensors
-from microtensor.autograd.autocast import narrowed
 from microtensor.autograd.graph import T
 from microtensor.ops.padding import pad
 from microtensor.random import Generator
 from microtensor.runtime.integers import as_integer
 from microtensor.tensor import Tensor
 
-from .conv import Convolution, _to_input, check_kernels
+from .conv import Convolution, _grad_input, check_dtypes, check_kernels
 from .windows import Window, check_images, check_result, per_axis
 
 
@@ -31,27 +29,27 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> T:
-    """Paint kernels onto images: (N, C, H, W), (C, O/groups, kh, kw), (O,) → (N, O, H', W').
+    """Add kernels to images: (N, C, H, W), (C, O/groups, kh, kw), (O,) → (N, O, H', W').
 
     y[n, o, i·stride + a·dilation − padding, j·stride + b·dilation − padding] += weight[c, o, a, b] · x[n, c, i, j]
 
     for all c, i, j, a, b, starting from bias[o].
 
-    H' = (H − 1)·stride − 2·padding + dilation·(kh − 1) + 1 + output_padding. What `conv2d` with the same settings makes of an
-    image of this size is H × W again.
+    H' = (H − 1)·stride − 2·padding + dilation·(kh − 1) + 1 + output_padding. `conv2d` with the same settings turns an image of
+    this size into H × W again.
 
     Args:
-        stride: pixels from one kernel to the next, one number or (height, width).
+        stride: pixels from one kernel to the next, one integer or (height, width).
         padding: pixels cropped on each side.
-        output_padding: pixels more at the bottom and on the right, fewer than the stride or the dilation: a `conv2d` of stride
-            s makes the same of s different sizes, and this says from which.
-        groups: channels are cut into so many groups, each with kernels of its own.
+        output_padding: more pixels at the bottom and on the right, fewer than the stride or the dilation: a `conv2d` of stride
+            s gives the same size for s different sizes of its input, and this says for which.
+        groups: channels are split into so many groups, each with kernels of its own.
         dilation: pixels from one element of a kernel to the next.
 
     Raises:
         MemoryError: the result would be larger than the memory.
-        TypeError: inputs of different or not floating dtypes; a setting that is no integer.
-        ValueError: shapes that do not fit each other, too large an output_padding, or a result without pixels.
+        TypeError: the inputs have different dtypes, or none of floating point; a setting is no integer.
+        ValueError: the shapes do not fit each other, output_padding is too large, or the result would have no pixels.
 
     >>> conv_transpose2d(Tensor([[[[1.0, 2.0]]]]), Tensor([[[[1.0, 1.0, 1.0]]]]), stride=2)
     Tensor([[[[1., 1., 3., 2., 2.]]]])
@@ -70,9 +68,9 @@ def conv_transpose1d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> T:
-    """Paint kernels onto sequences: (N, C, L), (C, O/groups, k), (O,) → (N, O, L').
+    """Add kernels to sequences: (N, C, L), (C, O/groups, k), (O,) → (N, O, L').
 
-    `conv_transpose2d` with one axis less: see there for the settings, each of them one number, and for what it raises.
+    `conv_transpose2d` with one axis less: see there for the settings, each of them one integer, and for what it raises.
 
     >>> conv_transpose1d(Tensor([[[1.0, 2.0]]]), Tensor([[[1.0, 1.0, 1.0]]]))
     Tensor([[[1., 3., 3., 2.]]])
@@ -106,9 +104,9 @@ def _conv_transpose(
         raise ValueError(f"{given} an image of size {size[2 - axes :]}: give a larger x or less padding")
     check_result(operation, x, window, groups * weight.shape[1], size, size)
     rows, columns = more[0] // window.stride[0], more[1] // window.stride[1]
-    if rows or columns:  # with a dilation, output_padding may go on for more than a stride: as if zeros followed in x
+    if rows or columns:  # with a dilation, output_padding may exceed the stride: as if zeros followed in x
         x = pad(x, (0, columns, 0, rows))
-    y = _to_input(x, weight, bias, window=window, groups=groups, size=size)
+    y = _grad_input(x, weight, bias, window=window, groups=groups, size=size)
     return y if axes == 2 else y.squeeze(2)
 
 
@@ -120,8 +118,7 @@ def _check_output_padding(operation: str, more: Sequence[int], stride: Sequence[
 
 
 def _checked(operation: str, axes: int, x: Any, weight: Any, bias: Any, groups: Any) -> list[Any]:
-    x, weight, bias = narrowed(x, weight, bias)
-    x, weight, bias = check_tensors(operation, 2, x=x, weight=weight, bias=bias)
+    x, weight, bias = check_dtypes(operation, x, weight, bias)
     check_images(operation, x, axes)
     as_integer(operation, "groups", groups, least=1)
     if weight.ndim != axes + 2:
@@ -132,7 +129,7 @@ def _checked(operation: str, axes: int, x: Any, weight: Any, bias: Any, groups: 
             f"{operation}: weight {weight.shape} takes {weight.shape[0]} channels, but x {x.shape} has {x.shape[1]}; "
             "the input's channels are the first axis of weight here"
         )
-    check_kernels(operation, weight, weight.shape[1])
+    check_kernels(operation, weight.shape, weight.shape[1])
     if weight.shape[0] % groups:
         raise ValueError(f"{operation}: groups={groups} must divide the {weight.shape[0]} channels of x")
     kernels = groups * weight.shape[1]
@@ -177,11 +174,11 @@ class ConvTranspose(Convolution):
         """x (N, in_channels, …) → (N, out_channels, …).
 
         Args:
-            output_size: the size wanted, in place of `output_padding`: a number, one for each of the axes of pixels, or a whole
-                shape, of which the last count.
+            output_size: the wanted size, instead of `output_padding`: one integer, one for each spatial axis, or a whole shape,
+                whose last axes count.
 
         Raises:
-            ValueError: no output_padding gives this size.
+            ValueError: no `output_padding` gives this size.
         """
         if self.padding_mode != "zeros":
             raise ValueError(f"{type(self).__name__}: padding_mode must be 'zeros', got {self.padding_mode!r}")
@@ -191,7 +188,7 @@ class ConvTranspose(Convolution):
         return y
 
     def _output_padding(self, x: Tensor, output_size: Any) -> tuple[int, ...]:
-        """What `output_padding` makes the result `output_size`."""
+        """The `output_padding` that gives this size."""
         name = type(self).__name__
         check_images(name, x, self.axes)
         if isinstance(output_size, (tuple, list)) and len(output_size) == self.axes + 2:
@@ -207,7 +204,7 @@ class ConvTranspose(Convolution):
 
 
 class ConvTranspose1d(ConvTranspose):
-    """`conv_transpose1d` with kernels that learn: (N, in_channels, L) → (N, out_channels, L'). As `ConvTranspose2d`.
+    """`conv_transpose1d` with learned kernels: (N, in_channels, L) → (N, out_channels, L'). As `ConvTranspose2d`.
 
     >>> ConvTranspose1d(4, 2, 3, stride=2)
     ConvTranspose1d(4, 2, kernel_size=(3,), stride=(2,))
@@ -217,7 +214,7 @@ class ConvTranspose1d(ConvTranspose):
 
 
 class ConvTranspose2d(ConvTranspose):
-    """`conv_transpose2d` with kernels that learn: (N, in_channels, H, W) → (N, out_channels, H', W').
+    """`conv_transpose2d` with learned kernels: (N, in_channels, H, W) → (N, out_channels, H', W').
 
     `weight` is (in_channels, out_channels/groups, kh, kw) and `bias` (out_channels,), both drawn from U(−b, b) with
     b = 1/√(out_channels/groups · kh · kw), as PyTorch draws them.
@@ -225,7 +222,7 @@ class ConvTranspose2d(ConvTranspose):
     Args:
         kernel_size, stride, padding, output_padding, groups, dilation: as for `conv_transpose2d`.
         bias: whether it adds a bias; without, `self.bias` is None.
-        padding_mode: "zeros", as there is no other.
+        padding_mode: "zeros"; there is no other.
         generator: where the initial weights come from; the default generator if None.
 
     Raises:

@@ -1,11 +1,11 @@
-// Unfold and fold: windows copied into columns, and columns added up to images. The images lie plane by plane, one for each
-// channel of each image.
+// Unfold (im2col) and fold (col2im): windows copied into columns, and columns added up to images. Images lie plane by plane, one
+// plane for each channel of each image.
 
 #include "windows.cuh"
 
-// The columns of `count` places, from number `first` on. An element of a window at the first of these places, of an image and a
+// The columns of `count` places, from index `first` on. An element of a window at the first of these places, of an image and a
 // channel, stands at image · image_stride + (channel · kh · kw + element) · row; the next place is next to it.
-// A thread copies what one window sees of one channel: neighbouring threads write, and mostly read, neighbouring numbers.
+// A thread copies what one window sees of one channel: neighbouring threads write, and mostly read, neighbouring elements.
 extern "C" __global__ void unfold(real *columns, const real *x, Sliding at, size images, size channels, size first, size count,
                                   size image_stride, size row) {
     EACH(e, images * channels * count) {
@@ -27,7 +27,7 @@ extern "C" __global__ void unfold(real *columns, const real *x, Sliding at, size
 }
 
 // The adjoint: each pixel is the sum of all elements of columns that were copied from it. A thread gathers one pixel's, in a
-// fixed order. Of the `of` channels of each image and group, those from `first` on have columns, so many as `channels` says.
+// fixed order. Of the `of` channels of each image and group, those from `first` on have columns, `channels` of them.
 extern "C" __global__ void fold(real *x, const real *columns, Sliding at, size planes, size channels, size first, size of) {
     size pixels = at.down.pixels * at.across.pixels, places = at.down.places * at.across.places;
     EACH(e, planes * pixels) {

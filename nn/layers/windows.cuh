@@ -1,7 +1,7 @@
-// The geometry of a window that slides over images, as windows.py has it, for the kernels that stand on it.
+// The geometry of a window that slides over images, as in windows.py, for the kernels that include it.
 
-// Along one axis: so many pixels and places, and the window's settings; the padding is the one before the first pixel.
-// `step` and `back` are stride and dilation without their common divisor.
+// Along one axis: how many pixels and places, and the settings of the window; `padding` is the one before the first pixel.
+// `step` and `back` are stride and dilation divided by their greatest common divisor.
 struct Axis {
     size pixels, places, kernel, stride, padding, dilation, step, back;
 };
@@ -9,7 +9,7 @@ struct Sliding {
     Axis down, across;
 };
 
-// a / b, of numbers that are not negative. A GPU divides 32 bits several times faster than 64.
+// a / b, neither of them negative. A GPU divides 32 bits several times faster than 64.
 __device__ inline size quotient(size a, size b) {
     return (a | b) >> 32 ? a / b : (size)((unsigned)a / (unsigned)b);
 }
@@ -18,7 +18,7 @@ __device__ inline size quotient(size a, size b) {
 __device__ inline size start(Axis at, size place) { return place * at.stride - at.padding; }
 
 // Which windows see a pixel: element `first` of the one at `place`; element first + step of the one at place - back; and so on,
-// until the elements or the places end. The places before may be too large yet. Where none does, `first` is the kernel's size.
+// until the elements or the places end. The first places may be past the last one. If none sees it, `first` is the kernel size.
 struct Seen {
     size first, place;
 };

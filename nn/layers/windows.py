@@ -1,7 +1,8 @@
-"""The geometry of sliding windows: their sizes and places, and the two operations that are nothing but geometry.
+"""The geometry of sliding windows, and the two operations that only copy and add: unfold (im2col) and fold (col2im).
 
-`unfold` copies every window of an image into a column; `fold` adds columns back where they came from. Each is the other's
-adjoint: ⟨unfold(x), c⟩ = ⟨x, fold(c)⟩. Convolution and pooling stand on the same `Window`; a sequence is an image of height 1.
+`unfold` copies every window of an image into a column; `fold` adds columns back to the pixels that they were copied from. Each
+is the other's adjoint: ⟨unfold(x), c⟩ = ⟨x, fold(c)⟩. Convolution and pooling use the same `Window`; a sequence is an image of
+height 1.
 """
 
 from __future__ import annotations
@@ -16,49 +17,47 @@ import numpy as np
 from microtensor.autograd.graph import Node, T
 from microtensor.autograd.op import Rule, op
 from microtensor.runtime.arrays import Array, array_module
-from microtensor.runtime.cuda.kernels import Kernels, usable
+from microtensor.runtime.cuda.kernels import usable
 from microtensor.runtime.integers import is_integer
 from microtensor.runtime.sizes import LARGE_BYTES, check_size
 from microtensor.tensor import Tensor
 
 from ..module import Module
+from .window_kernels import fold_by_kernel, unfold_by_kernel
 
 Pair = tuple[int, int]
 
-kernels = Kernels(__file__, "windows.cu")
-
-
-MOST = 1 << 31
-"""Settings are below: so no product of one with a size exceeds the integers of the machine."""
+MAX_SETTING = 1 << 31
+"""Settings are smaller: then no product of a setting and a size overflows 64 bits."""
 
 
 def per_axis(operation: str, name: str, value: Any, least: int, axes: int) -> tuple[int, ...]:
-    """A setting for each of so many axes: one integer for all, also in a tuple by itself, or one for each.
+    """A setting for each axis: one integer for all of them, also in a tuple of one, or one for each.
 
     Raises:
         TypeError: it is neither.
-        ValueError: a number is below `least`, or 2³¹ or more.
+        ValueError: a value is below `least`, or 2³¹ or more.
 
     >>> per_axis("conv1d", "stride", 2, least=1, axes=1)
     (2,)
     """
-    if type(value) is int and least <= value < MOST:  # as it mostly is
+    if type(value) is int and least <= value < MAX_SETTING:  # the usual case
         return (value,) * axes
     if type(value) is tuple and len(value) == axes == 2:
         height, width = value
-        if type(height) is int and type(width) is int and least <= height < MOST and least <= width < MOST:
+        if type(height) is int and type(width) is int and least <= height < MAX_SETTING and least <= width < MAX_SETTING:
             return value
-    numbers = (value,) * axes if is_integer(value) else value
-    if isinstance(numbers, (tuple, list)) and len(numbers) == 1:
-        numbers = (*numbers,) * axes
-    if not isinstance(numbers, (tuple, list)) or len(numbers) != axes or not all(map(is_integer, numbers)):
+    values = (value,) * axes if is_integer(value) else value
+    if isinstance(values, (tuple, list)) and len(values) == 1:
+        values = (*values,) * axes
+    if not isinstance(values, (tuple, list)) or len(values) != axes or not all(map(is_integer, values)):
         wanted = "an integer or two of them (height, width)" if axes == 2 else "an integer"
         raise TypeError(f"{operation}: {name} must be {wanted}, got {value!r}")
-    if min(numbers) < least:
+    if min(values) < least:
         raise ValueError(f"{operation}: {name} must be at least {least}, got {value!r}")
-    if max(numbers) >= MOST:
+    if max(values) >= MAX_SETTING:
         raise ValueError(f"{operation}: {name} must be less than 2³¹, got {value!r}")
-    return tuple(map(int, numbers))
+    return tuple(map(int, values))
 
 
 def pair(operation: str, name: str, value: Any, least: int) -> Pair:
@@ -74,7 +73,7 @@ def pair(operation: str, name: str, value: Any, least: int) -> Pair:
 class Window(NamedTuple):
     """A window that slides over an image: each field is (height, width), in pixels.
 
-    `padding` is ((top, bottom), (left, right)): padding of "same" size, or that of the last window of a pool, may be uneven.
+    `padding` is ((top, bottom), (left, right)): with padding="same", or for the last window of a pool, it may be uneven.
     """
 
     kernel: Pair
@@ -84,10 +83,10 @@ class Window(NamedTuple):
 
     @classmethod
     def of(cls, operation: str, kernel: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, *, axes: int = 2) -> Window:
-        """A window from settings as a user writes them, padded alike on both sides; the errors name the operation.
+        """A window from the settings of a user, with the same padding on both sides; errors name the operation.
 
         Args:
-            axes: 1 for a window that slides along a sequence: each setting is one number, and the height is 1.
+            axes: 1 for a window that slides along a sequence: each setting is one integer, and the height is 1.
         """
         settings = (("kernel_size", kernel, 1), ("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1))
         kernel, stride, padding, dilation = (per_axis(operation, name, value, least, axes) for name, value, least in settings)
@@ -98,8 +97,8 @@ class Window(NamedTuple):
     def keeping(self, size: Sequence[int]) -> Window:
         """This window, padded for "same" output: ⌈n / stride⌉ places along an axis of n pixels.
 
-        What that takes is max((⌈n / stride⌉ − 1) · stride + reach − n, 0) pixels, half of them on each side, the odd one at the
-        bottom or on the right: as PyTorch has it for stride 1, and TensorFlow for any.
+        The padding is max((⌈n / stride⌉ − 1) · stride + effective kernel − n, 0) pixels, half of them on each side, the odd one
+        at the bottom or on the right: as in PyTorch for stride 1, and in TensorFlow for any.
 
         >>> Window.of("conv2d", 3, stride=2).keeping((6, 5)).padding
         ((0, 1), (1, 1))
@@ -112,7 +111,7 @@ class Window(NamedTuple):
 
     @property
     def effective_kernel(self) -> Pair:
-        """Pixels from the first to the last of a window, both included: dilation · (kernel − 1) + 1."""
+        """Pixels from the first to the last of a window, inclusive: dilation · (kernel − 1) + 1."""
         (kh, kw), (dh, dw) = self.kernel, self.dilation
         return dh * (kh - 1) + 1, dw * (kw - 1) + 1
 
@@ -121,7 +120,7 @@ class Window(NamedTuple):
         return size[0] + sum(self.padding[0]), size[1] + sum(self.padding[1])
 
     def check(self, operation: str, size: Sequence[int]) -> None:
-        """Refuse an image or, of one axis, a sequence into which the window does not fit.
+        """Refuse an image, or a sequence, into which the window does not fit.
 
         Raises:
             ValueError: the window is larger than the padded image.
@@ -130,17 +129,17 @@ class Window(NamedTuple):
         kernel, reach, dilation = self.kernel[first:], self.effective_kernel[first:], self.dilation[first:]
         padding = self.padding[first:]
         if any(n + sum(sides) < pixels for n, sides, pixels in zip(size, padding, reach)):
-            what, unit = ("image", "pixels") if len(size) == 2 else ("sequence", "numbers")
+            what, unit = ("image", "pixels") if len(size) == 2 else ("sequence", "elements")
             raise ValueError(
                 f"{operation}: kernel {kernel} with dilation {dilation} covers {reach} {unit}, more than the {what} "
                 f"{tuple(size)} with padding {padding}: give a larger {what}, a smaller kernel or more padding"
             )
 
     def places(self, operation: str, size: Sequence[int]) -> Pair:
-        """Output size: how many places the window takes in an image of this size: ⌊(n + padding − reach) / stride⌋ + 1.
+        """Output size, the number of places of the window: ⌊(n + padding − effective kernel) / stride⌋ + 1 along each axis.
 
-        (Dumoulin & Visin 2016, arxiv.org/abs/1603.07285, relationship 6 and section 5.1. It is a floor: what is left over on
-        the right and at the bottom is not seen.)
+        (Dumoulin & Visin 2016, arxiv.org/abs/1603.07285, relationship 6 and section 5.1. It is a floor: pixels left over on the
+        right and at the bottom are not seen.)
 
         Raises:
             ValueError: the window is larger than the padded image.
@@ -151,7 +150,9 @@ class Window(NamedTuple):
         return _places(self, operation, tuple(size))
 
     def covered(self, places: Sequence[int]) -> Pair:
-        """The smallest image with so many `places`: (n − 1) · stride + reach − padding. The next stride − 1 have as many.
+        """The smallest image with so many `places`: (n − 1) · stride + effective kernel − padding.
+
+        The next stride − 1 sizes have as many.
 
         >>> Window.of("conv2d", 3, stride=2, padding=1).covered((3, 3))
         (5, 5)
@@ -160,7 +161,7 @@ class Window(NamedTuple):
         return (places[0] - 1) * sh + reach[0] - sum(rows), (places[1] - 1) * sw + reach[1] - sum(columns)
 
     def for_kernels(self, size: Sequence[int], places: Sequence[int]) -> np.ndarray:
-        """This window over images of `size`, as a kernel takes it: the struct Sliding of windows.cuh."""
+        """This window over images of `size`, for a CUDA kernel: the struct Sliding of windows.cuh."""
         fields = zip(size, places, self.kernel, self.stride, self.padding, self.dilation)
         axes = [(n, p, k, s, sides[0], d, s // gcd(s, d), d // gcd(s, d)) for n, p, k, s, sides, d in fields]
         return np.array(axes, np.int64)
@@ -178,7 +179,7 @@ class Window(NamedTuple):
                 yield i, j, padded[..., rows, columns]
 
     def pad(self, x: Array, value: float = 0) -> Array:
-        """x (…, H, W) → (…, H + p, W + p), with `value` all round; x itself where there is no padding."""
+        """x (…, H, W) → (…, H + p, W + p), bordered by `value`; x itself if there is no padding."""
         if self.padding == ((0, 0), (0, 0)):
             return x
         return array_module(x).pad(x, [(0, 0)] * (x.ndim - 2) + [*self.padding], constant_values=value)
@@ -202,22 +203,29 @@ def _places(window: Window, operation: str, size: Pair) -> Pair:
     ] + 1
 
 
+def is_large(x: Sequence[int], window: Window, channels: int, size: Sequence[int], places: Sequence[int] | None = None) -> bool:
+    """Whether a result may be so large that its memory is worth a check. The arguments are those of `check_result`."""
+    height, width = padded = window.padded(size)
+    if places is not None:
+        height, width = places
+    return bool((x[0] * channels * height * width + x[1] * padded[0] * padded[1]) * 8 >= LARGE_BYTES)
+
+
 def check_result(
     operation: str, x: Node, window: Window, channels: int, size: Sequence[int], places: Sequence[int] | None = None
 ) -> None:
-    """Refuse settings that make a result, or of one image a padded one, larger than the memory.
+    """Refuse settings whose result, or a single padded image, would be larger than the memory.
 
     Args:
-        size: of an image.
-        places: of the result, if it is not what the window makes of such an image.
+        size: (height, width) of an image.
+        places: (height, width) of the result, if not those of the window over such an image.
 
     Raises:
-        MemoryError: they do.
+        MemoryError: one would be.
     """
-    padded, (images, own, *_) = window.padded(size), x.shape
-    height, width = padded if places is None else places  # of the result: no more than these
-    if (images * channels * height * width + own * padded[0] * padded[1]) * 8 < LARGE_BYTES:  # as it mostly is
+    if not is_large(x.shape, window, channels, size, places):
         return
+    padded, (images, own, *_) = window.padded(size), x.shape
     places = window.places(operation, size) if places is None else places
     hint = "give less padding, or other settings of that kind"
     check_size(operation, "the result", (images, channels, *places), x, hint)
@@ -225,7 +233,7 @@ def check_result(
 
 
 def check_images(operation: str, x: Node, axes: int = 2) -> None:
-    """Refuse what is no batch of images or, of one axis, of sequences.
+    """Refuse what is no batch of images or, with one axis, of sequences.
 
     Raises:
         TypeError: x is no tensor.
@@ -233,14 +241,23 @@ def check_images(operation: str, x: Node, axes: int = 2) -> None:
     """
     if not isinstance(x, Node):
         raise TypeError(f"{operation}: expected x as a Tensor, got {type(x).__name__}; wrap it: Tensor(...)")
-    if x.ndim != axes + 2:
+    check_shape(operation, x.shape, axes)
+
+
+def check_shape(operation: str, x: Sequence[int], axes: int = 2) -> None:
+    """Refuse a shape that is none of a batch of images or, with one axis, of sequences.
+
+    Raises:
+        ValueError: it has not 4 axes (N, C, H, W), or 3 axes (N, C, L).
+    """
+    if len(x) != axes + 2:
         what, names = ("image", "(N, C, H, W)") if axes == 2 else ("sequence", "(N, C, L)")
-        hint = f"; a single {what} needs a batch axis: x.unsqueeze(0)" if x.ndim == axes + 1 else ""
-        raise ValueError(f"{operation}: expected x of {axes + 2} axes {names}, got shape {x.shape}{hint}")
+        hint = f"; a single {what} needs a batch axis: x.unsqueeze(0)" if len(x) == axes + 1 else ""
+        raise ValueError(f"{operation}: expected x of {axes + 2} axes {names}, got shape {x}{hint}")
 
 
 def unfold(x: T, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> T:
-    """Every window of x as a column: (N, C, H, W) → (N, C·kh·kw, H'·W'). Padding is with zeros.
+    """Every window of x as a column (im2col): (N, C, H, W) → (N, C·kh·kw, H'·W'). Padding is with zeros.
 
     Raises:
         MemoryError: the result would be larger than the memory.
@@ -259,7 +276,7 @@ def unfold(x: T, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: 
 
 
 def fold(x: T, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> T:
-    """Every column added back to where `unfold` took it from: (N, C·kh·kw, H'·W') → (N, C, H, W).
+    """Every column added back to the pixels that `unfold` copies it from (col2im): (N, C·kh·kw, H'·W') → (N, C, H, W).
 
     Raises:
         MemoryError: the result would be larger than the memory.
@@ -315,37 +332,6 @@ def _fold(x: T, *, window: Window, size: Sequence[int]) -> Rule[T]:
             view += columns[:, :, i, j]
         image = window.crop(padded)
     return image, (lambda g: _unfold(g, window=window),)
-
-
-def unfold_by_kernel(
-    columns: Array, x: Array, window: Window, places: Pair, first: int = 0, count: int = 0, together: bool = False
-) -> None:
-    """Write x (n, C, H, W), on a GPU, unfolded to `columns`, (n, C, kh, kw, count): a part of all places, or all.
-
-    Args:
-        first, count: the places, from number `first` on; all of them if `count` is 0.
-        together: columns are (C, kh, kw, n, count) instead.
-    """
-    n, channels, *size = x.shape
-    count = count or prod(places)
-    row = n * count if together else count
-    step = count if together else channels * prod(window.kernel) * count
-    x = array_module(x).ascontiguousarray(x)
-    shape = window.for_kernels(size, places)
-    kernels.each("unfold", x.dtype, n * channels * count, columns, x, shape, n, channels, first, count, step, row)
-
-
-def fold_by_kernel(x: Array, columns: Array, window: Window, places: Pair, groups: int = 1, first: int = 0) -> None:
-    """Write the sums of `columns` (n, groups · c, kh, kw, H', W'), on a GPU, to x (n, C, H, W).
-
-    Args:
-        groups, first: the columns are those of c channels of each group of x, from its number `first` on.
-    """
-    n, channels, *size = x.shape
-    columns = array_module(x).ascontiguousarray(columns)
-    planes = columns.size // (prod(window.kernel) * prod(places))
-    shape, each = window.for_kernels(size, places), planes // (n * groups) if n else 0
-    kernels.each("fold", x.dtype, planes * prod(size), x, columns, shape, planes, each, first, channels // groups)
 
 
 class Unfold(Module):

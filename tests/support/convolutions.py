@@ -1,4 +1,4 @@
-"""Convolutions drawn at random, and their definition in seven loops."""
+"""Convolutions drawn at random, and what they mean: the seven loops of the definition, and unfold · matmul."""
 
 import itertools
 
@@ -23,6 +23,22 @@ def seven_loops(x, w, window, groups):
     return y
 
 
+def meaning(x, w, g, b, c, window, groups):
+    """unfold · matmul, in float64: y with the bias b; the gradient of x with the bias c; the gradient of w."""
+    x, w, g, b, c = (a.astype(float) for a in (x, w, g, b, c))
+    n, places, padded = len(x), g.shape[2:], window.pad(x)
+    columns = np.stack([view for _, _, view in window.taps(padded, places)], 2)  # (N, C, kh · kw, H', W')
+    columns = columns.reshape(n, groups, -1, places[0] * places[1])  # (N, G, C/G · kh · kw, H' · W')
+    matrix, slopes = w.reshape(groups, len(w) // groups, -1), g.reshape(n, groups, len(w) // groups, -1)
+    y = (matrix @ columns).reshape(g.shape)
+    weight = (slopes @ columns.swapaxes(2, 3)).sum(0).reshape(w.shape)
+    back = (matrix.swapaxes(1, 2) @ slopes).reshape(n, x.shape[1], -1, *places)
+    image = np.zeros_like(padded)
+    for tap, (_, _, view) in enumerate(window.taps(image, places)):
+        view += back[:, :, tap]
+    return y + b[:, None, None], window.crop(image) + c[:, None, None], weight
+
+
 @st.composite
 def convolutions(draw, depthwise=False, plain=False):
     """A geometry, a window padded unevenly, images, kernels and the gradient of the result. `plain`: stride and groups 1."""
@@ -41,19 +57,3 @@ def convolutions(draw, depthwise=False, plain=False):
         (g.images, g.kernels, *window.places("", g.size)),
     )
     return g, window, *(rng.standard_normal(shape) for shape in shapes)
-
-
-def three_by_definition(x, w, g, b, c, window, groups):
-    """The three by their definition, an element of the kernel at a time, in float64."""
-    x, w, g, b, c = (a.astype(float) for a in (x, w, g, b, c))
-    padded, (k, *_) = window.pad(x), w.shape[1:]
-    images = padded.reshape(len(x), groups, k, *padded.shape[2:])
-    weight, gradient = w.reshape(groups, -1, *w.shape[1:]), g.reshape(len(g), groups, -1, *g.shape[2:])
-    y, back, change = np.zeros_like(gradient), np.zeros_like(images), np.zeros_like(weight)
-    seen = zip(window.taps(images, g.shape[2:]), window.taps(back, g.shape[2:]))
-    for (i, j, pixels), (_, _, places) in seen:
-        y += np.einsum("gok,ngkhw->ngohw", weight[..., i, j], pixels, optimize=True)
-        places += np.einsum("gok,ngohw->ngkhw", weight[..., i, j], gradient, optimize=True)
-        change[..., i, j] = np.einsum("ngohw,ngkhw->gok", gradient, pixels, optimize=True)
-    back = window.crop(back.reshape(padded.shape))
-    return y.reshape(g.shape) + b[:, None, None], back + c[:, None, None], change.reshape(w.shape)

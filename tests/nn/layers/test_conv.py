@@ -215,7 +215,7 @@ LINES = Tensor(np.ones((8, 1, 5)))
         (
             lambda: nn.conv1d(LINES, Tensor(np.ones((1, 1, 4))), dilation=2, padding=0),
             ValueError,
-            r"conv1d: kernel \(4,\) with dilation \(2,\) covers \(7,\) numbers, more than the sequence \(5,\)",
+            r"conv1d: kernel \(4,\) with dilation \(2,\) covers \(7,\) elements, more than the sequence \(5,\)",
         ),
         (lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "Conv2d: groups=2 must divide in_channels=3"),
         (lambda: nn.Conv1d(4, 3, 3, groups=2), ValueError, "Conv1d: groups=2 must divide .* and out_channels=3"),

@@ -45,7 +45,7 @@ def test_a_window_that_keeps_the_size(g):
 def test_a_window_along_a_sequence_has_height_1():
     window = Window.of("conv1d", 3, 2, 1, (4,), axes=1)
     assert window == Window((1, 3), (1, 2), ((0, 0), (1, 1)), (1, 4))
-    with pytest.raises(ValueError, match=r"conv1d: kernel \(3,\) .* covers \(9,\) numbers, more than the sequence \(6,\)"):
+    with pytest.raises(ValueError, match=r"conv1d: kernel \(3,\) .* covers \(9,\) elements, more than the sequence \(6,\)"):
         window.check("conv1d", (6,))
 
 

@@ -70,10 +70,10 @@ def convolution_adjoint(draw, of):
     w, y = (g.kernels, g.channels // g.groups, *g.kernel), (g.images, g.kernels, *window.places("", g.size))
     if of == "weight":
         inputs = [images(g, draw), draw(tensors(y))]
-        return Case(lambda x, y: conv._to_weight(x, y, window=window, groups=g.groups), inputs)
+        return Case(lambda x, y: conv._grad_weight(x, y, window=window, groups=g.groups), inputs)
     bias = [draw(tensors((g.channels,)))] if draw(st.booleans()) else []
     inputs = [draw(tensors(y)), draw(tensors(w)), *bias]
-    return Case(lambda y, w, *b: conv._to_input(y, w, *b, window=window, groups=g.groups, size=g.size), inputs)
+    return Case(lambda y, w, *b: conv._grad_input(y, w, *b, window=window, groups=g.groups, size=g.size), inputs)
 
 
 @st.composite
@@ -99,8 +99,8 @@ def folding(draw):
 
 CASES = {
     "_conv2d": convolution(),
-    "_to_input": convolution_adjoint("input"),
-    "_to_weight": convolution_adjoint("weight"),
+    "_grad_input": convolution_adjoint("input"),
+    "_grad_weight": convolution_adjoint("weight"),
     "_unfold": unfolding(),
     "_fold": folding(),
 }

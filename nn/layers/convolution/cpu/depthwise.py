@@ -1,9 +1,9 @@
-"""Depthwise convolution on arrays: each channel has one kernel of its own (groups = channels).
+"""Depthwise convolution: each channel has one kernel of its own (groups = channels).
 
-Columns of a large kernel cost more to copy than to multiply, for the matrix that they meet has a single row. So an image is
-unfolded along its rows only: kw copies of a channel, each moved by a pixel, are the kw rows of a matrix. The kernel (kh, kw)
-times this matrix gives kh lines, one for each row of the kernel; moved by a row of the image each, they add up to the result.
-That makes kw copies, one product and kh additions. The derivative with respect to the image is the same, backward.
+im2col of a large kernel costs more copying than multiplying, as its matrix is multiplied by a single row. So an image is copied
+along its rows only: kw copies of a channel, each moved by a pixel, are the kw rows of a matrix. The kernel (kh, kw) times this
+matrix gives kh lines, one for each row of the kernel; each is moved by a row of the image, and they are added up. That makes kw
+copies, one product and kh additions. `grad_input` does the same backward.
 
 With a stride, an element of the kernel sees every stride-th row and column only: one phase of the image. Each phase is laid out
 as an image of its own, in which a window moves by one pixel again.
@@ -12,35 +12,38 @@ as an image of its own, in which a window moves by one pixel again.
 from __future__ import annotations
 
 from copy import copy
+from functools import lru_cache
 from itertools import product
 from math import gcd
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 from microtensor.runtime import threads
-from microtensor.runtime.arrays import Array, array_module
+from microtensor.runtime.arrays import Array, library
 
-from ...windows import Pair, Window
-from . import im2col as columns
+from ...windows import Pair
+from ..problem import Problem, with_bias
 
-SMALL = 9
-"""Elements of a kernel for which columns are as fast, at stride 1: forward, and backward to the image. Measured."""
+LINE_ELEMENTS = 1 << 13
+"""Length of a line, unless one image is longer: so long that the call of a product costs little beside it."""
 
-LINE = 1 << 13
-"""Numbers in a line, unless one image has more: so many that the call of a product costs little beside it."""
-
-BLOCK_BYTES = 1 << 18
+CHANNELS_BYTES = 1 << 18
 """Memory for the lines of a block of channels: with their copies and products, about what a core's cache holds. Measured."""
 
 Block: TypeAlias = tuple[slice, slice]
 """Some images, and some of their channels."""
 
 
-def forward(x: Array, weight: Array, window: Window) -> Array:
-    """(N, C, H, W), (C, 1, kh, kw) → (N, C, H', W')."""
-    if _is_small(window):
-        return columns.forward(x, weight, None, window, len(weight))
-    plan, kernels = _Lines(x, x.shape[:2], x.shape[2:], window), weight[:, 0]
-    y = array_module(x).empty((*x.shape[:2], *plan.places), x.dtype)
+def why_not(problem: Problem) -> str:
+    """It is for one kernel a channel."""
+    return "" if problem.is_depthwise else "a channel does not have exactly one kernel of its own"
+
+
+def forward(x: Array, weight: Array, bias: Array | None, problem: Problem) -> Array:
+    """(N, C, H, W), (C, 1, kh, kw), (C,) → (N, C, H', W')."""
+    plan, kernels = _plan(problem, LINE_ELEMENTS, CHANNELS_BYTES), weight[:, 0]
+    y = plan.xp.empty(problem.y, x.dtype)
 
     def work(lines: _Lines, block: Block) -> None:
         images, channels = block
@@ -58,22 +61,20 @@ def forward(x: Array, weight: Array, window: Window) -> Array:
         part[...] = lines.crop(total, len(part))
 
     threads.share_with(plan.with_memory, work, plan.blocks())
-    return y
+    return with_bias(y, bias)
 
 
-def to_input(g: Array, weight: Array, window: Window, size: Pair) -> Array:
-    """The adjoint of `forward` in x: (N, C, H', W'), (C, 1, kh, kw) → (N, C, *size)."""
-    if _is_small(window):
-        return columns.to_input(g, weight, None, window, len(weight), size)
-    plan, kernels, xp = _Lines(g, g.shape[:2], size, window), weight[:, 0], array_module(g)
-    x = xp.zeros((*g.shape[:2], *size), g.dtype)  # pixels that no window sees keep their 0
+def grad_input(g: Array, weight: Array, bias: Array | None, problem: Problem) -> Array:
+    """(N, C, H', W'), (C, 1, kh, kw), (C,) → (N, C, H, W)."""
+    plan, kernels = _plan(problem, LINE_ELEMENTS, CHANNELS_BYTES), weight[:, 0]
+    x = plan.xp.zeros(problem.x, g.dtype)  # pixels that no window sees keep their 0
 
     def work(lines: _Lines, block: Block) -> None:
         images, channels = block
         spread = lines.spread(g[images, channels])
         for rows in lines.rows:
             kernel = kernels[channels, rows.elements]  # (c, e, kw)
-            moved = xp.empty((*kernel.shape[:2], lines.length), g.dtype)
+            moved = plan.xp.empty((*kernel.shape[:2], lines.length), g.dtype)
             for k, shift in enumerate(rows.shifts):
                 moved[:, k, :shift] = 0
                 moved[:, k, shift:] = spread[:, : lines.length - shift]
@@ -81,18 +82,18 @@ def to_input(g: Array, weight: Array, window: Window, size: Pair) -> Array:
         lines.unload(x[images, channels])
 
     threads.share_with(plan.with_memory, work, plan.blocks())
-    return x
+    return with_bias(x, bias)
 
 
-def to_weight(x: Array, g: Array, window: Window) -> Array:
-    """The adjoint of `forward` in the weight: (N, C, H, W), (N, C, H', W') → (C, 1, kh, kw).
+def grad_weight(x: Array, g: Array, problem: Problem) -> Array:
+    """(N, C, H, W), (N, C, H', W') → (C, 1, kh, kw).
 
-    Each weight's is one dot product of a line with the gradient's: nothing needs to be copied for it.
+    That of each element is one dot product of a line with the gradient's line: nothing is copied for it.
     """
-    plan, xp = _Lines(x, x.shape[:2], x.shape[2:], window), array_module(x)
-    total = xp.zeros((x.shape[1], 1, *window.kernel), x.dtype)
+    plan = _plan(problem, LINE_ELEMENTS, CHANNELS_BYTES)
+    total = plan.xp.zeros(problem.weight, x.dtype)
 
-    def work(lines: _Lines, channels: slice) -> None:  # all images of some channels, for their sums are one thread's
+    def work(lines: _Lines, channels: slice) -> None:  # all images of some channels: one thread adds up a sum
         for images in plan.image_slices():
             lines.load(x[images, channels])
             spread = lines.spread(g[images, channels])[:, None]  # (c, 1, length)
@@ -107,10 +108,6 @@ def to_weight(x: Array, g: Array, window: Window) -> Array:
     return total
 
 
-def _is_small(window: Window) -> bool:
-    return window.stride == (1, 1) and window.kernel[0] * window.kernel[1] <= SMALL
-
-
 def _product(a: Array, b: Array) -> Array:
     """a @ b. Of a column with a row, NumPy's own loops compute a matrix product, ten times slower than a multiplication."""
     return a * b if a.shape[-1] == 1 else a @ b
@@ -122,50 +119,51 @@ class _Rows(NamedTuple):
     elements: slice
     """Which rows they are."""
     shifts: list[int]
-    """By how many numbers each is ahead in a line."""
+    """By how many elements each is ahead in a line."""
     columns: list[tuple[int, int]]
-    """For each column of the kernel: the number of the phase that it sees, and by how many numbers it is ahead."""
+    """For each column of the kernel: the index of the phase that it sees, and by how many elements it is ahead."""
 
 
 class _Lines:
-    """Memory for the lines of a block of channels, used again for each: one phase of a channel's padded images, row by row.
+    """Memory for the lines of a block of channels, reused for the next: one phase of a channel's padded images, row by row.
 
-    An element of the kernel sees a line from some number on: so all places of the window come of moving whole lines. What is
-    computed where the window hangs over the end of a row or an image is cropped.
+    An element of the kernel sees a line from some element on: so moving whole lines serves all places of the window at once.
+    What is computed where the window hangs over the end of a row or an image is cropped.
     """
 
-    def __init__(self, like: Array, counts: Pair, size: Pair, window: Window) -> None:
+    def __init__(self, problem: Problem, line_elements: int, nbytes: int) -> None:
+        window, size = problem.window, problem.size
         (kh, kw), (sh, sw), (dh, dw) = window.kernel, window.stride, window.dilation
-        self.places = window.places("conv2d", size)
+        self.places = problem.places
         self.grid = self.places[0] + dh * (kh - 1) // sh, self.places[1] + dw * (kw - 1) // sw
 
         self.rows: list[_Rows] = []
         self.phases: list[tuple[Any, Any]] = []
         """For each phase: where it lies in the grid of a line, and which pixels it is."""
-        numbers: dict[Pair, int] = {}
+        index: dict[Pair, int] = {}
         step = sh // gcd(sh, dh)
         for first in range(min(step, kh)):
             seen = []
             for j in range(kw):
                 phase = first * dh % sh, j * dw % sw
-                if phase not in numbers:
-                    numbers[phase] = len(self.phases)
+                if phase not in index:
+                    index[phase] = len(self.phases)
                     ends = [_phase(*axis) for axis in zip(phase, window.stride, window.padding, size, self.grid)]
                     self.phases.append(((..., ends[0][0], ends[1][0]), (..., ends[0][1], ends[1][1])))
-                seen.append((numbers[phase], j * dw // sw))
+                seen.append((index[phase], j * dw // sw))
             shifts = [i * dh // sh * self.grid[1] for i in range(first, kh, step)]
             self.rows.append(_Rows(slice(first, kh, step), shifts, seen))
 
         self.lines: Array
         self.grids: Array
         self.copies: Array
-        self.counts = images, channels = counts
+        self.counts = images, channels = problem.x[:2]
         plane = self.grid[0] * self.grid[1]
-        most = max(LINE // plane, 1)
-        self.images = -(-images // -(-images // most)) if images else 1  # about the same in every block
+        most = max(line_elements // plane, 1)
+        self.images = -(-images // -(-images // most))  # about the same in every block
         self.length = self.images * plane
-        self.channels = min(max(BLOCK_BYTES // (self.length * like.itemsize), 1), channels)
-        self.xp, self.dtype = array_module(like), like.dtype
+        self.channels = min(max(nbytes // (self.length * problem.itemsize), 1), channels)
+        self.xp, self.dtype = library(problem.device.name), np.dtype(problem.dtype)
         self.tail, self.kw = dw * (kw - 1) // sw, kw
 
     def with_memory(self) -> _Lines:
@@ -177,24 +175,24 @@ class _Lines:
         return lines
 
     def image_slices(self) -> list[slice]:
-        """The images cut into the parts that the memory holds."""
+        """The images, cut into as many as the memory holds."""
         return threads.slices(self.counts[0], self.images)
 
     def channel_slices(self) -> list[slice]:
-        """The channels cut likewise."""
+        """The channels, cut likewise."""
         return threads.slices(self.counts[1], self.channels)
 
     def blocks(self) -> list[Block]:
-        """Each part of the images with each of the channels."""
+        """Each slice of the images with each of the channels."""
         return list(product(self.image_slices(), self.channel_slices()))
 
     def load(self, x: Array) -> None:
-        """Take in a part (n, c, H, W) of the images."""
+        """Copy some channels of some images, (n, c, H, W), to the lines."""
         for grid, (inside, pixels) in zip(self.grids, self.phases):
             grid[: x.shape[1], : len(x)][inside] = x[pixels].swapaxes(0, 1)
 
     def unload(self, x: Array) -> None:
-        """The adjoint of `load`: write to a part (n, c, H, W) of the images' gradient, and start again from zeros."""
+        """The adjoint of `load`: copy the lines to x (n, c, H, W), and set them to zero."""
         for grid, (inside, pixels) in zip(self.grids, self.phases):
             x[pixels] = grid[: x.shape[1], : len(x)][inside].swapaxes(0, 1)
         self.lines[...] = 0
@@ -224,7 +222,7 @@ class _Lines:
 
 
 def _phase(phase: int, stride: int, padding: Pair, pixels: int, places: int) -> tuple[slice, slice]:
-    """Along an axis of so many pixels, every stride-th one, of the padded image from number `phase` on.
+    """Along an axis of so many pixels, every stride-th one, of the padded image from pixel `phase` on.
 
     Returns:
         Where they lie among the places of that phase, and which pixels they are. The other places are padding.
@@ -233,3 +231,6 @@ def _phase(phase: int, stride: int, padding: Pair, pixels: int, places: int) -> 
     place = (first + padding[0]) // stride
     count = max(min(-(-(pixels - first) // stride), places - place), 0)
     return slice(place, place + count), slice(first, first + count * stride, stride)
+
+
+_plan = lru_cache(maxsize=256)(_Lines)

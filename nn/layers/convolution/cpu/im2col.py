@@ -1,136 +1,109 @@
-"""Convolution on arrays: one matrix product per group of channels, on columns.
+"""Convolution as one matrix product (GEMM, general matrix multiplication) per group, by im2col.
 
-Every window of the images is laid out as a column (Chellapilla, Puri & Simard 2006, "High performance convolutional neural
-networks for document processing", section 4), of as many images, or rows of one, at a time as the cache holds.
+im2col ("image to columns") copies every window of the images into a column of a matrix; kernels times this matrix are the
+results. Its adjoint, col2im, adds the columns back to the pixels that they were copied from. (Chellapilla, Puri & Simard 2006,
+"High performance convolutional neural networks for document processing", section 4.) The matrix is made of as many images, or
+rows of one image, at a time as the cache holds: see blocking.py.
 
-For stride 1 the places are all pixels of whole padded rows: each element of the kernel then sees one run of memory, and copying
-that is much faster than copying row by row. What is computed at the end of each row, where the window hangs over, is cropped.
+For stride 1, windows start at every pixel of whole padded rows. Then an element of the kernel sees a contiguous run of memory,
+which is copied much faster than row by row. Results at the end of a row, where the window hangs over, are cropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
-
-import numpy as np
+from math import prod
 
 from microtensor.runtime.arrays import Array, array_module
 
-from ...windows import Window
-from .blocking import BYTES, Bands, Part, pitch, strided
+from ..problem import Problem, flipped
+from . import blocking
+from .blocking import Block, Blocking, pitch, strided
 from .small_gemm import multiply, multiply_transposed
 
 
-def forward(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
+def why_not(problem: Problem) -> str:
+    """It computes every convolution."""
+    return ""
+
+
+def forward(x: Array, weight: Array, bias: Array | None, problem: Problem) -> Array:
     """(N, C, H, W), (O, C/G, kh, kw), (O,) → (N, O, H', W')."""
-    n, kernels, xp = len(x), len(weight), array_module(x)
-    columns = _columns(xp, x.dtype, x.shape, window, groups, max(BYTES, weight.nbytes))
-    matrix = weight.reshape(groups, kernels // groups, -1)  # (G, O/G, C/G · kh · kw)
+    plan, groups = _plan(problem, max(blocking.BLOCK_BYTES, weight.nbytes)), problem.groups
+    matrix = weight.reshape(groups, len(weight) // groups, -1)  # (G, O/G, C/G · kh · kw)
     shift = None if bias is None else bias.reshape(groups, -1, 1, 1)
-    y = xp.empty((n, groups, kernels // groups, *columns.places), x.dtype)
+    y = plan.xp.empty((len(x), groups, matrix.shape[1], *plan.places), x.dtype)
 
-    def work(memory: tuple[Array, Array], part: Part) -> None:
-        product = columns.crop(multiply(matrix, columns.unfold(memory, x, part)), part)
+    def work(memory: tuple[Array, Array], block: Block) -> None:
+        product = plan.crop(multiply(matrix, plan.im2col(memory, x, block)), block)
         if shift is None:
-            y[part.images, :, :, part.rows] = product
+            y[block.images, :, :, block.rows] = product
         else:
-            xp.add(product, shift, out=y[part.images, :, :, part.rows])
+            plan.xp.add(product, shift, out=y[block.images, :, :, block.rows])
 
-    columns.share(columns.memory, work)
-    return y.reshape(n, kernels, *columns.places)
+    plan.share(plan.memory, work)
+    return y.reshape(problem.y)
 
 
-def to_input(g: Array, weight: Array, bias: Array | None, window: Window, groups: int, size: Sequence[int]) -> Array:
-    """The adjoint of `forward` in x: (N, O, H', W'), (O, C/G, kh, kw), (C,) → (N, C, *size)."""
-    back = turned_window(window)
-    if back is not None:
-        return forward(g, turned(weight, groups), bias, back, groups)
-    (n, kernels), channels = g.shape[:2], groups * weight.shape[1]
-    transposed = weight.reshape(groups, kernels // groups, -1).swapaxes(1, 2)  # (G, C/G · kh · kw, O/G)
-    shape, xp = (n, channels, *size), array_module(g)
-    columns = _columns(xp, g.dtype, shape, window, groups, max(BYTES, weight.nbytes), whole=True)
-    x = xp.empty(shape, g.dtype)
+def grad_input(g: Array, weight: Array, bias: Array | None, problem: Problem) -> Array:
+    """(N, O, H', W'), (O, C/G, kh, kw), (C,) → (N, C, H, W): for stride 1 a convolution with flipped kernels, else col2im."""
+    there, groups = flipped(problem), problem.groups
+    if there is not None:
+        return forward(g, flip(weight, groups), bias, there)
+    plan = _plan(problem, max(blocking.BLOCK_BYTES, weight.nbytes))
+    transposed = weight.reshape(groups, problem.kernels, -1).swapaxes(1, 2)  # (G, C/G · kh · kw, O/G)
+    x = plan.xp.empty(problem.x, g.dtype)
 
-    def work(memory: None, part: Part) -> None:
-        x[part.images] = columns.fold(multiply(transposed, columns.spread(g, part)), size)
+    def work(memory: None, block: Block) -> None:
+        x[block.images] = plan.col2im(multiply(transposed, plan.spread(g, block)))
         if bias is not None:
-            x[part.images] += bias[:, None, None]
+            x[block.images] += bias[:, None, None]
 
-    columns.share(lambda: None, work)
+    plan.share(lambda: None, work)
     return x
 
 
-def turned_window(window: Window) -> Window | None:
-    """The window with which the adjoint, for stride 1, is a convolution itself; None if its padding would be negative."""
-    padding = [
-        (reach - 1 - before, reach - 1 - after) for reach, (before, after) in zip(window.effective_kernel, window.padding)
-    ]
-    if window.stride != (1, 1) or min(map(min, padding)) < 0:
-        return None
-    return window._replace(padding=(padding[0], padding[1]))
+def grad_weight(x: Array, g: Array, problem: Problem) -> Array:
+    """(N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw)."""
+    # Each block's product is added to the sum: for a large weight that costs more than a matrix that leaves the cache.
+    plan = _plan(problem, max(blocking.BLOCK_BYTES, prod(problem.weight) * x.itemsize))
+
+    def work(memory: tuple[Array, Array], block: Block) -> Array:
+        return multiply_transposed(plan.spread(g, block), plan.im2col(memory, x, block))
+
+    return plan.xp.ascontiguousarray(plan.total(plan.memory, work).reshape(problem.weight))
 
 
-def turned(weight: Array, groups: int) -> Array:
+def flip(weight: Array, groups: int) -> Array:
     """The kernels of the adjoint, each turned by 180 degrees: (O, C/G, kh, kw) → (C, O/G, kh, kw)."""
     grouped = weight.reshape(groups, len(weight) // groups, *weight.shape[1:]).swapaxes(1, 2)[..., ::-1, ::-1]
     whole = grouped.reshape(groups * weight.shape[1], -1, *weight.shape[2:])
     return array_module(weight).ascontiguousarray(whole)  # BLAS reads no row backward
 
 
-def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
-    """The adjoint of `forward` in the weight: (N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw)."""
-    channels, kernels, xp = x.shape[1], g.shape[1], array_module(x)
-    shape = (groups, kernels // groups, channels // groups * window.kernel[0] * window.kernel[1])
-    # A part's product is added to the sum: with a large weight, that costs more than columns which the cache does not hold.
-    columns = _columns(xp, x.dtype, x.shape, window, groups, max(BYTES, kernels * shape[2] * x.itemsize))
+class _Plan(Blocking):
+    """The im2col matrix of a block, and its adjoint."""
 
-    def work(memory: tuple[Array, Array], part: Part) -> Array:
-        return multiply_transposed(columns.spread(g, part), columns.unfold(memory, x, part))
-
-    total = xp.ascontiguousarray(columns.total(shape, columns.memory, work))
-    return total.reshape(kernels, channels // groups, *window.kernel)
-
-
-class _Columns(Bands):
-    """The columns of a part of the batch.
-
-    Args:
-        whole: the parts are of whole images.
-    """
-
-    def __init__(
-        self,
-        xp: Any,
-        dtype: np.dtype[Any],
-        shape: Sequence[int],
-        window: Window,
-        groups: int,
-        bytes_: int,
-        whole: bool = False,
-    ) -> None:
-        self.groups, self.flat = groups, window.stride == (1, 1) and not whole
-        self.rows = shape[1] * window.kernel[0] * window.kernel[1]
-        self.row = pitch(window, shape[2:]) if self.flat else window.places("conv2d", shape[2:])[1]
-        tail = max(window.effective_kernel[1] - 1, *window.padding[1])
-        super().__init__(xp, dtype, shape, window, self.rows * self.row, bytes_, tail, whole)
+    def __init__(self, problem: Problem, nbytes: int) -> None:
+        whole = problem.operation == "grad_input"  # col2im adds up whole images
+        self.groups, self.flat = problem.groups, problem.window.stride == (1, 1) and not whole
+        self.rows = problem.x[1] * problem.taps
+        self.row = pitch(problem.window, problem.size) if self.flat else problem.places[1]
+        """Columns of the matrix for each row of results."""
+        tail = max(problem.window.effective_kernel[1] - 1, *problem.window.padding[1])
+        super().__init__(problem, self.rows * self.row, nbytes, tail, whole)
 
     def memory(self) -> tuple[Array, Array]:
-        """For the padded images of a part, and for their columns."""
+        """For the padded images of a block, and for their matrix."""
         return self.blank(), self.xp.empty(self.rows * self.step * self.band * self.row, self.dtype)
 
-    def unfold(self, memory: tuple[Array, Array], x: Array, part: Part) -> Array:
-        """A part of (N, C, H, W) → (G, C/G · kh · kw, n · rows · row)."""
+    def im2col(self, memory: tuple[Array, Array], x: Array, block: Block) -> Array:
+        """A block of (N, C, H, W) → (G, C/G · kh · kw, n · rows · row)."""
         padded, columns = memory
-        (kh, kw), (sh, sw), (dh, dw), plane = (
-            self.window.kernel,
-            self.window.stride,
-            self.window.dilation,
-            self.height * self.width,
-        )
-        n, rows = part.images.stop - part.images.start, part.rows.stop - part.rows.start
-        images = padded[: n * self.channels * plane].reshape(n, self.channels, self.height, self.width)
-        self.load(images, x, part)
+        (kh, kw), (sh, sw), (dh, dw) = self.window.kernel, self.window.stride, self.window.dilation
+        plane = self.height * self.width
+        n, rows = block.images.stop - block.images.start, block.rows.stop - block.rows.start
+        self.load(padded[: n * self.channels * plane].reshape(n, self.channels, self.height, self.width), x, block)
         shape: tuple[int, ...] = (self.channels, kh, kw, n, rows * self.row)
         strides: tuple[int, ...] = (plane, dh * self.width, dw, self.channels * plane, 1)
         if not self.flat:
@@ -140,27 +113,27 @@ class _Columns(Bands):
         columns[...] = windows
         return columns.reshape(self.groups, self.rows // self.groups, -1)
 
-    def crop(self, product: Array, part: Part) -> Array:
+    def crop(self, product: Array, block: Block) -> Array:
         """(G, O/G, n · rows · row) → (n, G, O/G, rows, W'), a view."""
-        grid = product.reshape(*product.shape[:2], -1, part.rows.stop - part.rows.start, self.row)
+        grid = product.reshape(*product.shape[:2], -1, block.rows.stop - block.rows.start, self.row)
         return grid[..., : self.places[1]].transpose(2, 0, 1, 3, 4)
 
-    def spread(self, g: Array, part: Part) -> Array:
-        """The adjoint of `crop`: a part of (N, O, H', W') → (G, O/G, n · rows · row), zeros where the window hangs over."""
-        g = g[part.images, :, part.rows]
+    def spread(self, g: Array, block: Block) -> Array:
+        """The adjoint of `crop`: a block of (N, O, H', W') → (G, O/G, n · rows · row), zero where the window hangs over."""
+        g = g[block.images, :, block.rows]
         n, kernels, rows = g.shape[:3]
         grid = self.xp.empty((self.groups, kernels // self.groups, n, rows, self.row), g.dtype)
         grid[..., self.places[1] :] = 0
         grid[..., : self.places[1]] = g.reshape(n, self.groups, -1, rows, self.places[1]).transpose(1, 2, 0, 3, 4)
         return grid.reshape(self.groups, kernels // self.groups, -1)
 
-    def fold(self, columns: Array, size: Sequence[int]) -> Array:
-        """The adjoint of `unfold`, of whole images, for any stride: (G, C/G · kh · kw, n · H' · W') → (n, C, H, W)."""
+    def col2im(self, columns: Array) -> Array:
+        """The adjoint of `im2col`, of whole images: (G, C/G · kh · kw, n · H' · W') → (n, C, H, W)."""
         columns = columns.reshape(self.channels, *self.window.kernel, -1, *self.places)
-        padded = self.window.blank(columns, columns.shape[3], self.channels, size)
+        padded = self.window.blank(columns, columns.shape[3], self.channels, self.size)
         for i, j, view in self.window.taps(padded, self.places):
             view += columns[:, i, j].swapaxes(0, 1)
         return self.window.crop(padded)
 
 
-_columns = lru_cache(maxsize=256)(_Columns)  # to plan takes as long as to do, for a few small images
+_plan = lru_cache(maxsize=256)(_Plan)  # for a few small images, planning takes as long as computing

@@ -1,10 +1,10 @@
-"""Products of kernels with the columns of images, in pieces that BLAS multiplies as they lie.
+"""GEMM (general matrix multiplication) of a small matrix with a long one, in pieces that BLAS multiplies without packing.
 
-BLAS first packs what it multiplies into blocks of its own. With few rows to multiply, packing takes longer than multiplying;
-and with some hundreds it still takes a third of the time. On processors with AVX-512, OpenBLAS packs nothing where a product is
-small, of at most 10⁶ multiplications. So there the long matrix is cut into pieces, which NumPy hands over one after the other
-in one call. Measured on one core: 16 × 144 by 3,640 columns at 191 GFLOP/s, not 129; 64 × 64 at 217, not 186. Transposed,
-matrices are small where there are few rows alone: 6 × 25 takes a third of the time, 16 × 27 half.
+BLAS first copies ("packs") what it multiplies into blocks. For a matrix of few rows packing takes longer than multiplying, and
+for some hundred rows still a third of the time. On processors with AVX-512, OpenBLAS does not pack a small product, of at most
+10⁶ multiply-accumulates. So there the long matrix is cut into pieces, which NumPy hands to BLAS one by one in a single call.
+Measured on one core: 16 × 144 by 3,640 columns at 191 GFLOP/s instead of 129; 64 × 64 at 217 instead of 186. With the second
+matrix transposed (two long matrices, a small result): 6 × 25 takes a third of the time, 16 × 27 half.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ import numpy as np
 from microtensor.runtime.arrays import Array, array_module
 from microtensor.runtime.blas import blas
 
-SMALL = 10**6
-"""Multiplications of a product that OpenBLAS does not pack."""
+UNPACKED_MACS = 10**6
+"""The largest product that OpenBLAS does not pack."""
 
-LENGTHS = (192, 128, 64, 32)
-"""Columns in a piece: the first of these with which it is small. Others leave a rest of a vector's length."""
+PIECE_COLUMNS = (192, 128, 64, 32)
+"""Columns of a piece: the first of these with which it is small enough; multiples of the length of a vector register."""
 
-FEW, LONG = 1250, 800
-"""Numbers in the result of a transposed product up to which pieces are quicker, and the columns in these."""
+SMALL_RESULT_ELEMENTS, PIECE_TERMS = 1250, 800
+"""Results of two long matrices up to this size are quicker in pieces, of as many terms of the sums. Measured."""
 
 CORES = ("SkylakeX", "Cooperlake", "SapphireRapids")
-"""OpenBLAS's names of processors for which it has such products. On others pieces take up to a tenth longer."""
+"""OpenBLAS's names of the processors for which it has such products. On others pieces take up to a tenth longer."""
 
 
 def multiply(matrix: Array, columns: Array, out: Array | None = None) -> Array:
     """matrix @ columns, written to `out` if it is given: (…, m, k), (…, k, length) → (…, m, length)."""
-    numbers = matrix.shape[-2] * matrix.shape[-1]
-    step = next((length for length in LENGTHS if length * numbers <= SMALL), 0)
-    whole = _whole(matrix, step, columns.shape[-1]) if matrix.shape[-2] > 1 else 0
+    rows, terms = matrix.shape[-2:]
+    step = _piece_columns(rows * terms) if rows > 1 else 0
+    whole = _whole(matrix, step, columns.shape[-1])
     if out is None and not whole:
         return matrix @ columns
-    xp = array_module(columns)
-    result = xp.empty((*columns.shape[:-2], matrix.shape[-2], columns.shape[-1]), matrix.dtype) if out is None else out
+    xp = np if type(columns) is np.ndarray else array_module(columns)
+    result = xp.empty((*columns.shape[:-2], rows, columns.shape[-1]), matrix.dtype) if out is None else out
     if whole:
         xp.matmul(matrix[..., None, :, :], _pieces(columns, whole, step), out=_pieces(result, whole, step))
     xp.matmul(matrix, columns[..., whole:], out=result[..., whole:])
@@ -47,16 +47,22 @@ def multiply(matrix: Array, columns: Array, out: Array | None = None) -> Array:
 def multiply_transposed(a: Array, b: Array) -> Array:
     """a @ bᵀ: (…, m, length), (…, k, length) → (…, m, k).
 
-    The one of more rows is first multiplied by the other: with OpenBLAS this takes half the time, measured on 150 rows and 16.
+    The one of more rows is the first factor: with OpenBLAS this takes half the time, measured on 150 rows and 16.
     """
     if a.shape[-2] < b.shape[-2]:
         return multiply_transposed(b, a).swapaxes(-1, -2)
-    whole = _whole(a, LONG, a.shape[-1]) if a.shape[-2] * b.shape[-2] <= FEW else 0
+    whole = _whole(a, PIECE_TERMS, a.shape[-1]) if a.shape[-2] * b.shape[-2] <= SMALL_RESULT_ELEMENTS else 0
     if not whole:
         return a @ b.swapaxes(-1, -2)
-    sums = (_pieces(a, whole, LONG) @ _pieces(b, whole, LONG).swapaxes(-1, -2)).sum(-3)
+    sums = (_pieces(a, whole, PIECE_TERMS) @ _pieces(b, whole, PIECE_TERMS).swapaxes(-1, -2)).sum(-3)
     sums += a[..., whole:] @ b[..., whole:].swapaxes(-1, -2)
     return sums
+
+
+@cache
+def _piece_columns(elements: int) -> int:
+    """Columns of a piece for a matrix of so many elements; 0 if none is small enough."""
+    return next((columns for columns in PIECE_COLUMNS if columns * elements <= UNPACKED_MACS), 0)
 
 
 def _whole(like: Array, step: int, length: int) -> int:
@@ -66,7 +72,7 @@ def _whole(like: Array, step: int, length: int) -> int:
 
 @cache
 def _unpacked() -> bool:
-    """Whether BLAS packs no small matrices."""
+    """Whether BLAS leaves small products unpacked."""
     library = blas()
     return library is not None and library.core in CORES
 

@@ -1,6 +1,6 @@
 // Depthwise convolution: each channel has one kernel of its own, of few weights, so there is no matrix to multiply and little
-// to compute: what counts is to read each number from memory once. Neighbouring threads take neighbouring numbers of a plane,
-// the windows that overlap meet in the cache.
+// to compute: what counts is to read each element from memory once. Neighbouring threads take neighbouring elements of a plane;
+// windows that overlap read from the cache.
 
 #include "../../windows.cuh"
 
@@ -29,7 +29,7 @@ extern "C" __global__ void forward(real *y, const real *x, const real *weight, c
 }
 
 // (N, C, H', W'), (C, 1, kh, kw), (C,) → (N, C, H, W). A thread computes one pixel, from the windows that see it.
-extern "C" __global__ void to_input(real *x, const real *g, const real *weight, const real *bias, Sliding at, size images,
+extern "C" __global__ void grad_input(real *x, const real *g, const real *weight, const real *bias, Sliding at, size images,
                                     size channels) {
     size pixels = at.down.pixels * at.across.pixels;
     EACH(e, images * channels * pixels) {
@@ -52,9 +52,9 @@ extern "C" __global__ void to_input(real *x, const real *g, const real *weight, 
 }
 
 // (N, C, H, W), (N, C, H', W') → `shares` parts of (C, 1, kh, kw), to be added up. A block sums for up to four weights side by
-// side (blockIdx.x), of one channel (blockIdx.y), over a share of all places of all images (blockIdx.z): each number of the
+// side (blockIdx.x), of one channel (blockIdx.y), over a share of all places of all images (blockIdx.z): each element of the
 // gradient that is read serves four sums.
-extern "C" __global__ void to_weight(wide *parts, const real *x, const real *g, Sliding at, size images, size channels,
+extern "C" __global__ void grad_weight(wide *parts, const real *x, const real *g, Sliding at, size images, size channels,
                                      size share) {
     size places = at.down.places * at.across.places, pixels = at.down.pixels * at.across.pixels;
     unsigned fours = (unsigned)((at.across.kernel + 3) / 4);

@@ -1,21 +1,21 @@
-// Convolution as a matrix product whose second matrix, the columns, is never written down: each block of threads takes what it
-// needs of it from the images. (Chetlur et al. 2014, "cuDNN: efficient primitives for deep learning", section 3.1.)
+// Convolution as a matrix product (GEMM) whose second matrix, that of im2col, is never written: each block of threads reads what
+// it needs of it from the images. (Chetlur et al. 2014, "cuDNN: efficient primitives for deep learning", section 3.1.)
 //
-// A block computes ROWS × COLUMNS numbers of the result. Sixteen terms of all their sums at a time are brought to memory that
-// the block shares, once for all its threads; each thread multiplies them for 4 × 4 numbers that it keeps in registers. While
-// it does, the next sixteen are on their way. A half is widened as it arrives, and rounded as it leaves.
+// A block computes a tile of ROWS × COLUMNS results. Sixteen terms of all their sums at a time are loaded into shared memory,
+// once for all its threads; each thread multiplies them for 4 × 4 results that it keeps in registers, while the next sixteen are
+// being loaded. A half is widened when loaded, and rounded when stored.
 
 #include "../../windows.cuh"
 
 constexpr unsigned BLOCK = 256, DEPTH = 16;
 
-// Four numbers side by side, which shared memory gives at once.
+// Four adjacent elements, which are read from shared memory at once.
 struct __align__(16) Four {
     wide at[4];
 };
 
-// One number of three digits: of channels, rows and columns of a kernel, or of images, rows and columns of places. To go on
-// by a fixed number is to add its digits, with carries: no division.
+// An index of three digits: channel, row and column of a kernel, or image, row and column of a place. To add a fixed number is to
+// add its digits, with carries: no division.
 struct Digits {
     unsigned high, i, j;
 };
@@ -29,8 +29,8 @@ __device__ inline void advance(Digits &number, Digits by, unsigned down, unsigne
     if (number.i >= down) number.i -= down, number.high++;
 }
 
-// This thread's 4 × 4 numbers of (ROWS × 16) · (16 × COLUMNS). Both lie in shared memory with one Four more in each line than
-// there is: threads that write down a column would otherwise all wait for the same bank.
+// This thread's 4 × 4 results of (ROWS × 16) · (16 × COLUMNS). In shared memory each line of both has one Four more than it needs:
+// otherwise threads that write down a column would all use the same bank (a bank conflict).
 template <unsigned ROWS, unsigned COLUMNS>
 __device__ inline void multiply(
     const Four (&a)[DEPTH][ROWS / 4 + 1], const Four (&b)[DEPTH][COLUMNS / 4 + 1], wide (&sum)[4][4]) {
@@ -45,9 +45,9 @@ __device__ inline void multiply(
     }
 }
 
-// What forward and to_input have in common: a result of lines and places, for each the sum over channels, and over taps, of a
-// weight times a pixel. Coordinates are unsigned: one left of or above the image wraps round to a very large one, and a single
-// comparison tells both.
+// What forward and grad_input have in common: results in lines and places, each the sum over channels and taps of a weight times
+// a pixel. Coordinates are unsigned: one left of or above the image wraps around to a very large one, so that a single comparison
+// tests both borders.
 struct Sum {
     unsigned rows, channels, down, across;  // of a group: results; what is summed over, each with so many taps
     size weight, weight_group;  // where the first weight is, and steps from one to the next
@@ -66,7 +66,7 @@ __device__ inline void add_up(real *y, const real *x, const real *weight, const 
     size first_column = (size)blockIdx.x * COLUMNS, area = (size)of.lines * of.places, columns = of.images * area;
     if (first_column >= columns) return;  // all threads of the block
 
-    // This thread brings weights of one term, for every 16th row, and pixels of every BLOCK / COLUMNS-th term, for one column.
+    // This thread loads weights of one term, for every 16th row, and pixels of every BLOCK / COLUMNS-th term, for one column.
     wide mine[4][4] = {}, next_a[OF_A], next_b[OF_B];
     size column = first_column + t % COLUMNS;
     bool live = column < columns;
@@ -82,7 +82,7 @@ __device__ inline void add_up(real *y, const real *x, const real *weight, const 
         ka = digits(t % DEPTH, of.down, of.across), by_a = digits(DEPTH, of.down, of.across);
         kb = digits(t / COLUMNS, of.down, of.across), by_b = digits(BLOCK / COLUMNS, of.down, of.across);
     }
-    auto bring = [&]() {
+    auto load = [&]() {
         size at = (size)ka.high * of.weight_channel + (ka.i * of.weight_i + ka.j * of.weight_j);
 #pragma unroll
         for (unsigned n = 0; n < OF_A; n++) {
@@ -98,7 +98,7 @@ __device__ inline void add_up(real *y, const real *x, const real *weight, const 
             advance(kb, by_b, of.down, of.across);
         }
     };
-    if (terms) bring();
+    if (terms) load();
     for (unsigned k = 0; k < terms; k += DEPTH) {
 #pragma unroll
         for (unsigned n = 0; n < OF_A; n++) {
@@ -108,7 +108,7 @@ __device__ inline void add_up(real *y, const real *x, const real *weight, const 
 #pragma unroll
         for (unsigned n = 0; n < OF_B; n++) b[t / COLUMNS + n * (BLOCK / COLUMNS)][t % COLUMNS / 4].at[t % 4] = next_b[n];
         __syncthreads();
-        if (k + DEPTH < terms) bring();
+        if (k + DEPTH < terms) load();
         multiply<ROWS, COLUMNS>(a, b, mine);
         __syncthreads();
     }
@@ -142,7 +142,7 @@ __device__ inline Sum forward_sum(Sliding at, size images, size channels, size k
             0, s.places, 1, d.places * s.places, images};
 }
 
-// to_input: (N, O, H', W'), (O, C/G, kh, kw), (C,) → (N, C, H, W). Rows are channels, columns are pixels. With a stride, pixels
+// grad_input: (N, O, H', W'), (O, C/G, kh, kw), (C,) → (N, C, H, W). Rows are channels, columns are pixels. With a stride, pixels
 // see different elements of the kernel: those that are a multiple of the stride apart see the same. They are one phase, and a
 // block works on one (blockIdx.z). Within a phase it is a convolution again, of stride 1, with a part of the kernel backward.
 struct Phase {
@@ -156,7 +156,7 @@ __device__ inline Phase phase_of(Axis at, size first) {
     size begin = (first + at.padding - element * at.dilation) / at.stride;
     return {(unsigned)first, (unsigned)count, (unsigned)element, (unsigned)taps, (unsigned)begin};
 }
-__device__ inline Sum to_input_sum(Sliding at, size images, size channels, size kernels) {
+__device__ inline Sum grad_input_sum(Sliding at, size images, size channels, size kernels) {
     const Axis &d = at.down, &s = at.across;
     size area = d.kernel * s.kernel, number = blockIdx.z;
     Phase i = phase_of(d, number / s.stride), j = phase_of(s, number % s.stride);
@@ -168,7 +168,7 @@ __device__ inline Sum to_input_sum(Sliding at, size images, size channels, size 
             i.first * s.pixels + j.first, d.stride * s.pixels, s.stride, d.pixels * s.pixels, images};
 }
 
-// Each in two shapes: where a group has few rows, most of a tile of 64 would be what nobody asked for.
+// Each for two tiles: where a group has few rows, most of a tile of 64 rows would be unused.
 extern "C" __global__ void __launch_bounds__(256)
 forward_64(real *y, const real *x, const real *weight, const real *bias,
     Sliding at, size images, size channels, size kernels, size groups) {
@@ -180,21 +180,21 @@ forward_16(real *y, const real *x, const real *weight, const real *bias,
     add_up<16, 256>(y, x, weight, bias, forward_sum(at, images, channels, kernels), groups);
 }
 extern "C" __global__ void __launch_bounds__(256)
-to_input_64(real *x, const real *g, const real *weight, const real *bias,
+grad_input_64(real *x, const real *g, const real *weight, const real *bias,
     Sliding at, size images, size channels, size kernels, size groups) {
-    add_up<64, 64>(x, g, weight, bias, to_input_sum(at, images, channels, kernels), groups);
+    add_up<64, 64>(x, g, weight, bias, grad_input_sum(at, images, channels, kernels), groups);
 }
 extern "C" __global__ void __launch_bounds__(256)
-to_input_16(real *x, const real *g, const real *weight, const real *bias,
+grad_input_16(real *x, const real *g, const real *weight, const real *bias,
     Sliding at, size images, size channels, size kernels, size groups) {
-    add_up<16, 256>(x, g, weight, bias, to_input_sum(at, images, channels, kernels), groups);
+    add_up<16, 256>(x, g, weight, bias, grad_input_sum(at, images, channels, kernels), groups);
 }
 
-// to_weight: (N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw). Rows are kernels, columns are the weights of a kernel, and a sum
+// grad_weight: (N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw). Rows are kernels, columns are the weights of a kernel, and a sum
 // goes over all places of all images: long sums of few results. So they are cut into shares (blockIdx.z), of `share` terms,
 // whose sums `add_parts` adds up, always in the same order.
 extern "C" __global__ void __launch_bounds__(256)
-to_weight(wide *parts, const real *x, const real *g,
+grad_weight(wide *parts, const real *x, const real *g,
     Sliding at, size images, size channels, size kernels, size groups, size share) {
     __shared__ Four a[DEPTH][64 / 4 + 1], b[DEPTH][64 / 4 + 1];
     unsigned t = threadIdx.x, tiles = (unsigned)((kernels + 63) / 64), group = blockIdx.y / tiles;
@@ -204,7 +204,7 @@ to_weight(wide *parts, const real *x, const real *g,
     size places = at.down.places * at.across.places, first_row = blockIdx.y % tiles * 64, first_column = (size)blockIdx.x * 64;
     size term = blockIdx.z * share, end = min(term + share, images * places);
 
-    // This thread brings one place in sixteen, of four kernels' gradients and of the pixels that four weights meet there.
+    // This thread loads one place in sixteen: the gradients of four kernels, and the pixels that four weights see there.
     wide mine[4][4] = {}, next_a[4], next_b[4];
     size plane[4];
     unsigned di[4], dj[4];
@@ -220,7 +220,7 @@ to_weight(wide *parts, const real *x, const real *g,
     size image = quotient(term, places);
     Digits at_term = digits((unsigned)(term - image * places), lines, line), by = digits(DEPTH, lines, line);
     at_term.high = (unsigned)image;
-    auto bring = [&]() {
+    auto load = [&]() {
         size stack = at_term.high * groups + group;
         const real *gradients = g + stack * kernels * places + (size)at_term.i * line + at_term.j;
         const real *pixels = x + stack * channels * height * width;
@@ -237,7 +237,7 @@ to_weight(wide *parts, const real *x, const real *g,
         advance(at_term, by, lines, line);
         term += DEPTH;
     };
-    bring();
+    load();
     for (size done = blockIdx.z * share; done < end; done += DEPTH) {
 #pragma unroll
         for (unsigned n = 0; n < 4; n++) {
@@ -246,7 +246,7 @@ to_weight(wide *parts, const real *x, const real *g,
             b[t % DEPTH][number / 4].at[number % 4] = next_b[n];
         }
         __syncthreads();
-        if (done + DEPTH < end) bring();
+        if (done + DEPTH < end) load();
         multiply<64, 64>(a, b, mine);
         __syncthreads();
     }
@@ -261,7 +261,7 @@ to_weight(wide *parts, const real *x, const real *g,
     }
 }
 
-// y = the sum of `shares` parts of n numbers each, in their order.
+// y = the sum of `shares` parts of n elements each, in their order.
 extern "C" __global__ void add_parts(real *y, const wide *parts, size n, size shares) {
     EACH(i, n) {
         wide sum = 0;

@@ -1,7 +1,7 @@
-"""Convolution of 1×1, without stride and padding, on a GPU: an image is its own columns, and nothing is copied but matrices.
+"""1×1 convolution without stride and padding on a GPU: an image is its own im2col matrix, and only matrices are copied.
 
-To the weight it is a product for each image, and their sum; of as many images at a time as the workspace has room for, since
-CuPy lays them out anew, transposed.
+`grad_weight` is a product for each image, and their sum; of as many images at a time as the workspace has room for, since CuPy
+transposes a stack of matrices by copying it.
 """
 
 from __future__ import annotations
@@ -10,35 +10,38 @@ from math import prod
 
 from microtensor.runtime.arrays import Array, array_module
 
-from ...windows import Pair, Window
-from .im2col import parts, product, transposed, with_bias
+from ..problem import Problem, with_bias
+from .im2col import parts, product, transposed
 from .implicit_gemm import sum_type
 
 
-def forward(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array:
+def why_not(problem: Problem) -> str:
+    """It is for 1×1 kernels."""
+    return "" if problem.is_pointwise else "the kernel is not 1×1 with stride 1 and no padding"
+
+
+def forward(x: Array, weight: Array, bias: Array | None, problem: Problem) -> Array:
     """(N, C, H, W), (O, C/G, 1, 1), (O,) → (N, O, H, W)."""
-    n, _, *size = x.shape
-    y = array_module(x).empty((n, len(weight), *size), x.dtype)
-    product(weight.reshape(groups, len(weight) // groups, -1), _flat(x, groups), _flat(y, groups))
+    groups, y = problem.groups, array_module(x).empty(problem.y, x.dtype)
+    product(weight.reshape(groups, problem.kernels, -1), _flat(x, groups), _flat(y, groups))
     return with_bias(y, bias)
 
 
-def to_input(g: Array, weight: Array, bias: Array | None, window: Window, groups: int, size: Pair) -> Array:
-    """The adjoint of `forward` in x: (N, O, H, W), (O, C/G, 1, 1), (C,) → (N, C, H, W)."""
-    channels = weight.shape[1]
-    x = array_module(g).empty((len(g), groups * channels, *size), g.dtype)
-    product(transposed(weight.reshape(groups, -1, channels, 1)), _flat(g, groups), _flat(x, groups))
+def grad_input(g: Array, weight: Array, bias: Array | None, problem: Problem) -> Array:
+    """(N, O, H, W), (O, C/G, 1, 1), (C,) → (N, C, H, W)."""
+    groups, x = problem.groups, array_module(g).empty(problem.x, g.dtype)
+    product(transposed(weight.reshape(groups, -1, problem.channels, 1)), _flat(g, groups), _flat(x, groups))
     return with_bias(x, bias)
 
 
-def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array:
-    """The adjoint of `forward` in the weight: (N, C, H, W), (N, O, H, W) → (O, C/G, 1, 1)."""
+def grad_weight(x: Array, g: Array, problem: Problem) -> Array:
+    """(N, C, H, W), (N, O, H, W) → (O, C/G, 1, 1)."""
+    groups, channels, kernels = problem.groups, problem.channels, problem.kernels
     pixels, gradients = _flat(x, groups), _flat(g, groups)
-    (n, _, channels, area), kernels = pixels.shape, gradients.shape[2]
     total: Array = None
-    for images, _, _ in parts(n, 1, groups * channels * (area + kernels) * x.itemsize):
+    for images, _, _ in parts(len(x), 1, groups * channels * (pixels.shape[3] + kernels) * x.itemsize):
         each = gradients[images] @ pixels[images].swapaxes(2, 3)  # (n, G, O/G, C/G)
-        result = each.reshape(-1, groups * kernels, channels, 1, 1).sum(0, dtype=sum_type(x))
+        result = each.reshape(-1, *problem.weight).sum(0, dtype=sum_type(x))
         total = result if total is None else total + result
     return total.astype(x.dtype, copy=False)
 

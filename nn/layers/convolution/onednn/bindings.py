@@ -1,10 +1,10 @@
 """oneDNN's C library through ctypes: as much of it as convolutions need.
 
-oneDNN (github.com/uxlfoundation/oneDNN, Apache 2.0) compiles a convolution for this CPU and these shapes when it is asked for
-one, and lays numbers out as its code wants them: usually blocks of 16 channels, side by side for each pixel. So there is a
-`Primitive` for each convolution, and others that bring numbers from one layout into another.
+oneDNN (github.com/uxlfoundation/oneDNN, Apache 2.0) compiles each convolution for this CPU and these shapes, and has a memory
+layout of its own for it: usually blocks of 16 channels, side by side for each pixel. So there is a `Primitive` for each
+convolution, and others ("reorders") that copy elements from one layout into another.
 
-A primitive may be run by several threads at once, for everything that a run writes is its caller's: the memory objects and the
+A primitive may be run by several threads at once, for what a run writes belongs to its caller: the memory objects and the
 scratchpad are an `Execution`'s (oneDNN's documentation, "Primitives", sections "Thread safety" and "Scratchpad").
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 Address = ctypes.c_void_p
 
-# Numbers of the C interface: dnnl_types.h and dnnl_common_types.h, the same in all of version 3.
+# Constants of the C interface: dnnl_types.h and dnnl_common_types.h, the same in all of version 3.
 MAJOR = 3
 SEQUENTIAL, OPENMP = 1, 2
 CPU, IN_ORDER, FLOAT32, ANY_LAYOUT, USER_SCRATCHPAD, DIRECT, TRAINING = 1, 1, 3, 1, 1, 1, 64
@@ -26,7 +26,7 @@ IMPLEMENTATION, LAYOUT_OF = 8, 255
 FROM, TO, SCRATCHPAD = 1, 17, 80
 
 Sizes = ctypes.c_int64 * 12
-"""As many as an array can have axes."""
+"""An array has at most so many axes."""
 
 
 class _Version(ctypes.Structure):
@@ -42,11 +42,11 @@ class _Argument(ctypes.Structure):
 
 
 class Failure(Exception):
-    """The library answers that it cannot."""
+    """The library returned an error."""
 
 
 class Object:
-    """What the library has made; it is destroyed when nobody holds it any more."""
+    """An object of the library; it is destroyed with the last reference to it."""
 
     def __init__(self, value: Address, destroy: Any) -> None:
         self._as_parameter_, self._destroy = value, destroy
@@ -74,8 +74,8 @@ class Library:
             raise OSError(f"{path} is oneDNN {self.version}, and version {MAJOR} is needed")
         if version.cpu_runtime not in (SEQUENTIAL, OPENMP):
             raise OSError(f"{path} is oneDNN with threads that cannot be turned off: it must be built for OpenMP, or for none")
-        # What takes no time is called without letting other threads run, which would take more. OpenMP's functions are found
-        # by this library's handle, for it needs them.
+        # PyDLL keeps the GIL during a call: for short calls, releasing it takes longer than the call. OpenMP's functions are
+        # found by this library's handle, since the library links to OpenMP.
         at_once = ctypes.PyDLL(str(path))
         self.openmp = (at_once.omp_get_max_threads, at_once.omp_set_num_threads) if version.cpu_runtime == OPENMP else None
         self.set_address = at_once.dnnl_memory_set_data_handle
@@ -84,7 +84,7 @@ class Library:
         self.c.dnnl_memory_desc_get_size.restype = ctypes.c_size_t
         self.c.dnnl_memory_desc_get_size.argtypes = [Address]
         self.c.dnnl_primitive_execute.argtypes = [Address, Address, ctypes.c_int, Address]
-        self.engine = Address()  # never destroyed: when the process ends, others may still refer to it
+        self.engine = Address()  # never destroyed: at the end of the process, other objects may still refer to it
         self.call("engine_create", ctypes.byref(self.engine), CPU, ctypes.c_size_t(0))
         self.attributes = self.make("primitive_attr", "primitive_attr_create")
         self.call("primitive_attr_set_scratchpad_mode", self.attributes, USER_SCRATCHPAD)
@@ -93,7 +93,7 @@ class Library:
         """dnnl_<name>(arguments).
 
         Raises:
-            Failure: it does not succeed.
+            Failure: it returns an error.
         """
         status = self.c[f"dnnl_{name}"](*arguments)
         if status:
@@ -106,22 +106,22 @@ class Library:
         return Object(value, self.c[f"dnnl_{kind}_destroy"])
 
     def stream(self) -> Object:
-        """What a thread needs to run primitives."""
+        """A stream: a thread needs one of its own to run primitives."""
         return self.make("stream", "stream_create", self.engine, IN_ORDER)
 
     def layout(self, shape: Sequence[int], strides: Sequence[int] | None = None) -> Object:
-        """How float32 numbers lie in memory, by strides in numbers; None: as the primitive likes it that is made from this."""
+        """A layout of float32, by strides in elements; None: the one that the primitive made from this prefers."""
         count, sizes = len(shape), Sizes(*shape)
         if strides is None:
             return self.make("memory_desc", "memory_desc_create_with_tag", count, sizes, FLOAT32, ANY_LAYOUT)
         return self.make("memory_desc", "memory_desc_create_with_strides", count, sizes, FLOAT32, Sizes(*strides))
 
     def size(self, layout: Any) -> int:
-        """Bytes of numbers in this layout, with what is padded."""
+        """Bytes of an array in this layout, with its padding."""
         return int(self.c.dnnl_memory_desc_get_size(layout))
 
     def reorder(self, before: Any, after: Any) -> Primitive:
-        """The primitive that brings numbers from one layout into another: arguments FROM and TO."""
+        """The primitive that copies elements from one layout into another: arguments FROM and TO."""
         made = self.make(
             "primitive_desc", "reorder_primitive_desc_create", before, self.engine, after, self.engine, self.attributes
         )
@@ -129,7 +129,7 @@ class Library:
 
     @contextmanager
     def one_thread(self) -> Iterator[None]:
-        """Inside, this thread makes and runs primitives alone, without OpenMP's threads: those do not outlive a fork."""
+        """Inside, primitives are made and run by this thread alone, without OpenMP's threads: those do not survive a fork."""
         if self.openmp is None:
             yield
             return
@@ -143,7 +143,7 @@ class Library:
 
 
 class Primitive:
-    """Compiled code, made from the description of an operation.
+    """Code compiled from the description of an operation.
 
     Args:
         arguments: the indices of what it reads and writes, in the order in which an `Execution` takes their addresses.
@@ -161,14 +161,14 @@ class Primitive:
 
     @property
     def implementation(self) -> str:
-        """The library's name for the code that it has chosen."""
+        """The library's name for the code that it chose."""
         name = ctypes.c_char_p()
         self.library.call("primitive_desc_query", self.description, IMPLEMENTATION, 0, ctypes.byref(name))
         return (name.value or b"").decode()
 
 
 class Execution:
-    """Everything that one run of a primitive needs; not for two threads at once."""
+    """The memory objects for runs of a primitive; not for two threads at once."""
 
     def __init__(self, primitive: Primitive) -> None:
         library = self.library = primitive.library
@@ -180,10 +180,10 @@ class Execution:
         self.arguments = (_Argument * self.count)(*(_Argument(index, memory._as_parameter_) for index, memory in pairs))
 
     def run(self, stream: Object, addresses: Sequence[int]) -> None:
-        """Run it on numbers at these addresses: those of its arguments, then of the scratchpad."""
+        """Run it on arrays at these addresses: those of its arguments, then of the scratchpad."""
         set_address = self.library.set_address
         for memory, address in zip(self.memories, addresses):
             set_address(memory, address)
         status = self.library.c.dnnl_primitive_execute(self.primitive.object, stream, self.count, self.arguments)
         if status:
-            raise RuntimeError(f"oneDNN {self.library.version}: a convolution ended with status {status}")
+            raise RuntimeError(f"oneDNN {self.library.version}: a convolution failed with status {status}")

@@ -1,13 +1,13 @@
 """Convolution on arrays by oneDNN, a library that compiles each for the CPU at hand: an optional extra, for float32.
 
-What the extra `onednn` installs (`pip install onednn-cpu-gomp`, on Linux) is used by itself, after a test: at first use, a few
-convolutions are compared with those of `columns`, and where they differ, the library stays off, with a warning. The environment
-variable MICROTENSOR_ONEDNN=0 turns it off, and `kernels.plain` for a few lines; MICROTENSOR_ONEDNN=/a/path/libdnnl.so.3 takes
-that library instead, from conda, say.
+Where the extra `onednn` is installed (`pip install onednn-cpu-gomp`, on Linux) it is used, after a test: at first use, a few
+convolutions are compared with those of `im2col`, and if they differ, the library stays off, with a warning. The environment
+variable MICROTENSOR_ONEDNN=0 turns it off, and `kernels.plain` for a few lines; MICROTENSOR_ONEDNN=/a/path/libdnnl.so.3 names
+another file of the library, from conda, say.
 
 The threads are ours (`threads.share`), and the library uses none: a convolution is cut, by its shape alone, into parts of
-images, or of channels where the weight is larger than the images. So numbers do not depend on how many threads there are. They
-are those of the NumPy ways but for rounding, and may depend on the CPU, for which the library chooses its code.
+images, or of channels where the weight is larger than the images. So results do not depend on the number of threads. They are
+those of the NumPy ways but for rounding, and may depend on the CPU, for which the library chooses its code.
 """
 
 from __future__ import annotations
@@ -17,77 +17,73 @@ import warnings
 from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from microtensor.runtime.arrays import Array
-from microtensor.runtime.cuda.kernels import chosen
 
-from ...windows import Pair, Window
+from ...windows import Window
 from ..cpu import im2col
+from ..problem import OPERATIONS, Problem, with_bias
 from .bindings import Failure, Library
-from .schedule import BLOCK, FORWARD, LEAST, TO_INPUT, TO_WEIGHT, Schedule, Shape
+from .schedule import BLOCK_CHANNELS, MIN_PART_MACS, Schedule
 
 VARIABLE = "MICROTENSOR_ONEDNN"
 PACKAGE, FILE = "onednn-cpu-gomp", "libdnnl.so.3"
 
-FEW = 3
-"""With fewer channels, the gradient to the images is quicker by columns: oneDNN computes a whole block of 16. Measured."""
-
-NARROW = 48
-"""With fewer channels, the gradient to a 1×1 kernel is quicker as matrix products of the images as they lie. Measured."""
-
-SHAPES = 1024
-"""Of so many shapes, what was compiled is kept."""
+MAX_SCHEDULES = 1024
+"""Compiled convolutions are cached for so many problems."""
 
 
-def forward(x: Array, weight: Array, bias: Array | None, window: Window, groups: int) -> Array | None:
-    """(N, C, H, W), (O, C/G, kh, kw), (O,) → (N, O, H', W'); None where oneDNN is off, or slower than another way."""
-    if window.kernel == (1, 1) or not _takes(x, weight, bias):
-        return None
-    schedule = _schedule(FORWARD, x.shape, weight.shape, window, groups, bias is not None)
-    return schedule and schedule.run([x, weight, None], bias)
+def why_not(problem: Problem) -> str:
+    """It is for float32 on the CPU, where oneDNN is installed and has code of its own for the shape."""
+    if problem.device.name != "cpu" or problem.dtype != "f":
+        return "it is for float32 on the CPU"
+    if not problem.device.kernels or library() is None:
+        return "oneDNN is not installed, or is turned off"
+    schedule = _schedule(problem)
+    return schedule if isinstance(schedule, str) else ""
 
 
-def to_input(g: Array, weight: Array, bias: Array | None, window: Window, groups: int, size: Pair) -> Array | None:
-    """The adjoint of `forward` in x: (N, O, H', W'), (O, C/G, kh, kw), (C,) → (N, C, *size); None as `forward`."""
-    channels = groups * weight.shape[1]
-    if window.kernel == (1, 1) or channels < FEW or not _takes(g, weight, bias):
-        return None
-    schedule = _schedule(TO_INPUT, (len(g), channels, *size), weight.shape, window, groups, False)
-    x = schedule and schedule.run([None, weight, g])
-    if x is not None and bias is not None:
-        x += bias[:, None, None]
-    return x
+def forward(x: Array, weight: Array, bias: Array | None, problem: Problem) -> Array:
+    """(N, C, H, W), (O, C/G, kh, kw), (O,) → (N, O, H', W')."""
+    if problem.bias != (bias is not None):  # what was compiled must get what it was compiled for
+        problem = problem._replace(bias=bias is not None)
+    return _run([x, weight, None], problem, bias)
 
 
-def to_weight(x: Array, g: Array, window: Window, groups: int) -> Array | None:
-    """The adjoint of `forward` in the weight: (N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw); None as `forward`."""
-    if (window.kernel == (1, 1) and x.shape[1] // groups < NARROW) or not _takes(x, g):
-        return None
-    shape = (g.shape[1], x.shape[1] // groups, *window.kernel)
-    schedule = _schedule(TO_WEIGHT, x.shape, shape, window, groups, False)
-    return schedule and schedule.run([x, None, g])
+def grad_input(g: Array, weight: Array, bias: Array | None, problem: Problem) -> Array:
+    """(N, O, H', W'), (O, C/G, kh, kw), (C,) → (N, C, H, W)."""
+    return with_bias(_run([None, weight, g], problem), bias)
 
 
-def _takes(*arrays: Array | None) -> bool:
-    """Whether these are for oneDNN."""
-    fit = all(a is None or (type(a) is np.ndarray and a.dtype == np.float32 and a.size > 0) for a in arrays)
-    return fit and chosen.kernels and library() is not None
+def grad_weight(x: Array, g: Array, problem: Problem) -> Array:
+    """(N, C, H, W), (N, O, H', W') → (O, C/G, kh, kw)."""
+    return _run([x, None, g], problem)
 
 
-@lru_cache(SHAPES)
-def _schedule(kind: str, x: Shape, weight: Shape, window: Window, groups: int, bias: bool) -> Schedule | None:
-    """How to do it; None if the library cannot, or is slower than we are. Measured."""
-    found, sizes = library(), (weight[0] // groups, weight[1])
-    if found is None or (1 < groups < x[1] and any(size % BLOCK and BLOCK % size for size in sizes)):
-        return None  # of groups that fill no blocks, most of what the library computes is nothing
+def _run(arrays: list[Array | None], problem: Problem, bias: Array | None = None) -> Array:
+    schedule: Any = _schedule(problem)  # words are refused by `why_not`
+    return schedule.run(arrays, bias)
+
+
+@lru_cache(MAX_SCHEDULES)
+def _schedule(problem: Problem) -> Schedule | str:
+    """How to compute a problem; or why oneDNN does not, in words."""
+    found, sizes = library(), (problem.kernels, problem.channels)
+    fills = all(size % BLOCK_CHANNELS == 0 or BLOCK_CHANNELS % size == 0 for size in sizes)
+    if 1 < problem.groups < problem.x[1] and not fills:
+        return f"the channels of a group do not fill blocks of {BLOCK_CHANNELS}, and it would mostly multiply zeros"
+    if found is None:
+        return "oneDNN is not installed, or is turned off"
     try:
-        schedule = Schedule(found, kind, x, weight, window, groups, bias, LEAST)
+        schedule = Schedule(found, problem, MIN_PART_MACS)
     except Failure:
-        return None
-    # Columns and a matrix product: it has them too, where it has no code of its own for a shape. Ours are quicker.
-    return None if any("gemm" in code.convolution.implementation for code in schedule.compiled) else schedule
+        return "oneDNN has only slow code for this shape"
+    if any("gemm" in code.convolution.implementation for code in schedule.compiled):
+        return "oneDNN would use im2col for this shape, and ours is quicker"
+    return schedule
 
 
 # The library
@@ -95,7 +91,7 @@ def _schedule(kind: str, x: Shape, weight: Shape, window: Window, groups: int, b
 
 @cache
 def library() -> Library | None:
-    """oneDNN, if it is installed, not turned off, and computes what `columns` does; None if not, with a warning if that is odd.
+    """oneDNN, if it is installed, not turned off, and computes what `im2col` does; else None.
 
     Warns:
         RuntimeWarning: it is installed, or the environment variable names it, but cannot be used.
@@ -110,7 +106,9 @@ def library() -> Library | None:
     except (OSError, AttributeError, Failure) as error:  # AttributeError: a function that it should have is missing
         found, wrong = None, str(error)
     if wrong:
-        _warn(f"oneDNN is not used: {wrong}. Convolutions go on without it; {VARIABLE}=0 says that they should")
+        _warn(
+            f"oneDNN is not used: {wrong}. Convolutions are computed without it; {VARIABLE}=0 turns it off without this warning"
+        )
         return None
     return found
 
@@ -137,31 +135,31 @@ TRIALS = (
     (3, 18, 18, 18, (10, 9), Window((3, 3), (2, 2), ((1, 1), (1, 1)))),
     (2, 33, 20, 1, (5, 6), Window((1, 1))),
 )
-"""What the test at first use computes, each cut into as many parts as there can be."""
+"""The convolutions of the test at first use, each cut into as many parts as possible."""
 
 TOLERANCE = 1e-4
-"""Of the largest number: sums of a few hundred products differ by 1e-6, and what lies in a wrong place by 1."""
+"""Relative to the largest value: sums of a few hundred products differ by 1e-6, a value in a wrong place by about 1."""
 
 
 def _differs(found: Library) -> str:
-    """How what this library computes differs from what `columns` does; "" if it does not."""
+    """How the results of this library differ from those of `im2col`, in words; "" if they do not."""
     rng = np.random.default_rng(0)
     for images, channels, kernels, groups, size, window in TRIALS:
         shape = (kernels, channels // groups, *window.kernel)
         shapes = ((images, channels, *size), shape, (images, kernels, *window.places("conv2d", size)), (kernels,))
         x, weight, g, bias = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
-        for kind, arrays, shift, expected in (
-            (FORWARD, [x, weight, None], bias, im2col.forward(x, weight, bias, window, groups)),
-            (TO_INPUT, [None, weight, g], None, im2col.to_input(g, weight, None, window, groups, size)),
-            (TO_WEIGHT, [x, None, g], None, im2col.to_weight(x, g, window, groups)),
+        for operation, arrays, given in zip(
+            OPERATIONS, ([x, weight, None], [None, weight, g], [x, None, g]), ((x, weight, bias), (g, weight, None), (x, g))
         ):
+            shift = bias if operation == "forward" else None
+            problem = Problem(operation, *shapes[:3], window, groups, bias=shift is not None)
+            expected = getattr(im2col, operation)(*given, problem)
             try:
-                schedule = Schedule(found, kind, x.shape, weight.shape, window, groups, shift is not None, least=1)
+                schedule = Schedule(found, problem, least=1)
             except Failure:  # then it is not used for such a shape
                 continue
             most = np.abs(schedule.run(arrays, shift) - expected).max() / np.abs(expected).max()
             if not most < TOLERANCE:
-                return (
-                    f"version {found.version} computes a convolution ({kind}, {window}, {groups} groups) wrong, by {most:.0%}"
-                )
+                words = f"computes a convolution ({operation}, {window}, {groups} groups) wrong, by {most:.0%}"
+                return f"version {found.version} {words}"
     return ""

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import strict
-from convolutions import convolutions, three_by_definition
+from convolutions import convolutions, meaning
 from hypothesis import given
 from hypothesis import strategies as st
 from strict.cudnn import FACTS, Cudnn
 
 import microtensor as mt
 from microtensor import nn
-from microtensor.nn.layers.convolution.gpu import cost
+from microtensor.nn.layers.convolution import dispatch
 from microtensor.nn.layers.convolution.gpu import cudnn as own
 from microtensor.nn.layers.windows import Window
 
@@ -37,9 +37,11 @@ def install(monkeypatch):
         monkeypatch.setitem(sys.modules, "cudnn", module)
         monkeypatch.setattr(own, "verdict", own.Verdict())
         monkeypatch.setattr(own, "_local", own.Local())
+        dispatch.forget()
         return module
 
-    return put
+    yield put
+    dispatch.forget()
 
 
 def some(dtype="float32", channels=4, kernels=6):
@@ -51,8 +53,8 @@ def some(dtype="float32", channels=4, kernels=6):
 
 def three(x, w, g, window=THREE, groups=1):
     size = x.shape[2:]
-    results = cost.forward(x, w, None, window, groups), cost.to_input(g, w, None, window, groups, size)
-    return [*results, cost.to_weight(x, g, window, groups)]
+    results = dispatch.forward(x, w, None, window, groups), dispatch.grad_input(g, w, None, window, groups, size)
+    return [*results, dispatch.grad_weight(x, g, window, groups)]
 
 
 def kernels_of(work):
@@ -75,12 +77,12 @@ def test_it_computes_the_definition(install, dtype):
         x, w, v, b, c = map(strict.cupy.asarray, host)
         if not x.size or g.groups == g.channels == len(w):
             return
-        with cost.way("cudnn"):
+        with dispatch.way("cudnn"):
             b, c = (b, c) if bias else (None, None)
-            results = cost.forward(x, w, b, window, g.groups), cost.to_input(v, w, c, window, g.groups, g.size)
-            results += (cost.to_weight(x, v, window, g.groups),)
-        most = three_by_definition(*map(abs, host), window, g.groups)
-        for y, exact, scale in zip(results, three_by_definition(*host, window, g.groups), most):
+            results = dispatch.forward(x, w, b, window, g.groups), dispatch.grad_input(v, w, c, window, g.groups, g.size)
+            results += (dispatch.grad_weight(x, v, window, g.groups),)
+        most = meaning(*map(abs, host), window, g.groups)
+        for y, exact, scale in zip(results, meaning(*host, window, g.groups), most):
             assert y.dtype == dtype
             assert (np.abs(y.get() - exact) <= 2 * float(np.finfo(dtype).eps) * scale).all()
 
@@ -96,10 +98,10 @@ def test_it_is_chosen_where_it_may_be(install):
     with mt.cuda.allow_cudnn(False):
         assert not kernels_of(lambda: three(x, w, g)) & {"conv_fprop", "conv_dgrad", "conv_wgrad"}
     alone = strict.cupy.asarray(np.ones((4, 1, 3, 3), np.float32))
-    assert "conv_fprop" not in kernels_of(lambda: cost.forward(x, alone, None, THREE, 4))
-    with cost.way("cudnn"):
-        assert kernels_of(lambda: cost.forward(x, alone, None, THREE, 4)) == {"conv_fprop"}
-    with cost.way("implicit"):
+    assert "conv_fprop" not in kernels_of(lambda: dispatch.forward(x, alone, None, THREE, 4))
+    with dispatch.way("cudnn"):
+        assert kernels_of(lambda: dispatch.forward(x, alone, None, THREE, 4)) == {"conv_fprop"}
+    with dispatch.way("implicit_gemm"):
         assert "conv_fprop" not in kernels_of(lambda: three(x, w, g))
 
 
@@ -131,7 +133,7 @@ def test_a_plan_is_made_once_for_a_shape(install):
     before = len(cudnn.plans)
     three(x, w, g)
     assert len(cudnn.plans) == before
-    cost.forward(x[:1].copy(), w, None, THREE, 1)
+    dispatch.forward(x[:1].copy(), w, None, THREE, 1)
     assert len(cudnn.plans) == before + 1
     with mt.cuda.convolution_workspace(1 << 20):
         three(x, w, g)
@@ -171,8 +173,8 @@ def test_a_shape_without_a_plan_takes_our_own_way(install):
     with mt.cuda.convolution_workspace(10):
         assert not kernels_of(lambda: three(x, w, g)) & {"conv_fprop", "conv_dgrad", "conv_wgrad"}
         with (
-            cost.way("cudnn"),
-            pytest.raises(ValueError, match="way: cudnn does not compute this convolution, implicit, tiles do"),
+            dispatch.way("cudnn"),
+            pytest.raises(ValueError, match="way: cudnn does not compute this convolution, implicit_gemm, im2col do"),
         ):
             three(x, w, g)
     assert kernels_of(lambda: three(x, w, g)) == {"conv_fprop", "conv_dgrad", "conv_wgrad"}
@@ -182,10 +184,10 @@ def test_a_part_of_an_array_may_begin_anywhere(install):
     install(Cudnn())
     numbers = np.random.default_rng(0).standard_normal((3, 1, 5, 3)).astype("float32")
     whole, w = strict.cupy.asarray(numbers), np.ones((2, 1, 3, 3), np.float32)
-    y = cost.forward(whole[1:], strict.cupy.asarray(w), None, THREE, 1)
+    y = dispatch.forward(whole[1:], strict.cupy.asarray(w), None, THREE, 1)
     assert whole[1:].data.ptr % 16
     zeros = [np.zeros(shape) for shape in ((2, 2, 5, 3), 2, 1)]
-    np.testing.assert_allclose(y.get(), three_by_definition(numbers[1:], w, *zeros, THREE, 1)[0], atol=1e-5)
+    np.testing.assert_allclose(y.get(), meaning(numbers[1:], w, *zeros, THREE, 1)[0], atol=1e-5)
 
 
 def test_it_works_on_the_gpu_and_the_stream_of_the_array(install):
@@ -208,10 +210,10 @@ def test_it_works_on_the_gpu_and_the_stream_of_the_array(install):
 
 FAULTS = [
     ({"is_wrong": {"conv_fprop"}}, r"`forward` of \(2, 8, .* is not what our kernels compute: off by \d"),
-    ({"is_wrong": {"conv_dgrad"}}, "`to_input` of"),
-    ({"is_wrong": {"conv_wgrad"}}, "`to_weight` of"),
+    ({"is_wrong": {"conv_dgrad"}}, "`grad_input` of"),
+    ({"is_wrong": {"conv_wgrad"}}, "`grad_weight` of"),
     ({"writes_nothing": {"conv_wgrad"}}, "off by nan"),
-    ({"no_plan": {"conv_dgrad"}}, "it has no plan for the convolution `to_input`"),
+    ({"no_plan": {"conv_dgrad"}}, "it has no plan for the convolution `grad_input`"),
     ({"raises": {"conv_wgrad"}}, r"its trial failed \(RuntimeError: CUDNN_STATUS_EXECUTION_FAILED\)"),
     ({"fails_to_plan": {"conv_fprop"}}, r"it failed to plan a convolution \(RuntimeError: CUDNN_STATUS_INTERNAL_ERROR\)"),
     ({"no_library": True}, "does not find cuDNN itself .*; pip install nvidia-cudnn-cu12"),
@@ -228,7 +230,7 @@ def test_it_is_off_where_its_trial_fails_and_says_so_once(install, faults, messa
         results = three(x, w, g)
     assert len(caught) == 1
     host = [a.get().astype(float) for a in (x, w, g)]
-    for y, exact in zip(results, three_by_definition(*host, np.zeros(6), np.zeros(4), THREE, 1)):
+    for y, exact in zip(results, meaning(*host, np.zeros(6), np.zeros(4), THREE, 1)):
         np.testing.assert_allclose(y.get(), exact, atol=1e-4)
     assert not kernels_of(lambda: three(x, w, g)) & {"conv_fprop", "conv_dgrad", "conv_wgrad"}
     assert not kernels_of(lambda: three(*some("float16"))) & {"conv_fprop", "conv_dgrad", "conv_wgrad"}
@@ -240,7 +242,7 @@ def test_where_it_breaks_later_it_is_off_too(install):
     three(x, w, g)
     cudnn.faults["fails to plan"] = {"conv_fprop"}
     with pytest.warns(RuntimeWarning, match="it failed to plan a convolution"):
-        cost.forward(x[:1].copy(), w, None, THREE, 1)
+        dispatch.forward(x[:1].copy(), w, None, THREE, 1)
     assert not kernels_of(lambda: three(x, w, g)) & {"conv_fprop", "conv_dgrad", "conv_wgrad"}
 
 

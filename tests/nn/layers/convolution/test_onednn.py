@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from convolutions import convolutions
+from convolutions import convolutions, meaning
 from hypothesis import given
 from hypothesis import strategies as st
 
 from microtensor.nn.layers.convolution import dispatch
-from microtensor.nn.layers.convolution.cpu import im2col
 from microtensor.nn.layers.convolution.onednn import convolution
 from microtensor.nn.layers.convolution.onednn.bindings import Library
-from microtensor.nn.layers.convolution.onednn.schedule import FORWARD, PARTS, TO_INPUT, TO_WEIGHT, Schedule
+from microtensor.nn.layers.convolution.onednn.schedule import FORWARD, GRAD_INPUT, GRAD_WEIGHT, MAX_PARTS, Schedule
+from microtensor.nn.layers.convolution.problem import OPERATIONS, Device, Problem
 from microtensor.nn.layers.windows import Window
 from microtensor.runtime import threads
 from microtensor.runtime.cuda.kernels import plain
@@ -41,44 +41,35 @@ def assert_sums(actual, expected, terms):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=10 * 2**-24 * max(terms, 16))
 
 
-def schedules(g, window, x, w, least):
-    """The three of a convolution, each cut into parts of `least` multiplications."""
-    found = convolution.library()
-    return [
-        Schedule(found, kind, x.shape, w.shape, window, g.groups, kind == FORWARD, least)
-        for kind in (FORWARD, TO_INPUT, TO_WEIGHT)
-    ]
+def problem_of(operation, x, w, v, window=SAME, groups=1, bias=False):
+    return Problem(operation, x.shape, w.shape, v.shape, window, groups, x.dtype.char, dispatch.device(x), bias)
+
+
+def forward(x, w, v, window=SAME, groups=1):
+    return convolution.forward(x, w, None, problem_of("forward", x, w, v, window, groups))
 
 
 @installed
-@given(convolutions(), st.sampled_from([1, 200, 1 << 20]))
-def test_it_computes_what_columns_do(case, least):
+@given(convolutions(), st.booleans(), st.sampled_from([1, 200, 1 << 20]))
+def test_parts_make_no_difference(case, one_kernel_a_channel, least):
     g, window, *given = case
     x, w, v = float32(*given)
-    bias = np.arange(len(w), dtype=np.float32)
+    groups = g.groups
+    if one_kernel_a_channel:
+        groups, w, v = g.channels, np.resize(w, (g.channels, 1, *g.kernel)), np.resize(v, (g.images, g.channels, *v.shape[2:]))
+    bias, zeros = np.arange(len(w), dtype=np.float32), np.zeros(g.channels)
+    y, image, weight = meaning(x, w, v, bias, zeros, window, groups)
+    library = convolution.library()
     try:
-        forward, to_input, to_weight = schedules(g, window, x, w, least)
+        found = [
+            Schedule(library, problem_of(operation, x, w, v, window, groups, operation == FORWARD), least)
+            for operation in OPERATIONS
+        ]
     except convolution.Failure:  # then it is not used
         return
-    x64, w64, v64 = (array.astype(np.float64) for array in (x, w, v))
-    assert_sums(forward.run([x, w, None], bias), im2col.forward(x64, w64, bias, window, g.groups), w[0].size + len(w))
-    assert_sums(to_input.run([None, w, v]), im2col.to_input(v64, w64, None, window, g.groups, g.size), w[:, 0].size)
-    assert_sums(to_weight.run([x, None, v]), im2col.to_weight(x64, v64, window, g.groups), v[:, 0].size)
-
-
-@installed
-@given(convolutions(depthwise=True), st.sampled_from([1, 1 << 20]))
-def test_a_kernel_for_each_channel(case, least):
-    g, window, *given = case
-    x, w, v = float32(*given)
-    try:
-        forward, to_input, to_weight = schedules(g, window, x, w, least)
-    except convolution.Failure:
-        return
-    zeros = np.zeros(len(w), np.float32)
-    assert_sums(forward.run([x, w, None], zeros), im2col.forward(x, w, None, window, g.groups), w[0].size)
-    assert_sums(to_input.run([None, w, v]), im2col.to_input(v, w, None, window, g.groups, g.size), w[0].size)
-    assert_sums(to_weight.run([x, None, v]), im2col.to_weight(x, v, window, g.groups), v[:, 0].size)
+    assert_sums(found[0].run([x, w, None], bias), y, w[0].size + len(w))
+    assert_sums(found[1].run([None, w, v]), image, w[:, 0].size)
+    assert_sums(found[2].run([x, None, v]), weight, v[:, 0].size)
 
 
 def example(images=8, channels=20, kernels=36, size=(9, 11), groups=1, window=SAME):
@@ -107,8 +98,8 @@ def test_numbers_do_not_depend_on_the_number_of_threads(sizes):
     x, w, v = example(**sizes)
     groups, before, found = sizes.get("groups", 1), threads.get_num_threads(), []
     three = [
-        (Schedule(convolution.library(), kind, x.shape, w.shape, SAME, groups, False, least=1), given)
-        for kind, given in ((FORWARD, [x, w, None]), (TO_INPUT, [None, w, v]), (TO_WEIGHT, [x, None, v]))
+        (Schedule(convolution.library(), problem_of(operation, x, w, v, SAME, groups), least=1), given)
+        for operation, given in zip(OPERATIONS, ([x, w, None], [None, w, v], [x, None, v]))
     ]
     assert all(len(schedule.parts) > 1 for schedule, _ in three)
     try:
@@ -120,31 +111,33 @@ def test_numbers_do_not_depend_on_the_number_of_threads(sizes):
     for others in found[1:]:
         for one, other in zip(found[0], others):
             np.testing.assert_array_equal(one, other)
-    assert_sums(found[0][2], im2col.to_weight(x, v, SAME, groups), v[:, 0].size)
+    zeros = np.zeros(len(w)), np.zeros(x.shape[1])
+    assert_sums(found[0][2], meaning(x, w, v, *zeros, SAME, groups)[2], v[:, 0].size)
 
 
 @installed
 def test_what_is_large_is_cut_and_what_is_small_is_not():
     found = convolution.library()
-    for images, size, parts in ((1, 16, 1), (PARTS, 32, PARTS)):
-        schedule = Schedule(found, FORWARD, (images, 16, size, size), (32, 16, 3, 3), SAME, 1, False, least=1 << 20)
+    for images, size, parts in ((1, 16, 1), (MAX_PARTS, 32, MAX_PARTS)):
+        shapes = (images, 16, size, size), (32, 16, 3, 3), (images, 32, size, size)
+        schedule = Schedule(found, Problem(FORWARD, *shapes, SAME), least=1 << 20)
         assert len(schedule.parts) == parts
 
 
 @installed
 def test_several_threads_may_call_it_at_once():
-    x, w, _ = example()
-    expected = [convolution.forward(x + i, w, None, SAME, 1) for i in range(8)]
+    x, w, v = example()
+    expected = [forward(x + i, w, v) for i in range(8)]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(5):
-            found = list(pool.map(lambda i: convolution.forward(x + i, w, None, SAME, 1), range(8)))
+            found = list(pool.map(lambda i: forward(x + i, w, v), range(8)))
             for one, other in zip(found, expected):
                 np.testing.assert_array_equal(one, other)
 
 
 def _both(queue=None):
     x, w, v = example(images=64)
-    found = convolution.forward(x, w, None, SAME, 1), convolution.to_weight(x, v, SAME, 1)
+    found = forward(x, w, v), convolution.grad_weight(x, v, problem_of("grad_weight", x, w, v))
     return queue.put(found) if queue else found
 
 
@@ -168,51 +161,52 @@ def test_after_a_fork():
 
 
 @installed
-def test_giventhat_do_not_lie_in_one_piece():
+def test_arrays_that_are_not_contiguous():
     x, w, v = example()
-    np.testing.assert_array_equal(
-        convolution.forward(x[::-2, :, :, ::-1], w, None, SAME, 1),
-        convolution.forward(x[::-2, :, :, ::-1].copy(), w, None, SAME, 1),
-    )
-    one = np.broadcast_to(np.float32(1), v.shape)  # as the gradient of a sum is
-    np.testing.assert_array_equal(convolution.to_weight(x, one, SAME, 1), convolution.to_weight(x, one.copy(), SAME, 1))
+    turned = x[::-1, :, :, ::-1]
+    np.testing.assert_array_equal(forward(turned, w, v), forward(turned.copy(), w, v))
+    one, problem = np.broadcast_to(np.float32(1), v.shape), problem_of("grad_weight", x, w, v)  # as the gradient of a sum is
+    np.testing.assert_array_equal(convolution.grad_weight(x, one, problem), convolution.grad_weight(x, one.copy(), problem))
 
 
 @installed
-def test_the_bias_of_a_transposed_convolution():
-    _, w, v = example()
-    bias = np.arange(w.shape[1], dtype=np.float32)
-    found = convolution.to_input(v, w, bias, SAME, 1, (9, 11))
-    assert_sums(found, im2col.to_input(v, w, bias, SAME, 1, (9, 11)), w[:, 0].size + len(bias))
+@pytest.mark.parametrize("bias_in_problem", [True, False])
+def test_the_bias_of_a_transposed_convolution(bias_in_problem):
+    """It is no argument of oneDNN's gradient."""
+    x, w, v = example()
+    bias, problem = np.arange(w.shape[1], dtype=np.float32), problem_of("grad_input", x, w, v, bias=bias_in_problem)
+    exact = meaning(x, w, v, np.zeros(len(w)), bias, SAME, 1)[1]
+    assert_sums(convolution.grad_input(v, w, bias, problem), exact, w[:, 0].size + len(bias))
+    with dispatch.way("onednn"):
+        assert_sums(dispatch.grad_input(v, w, bias, SAME, 1, (9, 11)), exact, w[:, 0].size + len(bias))
+    assert not any(code.bias for code in convolution._schedule(problem).compiled)
 
 
 @installed
-def test_it_leaves_alone_what_is_not_for_it():
+def test_a_bias_that_the_problem_does_not_tell_of():
     x, w, v = example()
-    assert convolution.forward(x.astype(np.float64), w.astype(np.float64), None, SAME, 1) is None
-    assert convolution.forward(x[:0], w, None, SAME, 1) is None
-    assert convolution.forward(x, w[:, :, :1, :1], None, Window((1, 1)), 1) is None  # a product of matrices is quicker
-    assert convolution.to_input(v, w[:, :2], None, SAME, 1, (9, 11)) is None  # two channels
-    assert convolution.forward(x, w[:, :5], None, SAME, 4) is None  # groups of 5 channels and 9 kernels
-    nowhere = Window((3, 3), padding=((9, 9), (9, 9)))  # a padding that is wider than the kernel
-    np.testing.assert_allclose(
-        dispatch.forward(x, w, None, nowhere, 1), im2col.forward(x, w, None, nowhere, 1), rtol=1e-4, atol=1e-4
-    )
+    bias = np.arange(len(w), dtype=np.float32)
+    exact = meaning(x, w, v, bias, np.zeros(x.shape[1]), SAME, 1)[0]
+    assert_sums(convolution.forward(x, w, bias, problem_of("forward", x, w, v)), exact, w[0].size + len(bias))
+    exact -= bias[:, None, None]
+    assert_sums(convolution.forward(x, w, None, problem_of("forward", x, w, v, bias=True)), exact, w[0].size + len(bias))
 
 
 @installed
-def test_convolutions_go_that_way(monkeypatch):
+def test_it_says_what_is_not_for_it():
     x, w, v = example()
-    taken = []
-    run = Schedule.run
-    monkeypatch.setattr(Schedule, "run", lambda self, *rest: taken.append(self.result) or run(self, *rest))
-    dispatch.forward(x, w, None, SAME, 1)
-    dispatch.to_input(v, w, None, SAME, 1, (9, 11))
-    dispatch.to_weight(x, v, SAME, 1)
-    assert taken == [2, 0, 1]
+    for why, problem in {
+        "float32 on the CPU": problem_of("forward", x.astype(float), w, v),
+        "do not fill blocks of 16": problem_of("forward", x, w[:, :5], v, groups=4),  # groups of 5 channels and 9 kernels
+        "it is for float32 on the CPU": problem_of("forward", x, w, v)._replace(device=Device("cuda:0")),
+    }.items():
+        assert why in convolution.why_not(problem)
     with plain():
-        dispatch.forward(x, w, None, SAME, 1)
-    assert len(taken) == 3
+        assert "is not installed, or is turned off" in convolution.why_not(problem_of("forward", x, w, v))
+    nowhere = Window((3, 3), padding=((9, 9), (9, 9)))  # a padding that is wider than the kernel
+    y = dispatch.forward(x, w, None, nowhere, 1)
+    v = np.zeros_like(y)
+    np.testing.assert_allclose(y, meaning(x, w, v, np.zeros(len(w)), np.zeros(x.shape[1]), nowhere, 1)[0], rtol=1e-4, atol=1e-4)
 
 
 # When it is not used
@@ -221,18 +215,21 @@ def test_convolutions_go_that_way(monkeypatch):
 @pytest.fixture
 def asked_anew():
     """`library` forgets what it has found, before and after."""
-    convolution.library.cache_clear()
-    convolution._schedule.cache_clear()
+
+    def forget():
+        convolution.library.cache_clear()
+        convolution._schedule.cache_clear()
+        dispatch.forget()
+
+    forget()
     yield
-    convolution.library.cache_clear()
-    convolution._schedule.cache_clear()
+    forget()
 
 
 def test_it_can_be_turned_off(monkeypatch, asked_anew):
     monkeypatch.setenv("MICROTENSOR_ONEDNN", "0")
-    x, w, _ = example()
     assert convolution.library() is None
-    assert convolution.forward(x, w, None, SAME, 1) is None
+    assert "is turned off" in convolution.why_not(problem_of("forward", *example()))
 
 
 def test_without_the_package_there_is_no_word(monkeypatch, asked_anew):
@@ -255,28 +252,30 @@ def test_what_is_not_the_library_is_refused_once_in_words(file, words, monkeypat
 
 
 @installed
-@pytest.mark.parametrize("kind", [FORWARD, TO_INPUT, TO_WEIGHT])
+@pytest.mark.parametrize("kind", [FORWARD, GRAD_INPUT, GRAD_WEIGHT])
 def test_a_library_that_computes_something_else_is_not_used(kind, monkeypatch, asked_anew):
     run = Schedule.run
 
     def wrong(self, *rest):
         y = run(self, *rest)
-        if self.result == {FORWARD: 2, TO_INPUT: 0, TO_WEIGHT: 1}[kind]:
+        if self.result == {FORWARD: 2, GRAD_INPUT: 0, GRAD_WEIGHT: 1}[kind]:
             y.flat[-1] += 0.01
         return y
 
     monkeypatch.setattr(Schedule, "run", wrong)
-    with pytest.warns(RuntimeWarning, match=f"computes a convolution \\({kind}, Window.* wrong, by 0.*Convolutions go on"):
+    with pytest.warns(
+        RuntimeWarning, match=f"computes a convolution \\({kind}, Window.* wrong, by 0.*Convolutions are computed without it"
+    ):
         assert convolution.library() is None
-    x, w, _ = example()
-    assert convolution.forward(x, w, None, SAME, 1) is None
+    assert "is turned off" in convolution.why_not(problem_of("forward", *example()))
 
 
 @installed
 def test_another_version_is_refused(monkeypatch):
-    monkeypatch.setattr("microtensor.nn.layers.convolution.onednn_library.MAJOR", 2)
+    path = Path(convolution.library().c._name)
+    monkeypatch.setattr("microtensor.nn.layers.convolution.onednn.bindings.MAJOR", 2)
     with pytest.raises(OSError, match=r"is oneDNN 3\.\d+\.\d+, and version 2 is needed"):
-        Library(convolution._installed())
+        Library(path)
 
 
 @installed

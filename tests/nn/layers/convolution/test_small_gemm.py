@@ -1,11 +1,9 @@
-"""Products of a small matrix with a long one, and 1×1 convolutions' gradients: the same as the plain product."""
+"""Products of a small matrix with a long one: the same as the plain product."""
 
 import numpy as np
 import pytest
 
-from microtensor.nn.layers.convolution import dispatch
-from microtensor.nn.layers.convolution.cpu import im2col, small_gemm
-from microtensor.nn.layers.windows import Window
+from microtensor.nn.layers.convolution.cpu import small_gemm
 from microtensor.runtime import threads
 
 
@@ -16,7 +14,7 @@ def unpacked(request, monkeypatch):
     return request.param
 
 
-@pytest.mark.parametrize("length", [0, 7, 63, 64, 400, 2 * small_gemm.LONG, 5 * small_gemm.LONG + 3])
+@pytest.mark.parametrize("length", [0, 7, 63, 64, 400, 2 * small_gemm.PIECE_TERMS, 5 * small_gemm.PIECE_TERMS + 3])
 @pytest.mark.parametrize(("m", "k"), [(6, 25), (25, 6), (1, 9), (40, 40), (64, 200), (32, 1500)])
 @pytest.mark.parametrize("lead", [(), (3,)])
 def test_pieces_make_no_difference(lead, m, k, length):
@@ -61,15 +59,3 @@ def test_pieces_are_as_long_as_blas_packs_nothing(monkeypatch, unpacked):
 def test_openblas_says_what_it_computes_for():
     blas = threads.blas()
     assert blas is None or blas.core.isalnum()
-
-
-@pytest.mark.parametrize("images", [0, 1, 3, 20])
-@pytest.mark.parametrize("size", [(2, 3), (6, 7)])
-@pytest.mark.parametrize("groups", [1, 2])
-def test_the_gradient_of_a_1x1_kernel_is_that_of_columns(images, size, groups):
-    rng = np.random.default_rng(0)
-    x, g = rng.standard_normal((images, 6, *size)), rng.standard_normal((images, 4, *size))
-    found = dispatch.to_weight(x, g, Window((1, 1)), groups)
-    np.testing.assert_allclose(found, im2col.to_weight(x, g, Window((1, 1)), groups), rtol=1e-10, atol=1e-10)
-    assert found.shape == (4, 6 // groups, 1, 1)
-    assert found.flags.c_contiguous
