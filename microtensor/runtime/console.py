@@ -18,7 +18,7 @@ C = TypeVar("C")
 
 EQUIVALENTS = {
     **{"×": "x", "·": "*", "−": "-", "±": "+-", "→": "->", "≤": "<=", "≥": ">=", "…": "...", "•": "*", "✗": "x", "µ": "u"},
-    **{"²": "^2", "⁶": "^6", "σ": "sigma", "λ": "lambda", "’": "'", "–": "-", "ß": "ss"},
+    **{"²": "^2", "⁶": "^6", "μ": "mu", "σ": "sigma", "λ": "lambda", "’": "'", "–": "-", "ß": "ss"},
     **{"─": "-", "│": "|", "├": "|", "└": "`"},
 }
 """ASCII for some characters. Those of tables and trees have one character each, so that columns stay aligned."""
