@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 from microtensor.autograd.arguments import nothing, why_none
 from microtensor.autograd.backward import register_hook, same
 from microtensor.autograd.graph import Node, mode
+from microtensor.autograd.hooks import RemovableHandle
 from microtensor.ops.join import cat, split
 from microtensor.runtime import allocator
 
@@ -29,23 +30,6 @@ class Hook:
 
     def __init__(self, place: str, function: Callable[..., Any], with_kwargs: bool = False, always: bool = False) -> None:
         self.place, self.function, self.with_kwargs, self.always = place, function, with_kwargs, always
-
-
-class RemovableHandle:
-    """A hook that was registered: `remove()` detaches it, and so does the end of a `with` block that it opens."""
-
-    def __init__(self, module: Hooked, hook: Hook) -> None:
-        self._module, self._hook = module, hook
-
-    def remove(self) -> None:
-        """Detach the hook; once detached, nothing more."""
-        self._module._hooks = tuple(hook for hook in self._module._hooks if hook is not self._hook)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.remove()
 
 
 class Watcher(NamedTuple):
@@ -217,7 +201,11 @@ def _attach(module: Hooked, hook: Hook, prepend: bool) -> RemovableHandle:
     if not callable(hook.function):
         raise TypeError(f"{type(module).__name__}: a hook must be a function, got {hook.function!r}")
     module._hooks = (hook, *module._hooks) if prepend else (*module._hooks, hook)
-    return RemovableHandle(module, hook)
+
+    def detach() -> None:
+        module._hooks = tuple(left for left in module._hooks if left is not hook)
+
+    return RemovableHandle(detach)
 
 
 def _call(module: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

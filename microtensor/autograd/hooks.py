@@ -16,24 +16,32 @@ from .validation import origin_of
 class RemovableHandle:
     """A registered hook: `remove()` detaches it, and so does the end of a `with` block."""
 
-    def __init__(self, origin: Origin, place: str, function: Callable[[Any], Any]) -> None:
-        self._origin, self._place = origin, place
-        self._function = functools.partial(function)  # so that the same function attached twice is two hooks
-        setattr(origin, place, (*getattr(origin, place), self._function))
+    def __init__(self, detach: Callable[[], None]) -> None:
+        self._detach = detach
 
     def remove(self) -> None:
-        """Detach the hook; once detached, nothing more."""
-        origin: Origin | None = self._origin
-        while origin is not None:
-            left = tuple(hook for hook in getattr(origin, self._place) if hook is not self._function)
-            setattr(origin, self._place, left)
-            origin = origin.heir
+        """Detach the hook. A second call does nothing."""
+        self._detach()
 
     def __enter__(self) -> RemovableHandle:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.remove()
+
+
+def _attach(start: Origin, place: str, function: Callable[[Any], Any]) -> RemovableHandle:
+    """Add a hook to the tuple `place` of an origin."""
+    added = functools.partial(function)  # so that the same function attached twice is two hooks
+    setattr(start, place, (*getattr(start, place), added))
+
+    def detach() -> None:
+        origin: Origin | None = start
+        while origin is not None:
+            setattr(origin, place, tuple(hook for hook in getattr(origin, place) if hook is not added))
+            origin = origin.heir
+
+    return RemovableHandle(detach)
 
 
 def register_hook(tensor: Node, hook: Callable[[Any], Any]) -> RemovableHandle:
@@ -59,7 +67,7 @@ def register_hook(tensor: Node, hook: Callable[[Any], Any]) -> RemovableHandle:
     >>> x.grad
     Tensor([30.])
     """
-    return RemovableHandle(_checked("register_hook", tensor, hook), "hooks", hook)
+    return _attach(_checked("register_hook", tensor, hook), "hooks", hook)
 
 
 def register_post_accumulate_grad_hook(tensor: Node, hook: Callable[[Any], Any]) -> RemovableHandle:
@@ -99,7 +107,7 @@ def register_post_accumulate_grad_hook(tensor: Node, hook: Callable[[Any], Any])
             f"register_post_accumulate_grad_hook: {tensor.shape} is the result of an operation, and backward() adds to the "
             ".grad of leaves alone; what register_hook() attaches is called with the gradient of a result"
         )
-    return RemovableHandle(origin, "after", hook)
+    return _attach(origin, "after", hook)
 
 
 def _checked(name: str, tensor: Node, hook: Any) -> Origin:
