@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from .autograd.anomaly import detect_anomaly
 from .autograd.autocast import autocast, is_autocast_enabled
-from .autograd.backward import backward, enable_grad, grad, is_grad_enabled, no_grad
+from .autograd.backward import backward, grad
+from .autograd.grad_mode import enable_grad, is_grad_enabled, no_grad
 from .autograd.op import op
 from .checkpoint import checkpoint
 from .creation import (

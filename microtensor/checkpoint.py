@@ -8,7 +8,8 @@ from typing import Any
 
 from . import random
 from .autograd.autocast import current
-from .autograd.backward import Pass, enable_grad, same
+from .autograd.backward import Pass, same
+from .autograd.grad_mode import enable_grad
 from .autograd.graph import Node, Origin, clock, mode
 from .autograd.shared import SharedByVjps
 from .tensor import Tensor

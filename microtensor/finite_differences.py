@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .autograd.backward import no_grad
+from .autograd.grad_mode import no_grad
 from .autograd.graph import is_floating
 from .runtime.arrays import to_device
 from .tensor import Tensor

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .autograd.backward import enable_grad, grad, same
+from .autograd.backward import grad, same
+from .autograd.grad_mode import enable_grad
 from .autograd.graph import is_floating
 from .ops.join import cat
 from .tensor import Tensor

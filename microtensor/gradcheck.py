@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .autograd.backward import enable_grad, grad
+from .autograd.backward import grad
+from .autograd.grad_mode import enable_grad
 from .autograd.graph import is_floating
 from .finite_differences import Function, Slopes, outputs_of
 from .runtime.arrays import to_device

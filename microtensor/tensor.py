@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from .autograd import backward as gradient
+from .autograd import hooks
 from .autograd.arguments import shown
 from .autograd.graph import Node
 from .convert import as_array, placed
@@ -55,9 +56,9 @@ class Tensor(Methods, InPlace):
             self.requires_grad = True
 
     backward = gradient.backward
-    register_hook = gradient.register_hook
-    register_post_accumulate_grad_hook = gradient.register_post_accumulate_grad_hook
-    retain_grad = gradient.retain_grad
+    register_hook = hooks.register_hook
+    register_post_accumulate_grad_hook = hooks.register_post_accumulate_grad_hook
+    retain_grad = hooks.retain_grad
 
     def detach(self) -> Tensor:
         """The same values, in the same memory, without the graph."""

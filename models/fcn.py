@@ -25,7 +25,7 @@ from typing import TypeVar
 import numpy as np
 
 from microtensor import nn
-from microtensor.autograd.backward import no_grad
+from microtensor.autograd.grad_mode import no_grad
 from microtensor.tensor import Tensor
 
 from .card import Card

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 from microtensor.autograd.arguments import nothing, why_none
-from microtensor.autograd.backward import register_hook, same
+from microtensor.autograd.backward import same
 from microtensor.autograd.graph import Node, mode
-from microtensor.autograd.hooks import RemovableHandle
+from microtensor.autograd.hooks import RemovableHandle, register_hook
 from microtensor.ops.join import cat, split
 from microtensor.runtime import allocator
 

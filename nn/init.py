@@ -6,7 +6,7 @@ import math
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from microtensor.autograd.backward import no_grad
+from microtensor.autograd.grad_mode import no_grad
 from microtensor.random import Generator, default
 from microtensor.runtime.arrays import Array, to_device
 from microtensor.runtime.names import missing

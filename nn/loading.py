@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from microtensor.autograd.backward import no_grad
+from microtensor.autograd.grad_mode import no_grad
 from microtensor.autograd.graph import Node
 from microtensor.io.placeholder import Placeholder
 from microtensor.runtime.arrays import is_array

@@ -9,14 +9,8 @@ from numpy import ndarray
 
 from ..runtime import threads
 from ..runtime.arrays import follow
-from .grad_mode import enable_grad as enable_grad
-from .grad_mode import is_grad_enabled as is_grad_enabled
-from .grad_mode import no_grad as no_grad
 from .graph import Node, Origin, T, clock, mode
 from .hooks import hooked
-from .hooks import register_hook as register_hook
-from .hooks import register_post_accumulate_grad_hook as register_post_accumulate_grad_hook
-from .hooks import retain_grad as retain_grad
 from .leaves import accumulate, alone, own
 from .observers import Observer, current, watched
 from .op import Rule, op

@@ -30,9 +30,7 @@ from ..runtime.arrays import Array, device_of, follow
 from ..runtime.text import kind_of
 from .arguments import Float, Form, Int, Traits, lift, shown, why_none
 from .autocast import widened
-from .broadcasting import align as align
-from .broadcasting import check_devices as check_devices
-from .broadcasting import result_type as result_type
+from .broadcasting import align, check_devices, result_type
 from .graph import Node, Origin, T, clock, is_floating, mode
 from .meaning import Meaning, without_vjps
 from .observers import Observer, observed, of_all_threads

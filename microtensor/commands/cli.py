@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import models, nn
-from ..autograd.backward import no_grad
+from ..autograd.grad_mode import no_grad
 from ..models.catalogue import card
 from ..models.imagenet import preprocessing, top
 from ..nn import init

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import saliency
-from ..autograd.backward import no_grad
+from ..autograd.grad_mode import no_grad
 from ..data import MNIST, DataLoader, LabelledImages, mnist_sample
 from ..io.files import check_place
 from ..io.state import save

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import models
-from ..autograd.backward import no_grad
+from ..autograd.grad_mode import no_grad
 from ..models.imagenet import classes, preprocessing
 from ..nn import Module, init
 from ..nn.inspect.layer_outputs import layer_of

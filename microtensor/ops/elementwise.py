@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..autograd.arguments import Int, lift
+from ..autograd.broadcasting import align, result_type
 from ..autograd.graph import Node, T, is_floating
-from ..autograd.op import Rule, align, op, result_type
+from ..autograd.op import Rule, op
 from ..runtime.arrays import Array, array_module, to_device
 from .singular import base_gradient, exponent_gradient
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..autograd.arguments import composed
+from ..autograd.broadcasting import result_type
 from ..autograd.graph import Node, T
-from ..autograd.op import Rule, op, result_type
+from ..autograd.op import Rule, op
 from ..runtime.integers import as_integer, as_integers
 from .indexing import getitem
 from .shape import normalize_dim, reshape, unsqueeze

@@ -11,8 +11,9 @@ import numpy as np
 
 from ..autograd.arguments import lift
 from ..autograd.autocast import narrowed
+from ..autograd.broadcasting import result_type
 from ..autograd.graph import Node, T, mode
-from ..autograd.op import Rule, op, result_type
+from ..autograd.op import Rule, op
 from ..runtime import threads
 from ..runtime.arrays import Array, array_module
 from ..runtime.blas import single_threaded_blas

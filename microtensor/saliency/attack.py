@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autograd.arguments import is_number
-from ..autograd.backward import no_grad
+from ..autograd.grad_mode import no_grad
 from ..creation import zeros_like
 from ..ops.elementwise import clamp, sign
 from ..ops.functions import log

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..autograd.backward import enable_grad, topological
+from ..autograd.backward import topological
+from ..autograd.grad_mode import enable_grad
 from ..autograd.graph import Node
 from ..nn.hooks import watch_calls
 from ..nn.inspect.layer_outputs import layer_of

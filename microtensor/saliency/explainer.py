@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from ..autograd.arguments import BYTES
-from ..autograd.backward import enable_grad, grad, no_grad
+from ..autograd.backward import grad
+from ..autograd.grad_mode import enable_grad, no_grad
 from ..autograd.graph import Node, is_floating
 from ..ops.gathering import take_along_dim
 from ..ops.join import cat

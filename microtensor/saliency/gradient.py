@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..autograd.backward import enable_grad, topological
+from ..autograd.backward import topological
+from ..autograd.grad_mode import enable_grad
 from ..tensor import Tensor
 from .explainer import Explainer, Model, Reduce, Target, check_reduce, over_channels
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd.backward import enable_grad, grad
+from ..autograd.backward import grad
+from ..autograd.grad_mode import enable_grad
 from ..autograd.graph import Node
 from ..nn.inspect.layer_outputs import check_model, layer_of, output_of
 from ..nn.inspect.top_patches import check_maps, check_units

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microtensor.autograd.arguments import BYTES, is_number
-from microtensor.autograd.backward import enable_grad, grad
+from microtensor.autograd.backward import grad
+from microtensor.autograd.grad_mode import enable_grad
 from microtensor.autograd.graph import is_floating
 from microtensor.random import Generator, randn
 from microtensor.runtime.arrays import is_array, to_numpy

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from microtensor import random
-from microtensor.autograd.backward import no_grad
+from microtensor.autograd.grad_mode import no_grad
 from microtensor.autograd.graph import Node, is_floating
 from microtensor.autograd.observers import Observer, observing
 from microtensor.convert import as_dtype

@@ -12,8 +12,9 @@ import numpy as np
 
 from microtensor.autograd.arguments import check_tensors, is_number
 from microtensor.autograd.autocast import at_least_float32
+from microtensor.autograd.broadcasting import check_devices
 from microtensor.autograd.graph import Node, T
-from microtensor.autograd.op import Rule, check_devices, op
+from microtensor.autograd.op import Rule, op
 from microtensor.ops.reduce import wide
 from microtensor.runtime.arrays import Array, is_array
 from microtensor.runtime.cuda.kernels import usable

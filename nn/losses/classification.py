@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from microtensor.autograd.autocast import at_least_float32, widened
+from microtensor.autograd.broadcasting import result_type
 from microtensor.autograd.graph import T, is_floating
-from microtensor.autograd.op import Rule, op, result_type
+from microtensor.autograd.op import Rule, op
 from microtensor.ops.reduce import total, wide
 from microtensor.ops.softmax import log_softmax
 from microtensor.runtime.arrays import Array

@@ -10,7 +10,7 @@ import numpy as np
 
 from microtensor.autograd.arguments import is_number
 from microtensor.autograd.autocast import at_least_float32
-from microtensor.autograd.backward import no_grad
+from microtensor.autograd.grad_mode import no_grad
 from microtensor.autograd.graph import Node
 from microtensor.ops.extremes import norm
 from microtensor.ops.indexing import refuse_read_only

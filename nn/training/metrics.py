@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from microtensor.autograd.arguments import is_number
+from microtensor.autograd.broadcasting import check_devices
 from microtensor.autograd.graph import is_floating
-from microtensor.autograd.op import check_devices
 from microtensor.runtime.arrays import follow, is_array
 from microtensor.runtime.deferred_checks import check_range
 from microtensor.runtime.integers import is_integer

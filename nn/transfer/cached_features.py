@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from microtensor import random
-from microtensor.autograd.backward import no_grad
+from microtensor.autograd.grad_mode import no_grad
 from microtensor.data.dataset import Samples, TensorDataset, batch_of
 from microtensor.data.transform_base import transformed
 from microtensor.runtime.arrays import is_array
