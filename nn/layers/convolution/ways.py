@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import DTypeLike
 
+from microtensor.convert import as_dtype
 from microtensor.runtime.arrays import is_available, library, parse_device
 from microtensor.runtime.cuda import kernels
+from microtensor.runtime.integers import as_integers
 from microtensor.runtime.text import table
 
 from ..conv import check_geometry
@@ -98,8 +99,7 @@ def convolution_ways(
     - On a GPU: **implicit_gemm**, a kernel that reads the windows while it multiplies, so that the matrix of columns is never
       written; **cudnn**, NVIDIA's library; **im2col**, **pointwise** and **depthwise** as above.
 
-    Of those that fit, the one with the lowest estimate is taken (nn/layers/convolution/costs.py). docs/speed.md says what each
-    gains in a training step.
+    The way with the lowest estimate (costs.py) is taken. docs/speed.md says what each gains in a training step.
 
     Args:
         x_shape: (N, C, H, W).
@@ -121,18 +121,18 @@ def convolution_ways(
     >>> convolution_ways((32, 64, 6, 6), (64, 1, 3, 3), padding=1, groups=64, dtype="float64").chosen("forward")
     'toeplitz'
     """
-    name, letter = "convolution_ways", np.dtype(dtype).char
-    if letter not in "efd":
-        raise TypeError(f"{name}: dtype must be float16, float32 or float64, got {np.dtype(dtype)}")
-    x, weight = tuple(map(int, x_shape)), tuple(map(int, weight_shape))
+    name, kind = "convolution_ways", as_dtype("convolution_ways", dtype)
+    if kind.char not in "efd":
+        raise TypeError(f"{name}: dtype must be float16, float32 or float64, got {kind}")
+    x, weight = as_integers(name, "x_shape", x_shape, least=0), as_integers(name, "weight_shape", weight_shape, least=0)
     window, groups = check_geometry(name, 2, x, weight, None, stride, padding, dilation, groups)
     y = (x[0], weight[0], *window.places(name, x[2:]))
     if 0 in x + weight + y:
         raise ValueError(f"{name}: there is nothing to compute for x {x} and weight {weight}")
     where = _device(device)
-    rows = [row for name in OPERATIONS for row in _rows(Problem(name, x, weight, y, window, groups, letter, where))]
+    rows = [row for name in OPERATIONS for row in _rows(Problem(name, x, weight, y, window, groups, kind.char, where))]
     settings = f"stride {window.stride}, padding {window.padding}, dilation {window.dilation}, groups {groups}"
-    return ConvolutionWays(f"x {x}, weight {weight} → {y}; {settings}; {np.dtype(dtype)} on {where.name}", rows)
+    return ConvolutionWays(f"x {x}, weight {weight} → {y}; {settings}; {kind} on {where.name}", rows)
 
 
 def _rows(problem: Problem) -> list[ConvolutionWay]:

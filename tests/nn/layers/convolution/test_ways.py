@@ -349,6 +349,8 @@ def test_the_table_is_of_what_runs(monkeypatch):
         (((0, 3, 5, 5), (4, 3, 3, 3)), {}, ValueError, "convolution_ways: there is nothing to compute"),
         (((1, 3, 5, 5), (4, 3, 7, 7)), {}, ValueError, "convolution_ways: kernel .* more than the image"),
         (((1, 3, 5, 5), (4, 3, 3, 3)), {"stride": 1.5}, TypeError, "convolution_ways: stride must be an integer"),
+        (((1, 3, 5.5, 5), (4, 3, 3, 3)), {}, TypeError, "convolution_ways: x_shape must be integers"),
+        (((1, 3, 5, 5), (4, 3, 3, 3)), {"dtype": "abc"}, TypeError, "convolution_ways: .abc. is no dtype"),
         (((1, 3, 5, 5), (4, 3, 3, 3)), {"dtype": "int64"}, TypeError, "dtype must be float16, float32 or float64, got int64"),
         (((1, 3, 5, 5), (4, 3, 3, 3)), {"device": "tpu"}, ValueError, 'device: expected "cpu", "cuda"'),
     ],
