@@ -41,7 +41,7 @@ class Size(NamedTuple):
     """Bytes."""
     images: int
     shapes: int | None
-    """So many of the convolutions; None: all."""
+    """This many of the convolutions; None: all."""
     dtypes: tuple[str, ...]
     training: int | None
     """Steps, of two digits; None: as the recipes say."""

@@ -221,7 +221,7 @@ class Result(NamedTuple):
     name: str
     dtype: str
     kernels: int
-    """So many different ones of ours ran; the rest is CuPy's and NVIDIA's."""
+    """This many different ones of ours ran; the rest is CuPy's and NVIDIA's."""
     error: float
     """The largest difference, of the largest value of the same result."""
 

@@ -86,7 +86,7 @@ def learn(xp: Any, recipe: Recipe, precision: str, device: str, few: int | None 
     """Train from seed 0, with batches that the loader uploads while the GPU works.
 
     Args:
-        few: so many steps of two digits alone, and for the ResNet of every `SKIP`-th pixel alone.
+        few: this many steps of two digits alone, and for the ResNet of every `SKIP`-th pixel alone.
     """
     mt.manual_seed(0)
     steps, batch = (recipe.steps, recipe.batch) if few is None else (few, 2)

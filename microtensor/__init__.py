@@ -247,6 +247,6 @@ if not TYPE_CHECKING:
         if name in PARTS:
             try:
                 return importlib.import_module(f"{__name__}.{'io.state' if name == 'state' else name}")
-            except ImportError as error:  # of an extra; whoever asks whether there is such a name gets an answer
+            except ImportError as error:  # of an extra; so that hasattr() answers
                 raise AttributeError(f"module {__name__!r} has no attribute {name!r} here: {error}") from error
         raise missing(__name__, name, __dir__())

@@ -40,7 +40,7 @@ MAX_FINDINGS = 10
 """Wrong elements or kinks after which the search ends."""
 
 COUNTED_ELEMENTS = 256
-"""With at most so many elements, all are checked once one is wrong, to report how many are."""
+"""With at most this many elements, all are checked once one is wrong, to report how many are."""
 
 
 class NotDifferentiableError(ValueError):

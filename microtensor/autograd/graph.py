@@ -144,7 +144,7 @@ class Node:
             origin.shape, origin.dtype, origin.device = self.shape, self.dtype, self.device
 
     def touch(self) -> None:
-        """Count a new version. Whoever writes into the array directly calls this."""
+        """Count a new version. Code that writes into the array directly must call this."""
         with lock:
             clock[0] += 1
             self.assigned[0] = clock[0]

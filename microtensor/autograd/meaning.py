@@ -116,7 +116,7 @@ def partials(
 
 
 def _handed_over(held: list[Any], *_: Any) -> Any:
-    """A gradient, which nobody else holds from then on: the engine may add to it in place."""
+    """A gradient, to which no other reference is left: the engine may add to it in place."""
     return held.pop()
 
 

@@ -1,7 +1,7 @@
 """Observers: who watches what is computed, without a line of their own in the engine.
 
 `profile`, `detect_anomaly`, `trace_backward` and `nn.summary` are observers. Yours is a subclass of `Observer`, told of what
-runs inside `with observing(observer)`. Where nobody watches, an operation pays for this with one check, and so does each step
+runs inside `with observing(observer)`. Without observers, an operation pays for this with one check, and so does each step
 of a backward pass.
 """
 

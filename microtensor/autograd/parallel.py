@@ -34,8 +34,7 @@ MACS_PER_ELEMENT = 32
 
 
 def may_run_in_parallel(vjp: Function, multiply_adds: int = 0, elements: int = 0) -> Function:
-    """The vjp, marked as one that another thread may call, if it computes so many multiply-adds or reads so many elements
-    that this is worth it.
+    """The vjp, marked as one that another thread may call, if it computes enough multiply-adds or reads enough elements.
 
     It must not write to anything that the other vjps of its rule read.
 

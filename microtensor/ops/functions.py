@@ -244,7 +244,7 @@ def trunc(x: T) -> Rule[T]:
 
 @op(elementwise=True)
 def round(x: T, /, decimals: int = 0) -> Rule[T]:
-    """x rounded to so many decimals, in the dtype of x; halfway between two, to the even one, as Python's `round`.
+    """x rounded to this many decimals, in the dtype of x; halfway between two, to the even one, as Python's `round`.
 
     The gradient is 0 everywhere, also at the jumps.
 

@@ -147,7 +147,7 @@ def split(x: T, split_size_or_sections: Any, dim: int = 0) -> tuple[T, ...]:
 
 @composed
 def chunk(x: T, chunks: int, dim: int = 0) -> tuple[T, ...]:
-    """x split along axis `dim` into so many parts of equal length, the last shorter. Views.
+    """x split along axis `dim` into this many parts of equal length, the last shorter. Views.
 
     Where the length is not divisible, there may be fewer, as in PyTorch: 6 elements in 4 chunks are 2, 2, 2.
 

@@ -22,7 +22,7 @@ Pair = tuple[int, int]
 
 @composed
 def pad(x: T, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> T:
-    """x with so many more elements on each side; a negative number crops that side.
+    """x with this many more elements on each side; a negative number crops that side.
 
     Args:
         pad: (left, right, top, bottom, …): a pair for the last axis, then for the one before it, as in PyTorch.

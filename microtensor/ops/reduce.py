@@ -221,7 +221,7 @@ def logsumexp(x: T, /, dim: Any, keepdim: bool = False) -> Rule[T]:
 
 
 SEQUENTIAL_SUM_ELEMENTS = 1000
-"""So many float32 values may be added sequentially: the relative error of the sum grows to some 1e-6."""
+"""This many float32 values may be added sequentially: the relative error of the sum grows to some 1e-6."""
 
 
 def total(data: Array, dims: tuple[int, ...], keepdim: bool) -> Array:

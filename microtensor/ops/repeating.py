@@ -70,7 +70,7 @@ def expand(x: T, shape: Any) -> T:
 
 @composed
 def repeat(x: T, repeats: Any) -> T:
-    """Copies of x side by side, so many along each axis. More `repeats` than x has axes add axes on the left.
+    """Copies of x side by side, this many along each axis. More `repeats` than x has axes add axes on the left.
 
     Raises:
         TypeError: `repeats` is not of integers.

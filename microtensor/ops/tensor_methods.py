@@ -232,7 +232,7 @@ class Methods(Node):
         return shape.flip(self, dims=_sequence(dims))
 
     def repeat(self: M, *repeats: Any) -> M:
-        """Copies side by side, so many along each axis: `x.repeat(2, 1)`. NumPy's `repeat` is `repeat_interleave`."""
+        """Copies side by side, this many along each axis: `x.repeat(2, 1)`. NumPy's `repeat` is `repeat_interleave`."""
         return repeating.repeat(self, _sequence(repeats))
 
     def tile(self: M, *dims: Any) -> M:

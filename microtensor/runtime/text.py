@@ -70,7 +70,7 @@ def shape_text(shape: Any) -> str:
 
 
 def number_text(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits, and a minus sign (−) where Python writes a hyphen.
+    """A number with this many significant digits, and a minus sign (−) where Python writes a hyphen.
 
     >>> number_text(8.0), number_text(-0.12345), number_text(-0.12345, digits=2)
     ('8', '−0.123', '−0.12')

@@ -50,7 +50,7 @@ class PoolingTrace(NamedTuple):
         return i * self.stride[0] - self.before[0], j * self.stride[1] - self.before[1]
 
     def until(self, step: int) -> NDArray[Any]:
-        """The gradient of the image, (H, W), summed over so many windows."""
+        """The gradient of the image, (H, W), summed over this many windows."""
         return sum((self.shares[i][j] for i, j in self.steps[:step]), np.zeros_like(self.image))
 
     def sum(self, step: int) -> str:

@@ -15,7 +15,7 @@ from microtensor.ops.reduce import SEQUENTIAL_SUM_ELEMENTS
 from microtensor.runtime.arrays import Array, array_module
 
 BLAS_POSITIONS = 128
-"""From so many positions on, a dot product by BLAS for each channel of each image is faster than NumPy's sum over images."""
+"""From this many positions on, a dot product by BLAS for each channel of each image is faster than NumPy's sum over images."""
 
 
 def channel_sums(rows: Array, channels: int) -> Array:

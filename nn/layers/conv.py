@@ -4,7 +4,7 @@
     grad_input    x̄ = _grad_input(ȳ, w)     ⟨y, ȳ⟩ = ⟨x, x̄⟩: the transposed convolution
     grad_weight   w̄ = _grad_weight(x, ȳ)    ⟨y, ȳ⟩ = ⟨w, w̄⟩
 
-The derivative of each is written in the other two, so gradients exist to any order. How they are computed on arrays stands in
+The derivative of each is written in the other two, so gradients exist to any order. How they are computed on arrays is in
 the folder `convolution`. A sequence is an image of height 1.
 """
 
@@ -49,7 +49,7 @@ def conv2d(x: T, weight: T, bias: T | None = None, stride: Any = 1, padding: Any
         stride, dilation: pixels, one integer or (height, width).
         padding: zeros on each side: pixels, one integer or (height, width). Or "valid": none. Or "same": as many as give
             H' = ⌈H / stride⌉; if their number is odd, the odd pixel goes to the bottom, and to the right.
-        groups: channels are split into so many groups, each with kernels of its own; C groups are a depthwise convolution.
+        groups: channels are split into this many groups, each with kernels of its own; C groups are a depthwise convolution.
 
     Raises:
         MemoryError: the result would be larger than the memory.

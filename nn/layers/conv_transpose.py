@@ -43,7 +43,7 @@ def conv_transpose2d(
         padding: pixels cropped on each side.
         output_padding: more pixels at the bottom and on the right, fewer than the stride or the dilation: a `conv2d` of stride
             s gives the same size for s different sizes of its input, and this says for which.
-        groups: channels are split into so many groups, each with kernels of its own.
+        groups: channels are split into this many groups, each with kernels of its own.
         dilation: pixels from one element of a kernel to the next.
 
     Raises:

@@ -80,7 +80,7 @@ def _by_row_statistics(x: Any, weight: Any = None, bias: Any = None, *, width: i
     """γ · (x − μ) / √(σ² + ε) + β, with mean μ and variance σ² of each row of `width` elements.
 
     Ba, Kiros & Hinton 2016, equations 3 and 4; Wu & He 2018, equations 1 and 2. `weight` and `bias` run along x again and
-    again, each of their elements for so many `positions`: 1 in layer normalisation, where each element of a sample has its own;
+    again, each of their elements for `positions` elements: 1 in layer normalisation, where each element has its own;
     those of an image in group normalisation, where each channel has one.
     """
     rows = x.reshape((-1, width))
@@ -163,7 +163,7 @@ def _vjps(x: Any, weight: Any, bias: Any, mean: Array, inverse: Array, layout: t
 
 
 def _along(vector: Any, positions: int) -> Array:
-    """A weight or bias as it runs along a sample, each of its elements for so many positions."""
+    """A weight or bias as it runs along a sample, each of its elements for this many positions."""
     return vector.xp.repeat(vector.array.reshape(-1), positions)
 
 

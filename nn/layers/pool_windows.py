@@ -152,7 +152,7 @@ def disjoint_distance(window: Window) -> Pair:
 
 
 def reduce_windows(ufunc: Any, x: Array, axis: int, elements: Axis, places: int, initial: float, dtype: Any) -> Array:
-    """Reduce what a window sees at each of so many places along `axis` by a binary ufunc, beginning with `initial`."""
+    """Reduce what a window sees at each of this many places along `axis` by a binary ufunc, beginning with `initial`."""
     ahead, shape = (slice(None),) * axis, list(x.shape)
     shape[axis] = places
     everywhere = next((element for element in elements if element[0] == slice(0, places)), None)

@@ -150,7 +150,7 @@ class Window(NamedTuple):
         return _places(self, operation, tuple(size))
 
     def covered(self, places: Sequence[int]) -> Pair:
-        """The smallest image with so many `places`: (n − 1) · stride + effective kernel − padding.
+        """The smallest image with this many `places`: (n − 1) · stride + effective kernel − padding.
 
         The next stride − 1 sizes have as many.
 

@@ -60,7 +60,7 @@ class _FactorLR(LRScheduler):
     """The base of the schedules below: the initial learning rate of every group times one factor."""
 
     def factor_at(self, step: int) -> float:
-        """The factor after so many steps."""
+        """The factor after this many steps."""
         raise NotImplementedError
 
     def get_lr(self) -> list[float]:

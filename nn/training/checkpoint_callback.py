@@ -46,7 +46,7 @@ class Checkpoint(MonitorCallback):
 
     Args:
         folder: for the files, `step-00000120.npz` and so on; created if it does not exist. Each run needs its own folder.
-        every: also save after so many steps of the optimizer; None: after each epoch only.
+        every: also save after this many steps of the optimizer; None: after each epoch only.
         keep: how many of the newest files are kept.
         monitor: a column of the history, such as "val_accuracy": when it is better than ever before, the weights alone are
             written to `best.npz`, for `model.load_state_dict(microtensor.load(...))`.

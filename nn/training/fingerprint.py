@@ -24,7 +24,7 @@ SAMPLED_ENTRIES = 32
 """How many samples of a data set in memory, and how many entries of a long list, go into a checksum."""
 
 INLINE_ELEMENTS = 64
-"""Arrays of up to so many elements are written out; of larger ones a checksum is taken."""
+"""Arrays of up to this many elements are written out; of larger ones a checksum is taken."""
 
 DEVICE_NAME = re.compile(r"(cpu|cuda|gpu)(:\d+)?")
 """Devices are not compared: a run may be resumed on another one."""

@@ -85,7 +85,7 @@ def fit(
 
 
 def train(run: Run) -> None:
-    """A run from its start, which may be a checkpoint, to its end: what stands around the training loop."""
+    """A run from its start, which may be a checkpoint, to its end: what happens around the training loop."""
     with run.locked():
         start(run)
         try:
@@ -178,7 +178,7 @@ def backward(run: Run, loss: Tensor, share: float) -> None:
 
 
 def step(run: Run, batches: int) -> None:
-    """One step of the optimizer, on the gradients of so many batches; then of the averaged weights."""
+    """One step of the optimizer, on the gradients of this many batches; then of the averaged weights."""
     if run.clip_norm is not None:
         run.scaler.unscale_(run.optimizer)
         with run.overflow_ignored():

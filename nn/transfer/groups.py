@@ -65,7 +65,7 @@ def layer_groups(model: Module, lr: float, factor: float = 3.0, count: int = 3) 
 
 
 class UnfreezeGradually(Callback):
-    """Gradual unfreezing: train the head only, and unfreeze one more group of layers every so many epochs, the last first.
+    """Gradual unfreezing: train the head only, and unfreeze one more group of layers every few epochs, the last first.
 
     So the gradients of a head that is not trained yet do not spoil the trained layers (Howard & Ruder 2018, section 3.3,
     arxiv.org/abs/1801.06146). The groups are those of `layer_groups`. Frozen layers keep their running statistics.

@@ -13,7 +13,7 @@ THREAD_ELEMENTS = 4
 """The fewest elements of a line for each thread of a team: with fewer, threads wait for each other more than they compute."""
 
 BUSY_THREADS = 1 << 17
-"""Threads that keep any GPU busy: with so many, larger teams gain nothing."""
+"""Threads that keep any GPU busy: with this many, larger teams gain nothing."""
 
 MAX_STRIDED_TEAM = THREADS // 32
 """The largest team where the elements of a line are strided: the 32 threads of a warp are then of 32 neighbouring lines, and

@@ -29,7 +29,7 @@ POINTWISE_NS_PER_WEIGHT_MAC = 0.0326
 """The same for `pointwise`, which multiplies image by image."""
 
 GEMM_MIN_ROWS = 3
-"""A product of fewer rows takes as long as one of so many: it waits for memory."""
+"""A product of fewer rows takes as long as one of this many: it waits for memory."""
 
 GEMM_CALL_NS = 110
 """Each product of a stack, one for each image and group."""
@@ -65,7 +65,7 @@ TOEPLITZ_NS_PER_MAC, TOEPLITZ_CALL_NS, TOEPLITZ_NS_PER_ELEMENT = 0.023, 260, 2.3
 """`toeplitz`: a multiply-accumulate, mostly with 0; a product; an element written into a matrix."""
 
 TOEPLITZ_WEIGHT_FACTOR = 2.5
-"""Its `grad_weight` takes so many times as long: its products have few rows, and write a result as large as the matrix."""
+"""Its `grad_weight` takes this many times as long: its products have few rows, and write a result as large as the matrix."""
 
 TOEPLITZ_START_NS = 60_000
 """Python and NumPy calls, as above."""
@@ -93,7 +93,7 @@ ONEDNN_NS_PER_WEIGHT = 1.2
 ONEDNN_START_NS = 20_000
 """Python calls, as above."""
 
-# GPU. From data sheets, not measured: nobody has timed our kernels on a GPU yet. (A100: 19.5 TFLOP/s and 1.6 to 2 TB/s; H100:
+# GPU. From data sheets: our kernels have not been timed on a GPU yet. (A100: 19.5 TFLOP/s and 1.6 to 2 TB/s; H100:
 # 67 TFLOP/s and 3.35 TB/s; half of it for float64.) GFLOP/s are FLOP per ns, GB/s bytes per ns. By the letter of the dtype.
 
 GPU_MEMORY_GB_PER_S = 3_000

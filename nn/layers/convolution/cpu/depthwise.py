@@ -222,7 +222,7 @@ class _Lines:
 
 
 def _phase(phase: int, stride: int, padding: Pair, pixels: int, places: int) -> tuple[slice, slice]:
-    """Along an axis of so many pixels, every stride-th one, of the padded image from pixel `phase` on.
+    """Along an axis of this many pixels, every stride-th one, of the padded image from pixel `phase` on.
 
     Returns:
         Where they lie among the places of that phase, and which pixels they are. The other places are padding.

@@ -61,7 +61,7 @@ def multiply_transposed(a: Array, b: Array) -> Array:
 
 @cache
 def _piece_columns(elements: int) -> int:
-    """Columns of a piece for a matrix of so many elements; 0 if none is small enough."""
+    """Columns of a piece for a matrix of this many elements; 0 if none is small enough."""
     return next((columns for columns in PIECE_COLUMNS if columns * elements <= UNPACKED_MACS), 0)
 
 

@@ -3,7 +3,7 @@
 A convolution is linear: some rows of pixels of a channel, times a matrix that holds an element of the kernel where a place sees
 a pixel and 0 elsewhere, are some rows of the result. Such a matrix is a (doubly blocked) Toeplitz matrix. Most of it is 0; but
 BLAS multiplies many times as fast as NumPy does anything else with few elements, and nothing is copied. `grad_input` multiplies
-by the transposed matrix; `grad_weight` adds up the matrix's gradient where each element of the kernel stands.
+by the transposed matrix; `grad_weight` adds up the matrix's gradient where each element of the kernel is.
 
 But 0 times inf or nan is nan, at places that do not see that pixel: then the result is computed again, by depthwise.py.
 """
@@ -200,7 +200,7 @@ def _matrix(weight: Array, block: RowBlock, width: int, columns: int, window: Wi
 def _elements(
     matrix: Array, rows: int, height: int, window: Window, width: int, columns: int, transposed: bool = False
 ) -> Iterator[tuple[int, int, Array]]:
-    """For each element (i, j) of the kernel: where it stands in the matrix, (C, rows, columns) of places that see a pixel."""
+    """For each element (i, j) of the kernel: where it is in the matrix, (C, rows, columns) of places that see a pixel."""
     to_pixel, to_place = (1, height * width) if transposed else (rows * columns, 1)  # elements from one to the next
     steps = window.stride[0] * width * to_pixel + columns * to_place, window.stride[1] * to_pixel + to_place
     flat = matrix.reshape(-1)

@@ -49,7 +49,7 @@ __device__ inline void multiply(
 // a pixel. Coordinates are unsigned: one left of or above the image wraps around to a very large one, so that a single comparison
 // tests both borders.
 struct Sum {
-    unsigned rows, channels, down, across;  // of a group: results; what is summed over, each with so many taps
+    unsigned rows, channels, down, across;  // of a group: results; what is summed over, each with this many taps
     size weight, weight_group;  // where the first weight is, and steps from one to the next
     unsigned weight_row, weight_channel, weight_i, weight_j;
     unsigned height, width, lines, places;  // of the images that are read; of the results

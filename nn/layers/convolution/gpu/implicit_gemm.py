@@ -20,10 +20,10 @@ TILES = {64: (64, 64), 16: (16, 256)}
 """The tile that a block of threads computes: rows and columns of the result, by the number in the kernels' names."""
 
 BUSY_BLOCKS = 512
-"""So many blocks keep any GPU busy: a few for each of its multiprocessors, of which the largest have about 150."""
+"""This many blocks keep any GPU busy: a few for each of its multiprocessors, of which the largest have about 150."""
 
 MIN_SHARE_TERMS = 256
-"""A sum is cut into shares of at least so many terms."""
+"""A sum is cut into shares of at least this many terms."""
 
 MAX_SIZE = 1 << 31
 """Sizes of images and kernels are below it: a kernel counts their elements in 32 bits, those of arrays in 64."""
@@ -46,7 +46,7 @@ def why_not(problem: Problem) -> str:
 
 
 def tile(rows: int) -> int:
-    """The tile for so many rows of a group: 64 × 64, or 16 × 256 where most of 64 rows would be unused."""
+    """The tile for this many rows of a group: 64 × 64, or 16 × 256 where most of 64 rows would be unused."""
     return 64 if -(-rows // 64) * 64 <= -(-rows // 16) * 16 * 1.5 else 16
 
 
@@ -87,7 +87,7 @@ def grad_weight(x: Array, g: Array, problem: Problem) -> Array:
 
 
 def cut(terms: int, blocks: int, least: int | None = None) -> Pair:
-    """Sums of so many terms, each computed by a block: cut into shares, each with a block of its own, if blocks are few.
+    """Sums of this many terms, each computed by a block: cut into shares, each with a block of its own, if blocks are few.
 
     Returns:
         Terms of a share (at least `least`, `MIN_SHARE_TERMS` if None), and how many shares there are.

@@ -26,7 +26,7 @@ IMPLEMENTATION, LAYOUT_OF = 8, 255
 FROM, TO, SCRATCHPAD = 1, 17, 80
 
 Sizes = ctypes.c_int64 * 12
-"""An array has at most so many axes."""
+"""An array has at most this many axes."""
 
 
 class _Version(ctypes.Structure):

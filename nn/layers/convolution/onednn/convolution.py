@@ -33,7 +33,7 @@ VARIABLE = "MICROTENSOR_ONEDNN"
 PACKAGE, FILE = "onednn-cpu-gomp", "libdnnl.so.3"
 
 MAX_SCHEDULES = 1024
-"""Compiled convolutions are cached for so many problems."""
+"""Compiled convolutions are cached for this many problems."""
 
 
 def why_not(problem: Problem) -> str:

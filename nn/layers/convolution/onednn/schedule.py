@@ -36,7 +36,7 @@ PART_BYTES = 1 << 22
 """Images and results of a part. Measured: with 1 MiB, depthwise convolutions of small images take twice as long."""
 
 MAX_PARTS = 8
-"""A large convolution is cut into at least so many parts, for threads; a sum over images has at most so many partial sums."""
+"""A large convolution is cut into at least this many parts, for threads; a sum over images has at most this many part sums."""
 
 MIN_PART_MACS = 1 << 23
 """Multiply-accumulates of a part, at least."""
@@ -141,7 +141,7 @@ def _cut(kind: str, x: Shape, weight: Shape, y: Shape, groups: int, least: int) 
 
 
 def _blocks(total: int, count: int, block: int = BLOCK_CHANNELS) -> list[slice]:
-    """0 … total cut into about so many parts, of whole blocks."""
+    """0 … total cut into about this many parts, of whole blocks."""
     return threads.slices(total, -(-total // (count * block)) * block)
 
 
@@ -244,7 +244,7 @@ class _Here(threading.local):
 
     @contextmanager
     def places(self, sizes: Sequence[int]) -> Iterator[list[int]]:
-        """Addresses of memory of so many bytes each, inside."""
+        """Addresses of memory of this many bytes each, inside."""
         steps = [-(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES for size in sizes]
         total = sum(steps) + ALIGNMENT_BYTES
         memory = self.memory if total <= len(self.memory) else np.empty(total, np.uint8)
