@@ -2,12 +2,13 @@
 
     pytest                     tensors are NumPy's
     pytest --device strict     they are on device "cuda", which a stand-in for CuPy serves: see strict/__init__.py
-    pytest --device cuda       they are on a real GPU
+    pytest --device cuda       they are on a real GPU; where there is none, the real CuPy runs on simcuda, a simulated driver
 
 On a device every tensor that a test makes without saying where is made there: it is the default device. What is left out then,
 and why, stands in host_only.py.
 """
 
+import ctypes
 import sys
 from fnmatch import fnmatchcase
 
@@ -34,6 +35,7 @@ def pytest_configure(config):
     if device == "strict":
         sys.modules["cupy"] = strict.cupy
     if device == "cuda":
+        simulate_a_gpu_where_there_is_none()
         hide_stand_ins_from_cudnn()
     else:
         sys.modules["cudnn"] = None
@@ -41,6 +43,35 @@ def pytest_configure(config):
         kernels.Chosen.kernels = False
     if device != "numpy":
         set_default_device("cuda")
+
+
+def simulate_a_gpu_where_there_is_none():
+    """Before CuPy is imported: its runtime is redirected as it is loaded."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        import simcuda
+
+        simcuda.install()
+
+
+@pytest.fixture
+def cupy(request):
+    """The real CuPy, on a GPU or on simcuda: a test that asks for it runs with `--device cuda` alone."""
+    if request.config.getoption("--device") != "cuda":
+        pytest.skip("needs CuPy: pytest --device cuda")
+    import cupy
+
+    return cupy
+
+
+@pytest.fixture
+def counting(cupy):
+    """What CuPy asked of the driver: `with counting() as counts: ...; assert counts.launches == 2`. On simcuda alone."""
+    simcuda = sys.modules.get("simcuda")
+    if simcuda is None:
+        pytest.skip("counts launches, which simcuda can")
+    return simcuda.counting
 
 
 def hide_stand_ins_from_cudnn():
