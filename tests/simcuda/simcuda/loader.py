@@ -71,7 +71,7 @@ def install(sanitize=False):
         raise RuntimeError("simcuda.install() must come before `import cupy`")
     state.version = cuda_version()
     state.home = home = build.build(state.version, sanitize)
-    os.environ["SIMCUDA_FOLDER"] = str(home)
+    os.environ["SIMCUDA_FOLDER"] = str(build.kernel_folder(sanitize))
     os.environ["SIMCUDA_COMPILER"] = " ".join([build.compiler(), *build.kernel_flags(sanitize)])
     os.environ["SIMCUDA_VERSION"] = {12: "12090", 13: "13000"}[state.version]
     os.environ.setdefault("CUPY_CACHE_DIR", str(home / "cupy"))  # what CuPy keeps names compiled kernels: not those of a GPU

@@ -85,7 +85,7 @@ static int compile(Program &program, const std::vector<std::string> &options) {
         program.lowered.push_back(name);
         text += "SIM_KERNEL(" + name + ", (&" + expression + "))\n";  // a template's instance
     }
-    std::string base = folder + "/kernels/" + hash(text + flags + compiler + (fibers ? "fibers" : "")), library = base + ".so";
+    std::string base = folder + "/" + hash(text + flags + compiler + (fibers ? "fibers" : "")), library = base + ".so";
     count("compilation asked for");
     struct stat found;
     if (stat(library.c_str(), &found)) {
