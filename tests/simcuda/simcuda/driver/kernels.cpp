@@ -39,6 +39,8 @@ static size_t thread_local_bytes(void *library) {
 
 static int run_in_order(const Function &f, SimLaunch &launch, void **arguments) {
     int failed = f.kernel->run(&launch, arguments);
+    // CuPy's own kernels rely on what GPUs since Volta do, though CUDA does not promise it: a thread that has ended is not waited for.
+    if (failed == 1 && !f.name.compare(0, 5, "cupy_")) return SUCCESS;
     if (failed)
         return fail(LAUNCH_FAILURE, f.name + (failed == 1 ? ": some threads of a block ended while others waited for them at __syncthreads()"
                                                           : ": threads of a block wait for each other at different places"));
