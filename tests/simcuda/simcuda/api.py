@@ -3,7 +3,7 @@
 from collections import Counter
 from contextlib import contextmanager
 
-from .loader import state
+from .loader import MOST_DEVICES, state
 
 
 class Counts:
@@ -72,7 +72,9 @@ def _setting(name, value):
 
 
 def devices(number):
-    """Inside, there are so many devices."""
+    """Inside, there are so many devices, up to eight. What CuPy and other packages have cached of that number stays."""
+    if not 0 <= number <= MOST_DEVICES:
+        raise ValueError(f"simcuda.devices: expected 0 to {MOST_DEVICES}, got {number}")
     return _setting("devices", number)
 
 

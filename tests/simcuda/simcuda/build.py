@@ -23,7 +23,12 @@ SONAMES = {
 
 WARNINGS = ["-w"]  # the kernels are CuPy's as well as the user's: g++ warns of what NVIDIA's compiler does not
 KERNEL_FLAGS = ["-std=c++17", "-O1", "-fpermissive", "-fno-strict-aliasing", "-ffp-contract=off", "-fwrapv", "-fPIC", "-shared"]
-SANITIZERS = ["-g", "-fsanitize=address,undefined", "-fno-sanitize=vptr,alignment,signed-integer-overflow", "-fno-omit-frame-pointer"]
+SANITIZERS = [
+    "-g",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize=vptr,alignment,signed-integer-overflow",
+    "-fno-omit-frame-pointer",
+]
 
 
 class Unusable(RuntimeError):
@@ -116,7 +121,22 @@ def _build(home, version):
     sources = sorted((HERE / "driver").glob("*.cpp"))
     driver = home / "libsimcuda.so"
     optimised = ["-O3", "-mavx2", "-mf16c"] if _has_avx2() else ["-O2"]
-    run([compiler(), "-std=c++17", *optimised, "-ffp-contract=off", "-w", "-shared", "-fPIC", "-o", driver, *include, *sources, "-ldl"])
+    run(
+        [
+            compiler(),
+            "-std=c++17",
+            *optimised,
+            "-ffp-contract=off",
+            "-w",
+            "-shared",
+            "-fPIC",
+            "-o",
+            driver,
+            *include,
+            *sources,
+            "-ldl",
+        ]
+    )
     have = defined(driver)
     for library, soname in (SONAMES[version] | {"cuda": "libcuda.so.1"}).items():
         missing = sorted(wanted(library) - have)
@@ -140,7 +160,9 @@ def _headers(version):
     found = [place / "include" for place in folders if (place / "include").exists()]
     for wanted in ("cuda_runtime_api.h", "crt/host_defines.h"):
         if not any((place / wanted).exists() for place in found):
-            packages = "nvidia-cuda-runtime-cu12 nvidia-cuda-nvcc-cu12" if version == 12 else "nvidia-cuda-runtime nvidia-cuda-crt"
+            packages = (
+                "nvidia-cuda-runtime-cu12 nvidia-cuda-nvcc-cu12" if version == 12 else "nvidia-cuda-runtime nvidia-cuda-crt"
+            )
             raise Unusable(f"simcuda needs CUDA's headers: pip install {packages}")
     return [part for place in found for part in ("-I", place)]
 
@@ -192,5 +214,17 @@ def stub(home, soname, missing):
     source = home / f"{soname}.c"
     source.write_text("\n".join(lines) + "\n")
     linked = ["-L", home, "-Wl,--no-as-needed", "-lsimcuda", "-Wl,-rpath,$ORIGIN"]
-    run([compiler().replace("g++", "gcc"), "-shared", "-fPIC", "-w", f"-Wl,-soname,{soname}", "-o", home / soname, source, *linked])
+    run(
+        [
+            compiler().replace("g++", "gcc"),
+            "-shared",
+            "-fPIC",
+            "-w",
+            f"-Wl,-soname,{soname}",
+            "-o",
+            home / soname,
+            source,
+            *linked,
+        ]
+    )
     source.unlink()

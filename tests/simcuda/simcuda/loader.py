@@ -21,6 +21,9 @@ from . import build
 FUNCTION, SYMBOL_TABLE = 2, 2
 """STT_FUNC and SHT_SYMTAB of the ELF format."""
 
+MOST_DEVICES = 8
+"""As many as `simcuda.devices` may ask for."""
+
 REDIRECTED = {
     "cupy_backends.cuda.api.runtime": r"(cuda[A-Z]\w*?)(_v\d+)?(_ptsz|_ptds)?",
     "cupy.cuda.thrust": r"(cuda[A-Z]\w*?)(_v\d+)?(_ptsz|_ptds)?|(_Z\d+thrust_(?:sort|argsort|lexsort)\w*)",
@@ -79,10 +82,12 @@ def install(sanitize=False):
     state.driver.sim_counts.restype = ctypes.c_char_p
     for soname in [*build.SONAMES[state.version].values(), "libcuda.so.1"]:
         ctypes.CDLL(str(home / soname), ctypes.RTLD_GLOBAL)
+    devices = state.driver.sim_set(b"devices", MOST_DEVICES)  # CuPy's pool has a part for each that is there at the import
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # no CUDA_PATH is found: there is none
         state.redirected = {name: redirect(name, names) for name, names in REDIRECTED.items()}
-        importlib.import_module("cupy")
+        importlib.import_module("cupy").cuda.get_current_stream()  # of which it keeps one for each device, too
+    state.driver.sim_set(b"devices", devices)
 
 
 def redirect(module, names):
