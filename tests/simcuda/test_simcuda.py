@@ -295,7 +295,7 @@ def test_threads_may_launch_at_once(cupy):
 
 
 def test_two_devices_have_memory_of_their_own(cupy):
-    with simcuda.devices(2):
+    with simcuda.devices(2), cupy.cuda.using_allocator(cupy.cuda.MemoryPool().malloc):  # a pool that has a part for each
         assert cupy.cuda.runtime.getDeviceCount() == 2
         here = cupy.ones(4, "float32")
         with cupy.cuda.Device(1):
