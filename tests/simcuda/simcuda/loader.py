@@ -86,7 +86,7 @@ def install(sanitize=False):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # no CUDA_PATH is found: there is none
         state.redirected = {name: redirect(name, names) for name, names in REDIRECTED.items()}
-        importlib.import_module("cupy").cuda.get_current_stream()  # of which it keeps one for each device, too
+        importlib.import_module("cupy").ones(1)  # and this thread a stream and a context for each
     state.driver.sim_set(b"devices", devices)
 
 
