@@ -125,6 +125,17 @@ def test_atomics_add_up(cupy):
     assert launch(cupy, "atomicAdd(y, x[t]);")[0] == 63 * 64 / 2 - 1
 
 
+def test_kernels_that_a_macro_makes_are_found(cupy):
+    source = """#define BY(name, factor) \\
+        extern "C" __global__ void name(float *y) { y[threadIdx.x] *= factor; }
+    BY(twice, 2) BY(thrice, 3)"""
+    module = cupy.RawModule(code=source)
+    for name, factor in (("twice", 2), ("thrice", 3)):
+        y = cupy.ones(4, "float32")
+        module.get_function(name)((1,), (4,), (y,))
+        assert y.tolist() == [factor] * 4
+
+
 def test_templates_are_found_by_their_names(cupy):
     source = "template <class T> __global__ void twice(T *y) { y[threadIdx.x] *= 2; }"
     module = cupy.RawModule(code=source, name_expressions=["twice<float>", "twice<int>"])

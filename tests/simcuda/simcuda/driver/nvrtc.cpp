@@ -54,6 +54,18 @@ static std::vector<std::string> kernel_names(const std::string &source) {
     return names;
 }
 
+// Where a macro makes kernels, their names are there only after the preprocessor.
+static std::string without_macros(const std::string &source, const std::string &compiler, const std::string &flags, const std::string &base) {
+    static const std::regex macro("#\\s*define[^\n]*(\\\\\n[^\n]*)*__global__");
+    if (!std::regex_search(source, macro)) return source;
+    std::string in = base + "." + std::to_string(getpid()) + ".cu", out = in + ".ii";
+    std::ofstream(in) << source;
+    std::string command = "env -u LD_PRELOAD " + compiler + flags + " -E -P -x c++ -o '" + out + "' '" + in + "' 2> /dev/null";
+    std::string text = system(command.c_str()) ? source : read_file(out);
+    unlink(in.c_str()), unlink(out.c_str());
+    return text;
+}
+
 // `extern __shared__ T name[];` is memory whose size the launch gives: a pointer to it.
 static std::string with_dynamic_shared(const std::string &source) {
     static const std::regex declaration("extern\\s+__shared__\\s+([^;\\[]*?)(\\w+)\\s*\\[\\s*\\]\\s*;");
@@ -79,7 +91,8 @@ static int compile(Program &program, const std::vector<std::string> &options) {
         if (!option.compare(0, 2, "-I") || !option.compare(0, 2, "-D")) flags += " " + quoted(option);
     bool fibers = waits(program.source);
     std::string text = "#line 1 \"kernel.cu\"\n" + with_dynamic_shared(program.source) + "\n#line 1 \"simcuda's kernels\"\n";
-    for (auto &name : kernel_names(program.source)) text += "SIM_KERNEL(" + name + ", " + name + ")\n";
+    std::string expanded = without_macros(program.source, compiler, flags, folder + "/" + hash(text));
+    for (auto &name : kernel_names(expanded)) text += "SIM_KERNEL(" + name + ", " + name + ")\n";
     for (auto &expression : program.expressions) {
         std::string name = "of_" + hash(expression);
         program.lowered.push_back(name);
